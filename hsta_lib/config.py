@@ -1,0 +1,239 @@
+"""Settings: what can be chosen, what it may be, and where a preset's values come from.
+
+The defaults of these models are the paper's (section 4.1, full size); a preset in ``params/`` lists only
+where it departs from them. Fields marked ``# Paper:`` settle what the paper leaves open; `left_open`
+collects them into one table. This module alone reads the environment.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hsta_lib import ROOT
+
+
+class Group(BaseModel):
+    """A group of settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Synthetic(Group):
+    """The synthetic benchmark: how many procedural faces, how hard, from which seed."""
+
+    generator_seed: int = Field(2, ge=0)
+    n_subjects: int = Field(94, ge=2)
+    n_micro: int = Field(860, ge=10)
+    n_macro: int = Field(0, ge=0)
+    difficulty: Literal["easy", "micro"] = "easy"
+    frame_size: int = Field(128, ge=32)
+    tied_labels: bool = False
+
+
+class Frames(Group):
+    """Which frames of a clip are used, and at what size."""
+
+    n_frames: int = Field(6, ge=2)
+    keep_apex: bool = False  # Paper: uniform sampling, apex not mentioned | swap the nearest frame for the apex
+    image_size: int = Field(224, ge=8)  # Paper: resolution not given | px, square; 224 in the released code
+    # Paper: crop not given | whole frame resized as in the released code, or its central square
+    crop: Literal["none", "center_square"] = "none"
+
+
+class Model(Group):
+    """The network of Eqs. 1-16. `m`, `l_v`, `l_s` are the paper's M, L_v, L_s."""
+
+    m: int = Field(4, ge=1)
+    l_v: int = Field(2, ge=0)
+    l_s: int = Field(1, ge=0)
+    csta: bool = True
+    d: int = Field(768, ge=2)  # Paper: d not given | one width for both branches
+    patch_size: int = Field(16, ge=1)  # Paper: patch not given | px, 16 x 16 as in VideoMAE, which it cites
+    tubelet_size: int = Field(2, ge=1)  # Paper: "3D CNN" embedding, kernel not given | frames per tubelet
+    positions: Literal["none", "sincos"] = "sincos"  # Paper: Eqs. 1-16 name none | fixed table over CLS and tokens
+    mlp: Literal["ln_gelu_linear", "linear"] = "ln_gelu_linear"  # Paper: MLP1, MLP2 not given | d to d
+    head: Literal["linear", "ln_linear"] = "linear"  # Paper: P_theta not given | on [cls_v || cls_s], 2d to classes
+    init: Literal["normal", "xavier"] = "normal"  # Paper: initialisation not given | normal(0, 0.02) or Xavier
+
+
+class Training(Group):
+    """The recipe of section 4.1."""
+
+    # Paper: Eq. 16 compares P_theta with one-hot Y, logits or probabilities not said | mse is on logits
+    loss: Literal["mse", "mse_softmax"] = "mse"
+    optimizer: Literal["adamw", "adam"] = "adamw"  # Paper: optimiser not given | AdamW, as in the released code
+    learning_rate: float = Field(5e-5, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    batch_size: int = Field(32, ge=1)
+    epochs: int = Field(150, ge=1)
+    warmup_epochs: int = Field(5, ge=0)
+    warmup_start: float = Field(1e-6, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"  # Paper: decay after warm-up not given | cosine to zero
+    sampling: Literal["balanced", "uniform"] = "balanced"
+    shuffled_labels: Literal["none", "fold", "recording"] = "none"  # reference rows, see training.shuffle_labels
+    store_epochs: bool = False  # also store the test predictions of every epoch
+
+
+class Split(Group):
+    """How clips are divided into training and test folds."""
+
+    split: Literal["subject", "paper", "loso"] = "subject"
+    n_folds: int = Field(5, ge=2)
+    stratify: bool = False
+    split_seed: int = Field(0, ge=0)
+
+
+class Settings(Group):
+    """Everything one training can depend on, besides the data, the fold and the seed."""
+
+    recipe: Literal["equations"] = "equations"
+    labels: str = "emotion7"
+    frames: Frames = Frames()
+    model: Model = Model()
+    training: Training = Training()
+    split: Split = Split()
+
+
+class Preset(Group):
+    """A size of the study: one YAML file in ``params/``."""
+
+    synthetic: Synthetic = Synthetic()
+    frames: Frames = Frames()
+    model: Model = Model()
+    training: Training = Training()
+    split: Split = Split()
+    seeds: list[int] = Field([0], min_length=1)
+    n_boot: int = Field(2000, ge=100)
+    grids: dict[str, dict[str, list]] = {}
+
+
+class Parameters(Group):
+    """The parameters every notebook takes; their defaults stand in its ``parameters`` cell."""
+
+    preset: str = ""
+    recipe: Literal["equations"] = "equations"
+    dataset: Literal["synthetic", "casme3"] = "synthetic"
+    data_root: str = ""
+    labels: str = "emotion7"
+    split: Literal["subject", "paper", "loso"] = "subject"
+    seeds: list[int] = []
+    workers: int | None = Field(None, ge=0)
+    grid: dict[str, list] = {}
+
+
+def validated(model, values, source):
+    """Build a settings model from plain values, with an error a user can act on.
+
+    Parameters
+    ----------
+    model : type
+        A subclass of `Group`.
+    values : dict
+        Field values; numbers given as text (``"1e-3"``, which YAML reads as text) are converted.
+    source : str
+        What the values were read from, for the message.
+
+    Raises
+    ------
+    ValueError
+        Naming the source, the field, its value and what is allowed.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(model, problem) for problem in error.errors()]
+        raise ValueError(f"{source}: " + "; ".join(lines)) from None
+
+
+def _explain(model, problem):
+    *parents, name = (str(part) for part in problem["loc"])
+    field = ".".join([*parents, name])
+    if problem["type"] != "extra_forbidden":
+        return f"{field} = {problem['input']!r} is not allowed ({problem['msg']})"
+    for parent in parents:
+        model = model.model_fields[parent].annotation
+    return f"{field} is unknown; known here: {', '.join(model.model_fields)}"
+
+
+def preset_names():
+    """Names of the presets in ``params/``."""
+    return sorted(path.stem for path in (ROOT / "params").glob("*.yaml"))
+
+
+def load_preset(name=""):
+    """Read a preset.
+
+    Parameters
+    ----------
+    name : str
+        File name in ``params/`` without its ending. Empty means the environment variable
+        ``HSTA_PRESET`` if it is set, else ``quick``.
+
+    Returns
+    -------
+    name : str
+        The preset that was read.
+    preset : Preset
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset or its file has a wrong key or value.
+    """
+    name = name or os.environ.get("HSTA_PRESET") or "quick"
+    if name not in preset_names():
+        raise ValueError(f"preset = {name!r} is unknown; known presets in params/: {', '.join(preset_names())}")
+    path = ROOT / "params" / f"{name}.yaml"
+    return name, validated(Preset, yaml.safe_load(path.read_text()) or {}, f"params/{path.name}")
+
+
+def data_dir():
+    """Folder of generated data and frame caches: ``HSTA_DATA``, else ``data/``."""
+    return Path(os.environ.get("HSTA_DATA") or ROOT / "data")
+
+
+def results_dir():
+    """Folder of trial results: ``HSTA_RESULTS``, else ``results/``."""
+    return Path(os.environ.get("HSTA_RESULTS") or ROOT / "results")
+
+
+def with_fields(settings, **fields):
+    """Copy of settings with some fields of its groups replaced, found by their names.
+
+    Parameters
+    ----------
+    settings : Settings
+    **fields
+        Names of fields in any group (they are unique across groups) and their new values.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a value is not allowed.
+
+    Examples
+    --------
+    >>> with_fields(Settings(), m=7, epochs=3).model.m
+    7
+    """
+    values = settings.model_dump()
+    for name, value in fields.items():
+        values[_group_of(name)][name] = value
+    return validated(Settings, values, "settings")
+
+
+def _groups():
+    groups = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {name: group for name, group in groups.items() if isinstance(group, type) and issubclass(group, Group)}
+
+
+def _group_of(field):
+    owners = [name for name, group in _groups().items() if field in group.model_fields]
+    if not owners:
+        known = ", ".join(name for group in _groups().values() for name in group.model_fields)
+        raise ValueError(f"{field!r} is no setting; known settings: {known}")
+    return owners[0]

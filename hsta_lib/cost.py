@@ -1,0 +1,44 @@
+"""What a setting costs before it is trained: parameters and FLOPs, counted without computing anything."""
+
+from functools import lru_cache
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from hsta_lib.models.hsta import HSTA
+
+
+@lru_cache(maxsize=1024)
+def parameters_and_flops(settings, n_classes):
+    """Size of the network and cost of one forward pass of one clip.
+
+    Parameters
+    ----------
+    settings : hsta_lib.config.Settings
+    n_classes : int
+
+    Returns
+    -------
+    n_parameters : int
+    flops : int
+        One multiply-add is 2 FLOP. Counted on the meta device, where fused attention is visible to
+        torch's counter.
+
+    Raises
+    ------
+    ValueError
+        If the settings make no network, e.g. an image not divisible by the patch.
+    """
+    frames = settings.frames
+    with torch.device("meta"):
+        model = HSTA.from_settings(settings, n_classes)
+        video = torch.empty(1, 3, frames.n_frames, frames.image_size, frames.image_size)
+        special = torch.empty(1, 3, 2, frames.image_size, frames.image_size)
+        with FlopCounterMode(display=False) as counter:
+            model(video, special)
+    return sum(p.numel() for p in model.parameters()), counter.get_total_flops()
+
+
+def relative_cost(trial, n_classes):
+    """Modelled cost of a trial, in FLOP per clip times epochs: orders trials and weights the time left."""
+    return parameters_and_flops(trial.settings, n_classes)[1] * trial.settings.training.epochs

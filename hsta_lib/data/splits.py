@@ -1,0 +1,93 @@
+"""Divide clips into training and test folds: by subject, by clip as in the paper, or leaving one subject out."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+)
+
+
+class Fold(NamedTuple):
+    """Row numbers of the clip table, each array ascending."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+def make_folds(clips, *, split, n_folds, stratify, split_seed):
+    """Folds of a clip table, the same for every setting that is trained on it.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``clip_id``, ``subject_id`` and ``label``. Its order does not matter: the division is made
+        over the sorted ``clip_id``.
+    split : {"subject", "paper", "loso"}
+        ``subject``: ``n_folds`` folds, no subject on both sides. ``paper``: ``n_folds`` random folds over
+        clips (section 4.1), *subject-dependent*. ``loso``: one fold per subject, in order of their ids.
+    n_folds : int
+        Not used by ``loso``.
+    stratify : bool
+        Spread the classes evenly over the folds. Not used by ``loso``.
+    split_seed : int
+        Of the random division. Not used by ``loso``.
+
+    Returns
+    -------
+    list of Fold
+
+    Raises
+    ------
+    ValueError
+        If there are fewer subjects (or clips) than folds, a clip occurs twice, or the split is unknown.
+    """
+    if clips["clip_id"].duplicated().any():
+        twice = clips["clip_id"][clips["clip_id"].duplicated()].iloc[0]
+        raise ValueError(f"clip {twice} occurs more than once in the clip table")
+    splitter = _splitter(split, n_folds, stratify, split_seed)
+    units, unit = (len(clips), "clips") if split == "paper" else (clips["subject_id"].nunique(), "subjects")
+    needed = 2 if split == "loso" else n_folds
+    if units < needed:
+        raise ValueError(f"split = {split!r} needs at least {needed} {unit}, the clip table has {units}")
+    order = np.argsort(clips["clip_id"].to_numpy(dtype=str), kind="stable")
+    rows = clips.iloc[order]
+    parts = splitter.split(rows, rows["label"], rows["subject_id"])
+    return [Fold(np.sort(order[train]), np.sort(order[test])) for train, test in parts]
+
+
+def _splitter(split, n_folds, stratify, split_seed):
+    shuffled = {"n_splits": n_folds, "shuffle": True, "random_state": split_seed}
+    if split == "loso":
+        return LeaveOneGroupOut()
+    if split == "subject":
+        return StratifiedGroupKFold(**shuffled) if stratify else GroupKFold(**shuffled)
+    if split == "paper":
+        return StratifiedKFold(**shuffled) if stratify else KFold(**shuffled)
+    raise ValueError(f"split = {split!r} is unknown; known splits: subject, paper, loso")
+
+
+def check_folds(clips, folds, *, split):
+    """Check the contract of a division: no leak, nothing untested.
+
+    Raises
+    ------
+    ValueError
+        If a clip is in training and test of one fold, is tested never or twice, or, unless ``split`` is
+        ``paper``, a test subject is in training. The message names the fold and the clip or subject.
+    """
+    tested = np.zeros(len(clips), dtype=int)
+    for number, (train, test) in enumerate(folds):
+        tested[test] += 1
+        keys = ["clip_id"] if split == "paper" else ["clip_id", "subject_id"]
+        for key in keys:
+            both = set(clips[key].iloc[train]) & set(clips[key].iloc[test])
+            if both:
+                raise ValueError(f"fold {number}: {key} {sorted(both)[0]} is in training and in test")
+    if (tested != 1).any():
+        row = int(np.flatnonzero(tested != 1)[0])
+        raise ValueError(f"clip {clips['clip_id'].iloc[row]} is tested {tested[row]} times, not once")

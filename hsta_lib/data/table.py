@@ -1,0 +1,164 @@
+"""The clip table every reader returns: its columns, its label sets, its problems.
+
+A reader turns one dataset's sheets and folders into one pandas row per clip; everything downstream sees
+only this table. What a reader could not use is a row of the problems table, never a silent substitute.
+"""
+
+import re
+
+import pandas as pd
+
+COLUMNS = {
+    "dataset": "name under which the data was opened: casme3, synthetic, ...",
+    "subject_id": "dataset-qualified subject, e.g. casme3/spNO.1",
+    "recording_id": "dataset-qualified video the clip was cut from, e.g. casme3/spNO.1/a",
+    "clip_id": "unique key of the clip, e.g. casme3/spNO.1/a/355 (the last part is the onset)",
+    "folder": "folder of the frame files",
+    "onset": "first frame of the expression, as numbered in the dataset's files, inclusive",
+    "apex": "frame of the strongest expression",
+    "offset": "last frame of the expression, inclusive",
+    "emotion": "emotion, lower case, one spelling per emotion; empty where the sheet gives none",
+    "objective_class": "I to VII, empty where the sheet gives none",
+    "action_units": "the sheet's action units as written, e.g. 4+R14",
+    "expression_type": "micro or macro",
+}
+PROBLEM_COLUMNS = ["where", "clip_id", "problem", "action"]
+
+_SPELLINGS = {
+    "other": "others",
+    "happiness": "happy",
+    "sadness": "sad",
+    "angry": "anger",
+}
+
+# Class order of the seven emotions follows the authors' label files (hsta_model_core, CAS(ME)^3 lists).
+_EMOTIONS = ("others", "disgust", "surprise", "fear", "anger", "sad", "happy")
+_NEGATIVE = ("disgust", "fear", "anger", "sad")
+_OBJECTIVE = ("I", "II", "III", "IV", "V", "VI", "VII")
+
+# Label set -> (column it is read from, class names in order, value of the column -> class name).
+LABELS = {
+    "emotion7": ("emotion", _EMOTIONS, {e: e for e in _EMOTIONS}),
+    "emotion4": (
+        "emotion",
+        ("negative", "positive", "surprise", "others"),
+        {**dict.fromkeys(_NEGATIVE, "negative"), "happy": "positive", "surprise": "surprise", "others": "others"},
+    ),
+    "emotion3": (
+        "emotion",
+        ("negative", "positive", "surprise"),
+        {**dict.fromkeys(_NEGATIVE, "negative"), "happy": "positive", "surprise": "surprise"},
+    ),
+    "objective7": ("objective_class", _OBJECTIVE, {c: c for c in _OBJECTIVE}),
+}
+
+# Davison, Merghani and Yap 2018: the exact sets of action units of classes I to VI; any other set is VII.
+# {4, 5} is listed under III there but labelled VII in CAS(ME)^3, whose labels this table reproduces.
+_OBJECTIVE_SETS = {
+    "I": "6; 12; 6+12; 6+7+12; 7+12",
+    "II": "1+2; 5; 25; 1+2+25; 25+26; 5+24",
+    "III": "23; 4; 4+7; 4+5+7; 17+24; 4+6+7; 4+38",
+    "IV": "10; 9; 4+9; 4+40; 4+5+40; 4+7+9; 4+9+17; 4+7+10; 4+5+7+9; 7+10",
+    "V": "1; 15; 1+4; 6+15; 15+17",
+    "VI": "1+2+4; 20",
+}
+_CLASS_OF_SET = {
+    frozenset(int(unit) for unit in units.split("+")): name
+    for name, sets in _OBJECTIVE_SETS.items()
+    for units in sets.split("; ")
+}
+
+
+def parse_action_units(text):
+    """Set of action units in a sheet's cell: ``"4+R14"`` gives ``{4, 14}``.
+
+    Side and region prefixes (L, R, T, B, in either case) are stripped, repeats merge.
+
+    Parameters
+    ----------
+    text : object
+        The cell; numbers and text are both accepted.
+
+    Returns
+    -------
+    frozenset of int
+        Empty for an empty cell or ``"?"``.
+    """
+    return frozenset(int(number) for number in re.findall(r"\d+", str(text)))
+
+
+def objective_class(action_units):
+    """Objective class of a set of action units, by exact set.
+
+    Parameters
+    ----------
+    action_units : iterable of int
+        Without side prefixes, see `parse_action_units`.
+
+    Returns
+    -------
+    str
+        ``"I"`` to ``"VII"``; VII is every set the table does not list.
+
+    Examples
+    --------
+    >>> objective_class({12, 6}), objective_class({4, 14})
+    ('I', 'VII')
+    """
+    return _CLASS_OF_SET.get(frozenset(action_units), "VII")
+
+
+def clean_emotion(text):
+    """One spelling per emotion: ``" Others"`` and ``"other"`` both give ``"others"``."""
+    word = str(text).strip().lower()
+    return _SPELLINGS.get(word, word)
+
+
+def problems_table(rows=()):
+    """Table of problems from ``(where, clip_id, problem, action)`` tuples."""
+    return pd.DataFrame(list(rows), columns=PROBLEM_COLUMNS)
+
+
+def class_names(labels):
+    """Class names of a label set, in class order.
+
+    Raises
+    ------
+    ValueError
+        If the label set is unknown.
+    """
+    if labels not in LABELS:
+        raise ValueError(f"labels = {labels!r} is unknown; known label sets: {', '.join(LABELS)}")
+    return LABELS[labels][1]
+
+
+def labelled(clips, labels):
+    """Clips that have a class in a label set, with its integer in a new column ``label``.
+
+    Clips without one (SMIC has no objective classes; the three-class set leaves ``others`` out) are
+    not part of that protocol and are dropped.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With the columns of `COLUMNS`.
+    labels : str
+        A key of `LABELS`.
+
+    Returns
+    -------
+    DataFrame
+        Sorted by ``clip_id``, so that nothing downstream depends on the order of rows in a sheet.
+
+    Raises
+    ------
+    ValueError
+        If the label set is unknown or no clip has a class in it.
+    """
+    classes = class_names(labels)
+    column, _, mapping = LABELS[labels]
+    label = clips[column].map(mapping)
+    kept = clips[label.notna()].assign(label=label.dropna().map(classes.index).astype(int))
+    if kept.empty:
+        raise ValueError(f"no clip has a class of labels = {labels!r} (column {column!r} of the clip table)")
+    return kept.sort_values("clip_id", ignore_index=True)

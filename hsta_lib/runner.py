@@ -1,0 +1,140 @@
+"""Run trials: only what is missing, in this process or in local worker processes, resumable at any point."""
+
+import os
+import sys
+from contextlib import closing, contextmanager
+
+from tqdm import tqdm
+
+from hsta_lib import store
+from hsta_lib.cost import relative_cost
+from hsta_lib.training import fit
+
+# glibc returns freed memory to the system and faults it in again at every step of a small network, which
+# costs a third of the time; Dask's own default (65536) makes that worse. Elsewhere the variables do nothing.
+_WORKER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
+
+
+class FailedTrials(RuntimeError):
+    """Some trials failed; the results of the others are stored."""
+
+
+def run(trials, dataset, folder, *, workers=None):
+    """Train the trials that have no result yet.
+
+    Every trial stores its own result, so a run that is stopped or killed loses at most the trials being
+    trained, and the same call continues it.
+
+    Parameters
+    ----------
+    trials : list of Trial
+    dataset : hsta_lib.data.dataset.Dataset
+    folder : Path
+        Of the results.
+    workers : int, optional
+        Worker processes, one torch thread each; the default is one per core. 0 trains in this process.
+
+    Raises
+    ------
+    FailedTrials
+        After all trials have been tried, if some failed; the message names the first and its error.
+    """
+    todo = store.missing(trials, folder)
+    print(f"{len(set(trials))} trials, {len(todo)} to train")
+    costs = {trial: relative_cost(trial, len(dataset.classes)) for trial in todo}
+    todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
+    workers = min(_n_cores() if workers is None else workers, len(todo))
+    run_all = _run_here if workers == 0 else _run_in_workers
+    failed = []
+    with (
+        _progress(len(todo), sum(costs.values())) as advance,
+        closing(run_all(todo, dataset, folder, workers)) as finished,  # an interrupt closes the workers too
+    ):
+        for trial, error in finished:
+            advance(costs[trial])
+            if error is not None:
+                failed.append((trial, error))
+    if failed:
+        trial, error = failed[0]
+        raise FailedTrials(
+            f"{len(failed)} of {len(todo)} trials failed, the others are stored in {folder}. First: trial "
+            f"{trial.id} (fold {trial.fold}, seed {trial.seed}): {type(error).__name__}: {error}"
+        ) from error
+
+
+def run_trial(trial, dataset, folder):
+    """Train one trial and store its result, unless it is there already."""
+    if store.missing([trial], folder):
+        store.save(trial, fit(trial, dataset), folder)
+
+
+def _run_here(todo, dataset, folder, _workers):
+    for trial in todo:
+        try:
+            run_trial(trial, dataset, folder)
+        except Exception as error:  # as from a worker: report it, go on with the next
+            yield trial, error
+        else:
+            yield trial, None
+
+
+def _run_in_workers(todo, dataset, folder, workers):
+    """Yield ``(trial, error or None)`` as the workers finish; a worker that dies is replaced."""
+    from distributed import as_completed
+
+    with _cluster(workers) as client:
+        shared = client.scatter(dataset, broadcast=True)
+        futures = {
+            client.submit(run_trial, trial, shared, folder, key=f"trial-{trial.id}", priority=-i): trial
+            for i, trial in enumerate(todo)
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.exception()
+            future.release()
+
+
+@contextmanager
+def _cluster(workers):
+    import dask
+    from distributed import Client, LocalCluster
+
+    environment = dask.config.get("distributed.nanny.pre-spawn-environ") | _WORKER_ENVIRONMENT
+    with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, host="127.0.0.1",
+            silence_logs="ERROR",
+        ) as cluster,
+        Client(cluster) as client,
+    ):  # fmt: skip
+        yield client
+
+
+@contextmanager
+def _progress(n_trials, total):
+    """A plain-text bar: trials done, trials per minute, and the time left weighted by modelled cost."""
+    if not n_trials:
+        yield None
+        return
+    bar = tqdm(
+        total=total, desc="training", file=sys.stdout, ascii=True, mininterval=5, smoothing=0,
+        bar_format="{desc} {percentage:3.0f}% |{bar:30}| {postfix} [{elapsed} gone, {remaining} left]",
+    )  # fmt: skip
+    done = 0
+
+    def advance(cost):
+        nonlocal done
+        done += 1
+        rate = 60 * done / max(bar.format_dict["elapsed"], 1e-9)
+        bar.set_postfix_str(f"{done}/{n_trials} trials, {rate:.0f} a minute", refresh=False)
+        bar.update(cost)
+
+    with bar:
+        yield advance
+
+
+def _n_cores():
+    try:
+        return len(os.sched_getaffinity(0))  # what a container or batch job may use
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1

@@ -1,0 +1,141 @@
+"""Results on disk: one JSON file per trial, written whole or not at all."""
+
+import json
+import os
+import platform
+import subprocess
+import uuid
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+
+import pandas as pd
+
+from hsta_lib import ROOT
+
+_VERSIONS_OF = ("torch", "numpy", "opencv-python")
+
+
+class DamagedResult(ValueError):
+    """A file under a trial's name that is not that trial's result."""
+
+
+def save(trial, result, folder):
+    """Write a trial's result under its id.
+
+    The file appears under its final name only when it is complete. Two processes that finish the same
+    trial write the same content; the later one replaces the earlier.
+
+    Parameters
+    ----------
+    trial : hsta_lib.trials.Trial
+    result : dict
+        From `hsta_lib.training.fit`.
+    folder : Path
+        Made if it is not there.
+    """
+    record = {
+        "id": trial.id,
+        **trial.description(),
+        **result,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _VERSIONS_OF},
+        "commit": code_version(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{trial.id}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        with open(partial, "w") as file:
+            json.dump(record, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(folder / f"{trial.id}.json")
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(trial, folder):
+    """Read a trial's result.
+
+    Returns
+    -------
+    dict or None
+        None if there is none yet, or if it lacks the epochs' predictions the trial asks for.
+
+    Raises
+    ------
+    DamagedResult
+        If the file is no JSON or describes another trial; the message names it.
+    """
+    path = folder / f"{trial.id}.json"
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DamagedResult(f"{path} is damaged ({error})") from error
+    described = trial.description()
+    if not isinstance(record, dict) or {key: record.get(key) for key in described} != described:
+        raise DamagedResult(f"{path} is not the result of trial {trial.id}: its contents describe something else")
+    if trial.settings.training.store_epochs and "epoch_predictions" not in record:
+        return None
+    return record
+
+
+def missing(trials, folder):
+    """Trials without a result, each once, in the order given.
+
+    A damaged or foreign file under a trial's name is kept as ``<name>.damaged``, reported in one line,
+    and its trial counts as missing.
+    """
+    todo = []
+    for trial in dict.fromkeys(trials):
+        try:
+            record = load(trial, folder)
+        except DamagedResult as error:
+            path = folder / f"{trial.id}.json"
+            path.replace(path.with_suffix(".json.damaged"))
+            print(f"{error}; kept as {path.stem}.json.damaged, the trial is trained again")
+            record = None
+        if record is None:
+            todo.append(trial)
+    return todo
+
+
+def predictions(trials, folder):
+    """Predictions of finished trials, one row per trial and test clip.
+
+    Parameters
+    ----------
+    trials : list of Trial
+    folder : Path
+
+    Returns
+    -------
+    DataFrame
+        ``trial_id, fold, seed, clip_id, subject_id, y_true, y_pred, scores``.
+
+    Raises
+    ------
+    ValueError
+        If a trial has no result yet.
+    """
+    parts = []
+    for trial in trials:
+        record = load(trial, folder)
+        if record is None:
+            raise ValueError(f"trial {trial.id} (fold {trial.fold}, seed {trial.seed}) has no result in {folder}")
+        rows = pd.DataFrame(record["predictions"])
+        parts.append(rows.assign(trial_id=trial.id, fold=trial.fold, seed=trial.seed))
+    return pd.concat(parts, ignore_index=True)
+
+
+@lru_cache
+def code_version():
+    """Git commit of the code, with ``-dirty`` when files differ from it; ``unknown`` without git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

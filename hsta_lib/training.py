@@ -1,0 +1,251 @@
+"""Train one trial and predict its test fold: the only place that trains."""
+
+import contextlib
+import math
+import time
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch.nn import functional
+
+from hsta_lib.data.splits import make_folds
+from hsta_lib.models.hsta import HSTA
+
+# ImageNet's channel means and deviations, as in the released code. Paper: not said.
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+
+_EVALUATION_BATCH = 128
+
+
+def fit(trial, dataset):
+    """Train on a trial's training fold, predict its test fold.
+
+    Runs on one torch thread, so that its result does not depend on how many workers or cores there are:
+    on one machine, a trial repeated gives bit-identical predictions.
+
+    Parameters
+    ----------
+    trial : hsta_lib.trials.Trial
+    dataset : hsta_lib.data.dataset.Dataset
+
+    Returns
+    -------
+    dict
+        JSON values: ``predictions`` (columns ``clip_id``, ``subject_id``, ``y_true``, ``y_pred``,
+        ``scores``), ``losses`` (mean per epoch), ``absent_classes`` (names of classes without a training
+        clip), ``n_train``, ``seconds``, ``device``, and ``epoch_predictions`` if the settings ask for it.
+
+    Raises
+    ------
+    ValueError
+        If the data is not the trial's, or the loss is no longer finite.
+    """
+    if trial.fingerprint != dataset.fingerprint:
+        raise ValueError(f"trial {trial.id} is of data {trial.fingerprint}, the dataset opened is {dataset.fingerprint}")
+    started = time.perf_counter()
+    settings = trial.settings
+    fold = make_folds(dataset.clips, **settings.split.model_dump())[trial.fold]
+    rng = np.random.default_rng([trial.seed, trial.fold])
+    train, labels = training_labels(dataset.clips, fold.train, settings.training.shuffled_labels, rng)
+    with _reproducible(trial):
+        data = _Data(dataset)
+        model = HSTA.from_settings(settings, len(dataset.classes)).to(data.device)
+        losses, epochs = _train(model, data, train, labels, fold.test, settings, rng)
+        scores = predict(model, data, fold.test)
+    result = {
+        "predictions": _prediction_columns(dataset.clips, fold.test, scores),
+        "losses": losses,
+        "absent_classes": [name for label, name in enumerate(dataset.classes) if label not in labels],
+        "n_train": len(train),
+        "seconds": time.perf_counter() - started,
+        "device": str(data.device),
+    }
+    return result | ({"epoch_predictions": epochs} if settings.training.store_epochs else {})
+
+
+def training_labels(clips, train, shuffled, rng):
+    """Rows to train on and their labels, true or shuffled for a reference row.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``label`` and ``recording_id``.
+    train : ndarray of int
+        Rows of the training fold.
+    shuffled : {"none", "fold", "recording"}
+        ``fold``: labels permuted within the training fold. ``recording``: every clip gets the label of
+        another clip of its recording (a rotation in random order), so that nothing but the recording can
+        tell the label; clips alone in their recording are left out.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    rows, labels : ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If ``recording`` finds no recording with two clips.
+    """
+    labels = clips["label"].to_numpy()[train]
+    if shuffled == "fold":
+        return train, rng.permutation(labels)
+    if shuffled == "none":
+        return train, labels
+    recordings = clips["recording_id"].to_numpy()[train]
+    groups = [rng.permutation(np.flatnonzero(recordings == name)) for name in np.unique(recordings)]
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        raise ValueError("no recording has two training clips: labels cannot be shuffled within recordings")
+    members = np.concatenate(groups)
+    return train[members], np.concatenate([np.roll(labels[group], 1) for group in groups])
+
+
+def epoch_order(labels, sampling, rng):
+    """Order in which an epoch visits the training clips.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (n,)
+    sampling : {"balanced", "uniform"}
+        ``balanced``: n draws with replacement, every class that occurs equally likely (section 4.1);
+        ``uniform``: each clip once.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Positions in ``labels``.
+    """
+    if sampling == "uniform":
+        return rng.permutation(len(labels))
+    weight = 1.0 / np.bincount(labels)[labels]
+    return rng.choice(len(labels), size=len(labels), p=weight / weight.sum())
+
+
+def learning_rate(step, steps_per_epoch, training):
+    """Learning rate of a step: linear warm-up, then cosine to zero or constant.
+
+    Parameters
+    ----------
+    step : int
+        From 0.
+    steps_per_epoch : int
+    training : hsta_lib.config.Training
+
+    Returns
+    -------
+    float
+        ``warmup_start`` at step 0 where there is a warm-up; ``learning_rate`` when it ends.
+    """
+    warmup, total = training.warmup_epochs * steps_per_epoch, training.epochs * steps_per_epoch
+    if step < warmup:
+        return training.warmup_start + (training.learning_rate - training.warmup_start) * step / warmup
+    if training.schedule == "constant":
+        return training.learning_rate
+    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+def loss_of(logits, labels, kind):
+    """Mean squared error against one-hot labels (Eq. 16), over the batch and the classes.
+
+    Parameters
+    ----------
+    logits : Tensor, float, shape (b, n_classes)
+    labels : Tensor, int64, shape (b,)
+    kind : {"mse", "mse_softmax"}
+        On the logits, or on their softmax.
+    """
+    target = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return functional.mse_loss(logits.softmax(dim=1) if kind == "mse_softmax" else logits, target)
+
+
+class _Data:
+    """The dataset's frames on the device as uint8; batches are normalised there."""
+
+    def __init__(self, dataset):
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.frames = torch.from_numpy(dataset.frames()).to(self.device)
+        self.mean, self.std = (
+            torch.tensor(value, device=self.device).view(3, 1, 1, 1) for value in (PIXEL_MEAN, PIXEL_STD)
+        )
+
+    def batch(self, rows):
+        """``video (b, 3, n_frames, h, w)`` and ``special (b, 3, 2, h, w)`` of some clips."""
+        pixels = rearrange(self.frames[torch.from_numpy(rows).to(self.device)], "b t h w c -> b c t h w")
+        pixels = (pixels / 255 - self.mean) / self.std
+        return pixels[:, :, :-2], pixels[:, :, -2:]
+
+
+@contextlib.contextmanager
+def _reproducible(trial):
+    """One thread, and the trial's own random numbers; both as before afterwards.
+
+    The seed of the weights is shared by all settings of a grid, like the folds: settings are compared
+    with the same draws.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(int(np.random.SeedSequence([trial.seed, trial.fold]).generate_state(1)[0]))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _train(model, data, train, labels, test, settings, rng):
+    """Run all epochs; returns the mean loss of each, and its test predictions if they are stored."""
+    training = settings.training
+    batch_size = min(training.batch_size, len(train))
+    steps = len(train) // batch_size  # the last partial batch is dropped
+    optimizer = _optimizer(model, training)
+    targets = torch.from_numpy(labels).to(data.device)
+    losses, epochs = [], []
+    for epoch in range(training.epochs):
+        order = epoch_order(labels, training.sampling, rng)[: steps * batch_size].reshape(steps, batch_size)
+        total = torch.zeros((), device=data.device)
+        for i, batch in enumerate(order):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(epoch * steps + i, steps, training)
+            loss = loss_of(model(*data.batch(train[batch])), targets[torch.from_numpy(batch)], training.loss)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        losses.append(float(total) / steps)
+        if not math.isfinite(losses[-1]):
+            raise ValueError(f"the loss of epoch {epoch} is {losses[-1]}; lower learning_rate = {training.learning_rate}")
+        if training.store_epochs:
+            epochs.append(predict(model, data, test).argmax(axis=1).tolist())
+    return losses, epochs
+
+
+def _optimizer(model, training):
+    # Paper: weight decay on which tensors is not said; the optimiser's own rule, all of them.
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[training.optimizer]
+    return kind(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
+
+
+def predict(model, data, rows):
+    """Class scores of some clips, float32, shape ``(n_rows, n_classes)``; leaves the model in train mode."""
+    model.eval()
+    with torch.inference_mode():
+        parts = [
+            model(*data.batch(rows[i : i + _EVALUATION_BATCH])) for i in range(0, len(rows), _EVALUATION_BATCH)
+        ]
+    model.train()
+    return torch.cat(parts).cpu().numpy()
+
+
+def _prediction_columns(clips, rows, scores):
+    tested = clips.iloc[rows]
+    return {
+        "clip_id": tested["clip_id"].tolist(),
+        "subject_id": tested["subject_id"].tolist(),
+        "y_true": tested["label"].tolist(),
+        "y_pred": scores.argmax(axis=1).tolist(),
+        "scores": scores.tolist(),
+    }

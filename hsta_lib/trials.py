@@ -1,0 +1,113 @@
+"""Trials: one setting, one fold, one seed; named by a hash of all that can change its predictions."""
+
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass
+
+import pandas as pd
+
+from hsta_lib.config import Settings, with_fields
+
+# Raised when the arithmetic of a training changes while the settings do not, so that older results are
+# not mistaken for it. tests/test_training.py fails when predictions change and this number does not.
+PROTOCOL = 1
+
+# What is stored along with the predictions without changing them.
+_NOT_HASHED = {"training": {"store_epochs"}}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: the settings, the fold that is tested, the seed, and the data's fingerprint."""
+
+    settings: Settings
+    fold: int
+    seed: int
+    fingerprint: str
+
+    def description(self):
+        """Everything that can change the trial's predictions, as JSON values."""
+        return {
+            "protocol": PROTOCOL,
+            "settings": self.settings.model_dump(mode="json", exclude=_NOT_HASHED),
+            "fold": self.fold,
+            "seed": self.seed,
+            "fingerprint": self.fingerprint,
+        }
+
+    @property
+    def id(self):
+        """First 16 hex digits of the SHA-256 of the canonical JSON of `description`."""
+        text = json.dumps(self.description(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def expand_grid(grid):
+    """Settings of a grid: its product, with ``depths`` standing for the pair ``[l_v, l_s]``.
+
+    Parameters
+    ----------
+    grid : dict of str to list
+        Field name to the values it takes, e.g. ``{"m": [1, 2], "depths": [[1, 1], [2, 1]]}``.
+
+    Returns
+    -------
+    DataFrame
+        One row per setting, one column per field, in the order of the grid's first key.
+
+    Raises
+    ------
+    ValueError
+        If the grid or one of its lists is empty, a list repeats a value, or a depth is no pair.
+
+    Examples
+    --------
+    >>> expand_grid({"m": [1, 2], "depths": [[2, 1]]}).to_dict("list")
+    {'m': [1, 2], 'l_v': [2, 2], 'l_s': [1, 1]}
+    """
+    if not grid:
+        raise ValueError("the grid is empty: give at least one field and its values, e.g. {'m': [1, 2]}")
+    for name, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"grid: {name} = {values!r} must be a list with at least one value")
+        if any(value in values[:i] for i, value in enumerate(values)):
+            raise ValueError(f"grid: {name} = {values!r} repeats a value")
+    return pd.DataFrame([_cell(grid, values) for values in itertools.product(*grid.values())])
+
+
+def _cell(grid, values):
+    cell = dict(zip(grid, values, strict=True))
+    if "depths" in cell:
+        pair = cell.pop("depths")
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError(f"grid: depths has {pair!r}; each entry must be a pair [l_v, l_s]")
+        cell["l_v"], cell["l_s"] = pair
+    return cell
+
+
+def make_trials(settings, cells, n_folds, seeds, fingerprint):
+    """Trials of every cell of a grid, every fold and every seed.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the cells have in common.
+    cells : DataFrame
+        From `expand_grid`; its columns are fields of the settings.
+    n_folds : int
+        Folds of the split, see `hsta_lib.data.splits.make_folds`.
+    seeds : list of int
+    fingerprint : str
+        Of the data.
+
+    Returns
+    -------
+    list of list of Trial
+        One list per cell, in the order of ``cells``; seeds in the outer, folds in the inner order.
+    """
+    variants = [with_fields(settings, **cell) for cell in cells.to_dict("records")]
+    return [
+        [Trial(variant, fold, seed, fingerprint) for seed in seeds for fold in range(n_folds)]
+        for variant in variants
+    ]
