@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -38,8 +37,10 @@ class Frames(Group):
     """Which frames of a clip are used, and at what size."""
 
     n_frames: int = Field(6, ge=2)
-    keep_apex: bool = False  # Paper: uniform sampling, apex not mentioned | swap the nearest frame for the apex
-    image_size: int = Field(224, ge=8)  # Paper: resolution not given | px, square; 224 in the released code
+    # Paper: uniform sampling, apex not mentioned | swap the nearest frame for the apex
+    keep_apex: bool = False
+    # Paper: resolution not given | px, square; 224 in the released code
+    image_size: int = Field(224, ge=8)
     # Paper: crop not given | whole frame resized as in the released code, or its central square
     crop: Literal["none", "center_square"] = "none"
 
@@ -51,31 +52,44 @@ class Model(Group):
     l_v: int = Field(2, ge=0)
     l_s: int = Field(1, ge=0)
     csta: bool = True
-    d: int = Field(768, ge=2)  # Paper: d not given | one width for both branches
-    patch_size: int = Field(16, ge=1)  # Paper: patch not given | px, 16 x 16 as in VideoMAE, which it cites
-    tubelet_size: int = Field(2, ge=1)  # Paper: "3D CNN" embedding, kernel not given | frames per tubelet
-    positions: Literal["none", "sincos"] = "sincos"  # Paper: Eqs. 1-16 name none | fixed table over CLS and tokens
-    mlp: Literal["ln_gelu_linear", "linear"] = "ln_gelu_linear"  # Paper: MLP1, MLP2 not given | d to d
-    head: Literal["linear", "ln_linear"] = "linear"  # Paper: P_theta not given | on [cls_v || cls_s], 2d to classes
-    init: Literal["normal", "xavier"] = "normal"  # Paper: initialisation not given | normal(0, 0.02) or Xavier
+    # Paper: d not given | one width for both branches
+    d: int = Field(768, ge=2)
+    # Paper: patch not given | px, 16 x 16 as in VideoMAE, which it cites
+    patch_size: int = Field(16, ge=1)
+    # Paper: "3D CNN" embedding, kernel not given | frames per tubelet
+    tubelet_size: int = Field(2, ge=1)
+    # Paper: Eqs. 1-16 name none | fixed table over CLS and tokens
+    positions: Literal["none", "sincos"] = "sincos"
+    # Paper: MLP1, MLP2 not given | d to d
+    mlp: Literal["ln_gelu_linear", "linear"] = "ln_gelu_linear"
+    # Paper: P_theta not given | on [cls_v || cls_s], 2d to classes
+    head: Literal["linear", "ln_linear"] = "linear"
+    # Paper: initialisation not given | normal(0, 0.02) or Xavier
+    init: Literal["normal", "xavier"] = "normal"
 
 
 class Training(Group):
     """The recipe of section 4.1."""
 
+    # Paper: pixel normalisation not given | ImageNet's, as in the released code, or each clip's own
+    pixels: Literal["imagenet", "clip"] = "imagenet"
     # Paper: Eq. 16 compares P_theta with one-hot Y, logits or probabilities not said | mse is on logits
     loss: Literal["mse", "mse_softmax"] = "mse"
-    optimizer: Literal["adamw", "adam"] = "adamw"  # Paper: optimiser not given | AdamW, as in the released code
+    # Paper: optimiser not given | AdamW, as in the released code
+    optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = Field(5e-5, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     batch_size: int = Field(32, ge=1)
     epochs: int = Field(150, ge=1)
     warmup_epochs: int = Field(5, ge=0)
     warmup_start: float = Field(1e-6, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"  # Paper: decay after warm-up not given | cosine to zero
+    # Paper: decay after warm-up not given | cosine to zero
+    schedule: Literal["cosine", "constant"] = "cosine"
     sampling: Literal["balanced", "uniform"] = "balanced"
-    shuffled_labels: Literal["none", "fold", "recording"] = "none"  # reference rows, see training.shuffle_labels
-    store_epochs: bool = False  # also store the test predictions of every epoch
+    # Not "none" only in reference rows, see `hsta_lib.training.training_labels`.
+    shuffled_labels: Literal["none", "fold", "recording"] = "none"
+    # Also store the test predictions of every epoch.
+    store_epochs: bool = False
 
 
 class Split(Group):
@@ -186,7 +200,7 @@ def load_preset(name=""):
     """
     name = name or os.environ.get("HSTA_PRESET") or "quick"
     if name not in preset_names():
-        raise ValueError(f"preset = {name!r} is unknown; known presets in params/: {', '.join(preset_names())}")
+        raise ValueError(f"preset = {name!r} is unknown; known in params/: {', '.join(preset_names())}")
     path = ROOT / "params" / f"{name}.yaml"
     return name, validated(Preset, yaml.safe_load(path.read_text()) or {}, f"params/{path.name}")
 
@@ -228,7 +242,9 @@ def with_fields(settings, **fields):
 
 def _groups():
     groups = {name: field.annotation for name, field in Settings.model_fields.items()}
-    return {name: group for name, group in groups.items() if isinstance(group, type) and issubclass(group, Group)}
+    return {
+        name: group for name, group in groups.items() if isinstance(group, type) and issubclass(group, Group)
+    }
 
 
 def _group_of(field):

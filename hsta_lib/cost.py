@@ -5,6 +5,7 @@ from functools import lru_cache
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from hsta_lib.config import with_fields
 from hsta_lib.models.hsta import HSTA
 
 
@@ -37,6 +38,27 @@ def parameters_and_flops(settings, n_classes):
         with FlopCounterMode(display=False) as counter:
             model(video, special)
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops()
+
+
+def plan(settings, cells, n_classes):
+    """Size and cost of every cell of a grid, before any is trained.
+
+    Parameters
+    ----------
+    settings : hsta_lib.config.Settings
+    cells : DataFrame
+        From `hsta_lib.trials.expand_grid`.
+    n_classes : int
+
+    Returns
+    -------
+    DataFrame
+        ``cells`` with ``parameters`` and ``MFLOP per clip`` (forward pass).
+    """
+    variants = [with_fields(settings, **cell) for cell in cells.to_dict("records")]
+    counts = [parameters_and_flops(variant, n_classes) for variant in variants]
+    flops = [round(flops / 1e6, 2) for _, flops in counts]
+    return cells.assign(**{"parameters": [n for n, _ in counts], "MFLOP per clip": flops})
 
 
 def relative_cost(trial, n_classes):

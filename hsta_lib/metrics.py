@@ -32,7 +32,7 @@ def confusion(y_true, y_pred, n_classes):
     """
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     if y_true.shape != y_pred.shape or y_true.ndim != 1 or not len(y_true):
-        raise ValueError(f"y_true {y_true.shape} and y_pred {y_pred.shape} must be equally long lists of labels")
+        raise ValueError(f"y_true {y_true.shape} and y_pred {y_pred.shape} must be lists of equal length")
     for name, labels in (("y_true", y_true), ("y_pred", y_pred)):
         if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= n_classes:
             raise ValueError(f"{name} must hold integers in 0..{n_classes - 1}, found {np.unique(labels)}")
@@ -84,9 +84,10 @@ def per_fold_means(matrices):
         that fold's reference labels, one common convention for classes a fold lacks.
     """
     matrices = np.asarray(matrices)
-    n_classes = matrices.shape[-1]
-    occurring = (matrices.sum(axis=-1) > 0).sum(axis=-1)
-    return (scores(matrices) * np.stack([np.ones(len(occurring)), *[n_classes / occurring] * 2], axis=-1)).mean(axis=0)
+    occurs = matrices.sum(axis=-1) > 0
+    over_all = scores(matrices)  # absent classes counted 0: rescale to the mean over those that occur
+    over_all[:, 1:] *= matrices.shape[-1] / occurs.sum(axis=-1, keepdims=True)
+    return over_all.mean(axis=0)
 
 
 def _ratio(numerator, denominator):

@@ -26,7 +26,7 @@ def bootstrap_scores(matrices, n_boot, rng):
         the drawn subjects. A class that vanishes from a draw counts 0.
     """
     matrices = np.asarray(matrices)
-    _, n_seeds, n_subjects, n_classes, _ = matrices.shape
+    n_seeds, n_subjects = matrices.shape[1:3]
     draws = np.empty((n_boot, len(matrices), 3))
     for draw in draws:
         subjects = rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects))

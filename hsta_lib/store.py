@@ -77,7 +77,7 @@ def load(trial, folder):
         raise DamagedResult(f"{path} is damaged ({error})") from error
     described = trial.description()
     if not isinstance(record, dict) or {key: record.get(key) for key in described} != described:
-        raise DamagedResult(f"{path} is not the result of trial {trial.id}: its contents describe something else")
+        raise DamagedResult(f"{path} is not the result of trial {trial.id}: it describes another")
     if trial.settings.training.store_epochs and "epoch_predictions" not in record:
         return None
     return record
@@ -125,7 +125,7 @@ def predictions(trials, folder):
     for trial in trials:
         record = load(trial, folder)
         if record is None:
-            raise ValueError(f"trial {trial.id} (fold {trial.fold}, seed {trial.seed}) has no result in {folder}")
+            raise ValueError(f"{trial.id} (fold {trial.fold}, seed {trial.seed}) has no result in {folder}")
         rows = pd.DataFrame(record["predictions"])
         parts.append(rows.assign(trial_id=trial.id, fold=trial.fold, seed=trial.seed))
     return pd.concat(parts, ignore_index=True)

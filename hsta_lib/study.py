@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from hsta_lib import config, runner, store
+from hsta_lib import config, references, runner, store
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.splits import check_folds, make_folds
 from hsta_lib.trials import expand_grid, make_trials
@@ -54,12 +54,10 @@ class Study:
         return make_trials(settings, cells, len(self.folds(dataset)), self.seeds, dataset.fingerprint)
 
     def reference_trials(self, dataset):
-        """Trials of the reference rows: the named setting trained on shuffled labels, by kind."""
+        """Trials of the named setting, by the kind of label shuffling (``none``: true labels)."""
         named = pd.DataFrame([NAMED_CELL])
-        return {
-            kind: self.trials(dataset, named, shuffled_labels=kind)[0]
-            for kind in ("fold", "recording")
-        }  # fmt: skip
+        kinds = ("none", "fold", "recording")
+        return {kind: self.trials(dataset, named, shuffled_labels=kind)[0] for kind in kinds}
 
     def run(self, trials, dataset):
         """Train what has no result yet; see `hsta_lib.runner.run`."""
@@ -69,6 +67,29 @@ class Study:
         """Stored predictions of some cells, with a column ``cell`` that counts them from 0."""
         parts = [store.predictions(trials, config.results_dir()) for trials in trials_of_cells]
         return pd.concat([rows.assign(cell=cell) for cell, rows in enumerate(parts)], ignore_index=True)
+
+    def reference_predictions(self, dataset, folds, trials):
+        """Predictions of the reference rows, by name; ``trials`` from `reference_trials`, trained."""
+        stored = {
+            kind: store.predictions(trials[kind], config.results_dir()) for kind in ("fold", "recording")
+        }
+        rows = {
+            "majority class": references.majority(dataset.clips, folds),
+            "labels shuffled": stored["fold"],
+            "labels shuffled within each recording": stored["recording"],
+        }
+        if self.is_synthetic and self.parameters.labels == "emotion7":
+            spec = self.preset.synthetic
+            rows["linear model on the true motion"] = references.linear_on_true_flow(dataset, folds, spec)
+            rows["ceiling: true action units known"] = references.ceiling(dataset, folds, spec)
+        return rows
+
+    def losses(self, groups):
+        """Epoch losses of groups of trials: name to a list of curves."""
+        folder = config.results_dir()
+        return {
+            name: [store.load(trial, folder)["losses"] for trial in trials] for name, trials in groups.items()
+        }
 
     def protocol(self, dataset):
         """How the clips are divided, as a sentence."""
@@ -128,7 +149,9 @@ def start(name, namespace):
     parameters = config.validated(config.Parameters, values, "notebook parameters")
     preset_name, preset = config.load_preset(parameters.preset)
     if name not in preset.grids and not parameters.grid:
-        raise ValueError(f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid")
+        raise ValueError(
+            f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
+        )
     settings = config.Settings(
         recipe=parameters.recipe, labels=parameters.labels, frames=preset.frames, model=preset.model,
         training=preset.training, split=preset.split.model_copy(update={"split": parameters.split}),

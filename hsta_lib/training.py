@@ -12,7 +12,7 @@ from torch.nn import functional
 from hsta_lib.data.splits import make_folds
 from hsta_lib.models.hsta import HSTA
 
-# ImageNet's channel means and deviations, as in the released code. Paper: not said.
+# ImageNet's channel means and deviations, as in the released code.
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
@@ -43,14 +43,16 @@ def fit(trial, dataset):
         If the data is not the trial's, or the loss is no longer finite.
     """
     if trial.fingerprint != dataset.fingerprint:
-        raise ValueError(f"trial {trial.id} is of data {trial.fingerprint}, the dataset opened is {dataset.fingerprint}")
+        raise ValueError(
+            f"trial {trial.id} is of data {trial.fingerprint}, the dataset opened is {dataset.fingerprint}"
+        )
     started = time.perf_counter()
     settings = trial.settings
     fold = make_folds(dataset.clips, **settings.split.model_dump())[trial.fold]
     rng = np.random.default_rng([trial.seed, trial.fold])
     train, labels = training_labels(dataset.clips, fold.train, settings.training.shuffled_labels, rng)
     with _reproducible(trial):
-        data = _Data(dataset)
+        data = _Data(dataset, settings.training.pixels)
         model = HSTA.from_settings(settings, len(dataset.classes)).to(data.device)
         losses, epochs = _train(model, data, train, labels, fold.test, settings, rng)
         scores = predict(model, data, fold.test)
@@ -162,21 +164,44 @@ def loss_of(logits, labels, kind):
     return functional.mse_loss(logits.softmax(dim=1) if kind == "mse_softmax" else logits, target)
 
 
+def normalise(pixels, kind):
+    """Pixels of a batch as the network sees them.
+
+    Parameters
+    ----------
+    pixels : Tensor, uint8, shape (b, 3, t, h, w)
+        All frames of each clip.
+    kind : {"imagenet", "clip"}
+        ``imagenet``: ImageNet's mean and deviation per channel. ``clip``: minus the clip's mean frame,
+        divided by the deviation of what is left. A still face fills nearly all of a clip's pixel
+        variance; this leaves what moves.
+
+    Returns
+    -------
+    Tensor, float32, shape (b, 3, t, h, w)
+    """
+    if kind == "clip":
+        moving = pixels - pixels.float().mean(dim=2, keepdim=True)
+        return moving / moving.std(dim=(1, 2, 3, 4), keepdim=True).clamp(min=1e-3)
+    mean, std = (
+        torch.tensor(value, device=pixels.device).view(3, 1, 1, 1) for value in (PIXEL_MEAN, PIXEL_STD)
+    )
+    return (pixels / 255 - mean) / std
+
+
 class _Data:
     """The dataset's frames on the device as uint8; batches are normalised there."""
 
-    def __init__(self, dataset):
+    def __init__(self, dataset, pixels):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.frames = torch.from_numpy(dataset.frames()).to(self.device)
-        self.mean, self.std = (
-            torch.tensor(value, device=self.device).view(3, 1, 1, 1) for value in (PIXEL_MEAN, PIXEL_STD)
-        )
+        self.pixels = pixels
 
     def batch(self, rows):
         """``video (b, 3, n_frames, h, w)`` and ``special (b, 3, 2, h, w)`` of some clips."""
-        pixels = rearrange(self.frames[torch.from_numpy(rows).to(self.device)], "b t h w c -> b c t h w")
-        pixels = (pixels / 255 - self.mean) / self.std
-        return pixels[:, :, :-2], pixels[:, :, -2:]
+        clips = rearrange(self.frames[torch.from_numpy(rows).to(self.device)], "b t h w c -> b c t h w")
+        clips = normalise(clips, self.pixels)
+        return clips[:, :, :-2], clips[:, :, -2:]
 
 
 @contextlib.contextmanager
@@ -217,7 +242,9 @@ def _train(model, data, train, labels, test, settings, rng):
             total += loss.detach()
         losses.append(float(total) / steps)
         if not math.isfinite(losses[-1]):
-            raise ValueError(f"the loss of epoch {epoch} is {losses[-1]}; lower learning_rate = {training.learning_rate}")
+            raise ValueError(
+                f"the loss of epoch {epoch} is {losses[-1]}; lower learning_rate = {training.learning_rate}"
+            )
         if training.store_epochs:
             epochs.append(predict(model, data, test).argmax(axis=1).tolist())
     return losses, epochs
@@ -234,7 +261,8 @@ def predict(model, data, rows):
     model.eval()
     with torch.inference_mode():
         parts = [
-            model(*data.batch(rows[i : i + _EVALUATION_BATCH])) for i in range(0, len(rows), _EVALUATION_BATCH)
+            model(*data.batch(rows[i : i + _EVALUATION_BATCH]))
+            for i in range(0, len(rows), _EVALUATION_BATCH)
         ]
     model.train()
     return torch.cat(parts).cpu().numpy()

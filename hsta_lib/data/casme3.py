@@ -46,7 +46,9 @@ def read(root, *, dataset="casme3", macro=False):
     if macro:
         listed = read_sheet(_find(root, ALL_SHEET), _ALL_COLUMNS)
         is_macro = listed["Expression type"].str.strip().str.lower().str.startswith("macro")
-        rows = pd.concat([rows, listed[is_macro].assign(expression_type="macro", emotion="")], ignore_index=True)
+        rows = pd.concat(
+            [rows, listed[is_macro].assign(expression_type="macro", emotion="")], ignore_index=True
+        )
     clips, problems, seen = [], [], set()
     for row in rows.to_dict("records"):
         clip = _clip(row, dataset, videos)
@@ -97,7 +99,9 @@ def _index_videos(root):
     """Folder of colour frames by lower-case (subject, video): sheets and disk differ in case."""
     part_a = root / "part_A"
     if not part_a.is_dir():
-        raise FileNotFoundError(f"{root}: no folder 'part_A' there; data_root must be the folder that holds it")
+        raise FileNotFoundError(
+            f"{root}: no folder 'part_A' there; data_root must be the folder that holds it"
+        )
     return {
         (subject.name.lower(), video.name.lower()): Path(video.path) / "color"
         for subject in os.scandir(part_a) if subject.is_dir()

@@ -62,7 +62,7 @@ def open_dataset(parameters, preset, data_dir):
         root = Path(parameters.data_root).expanduser()
     else:
         raise ValueError(
-            f"dataset = {parameters.dataset!r} needs data_root, the folder that holds it: -p data_root /path/to/it"
+            f"dataset = {parameters.dataset!r} needs the folder that holds it: -p data_root /path/to/it"
         )
     clips, problems = casme3.read(root, dataset=parameters.dataset)
     clips = labelled(clips, parameters.labels)

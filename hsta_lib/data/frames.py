@@ -48,7 +48,7 @@ def choose_frames(onset, offset, n_frames, *, apex=None, keep_apex=False):
     ([10, 12, 14, 16, 18, 20], [10, 12, 15, 16, 18, 20])
     """
     if offset < onset or n_frames < 2:
-        raise ValueError(f"cannot choose {n_frames} frames from {onset}..{offset}; need 2 or more, and onset <= offset")
+        raise ValueError(f"cannot choose {n_frames} frames (2 or more) from {onset}..{offset}")
     numbers = np.rint(np.linspace(onset, offset, n_frames)).astype(int)
     if keep_apex:
         if apex is None or not onset <= apex <= offset:

@@ -1,4 +1,4 @@
-"""Divide clips into training and test folds: by subject, by clip as in the paper, or leaving one subject out."""
+"""Divide clips into folds: by subject, by clip as in the paper, or leaving one subject out."""
 
 from typing import NamedTuple
 

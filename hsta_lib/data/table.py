@@ -42,7 +42,12 @@ LABELS = {
     "emotion4": (
         "emotion",
         ("negative", "positive", "surprise", "others"),
-        {**dict.fromkeys(_NEGATIVE, "negative"), "happy": "positive", "surprise": "surprise", "others": "others"},
+        {
+            **dict.fromkeys(_NEGATIVE, "negative"),
+            "happy": "positive",
+            "surprise": "surprise",
+            "others": "others",
+        },
     ),
     "emotion3": (
         "emotion",

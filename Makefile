@@ -1,0 +1,57 @@
+# The only place where commands are spelled out. `make table4` and `make test` need nothing but this folder,
+# Python 3.11 or later and make; PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup table4 study test slow readme lab clean
+
+help:
+	@echo "make table4   report of Table 4, preset quick, in reports/table4.ipynb"
+	@echo "make test     all tests: ruff, pytest, every notebook"
+	@echo "make setup    the environment alone, in .venv"
+	@echo "make study    the reports as committed, preset study (about an hour; resumable)"
+	@echo "make slow     the tests that take minutes"
+	@echo "make readme   rewrite the generated tables of README.md"
+	@echo "make lab      JupyterLab on the notebooks"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed; choose one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $(READY)
+
+# A report is written beside its place and moved there when it is complete: a failed run replaces nothing.
+define report
+	$(BIN)/papermill --no-progress-bar notebooks/$(1).ipynb reports/$(1).partial.ipynb $(2)
+	@mv reports/$(1).partial.ipynb reports/$(1).ipynb
+	@echo "The report is reports/$(1).ipynb; read it with: make lab"
+endef
+
+table4: setup
+	$(call report,table4)
+
+study: setup
+	$(call report,table4,-p preset study)
+
+test: setup
+	$(BIN)/ruff check hsta_lib notebooks tests benchmarks
+	$(BIN)/ruff format --check hsta_lib notebooks tests benchmarks
+	$(BIN)/python -m pytest -q
+	HSTA_PRESET=smoke $(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout 300 -W default notebooks
+
+slow: setup
+	$(BIN)/python -m pytest -q -m slow
+
+readme: setup
+	$(BIN)/python -m hsta_lib.readme
+
+lab: setup
+	$(BIN)/jupyter lab
+
+clean:
+	rm -rf .venv build data results

@@ -1,0 +1,122 @@
+"""Figures of the reports: one palette, units on every axis, direct labels. No torch."""
+
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hsta_lib.metrics import METRICS
+from hsta_lib.tables import HEADINGS
+
+# Readable for colour-blind readers and, with the dashes, in print.
+PALETTE = sns.color_palette("colorblind")
+_STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.92",
+    "axes.axisbelow": True,
+    "font.size": 9,
+}
+
+
+def _figure(**size):
+    # Figure, not pyplot: nothing global to close, and a notebook shows what its cell returns.
+    return Figure(layout="constrained", dpi=110, **size)
+
+
+def scores_by_depth(table, chance):
+    """Scores against M, one line per pair (L_v, L_s): ours with its interval, the paper's dashed.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.tables.beside_paper`, with ``m``, ``l_v``, ``l_s``.
+    chance : dict of str to float
+        From `hsta_lib.tables.chance`, drawn dotted.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per metric.
+    """
+    with sns.plotting_context("notebook"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(11, 4.2))
+        panels = figure.subplots(1, len(METRICS), sharex=True)
+        for panel, metric in zip(panels, METRICS, strict=True):
+            for color, (pair, group) in zip(PALETTE, table.groupby(["l_v", "l_s"], sort=False), strict=False):
+                _line_with_band(panel, group.sort_values("m"), metric, pair, color)
+            panel.axhline(chance[metric], color="0.25", linestyle=":", label="guessing")
+            panel.set(xlabel="M, number of HSTA modules", ylabel=f"{HEADINGS[metric]}, %", ylim=(0, None))
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def _line_with_band(panel, group, metric, pair, color):
+    name = f"$L_v$ = {pair[0]}, $L_s$ = {pair[1]}"
+    panel.plot(group["m"], group[metric], color=color, marker="o", markersize=4, label=f"{name}, ours")
+    panel.fill_between(
+        group["m"], group[f"{metric}_low"], group[f"{metric}_high"], color=color, alpha=0.12, lw=0
+    )
+    panel.plot(
+        group["m"], group[f"{metric}_paper"], color=color, linestyle="--", lw=1.2, label=f"{name}, paper"
+    )
+
+
+def losses(records):
+    """Training loss of each epoch: the mean over trials and their range.
+
+    Parameters
+    ----------
+    records : dict of str to list of list of float
+        Name of a group of trials to their epoch losses.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with sns.plotting_context("notebook"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(6, 3.2))
+        panel = figure.subplots()
+        for color, (name, curves) in zip(PALETTE, records.items(), strict=False):
+            curves = np.array(curves)
+            epochs = np.arange(1, curves.shape[1] + 1)
+            panel.plot(epochs, curves.mean(axis=0), color=color, label=name)
+            panel.fill_between(epochs, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.15, lw=0)
+        panel.set(xlabel="epoch", ylabel="training loss (mean squared error)", ylim=(0, None))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def contact_sheet(dataset, amplify=4, n_columns=7):
+    """Onset, apex and their amplified difference for one clip of each class, as the network sees them.
+
+    Parameters
+    ----------
+    dataset : hsta_lib.data.dataset.Dataset
+    amplify : float
+        Factor on the difference, which is drawn around mid-grey.
+    n_columns : int
+        At most so many classes.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    clips = dataset.clips.drop_duplicates("label").sort_values("label").head(n_columns)
+    frames = dataset.frames()
+    figure = _figure(figsize=(1.55 * len(clips), 4.9))
+    panels = figure.subplots(3, len(clips), squeeze=False)
+    for column, (row, clip) in zip(panels.T, clips.iterrows(), strict=True):
+        onset, apex = frames[row, -2].astype(float), frames[row, -1].astype(float)
+        difference = (127.5 + amplify * (apex - onset)).clip(0, 255)
+        for panel, image in zip(column, (onset, apex, difference), strict=True):
+            panel.imshow(image.astype(np.uint8))
+            panel.set(xticks=[], yticks=[])
+        column[0].set_title(f"{dataset.classes[clip['label']]}\nAU {clip['action_units']}", fontsize=9)
+    for panel, name in zip(panels[:, 0], ("onset", "apex", f"difference × {amplify}"), strict=True):
+        panel.set_ylabel(name, fontsize=9)
+    return figure

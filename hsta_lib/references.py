@@ -1,0 +1,71 @@
+"""Reference rows: predictors that set a floor or a ceiling for the scores of a table."""
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from hsta_lib.data import synthetic
+
+_FLOW_GRID = 16  # px; the true flow is averaged to this size for the linear model
+
+
+def _table(clips, fold, test, y_pred):
+    rows = clips.iloc[test][["clip_id", "subject_id", "label"]].rename(columns={"label": "y_true"})
+    return rows.assign(y_pred=y_pred, fold=fold, seed=0)
+
+
+def majority(clips, folds):
+    """Predict every test clip to be of its training fold's most frequent class (ties: the first).
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``clip_id, subject_id, label``.
+    folds : list of hsta_lib.data.splits.Fold
+
+    Returns
+    -------
+    DataFrame
+        ``clip_id, subject_id, y_true, y_pred, fold, seed``, as all functions here.
+    """
+    labels = clips["label"].to_numpy()
+    parts = [
+        _table(clips, number, test, np.bincount(labels[train]).argmax())
+        for number, (train, test) in enumerate(folds)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def ceiling(dataset, folds, spec):
+    """Best guess from the true action units of a synthetic benchmark (best expected UAR).
+
+    Only for the seven emotions, which the generator draws the action units from.
+    """
+    best = synthetic.balanced_bayes(spec).map(dataset.classes.index)
+    parts = [
+        _table(dataset.clips, number, test, dataset.clips["clip_id"].iloc[test].map(best).to_numpy())
+        for number, (_, test) in enumerate(folds)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def linear_on_true_flow(dataset, folds, spec):
+    """Logistic regression on the true onset-to-apex flow of a synthetic benchmark, head motion included.
+
+    It is given the motion that any model of the pixels would first have to find.
+    """
+    clips, labels = dataset.clips, dataset.clips["label"].to_numpy()
+    flow = [
+        synthetic.true_flow(spec, clip_id, size=_FLOW_GRID, with_drift=True) for clip_id in clips["clip_id"]
+    ]
+    features = np.stack(flow).reshape(len(clips), -1)
+    parts = []
+    for number, (train, test) in enumerate(folds):
+        model = make_pipeline(
+            StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
+        )
+        model.fit(features[train], labels[train])
+        parts.append(_table(clips, number, test, model.predict(features[test])))
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,206 @@
+"""The sentences, the provenance and the record of a report: everything said is made from numbers."""
+
+import json
+import platform
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from hsta_lib import ROOT, config, store
+from hsta_lib.metrics import METRICS
+from hsta_lib.stats import interval
+from hsta_lib.study import NAMED_CELL
+
+_LIBRARIES = (
+    "torch",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "opencv-python",
+    "einops",
+    "distributed",
+    "papermill",
+)
+
+
+def summarise(table, draws):
+    """The two results named beforehand: the named setting, and the mean over all cells.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.tables.beside_paper`.
+    draws : ndarray, shape (n_boot, n_cells, 3)
+        From `hsta_lib.tables.score_table`; the mean is taken draw by draw.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``named setting`` (if it is in the grid) and ``mean of all settings``, columns as ``table``'s
+        scores. The best of the cells proves nothing and is not used.
+    """
+    scored = [column for column in table if column.split("_")[0] in METRICS]
+    rows = {}
+    named = (table[list(NAMED_CELL)] == list(NAMED_CELL.values())).all(axis=1)
+    if named.any():
+        name = "named setting (M = {m}, L_v = {l_v}, L_s = {l_s})".format(**NAMED_CELL)
+        rows[name] = table.loc[named, scored].iloc[0]
+    rows[f"mean of all {len(table)} settings"] = _mean_row(table[scored], draws)
+    return pd.DataFrame(rows).T
+
+
+def _mean_row(scored, draws):
+    mean = scored.mean()
+    low, high = interval(draws.mean(axis=1))
+    for i, metric in enumerate(METRICS):
+        mean[f"{metric}_low"], mean[f"{metric}_high"] = low[i], high[i]
+    return mean
+
+
+def _span(low, high):
+    return f"[{low:.1f}, {high:.1f}]"
+
+
+def _uar(row):
+    return f"{row['uar']:.1f} % {_span(row['uar_low'], row['uar_high'])}"
+
+
+def _against(row, chance):
+    """How a UAR interval lies to chance, in words."""
+    if row["uar_low"] > chance:
+        return "above chance"
+    return "below chance" if row["uar_high"] < chance else "not distinguishable from chance"
+
+
+def depth_trends(table, draws):
+    """Change of UF1 from the smallest to the largest M, for each pair (L_v, L_s), paired by subject.
+
+    Returns
+    -------
+    DataFrame
+        ``l_v, l_s, m_from, m_to, change, low, high`` and the paper's ``paper_change``, in points.
+    """
+    rows = []
+    for (l_v, l_s), group in table.groupby(["l_v", "l_s"], sort=False):
+        first, last = group["m"].idxmin(), group["m"].idxmax()
+        if first == last:
+            continue
+        uf1 = METRICS.index("uf1")
+        low, high = interval(draws[:, last, uf1] - draws[:, first, uf1])
+        change, paper_change = (table[name][last] - table[name][first] for name in ("uf1", "uf1_paper"))
+        rows.append([l_v, l_s, table["m"][first], table["m"][last], change, low, high, paper_change])
+    columns = ["l_v", "l_s", "m_from", "m_to", "change", "low", "high", "paper_change"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def conclude_table4(study, summary, references, trends, chance):
+    """Table 4's conclusion, made from its numbers.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.Study
+    summary, references : DataFrame
+        From `summarise` and `hsta_lib.tables.score_rows`.
+    trends : DataFrame
+        From `depth_trends`.
+    chance : float
+        UAR of guessing, in percent.
+
+    Returns
+    -------
+    IPython.display.Markdown
+    """
+    where = f"{study.data_name}; preset `{study.preset_name}`; split `{study.settings.split.split}`"
+    lines = [f"**Data: {where}. Guessing gives a UAR of {chance:.1f} %.**", ""]
+    for name, row in summary.iterrows():
+        lines.append(f"- UAR of the {name}: {_uar(row)}, **{_against(row, chance)}**.")
+    for name, row in references.filter(like="shuffled", axis=0).iterrows():
+        lines.append(f"- UAR with {name}: {_uar(row)}, {_against(row, chance)}.")
+    lines += [_trend_sentence(row) for row in trends.itertuples()]
+    clear = int(((trends["low"] > 0) | (trends["high"] < 0)).sum())
+    lines.append(
+        f"- Does stacking more modules change UF1? Of {len(trends)} pairs (L_v, L_s), {clear} "
+        f"{'has' if clear == 1 else 'have'} an interval that excludes no change."
+    )
+    if study.is_synthetic:
+        lines.append("- All of this is about synthetic faces; it neither supports nor contradicts the paper.")
+    return Markdown("\n".join(lines))
+
+
+def _trend_sentence(row):
+    paper = "" if np.isnan(row.paper_change) else f"; the paper's printed change is {row.paper_change:+.1f}"
+    return (
+        f"- L_v = {row.l_v}, L_s = {row.l_s}: UF1 changes by {row.change:+.1f} points "
+        f"{_span(row.low, row.high)} from M = {row.m_from} to M = {row.m_to}{paper}."
+    )
+
+
+def provenance(study, dataset, trials):
+    """Where a report's numbers come from: code, libraries, machine, data, trials.
+
+    Returns
+    -------
+    DataFrame
+        One row per fact.
+    """
+    records = [store.load(trial, config.results_dir()) for trial in dict.fromkeys(trials)]
+    minutes = sum(record["seconds"] for record in records) / 60
+    facts = {
+        "code that made this report": store.code_version(),
+        "code that trained": _listed(record["commit"] for record in records),
+        "trained on": _listed(record["device"] for record in records),
+        "trials": len(records),
+        "training time, all trials": f"{minutes:.1f} minutes of one core",
+        "classes absent from a training fold": _listed(
+            name for record in records for name in record["absent_classes"]
+        ) or "none",
+        "data fingerprint": dataset.fingerprint,
+        "preset": study.preset_name,
+        "Python": platform.python_version(),
+        "libraries": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
+    }  # fmt: skip
+    return pd.DataFrame({"": facts}).rename_axis("provenance")
+
+
+def _listed(values):
+    return ", ".join(sorted(set(values)))
+
+
+def record(study, dataset, table, summary, references):
+    """Write a report's numbers beside it, for the README and for tests to read.
+
+    The file is ``reports/<name>-<preset>-<dataset>-<split>.json``: a run with another preset, other data
+    or another split never replaces it.
+
+    Returns
+    -------
+    str
+        Its path from the repository's root.
+    """
+    parts = (study.name, study.preset_name, study.parameters.dataset, study.settings.split.split)
+    path = ROOT / "reports" / f"{'-'.join(parts)}.json"
+    content = {
+        "report": study.name,
+        "preset": study.preset_name,
+        "data": study.data_name,
+        "n_clips": len(dataset.clips),
+        "n_subjects": int(dataset.clips["subject_id"].nunique()),
+        "fingerprint": dataset.fingerprint,
+        "seeds": list(study.seeds),
+        "split": study.settings.split.split,
+        "commit": store.code_version(),
+        "cells": _as_json(table, "records"),
+        "summary": _as_json(summary.astype(float), "index"),
+        "references": _as_json(references, "index"),
+    }
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)
+    return str(path.relative_to(ROOT))
+
+
+def _as_json(table, orient):
+    return json.loads(table.to_json(orient=orient, double_precision=4))  # NaN becomes null

@@ -1,0 +1,232 @@
+"""Predictions to tables: scores with intervals, beside the paper's. No torch; percent only here."""
+
+import numpy as np
+import pandas as pd
+
+from hsta_lib.metrics import METRICS, per_fold_means, scores
+from hsta_lib.paper import load_table
+from hsta_lib.stats import bootstrap_scores, interval
+
+_BOOTSTRAP_SEED = 0
+
+HEADINGS = {"acc": "ACC", "uar": "UAR", "uf1": "UF1"}
+
+
+def check_predictions(predictions, clips):
+    """Refuse predictions that cannot be scored: joins by clip, never by position.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        With ``cell, seed, clip_id, subject_id, y_true``.
+    clips : DataFrame
+        The clip table they were made from.
+
+    Returns
+    -------
+    DataFrame
+        The checks that passed and on how many rows.
+
+    Raises
+    ------
+    ValueError
+        If a clip is predicted twice or not at all for some cell and seed, or carries another label or
+        subject than the clip table's.
+    """
+    keys = ["cell", "seed", "clip_id"]
+    twice = predictions[predictions.duplicated(keys)]
+    if len(twice):
+        raise ValueError(f"predicted twice: {twice[keys].iloc[0].to_dict()}")
+    n_runs = len(predictions[["cell", "seed"]].drop_duplicates())
+    truth = clips[["clip_id", "subject_id", "label"]]
+    joined = predictions.merge(truth, on="clip_id", how="left", suffixes=("", "_"))
+    if len(predictions) != n_runs * len(clips) or joined["label"].isna().any():
+        raise ValueError(
+            f"{len(predictions)} predictions of {n_runs} runs over {len(clips)} clips: some missing"
+        )
+    wrong = joined[(joined["y_true"] != joined["label"]) | (joined["subject_id"] != joined["subject_id_"])]
+    if len(wrong):
+        raise ValueError(f"label or subject not the clip table's: {wrong[keys].iloc[0].to_dict()}")
+    checks = [
+        "each clip predicted once per setting and seed",
+        "labels and subjects agree with the clip table",
+    ]
+    return pd.DataFrame({"check": checks, "rows": f"{len(predictions):,}", "result": "passed"})
+
+
+def count(predictions, unit, n_classes):
+    """Confusion matrices by cell, seed and subject or fold.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        With ``cell, seed, y_true, y_pred`` and the column ``unit``.
+    unit : {"subject_id", "fold"}
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of int, shape (n_cells, n_seeds, n_units, n_classes, n_classes)
+    """
+    axes = [pd.factorize(predictions[name], sort=True)[0] for name in ("cell", "seed", unit)]
+    shape = [axis.max() + 1 for axis in axes] + [n_classes, n_classes]
+    matrices = np.zeros(shape, dtype=int)
+    np.add.at(matrices, (*axes, predictions["y_true"].to_numpy(), predictions["y_pred"].to_numpy()), 1)
+    return matrices
+
+
+def score_table(cells, predictions, n_classes, n_boot):
+    """Scores of each cell: pooled over folds, with a 95 % interval over subjects, and the mean over folds.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        One row per cell, its settings.
+    predictions : DataFrame
+        Of these cells, counted by the column ``cell``.
+    n_classes : int
+    n_boot : int
+        Bootstrap draws.
+
+    Returns
+    -------
+    table : DataFrame
+        ``cells`` and, for each metric, ``<metric>``, ``<metric>_low``, ``<metric>_high`` and
+        ``<metric>_folds``, in percent; means over seeds.
+    draws : ndarray, shape (n_boot, n_cells, 3)
+        Bootstrap draws in percent, the same subjects in every cell; see `hsta_lib.stats.bootstrap_scores`.
+    """
+    by_subject = count(predictions, "subject_id", n_classes)
+    by_fold = count(predictions, "fold", n_classes)
+    pooled = 100 * scores(by_subject.sum(axis=2)).mean(axis=1)
+    draws = 100 * bootstrap_scores(by_subject, n_boot, np.random.default_rng(_BOOTSTRAP_SEED))
+    low, high = interval(draws)
+    folds = 100 * np.array([[per_fold_means(seed) for seed in cell] for cell in by_fold]).mean(axis=1)
+    table = cells.reset_index(drop=True).copy()
+    for i, metric in enumerate(METRICS):
+        table[metric], table[f"{metric}_low"], table[f"{metric}_high"] = pooled[:, i], low[:, i], high[:, i]
+        table[f"{metric}_folds"] = folds[:, i]
+    return table, draws
+
+
+def score_rows(rows, n_classes, n_boot):
+    """Scores of predictions that need not share seeds or folds: reference rows, controls.
+
+    Parameters
+    ----------
+    rows : dict of str to DataFrame
+        Name of the row to its predictions, without ``cell``.
+    n_classes, n_boot : int
+
+    Returns
+    -------
+    DataFrame
+        As the table of `score_table`, indexed by the row's name.
+    """
+    parts = [
+        score_table(pd.DataFrame({"row": [name]}), predictions.assign(cell=0), n_classes, n_boot)[0]
+        for name, predictions in rows.items()
+    ]
+    return pd.concat(parts).set_index("row")
+
+
+def beside_paper(table, name):
+    """Put the paper's printed scores beside ours.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `score_table`.
+    name : str
+        Of the paper's table; joined on the settings both have.
+
+    Returns
+    -------
+    DataFrame
+        ``table`` with ``<metric>_paper``, in percent; NaN where the paper has no such setting.
+
+    Raises
+    ------
+    ValueError
+        If a setting occurs twice on either side, or they share no setting's column.
+    """
+    paper = load_table(name)
+    keys = [column for column in paper.columns if column in table.columns and column not in METRICS]
+    if not keys:
+        raise ValueError(f"our cells {list(table.columns)} share no setting with the paper's {name}")
+    paper = paper[[*keys, *METRICS]]
+    try:
+        return table.merge(paper, on=keys, how="left", suffixes=("", "_paper"), validate="one_to_one")
+    except pd.errors.MergeError as error:
+        raise ValueError(f"{name} and our cells do not match one to one on {keys}: {error}") from error
+
+
+def chance(labels, n_classes):
+    """Expected scores of guessing every class equally often, pooled, in percent.
+
+    Parameters
+    ----------
+    labels : array_like of int
+        Of all clips.
+    n_classes : int
+
+    Returns
+    -------
+    dict of str to float
+    """
+    counts = np.bincount(labels, minlength=n_classes)
+    guessed = np.outer(counts, np.full(n_classes, 1 / n_classes))
+    return dict(zip(METRICS, 100 * scores(guessed), strict=True))
+
+
+def describe_clips(dataset):
+    """Clips and subjects per class, and in all."""
+    clips = dataset.clips
+    by_class = clips.groupby("label").agg(clips=("clip_id", "size"), subjects=("subject_id", "nunique"))
+    by_class = by_class.reindex(range(len(dataset.classes)), fill_value=0)
+    by_class.index = pd.Index(dataset.classes, name="class")
+    length = clips["offset"] - clips["onset"] + 1
+    medians = length.groupby(clips["label"]).median().reindex(range(len(by_class)))
+    by_class["median length, frames"] = medians.to_numpy()
+    total = [len(clips), clips["subject_id"].nunique(), length.median()]
+    return pd.concat([by_class, pd.DataFrame([total], columns=by_class.columns, index=["all"])]).round(1)
+
+
+def show(table, keys=()):
+    """A table of scores for reading: per metric the paper's score if there is one, ours, its interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `score_table`, `score_rows` or `beside_paper`.
+    keys : sequence of str
+        Columns to show first, as they are.
+
+    Returns
+    -------
+    pandas.io.formats.style.Styler
+        Our scores are set in bold type.
+    """
+    shown = pd.DataFrame({("", key): table[key] for key in keys}, index=table.index)
+    for metric in METRICS:
+        heading = f"{HEADINGS[metric]}, %"
+        if f"{metric}_paper" in table:
+            shown[heading, "paper"] = table[f"{metric}_paper"].map("{:.1f}".format).replace("nan", "–")
+        shown[heading, "ours"] = table[metric].map("{:.1f}".format)
+        bounds = zip(table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
+        shown[heading, "95 % interval"] = [f"{low:.1f} to {high:.1f}" for low, high in bounds]
+        shown[heading, "fold mean"] = table[f"{metric}_folds"].map("{:.1f}".format)
+    shown.columns = pd.MultiIndex.from_tuples(shown.columns)
+    return _styled(shown, hide_index=bool(keys))
+
+
+def _styled(shown, hide_index):
+    lines = [
+        {"selector": "th, td", "props": "text-align: right; padding: 0.15em 0.6em"},
+        {"selector": "th.row_heading", "props": "text-align: left; font-weight: normal"},
+        {"selector": "th.col_heading.level0", "props": "text-align: center"},
+    ]
+    styler = shown.style.set_table_styles(lines)
+    ours = [column for column in shown.columns if column[1] == "ours"]
+    styler = styler.set_properties(subset=ours, **{"font-weight": "bold"})
+    return styler.hide(axis="index") if hide_index else styler
