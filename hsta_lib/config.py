@@ -37,11 +37,11 @@ class Frames(Group):
     """Which frames of a clip are used, and at what size."""
 
     n_frames: int = Field(6, ge=2)
-    # Paper: uniform sampling, apex not mentioned | swap the nearest frame for the apex
+    # Paper: whether the apex is among the frames | not forced; or put in place of the frame nearest to it
     keep_apex: bool = False
-    # Paper: resolution not given | px, square; 224 in the released code
+    # Paper: resolution | in px, square; the released code's
     image_size: int = Field(224, ge=8)
-    # Paper: crop not given | whole frame resized as in the released code, or its central square
+    # Paper: face crop | none, the aspect lost, as in the released code; or the central square
     crop: Literal["none", "center_square"] = "none"
 
 
@@ -52,30 +52,30 @@ class Model(Group):
     l_v: int = Field(2, ge=0)
     l_s: int = Field(1, ge=0)
     csta: bool = True
-    # Paper: d not given | one width for both branches
+    # Paper: width d | one for both branches, that of ViT-Base
     d: int = Field(768, ge=2)
-    # Paper: patch not given | px, 16 x 16 as in VideoMAE, which it cites
+    # Paper: patch size | in px; that of VideoMAE, which it cites
     patch_size: int = Field(16, ge=1)
-    # Paper: "3D CNN" embedding, kernel not given | frames per tubelet
+    # Paper: depth of the "3D CNN" | frames per tubelet; that of VideoMAE
     tubelet_size: int = Field(2, ge=1)
-    # Paper: Eqs. 1-16 name none | fixed table over CLS and tokens
+    # Paper: positions: Eqs. 1-16 name none | fixed sine-cosine table over CLS and tokens; or none
     positions: Literal["none", "sincos"] = "sincos"
-    # Paper: MLP1, MLP2 not given | d to d
+    # Paper: MLP1 and MLP2 | LayerNorm, GELU, Linear, d to d; or one Linear
     mlp: Literal["ln_gelu_linear", "linear"] = "ln_gelu_linear"
-    # Paper: P_theta not given | on [cls_v || cls_s], 2d to classes
+    # Paper: P_theta | one Linear from both CLS tokens to the classes; or LayerNorm before it
     head: Literal["linear", "ln_linear"] = "linear"
-    # Paper: initialisation not given | normal(0, 0.02) or Xavier
+    # Paper: initialisation | normal(0, 0.02); or Xavier
     init: Literal["normal", "xavier"] = "normal"
 
 
 class Training(Group):
     """The recipe of section 4.1."""
 
-    # Paper: pixel normalisation not given | ImageNet's, as in the released code, or each clip's own
+    # Paper: pixel normalisation | ImageNet's, as in the released code; or each clip's own
     pixels: Literal["imagenet", "clip"] = "imagenet"
-    # Paper: Eq. 16 compares P_theta with one-hot Y, logits or probabilities not said | mse is on logits
+    # Paper: Eq. 16: error of logits or of probabilities | of logits; or of their softmax
     loss: Literal["mse", "mse_softmax"] = "mse"
-    # Paper: optimiser not given | AdamW, as in the released code
+    # Paper: optimiser | AdamW, as in the released code; or Adam
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = Field(5e-5, gt=0)
     weight_decay: float = Field(0.05, ge=0)
@@ -83,7 +83,7 @@ class Training(Group):
     epochs: int = Field(150, ge=1)
     warmup_epochs: int = Field(5, ge=0)
     warmup_start: float = Field(1e-6, ge=0)
-    # Paper: decay after warm-up not given | cosine to zero
+    # Paper: decay after the warm-up | cosine to zero; or none
     schedule: Literal["cosine", "constant"] = "cosine"
     sampling: Literal["balanced", "uniform"] = "balanced"
     # Not "none" only in reference rows, see `hsta_lib.training.training_labels`.

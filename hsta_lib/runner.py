@@ -117,8 +117,9 @@ def _progress(n_trials, total):
         yield None
         return
     bar = tqdm(
-        total=total, desc="training", file=sys.stdout, ascii=True, mininterval=5, smoothing=0,
-        bar_format="{desc} {percentage:3.0f}% |{bar:30}| {postfix} [{elapsed} gone, {remaining} left]",
+        total=total, file=sys.stdout, ascii=True, smoothing=0, mininterval=1,
+        miniters=total / 40,  # a report keeps every line the bar ever printed
+        bar_format="{desc} |{bar:30}| {percentage:3.0f} % [{elapsed} gone, {remaining} left]",
     )  # fmt: skip
     done = 0
 
@@ -126,7 +127,7 @@ def _progress(n_trials, total):
         nonlocal done
         done += 1
         rate = 60 * done / max(bar.format_dict["elapsed"], 1e-9)
-        bar.set_postfix_str(f"{done}/{n_trials} trials, {rate:.0f} a minute", refresh=False)
+        bar.set_description_str(f"{done}/{n_trials} trials, {rate:.0f} a minute", refresh=False)
         bar.update(cost)
 
     with bar:

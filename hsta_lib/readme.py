@@ -1,0 +1,96 @@
+"""Write the generated tables of README.md between their markers: ``python -m hsta_lib.readme``."""
+
+import inspect
+import json
+import re
+
+import pandas as pd
+
+from hsta_lib import ROOT, config
+from hsta_lib.paper import load_table
+from hsta_lib.study import NAMED_CELL
+from hsta_lib.tables import HEADINGS
+
+RECORD = ROOT / "reports" / "table4-study-synthetic-subject.json"
+
+
+def results_table():
+    """Paper | ours | interval | data, from the committed record of the study."""
+    record = json.loads(RECORD.read_text())
+    paper = load_table("table4")
+    named = (paper[list(NAMED_CELL)] == list(NAMED_CELL.values())).all(axis=1)
+    printed = [paper[named].iloc[0], paper.mean()]
+    lines = [
+        "| Table 4 | score | paper, CAS(ME)³ | ours | 95 % interval | data |",
+        "|---|---|---|---|---|---|",
+    ]
+    data = f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
+    for (name, ours), theirs in zip(record["summary"].items(), printed, strict=True):
+        for metric in ("uar", "uf1"):
+            interval = f"{ours[f'{metric}_low']:.1f} to {ours[f'{metric}_high']:.1f}"
+            cells = [name, HEADINGS[metric], f"{theirs[metric]:.1f}", f"{ours[metric]:.1f}", interval, data]
+            lines.append("| " + " | ".join(cells) + " |")
+    for name, row in record["references"].items():
+        interval = f"{row['uar_low']:.1f} to {row['uar_high']:.1f}"
+        lines.append(f"| *{name}* | UAR | – | {row['uar']:.1f} | {interval} | {data} |")
+    return "\n".join(lines)
+
+
+def left_open_table():
+    """What the paper leaves open, our choice, and its field: from the ``# Paper:`` comments of config.py."""
+    lines = ["| the paper leaves open | our choice | field | value at full size |", "|---|---|---|---|"]
+    for group in (config.Frames, config.Model, config.Training):
+        source = inspect.getsource(group)
+        for note, choice, field in re.findall(r"# Paper: (.+?) \| (.+?)\n\s+(\w+):", source):
+            value = group.model_fields[field].default
+            lines.append(f"| {note} | {choice} | `{field}` | `{value}` |")
+    return "\n".join(lines)
+
+
+def presets_table():
+    """What each preset trains."""
+    rows = []
+    for name in ("smoke", "quick", "study", "full"):
+        _, preset = config.load_preset(name)
+        cells = preset.grids["table4"]
+        rows.append(
+            {
+                "preset": f"`{name}`",
+                "clips": preset.synthetic.n_micro,
+                "subjects": preset.synthetic.n_subjects,
+                "px": preset.frames.image_size,
+                "d": preset.model.d,
+                "epochs": preset.training.epochs,
+                "seeds": len(preset.seeds),
+                "folds": preset.split.n_folds,
+                "settings of Table 4": len(cells["m"]) * len(cells["depths"]),
+            }
+        )
+    table = pd.DataFrame(rows).astype(str)
+    lines = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+SECTIONS = {"results": results_table, "left-open": left_open_table, "presets": presets_table}
+
+
+def render(text):
+    """A README's text with its generated sections written anew.
+
+    Raises
+    ------
+    ValueError
+        If a section's markers are missing.
+    """
+    for name, make in SECTIONS.items():
+        start, end = f"<!-- {name}: made by `make readme` -->", f"<!-- end of {name} -->"
+        if start not in text or end not in text:
+            raise ValueError(f"README.md: the markers of section {name!r} are missing")
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{make()}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(render(path.read_text()))

@@ -1,0 +1,225 @@
+"""Settings: the paper's values are the defaults, presets load, mistakes are named."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from hsta_lib import ROOT, config
+from hsta_lib.config import Frames, Group, Model, Parameters, Preset, Settings, Split, Training, with_fields
+
+pytestmark = pytest.mark.usefixtures("no_environment")
+
+GROUPS = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Group)
+}
+
+
+@pytest.fixture
+def load_text(tmp_path, monkeypatch):
+    """Function that loads a preset ``bad`` from the text of its file."""
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    (tmp_path / "params").mkdir()
+
+    def load(text):
+        (tmp_path / "params" / "bad.yaml").write_text(text)
+        return config.load_preset("bad")[1]
+
+    return load
+
+
+# --- defaults ---------------------------------------------------------------------------------------------
+
+
+def test_training_defaults_are_those_of_section_4_1():
+    training = Training()
+    assert training.learning_rate == 5e-5
+    assert training.weight_decay == 0.05
+    assert training.batch_size == 32
+    assert (training.epochs, training.warmup_epochs, training.warmup_start) == (150, 5, 1e-6)
+    assert training.sampling == "balanced"
+    assert training.loss == "mse"
+    assert training.shuffled_labels == "none"
+
+
+def test_default_size_is_full_size():
+    assert (Frames().image_size, Frames().n_frames, Frames().keep_apex) == (224, 6, False)
+    assert (Model().d, Model().patch_size) == (768, 16)
+
+
+def test_default_depths_are_the_setting_the_paper_goes_on_with():
+    assert (Model().m, Model().l_v, Model().l_s) == (4, 2, 1)
+
+
+def test_default_split_is_five_folds_grouped_by_subject():
+    assert (Split().split, Split().n_folds) == ("subject", 5)
+
+
+def test_preset_full_spells_the_defaults_out():
+    preset = config.load_preset("full")[1]
+    assert (preset.frames, preset.model, preset.training) == (Frames(), Model(), Training())
+    assert preset.split == Split()
+
+
+# --- presets ----------------------------------------------------------------------------------------------
+
+
+def test_presets_are_the_files_in_params():
+    assert config.preset_names() == sorted(path.stem for path in (ROOT / "params").iterdir())
+    assert set(config.preset_names()) >= {"full", "quick", "smoke", "study"}
+
+
+@pytest.mark.parametrize("name", config.preset_names())
+def test_every_preset_loads(name):
+    loaded, preset = config.load_preset(name)
+    assert loaded == name
+    assert preset.grids
+    assert all(
+        isinstance(values, list) and values for grid in preset.grids.values() for values in grid.values()
+    )
+
+
+def test_an_empty_file_gives_the_defaults(load_text):
+    assert load_text("# nothing differs\n") == Preset()
+
+
+def test_a_preset_lists_only_what_differs(load_text):
+    preset = load_text("model:\n  d: 64\n")
+    assert preset.model == Model(d=64)
+    assert preset.training == Training()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("training: {learning_rat: 1}", ["training.learning_rat is unknown", "learning_rate"]),
+        ("seed: [1]", ["seed is unknown", "seeds"]),
+        ("model: {m: many}", ["model.m = 'many'", "integer"]),
+        ("model: {csta: maybe}", ["model.csta = 'maybe'", "boolean"]),
+        ("model: {m: 2.5}", ["model.m = 2.5", "integer"]),
+        ("model: {m: 0}", ["model.m = 0", "greater than or equal to 1"]),
+        ("training: {learning_rate: 0}", ["training.learning_rate = 0", "greater than 0"]),
+        ("training: {weight_decay: .nan}", ["training.weight_decay = nan"]),
+        ("split: {split: random}", ["split.split = 'random'", "'subject', 'paper' or 'loso'"]),
+        ("frames: 3", ["frames = 3"]),
+        ("seeds: []", ["seeds = []", "at least 1"]),
+        ("n_boot: 99", ["n_boot = 99", "100"]),
+        ("grids: {table4: {m: 3}}", ["grids.table4.m = 3", "list"]),
+    ],
+)
+def test_a_mistake_in_a_preset_is_named(load_text, text, words):
+    with pytest.raises(ValueError, match=r"params/bad\.yaml") as error:
+        load_text(text)
+    assert [word for word in words if word not in str(error.value)] == []
+
+
+def test_all_mistakes_are_named_at_once(load_text):
+    with pytest.raises(ValueError, match=r"model\.m = 0 .*; training\.epoch is unknown"):
+        load_text("model: {m: 0}\ntraining: {epoch: 3}")
+
+
+def test_numbers_written_as_text_are_converted(load_text):
+    # YAML reads 1e-3, without a point, as text.
+    training = load_text("training: {learning_rate: 1e-3, epochs: '7'}").training
+    assert (training.learning_rate, training.epochs) == (0.001, 7)
+    assert isinstance(training.learning_rate, float)
+
+
+def test_an_unknown_preset_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"preset = 'huge' is unknown; .*full, .*quick, .*smoke"):
+        config.load_preset("huge")
+
+
+# --- environment ------------------------------------------------------------------------------------------
+
+
+def test_the_preset_is_quick_if_nothing_is_said(monkeypatch):
+    assert config.load_preset()[0] == "quick"
+    monkeypatch.setenv("HSTA_PRESET", "")
+    assert config.load_preset("")[0] == "quick"
+
+
+def test_the_environment_fills_in_an_empty_preset_only(monkeypatch):
+    monkeypatch.setenv("HSTA_PRESET", "smoke")
+    assert config.load_preset("")[0] == "smoke"
+    assert config.load_preset("quick")[0] == "quick"
+
+
+def test_an_unknown_preset_in_the_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("HSTA_PRESET", "huge")
+    with pytest.raises(ValueError, match="preset = 'huge' is unknown"):
+        config.load_preset("")
+
+
+@pytest.mark.parametrize(
+    ("folder", "variable", "default"),
+    [(config.data_dir, "HSTA_DATA", "data"), (config.results_dir, "HSTA_RESULTS", "results")],
+)
+def test_folders_can_be_moved_by_the_environment(monkeypatch, tmp_path, folder, variable, default):
+    assert folder() == ROOT / default
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert folder() == tmp_path
+    assert isinstance(folder(), Path)
+
+
+# --- fields of settings -----------------------------------------------------------------------------------
+
+
+def test_field_names_are_unique_across_groups():
+    assert list(GROUPS) == ["frames", "model", "training", "split"]
+    names = Counter(name for group in GROUPS.values() for name in group.model_fields)
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_with_fields_puts_each_field_into_its_group():
+    changed = with_fields(Settings(), m=7, image_size=64, epochs=3, split="loso")
+    assert changed == Settings(
+        frames=Frames(image_size=64), model=Model(m=7), training=Training(epochs=3), split=Split(split="loso")
+    )
+
+
+@pytest.mark.parametrize("name", [name for group in GROUPS.values() for name in group.model_fields])
+def test_with_fields_finds_every_field(name):
+    group = next(group for group in GROUPS.values() if name in group.model_fields)
+    assert with_fields(Settings(), **{name: getattr(group(), name)}) == Settings()
+
+
+def test_with_fields_keeps_the_rest_and_the_original():
+    settings = Settings(labels="emotion3", model=Model(d=64))
+    changed = with_fields(settings, m=2)
+    assert (changed.labels, changed.model.d, changed.model.m) == ("emotion3", 64, 2)
+    assert settings.model.m == 4
+
+
+def test_with_fields_converts_numbers_written_as_text():
+    assert with_fields(Settings(), learning_rate="1e-3").training.learning_rate == 0.001
+
+
+def test_an_unknown_field_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"'depth' is no setting; known settings: .*l_v, l_s"):
+        with_fields(Settings(), depth=3)
+
+
+def test_a_value_out_of_range_is_named():
+    with pytest.raises(ValueError, match=r"settings: model\.m = 0 is not allowed"):
+        with_fields(Settings(), m=0)
+
+
+def test_settings_are_hashable_by_value():
+    assert len({Settings(), Settings(), with_fields(Settings(), m=2)}) == 2
+
+
+def test_settings_are_frozen():
+    settings = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.labels = "emotion3"
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.model.m = 2
+
+
+def test_parameters_refuse_what_is_no_parameter():
+    with pytest.raises(ValueError, match="notebook parameters: learning_rate is unknown"):
+        config.validated(Parameters, {"learning_rate": 0.1}, "notebook parameters")

@@ -1,0 +1,143 @@
+"""The runner: same table whatever the workers, and after a kill at any moment."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny import tiny_dataset, tiny_settings, tiny_trials
+
+from hsta_lib import runner, store
+from hsta_lib.trials import Trial
+
+HERE = Path(__file__).parent
+
+# Long enough that something is still running when the test looks.
+SLOW = {"epochs": 150}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return tiny_dataset(tmp_path_factory.mktemp("tiny"))
+
+
+def _scores(trials, folder):
+    return {trial.id: store.load(trial, folder)["predictions"]["scores"] for trial in trials}
+
+
+@pytest.fixture(scope="module")
+def trials_and_scores(dataset, tmp_path_factory):
+    """Trials trained in this process, in one go: what every other way must give."""
+    folder = tmp_path_factory.mktemp("expected")
+    trials = tiny_trials(seeds=(0, 1), **SLOW)
+    runner.run(trials, dataset, folder, workers=0)
+    return trials, _scores(trials, folder)
+
+
+def test_workers_give_the_same_predictions_as_this_process(dataset, trials_and_scores, tmp_path):
+    trials, expected = trials_and_scores
+    runner.run(trials, dataset, tmp_path, workers=2)
+    assert _scores(trials, tmp_path) == expected
+
+
+def test_a_second_run_trains_nothing(dataset, tmp_path, capsys, monkeypatch):
+    trials = tiny_trials()
+    runner.run(trials, dataset, tmp_path, workers=0)
+    monkeypatch.setattr(runner, "fit", lambda *_: pytest.fail("trained again"))
+    runner.run(trials, dataset, tmp_path)
+    assert "3 trials, 0 to train" in capsys.readouterr().out
+
+
+def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp_path, monkeypatch):
+    trials, expected = trials_and_scores
+    killed = []
+    real = runner._run_in_workers
+
+    def with_a_kill(*args):
+        for trial, error in real(*args):
+            if not killed:
+                killed.append(_one_worker())
+                os.kill(killed[0], signal.SIGKILL)
+            yield trial, error
+
+    monkeypatch.setattr(runner, "_run_in_workers", with_a_kill)
+    runner.run(trials, dataset, tmp_path, workers=2)
+    assert killed
+    assert _scores(trials, tmp_path) == expected
+
+
+def _one_worker():
+    """Process id of a training worker: a child of this process that has loaded torch."""
+    children = psutil.Process().children(recursive=True)
+    loaded = [child.pid for child in children if any("libtorch" in m.path for m in child.memory_maps())]
+    return loaded[0]
+
+
+RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from tiny import tiny_dataset, tiny_trials
+from hsta_lib import runner
+if __name__ == "__main__":
+    trials, dataset = tiny_trials(seeds=(0, 1), **{slow!r}), tiny_dataset(Path({data!r}))
+    runner.run(trials, dataset, Path({folder!r}), workers=1)
+"""
+
+
+def test_a_killed_runner_continues_and_ends_with_the_same_table(dataset, trials_and_scores, tmp_path):
+    trials, expected = trials_and_scores
+    folder = tmp_path / "results"
+    script = tmp_path / "run.py"
+    script.write_text(RUN.format(here=str(HERE), slow=SLOW, data=str(tmp_path), folder=str(folder)))
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _wait_for(lambda: list(folder.glob("[!.]*.json")))
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive, "workers outlive their runner"
+    done = {path.stem for path in folder.glob("[!.]*.json")}
+    assert 0 < len(done) < len(trials)
+    stamps = {name: (folder / f"{name}.json").stat().st_mtime_ns for name in done}
+    runner.run(trials, dataset, folder, workers=0)
+    assert {name: (folder / f"{name}.json").stat().st_mtime_ns for name in done} == stamps
+    assert _scores(trials, folder) == expected
+
+
+def _wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_failed_trial_is_named_and_the_others_are_kept(dataset, tmp_path, workers):
+    good = tiny_trials()
+    bad = Trial(tiny_settings(learning_rate=1e30, epochs=5), 1, 4, "tiny")
+    with pytest.raises(runner.FailedTrials, match=rf"1 of 4 .*{bad.id} \(fold 1, seed 4\).*learning_rate"):
+        runner.run([*good, bad], dataset, tmp_path, workers=workers)
+    assert store.missing([*good, bad], tmp_path) == [bad]
+
+
+def test_longest_trials_go_first_and_the_bar_counts_them(dataset, tmp_path, capsys):
+    short, long = tiny_trials()[:2], tiny_trials(m=3)[:1]
+    seen = []
+    original = runner.run_trial
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "run_trial", lambda trial, *rest: (seen.append(trial), original(trial, *rest)))
+        runner.run([*short, *long], dataset, tmp_path, workers=0)
+    assert seen[0] == long[0]
+    assert "3/3 trials" in capsys.readouterr().out
+
+
+def test_half_written_results_of_a_kill_are_not_read(dataset, tmp_path):
+    trial = tiny_trials()[0]
+    (tmp_path / f".{trial.id}.0.partial").write_text(json.dumps({"id": trial.id})[:10])
+    assert store.missing([trial], tmp_path) == [trial]

@@ -1,0 +1,286 @@
+"""Predictions are checked before they are scored; scores by hand; the paper's cells land beside ours."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hsta_lib import references, tables
+from hsta_lib.data.splits import Fold
+from hsta_lib.metrics import METRICS
+from hsta_lib.paper import load_table
+from hsta_lib.trials import expand_grid
+
+# Percentages worked out by hand, here computed from sums of small integers: float64 rounding only.
+EXACT = {"rtol": 0, "atol": 1e-9}
+
+
+@pytest.fixture
+def clips():
+    """Five clips of three subjects and three classes."""
+    return pd.DataFrame(
+        {"clip_id": list("abcde"), "subject_id": ["s1", "s1", "s2", "s3", "s3"], "label": [0, 0, 1, 2, 2]}
+    )
+
+
+@pytest.fixture
+def predictions(clips):
+    """Of two cells and two seeds, in no order; cell 0 is right but for two clips, cell 1 always says 0."""
+    rows = clips.rename(columns={"label": "y_true"}).assign(fold=[0, 0, 0, 1, 1])
+    parts = [
+        rows.assign(cell=cell, seed=seed, y_pred=[0, 1, 1, 2, 0] if cell == 0 else 0)
+        for cell in (0, 1)
+        for seed in (3, 5)
+    ]
+    return pd.concat(parts).sample(frac=1, random_state=0, ignore_index=True)
+
+
+# --- checks -----------------------------------------------------------------------------------------------
+
+
+def test_good_predictions_pass_in_any_order(predictions, clips):
+    checks = tables.check_predictions(predictions, clips.iloc[::-1])
+    assert checks["result"].tolist() == ["passed", "passed"]
+    assert checks["rows"].tolist() == ["20", "20"]
+
+
+def _changed(predictions, row, **values):
+    changed = predictions.copy()
+    for column, value in values.items():
+        changed.loc[row, column] = value
+    return changed
+
+
+PLANTED = {
+    "a duplicate": (lambda p: pd.concat([p, p.iloc[[7]]]), "predicted twice"),
+    "a duplicate in place of another": (
+        lambda p: pd.concat([p[p.index != 3], p.iloc[[7]]]),
+        "predicted twice",
+    ),
+    "a gap": (lambda p: p.drop(index=7), "19 predictions of 4 runs over 5 clips: some missing"),
+    "a clip missing everywhere": (lambda p: p[p["clip_id"] != "c"], "some missing"),
+    "a whole clip of another table": (lambda p: p.replace({"clip_id": {"c": "z"}}), "some missing"),
+    "another label": (lambda p: _changed(p, 7, y_true=(p["y_true"][7] + 1) % 3), "label or subject"),
+    "another subject": (lambda p: _changed(p, 7, subject_id="s9"), "label or subject"),
+    "labels in another order": (lambda p: p.assign(y_true=np.roll(p["y_true"], 1)), "label or subject"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_is_refused(predictions, clips, name):
+    plant, message = PLANTED[name]
+    with pytest.raises(ValueError, match=message):
+        tables.check_predictions(plant(predictions), clips)
+
+
+def test_the_message_names_the_prediction(predictions, clips):
+    row = predictions.iloc[7]
+    with pytest.raises(
+        ValueError, match=rf"'cell': {row['cell']}, 'seed': {row['seed']}, .*'{row['clip_id']}'"
+    ):
+        tables.check_predictions(_changed(predictions, 7, subject_id="s9"), clips)
+
+
+# --- counting and scoring ---------------------------------------------------------------------------------
+
+
+def test_count_by_hand(predictions):
+    by_subject = tables.count(predictions, "subject_id", 3)
+    assert by_subject.shape == (2, 2, 3, 3, 3)
+    for seed in (0, 1):
+        assert by_subject[0, seed].tolist() == [
+            [[1, 1, 0], [0, 0, 0], [0, 0, 0]],
+            [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
+            [[0, 0, 0], [0, 0, 0], [1, 0, 1]],
+        ]
+    by_fold = tables.count(predictions, "fold", 3)
+    assert by_fold.shape == (2, 2, 2, 3, 3)
+    assert by_fold[1, 0].tolist() == [[[2, 0, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0], [2, 0, 0]]]
+
+
+def test_counts_come_to_all_predictions(predictions):
+    assert tables.count(predictions, "fold", 7).sum(axis=(2, 3, 4)).tolist() == [[5, 5], [5, 5]]
+
+
+def test_pooled_scores_by_hand_are_not_the_mean_over_folds(predictions):
+    table, _ = tables.score_table(pd.DataFrame({"m": [1, 2]}), predictions, 3, n_boot=11)
+    # Cell 0, pooled: hits 1, 1, 1 of 2, 1, 2; predicted 2, 2, 1 times.
+    pooled = [3 / 5, (1 / 2 + 1 + 1 / 2) / 3, (2 / 4 + 2 / 3 + 2 / 3) / 3]
+    # Fold 0 holds classes 0 and 1, fold 1 class 2 alone.
+    folds = [(2 / 3 + 1 / 2) / 2, (3 / 4 + 1 / 2) / 2, (2 / 3 + 2 / 3) / 2]
+    np.testing.assert_allclose(table.loc[0, list(METRICS)].tolist(), np.multiply(100, pooled), **EXACT)
+    means = table.loc[0, [f"{metric}_folds" for metric in METRICS]].tolist()
+    np.testing.assert_allclose(means, np.multiply(100, folds), **EXACT)
+    # Cell 1 says 0 always: hits 2 of 2, 1, 2.
+    expected = np.multiply(100, [2 / 5, 1 / 3, (4 / 7) / 3])
+    np.testing.assert_allclose(table.loc[1, list(METRICS)].tolist(), expected, **EXACT)
+
+
+def test_scores_are_means_over_seeds(predictions):
+    right = predictions.assign(y_pred=predictions["y_true"])
+    mixed = predictions.where(
+        predictions["seed"] == 3, right
+    )  # cell 0: 60 % with one seed, 100 % with the other
+    table, _ = tables.score_table(pd.DataFrame({"m": [1, 2]}), mixed.astype({"y_pred": int}), 3, n_boot=11)
+    assert table["acc"].tolist() == pytest.approx([(60 + 100) / 2, (40 + 100) / 2], abs=1e-9)
+
+
+def test_score_table_keeps_the_cells_and_adds_intervals(predictions):
+    cells = pd.DataFrame({"m": [7, 2], "l_v": [3, 5]}, index=[4, 9])
+    table, draws = tables.score_table(cells, predictions, 3, n_boot=101)
+    assert table[["m", "l_v"]].to_numpy().tolist() == [[7, 3], [2, 5]]
+    assert draws.shape == (101, 2, 3)
+    for i, metric in enumerate(METRICS):
+        bounds = np.quantile(draws[:, :, i], [0.025, 0.975], axis=0)
+        np.testing.assert_allclose(table[[f"{metric}_low", f"{metric}_high"]].to_numpy().T, bounds, **EXACT)
+        assert (table[f"{metric}_low"] < table[f"{metric}_high"]).all()
+
+
+def test_score_table_says_the_same_twice_and_in_any_row_order(predictions):
+    cells = pd.DataFrame({"m": [1, 2]})
+    once, _ = tables.score_table(cells, predictions, 3, n_boot=11)
+    again, _ = tables.score_table(cells, predictions.iloc[::-1], 3, n_boot=11)
+    pd.testing.assert_frame_equal(once, again, check_exact=True)
+
+
+def test_one_subject_has_an_interval_without_width(predictions):
+    table, _ = tables.score_table(
+        pd.DataFrame({"m": [1, 2]}), predictions.assign(subject_id="s"), 3, n_boot=11
+    )
+    for metric in METRICS:
+        for bound in ("low", "high"):
+            np.testing.assert_allclose(table[f"{metric}_{bound}"], table[metric], **EXACT)
+
+
+def test_score_rows_scores_each_row_by_itself(predictions):
+    by_cell = {
+        "wrong twice": predictions[(predictions["cell"] == 0) & (predictions["seed"] == 3)],
+        "always 0": predictions[predictions["cell"] == 1],
+    }
+    rows = tables.score_rows({name: p.drop(columns="cell") for name, p in by_cell.items()}, 3, n_boot=11)
+    table, _ = tables.score_table(pd.DataFrame({"m": [1, 2]}), predictions, 3, n_boot=11)
+    assert rows.index.tolist() == ["wrong twice", "always 0"]
+    np.testing.assert_allclose(rows[list(METRICS)], table[list(METRICS)], **EXACT)
+
+
+def test_chance_by_hand():
+    # Labels 0, 0, 0, 1 and both guessed twice: 1.5 of 3 and 0.5 of 1 are right.
+    expected = {"acc": 50, "uar": 50, "uf1": 100 * (3 / 5 + 1 / 3) / 2}
+    assert tables.chance([0, 0, 0, 1], 2) == pytest.approx(expected, abs=1e-9)
+    # A class of the protocol without clips cannot be guessed right.
+    assert tables.chance([0, 1], 3)["uar"] == pytest.approx(100 * (1 / 3 + 1 / 3 + 0) / 3, abs=1e-9)
+
+
+def test_majority_says_the_most_frequent_class_of_training_and_the_first_of_ties(clips):
+    folds = [Fold(np.array([2, 3, 4]), np.array([0, 1])), Fold(np.array([0, 1, 3, 4]), np.array([2]))]
+    folds.append(Fold(np.array([0, 2]), np.array([3, 4])))
+    rows = references.majority(clips, folds)
+    assert rows["clip_id"].tolist() == list("abcde")
+    assert rows["y_pred"].tolist() == [2, 2, 0, 0, 0]  # classes 1, 2, 2; a tie of 0 and 2; a tie of 0 and 1
+    assert rows["fold"].tolist() == [0, 0, 1, 2, 2]
+    checks = tables.check_predictions(rows.assign(cell=0), clips)
+    assert checks["rows"].tolist() == ["5", "5"]
+
+
+def test_describe_clips_by_hand(clips):
+    lengths = clips.assign(onset=[1, 1, 1, 1, 1], offset=[3, 5, 7, 9, 9])
+    table = tables.describe_clips(SimpleNamespace(clips=lengths, classes=("x", "y", "z", "never")))
+    assert table.index.tolist() == ["x", "y", "z", "never", "all"]
+    assert table["clips"].tolist() == [2, 1, 2, 0, 5]
+    assert table["subjects"].tolist() == [1, 1, 1, 0, 3]
+    assert table["median length, frames"].fillna(-1).tolist() == [4, 7, 9, -1, 7]
+
+
+# --- beside the paper -------------------------------------------------------------------------------------
+
+KEYS = {
+    "table1": ["branch", "n_layers"],
+    "table2": ["csta", "l_v", "l_s"],
+    "table3": ["m", "l_v", "l_s"],
+    "table4": ["m", "l_v", "l_s"],
+    "table7": ["special_frames", "optical_flow", "macro_expressions", "objective_classes", "n_classes"],
+}
+N_PRINTED = {"table1": 16, "table2": 6, "table3": 12, "table4": 30, "table7": 5}
+
+
+def scored(cells):
+    return cells.assign(**dict.fromkeys(METRICS, 1.5))
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_every_printed_cell_is_joined_once(name):
+    paper = load_table(name)
+    ours = scored(paper[KEYS[name]].sample(frac=1, random_state=0, ignore_index=True))
+    joined = tables.beside_paper(ours, name)
+    pd.testing.assert_frame_equal(joined[ours.columns], ours)
+    back = joined.set_index(KEYS[name]).loc[paper.set_index(KEYS[name]).index]
+    assert len(joined) == N_PRINTED[name]
+    for metric in METRICS:
+        assert back[f"{metric}_paper"].tolist() == paper[metric].tolist()
+
+
+def test_the_grid_of_table_4_meets_all_thirty_printed_cells():
+    cells = expand_grid({"m": [1, 2, 3, 4, 5, 6, 7, 8, 10, 12], "depths": [[1, 1], [2, 1], [2, 2]]})
+    joined = tables.beside_paper(scored(cells), "table4")
+    assert (len(joined), joined.isna().sum().sum()) == (30, 0)
+    row = joined[(joined["m"] == 4) & (joined["l_v"] == 2) & (joined["l_s"] == 1)].iloc[0]
+    assert [row["acc_paper"], row["uar_paper"], row["uf1_paper"]] == [42.6, 38.0, 35.1]
+
+
+def test_an_unprinted_cell_has_no_paper_score():
+    joined = tables.beside_paper(scored(expand_grid({"m": [4, 9], "depths": [[2, 1]]})), "table4")
+    assert joined["uf1_paper"].isna().tolist() == [False, True]
+    assert joined["uf1"].tolist() == [1.5, 1.5]
+
+
+def test_a_cell_given_twice_is_refused():
+    cells = expand_grid({"m": [4], "depths": [[2, 1]]})
+    with pytest.raises(ValueError, match="table4 and our cells do not match one to one"):
+        tables.beside_paper(scored(pd.concat([cells, cells])), "table4")
+
+
+def test_cells_that_fit_several_printed_rows_are_refused():
+    # Without csta, (0, 0) is both a1 and a2.
+    with pytest.raises(ValueError, match="one to one on .*'l_v', 'l_s'"):
+        tables.beside_paper(scored(pd.DataFrame({"l_v": [0], "l_s": [0]})), "table2")
+
+
+def test_cells_that_share_no_setting_with_the_paper_are_refused():
+    with pytest.raises(ValueError, match="share no setting with the paper's table4"):
+        tables.beside_paper(scored(pd.DataFrame({"d": [11]})), "table4")
+
+
+# --- showing ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown_html():
+    table = pd.DataFrame({"m": [4, 9]})
+    for i, metric in enumerate(METRICS):
+        values = {"": 21.26, "_low": 11.04, "_high": 31.95, "_folds": 41.0, "_paper": [51.5 + i, np.nan]}
+        for suffix, value in values.items():
+            table[metric + suffix] = value
+    return tables.show(table, keys=["m"]).to_html()
+
+
+@pytest.mark.parametrize(
+    "text", ["21.3", "11.0 to 31.9", "41.0", "51.5", "52.5", "53.5", "–", "ACC, %", "UF1, %"]
+)
+def test_a_shown_table_holds_the_numbers(shown_html, text):
+    assert f">{text}</t" in shown_html
+
+
+def test_a_shown_table_prints_no_nan_and_sets_ours_bold(shown_html):
+    assert "nan" not in shown_html
+    assert "font-weight: bold" in shown_html
+
+
+def test_a_table_without_paper_is_shown_without_its_column(predictions):
+    rows = tables.score_rows(
+        {"all": predictions[predictions["cell"] == 0].drop(columns="cell")}, 3, n_boot=11
+    )
+    html = tables.show(rows).to_html()
+    assert "paper" not in html
+    assert ">60.0</t" in html
+    assert ">all</th>" in html

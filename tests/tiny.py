@@ -1,0 +1,47 @@
+"""A dataset of a few random clips and settings that train on it in a fraction of a second."""
+
+import numpy as np
+import pandas as pd
+
+from hsta_lib.config import Settings, with_fields
+from hsta_lib.data.dataset import Dataset
+from hsta_lib.data.table import problems_table
+from hsta_lib.trials import Trial
+
+FINGERPRINT = "tiny"
+
+
+def tiny_dataset(folder, *, n_clips=23, n_subjects=5, size=8, n_frames=6):
+    """Random frames in ``folder``; the label is how far the apex is brighter than the onset."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(n_clips) % 3
+    subjects = np.arange(n_clips) % n_subjects
+    frames = rng.integers(90, 110, (n_clips, n_frames + 2, size, size, 3)).astype(np.uint8)
+    frames[:, -1] += (40 * labels[:, None, None, None]).astype(np.uint8)
+    path = folder / "frames.npy"
+    np.save(path, frames)
+    clips = pd.DataFrame(
+        {
+            "clip_id": [f"tiny/s{s}/a/{i:03d}" for i, s in enumerate(subjects)],
+            "subject_id": [f"tiny/s{s}" for s in subjects],
+            "recording_id": [f"tiny/s{s}/{'ab'[i % 2]}" for i, s in enumerate(subjects)],
+            "onset": 1,
+            "apex": 5,
+            "offset": 9,
+            "label": labels,
+        }
+    )
+    return Dataset(clips, path, ("low", "middle", "high"), problems_table(), FINGERPRINT, folder)
+
+
+def tiny_settings(**fields):
+    """Settings of a network that trains in a fraction of a second."""
+    small = {"image_size": 8, "patch_size": 4, "d": 7, "m": 1, "l_v": 1, "l_s": 1}
+    recipe = {"epochs": 2, "warmup_epochs": 0, "batch_size": 5, "learning_rate": 1e-2, "n_folds": 3}
+    return with_fields(Settings(), **small, **recipe | fields)
+
+
+def tiny_trials(*, seeds=(0,), n_folds=3, **fields):
+    """One trial per fold and seed."""
+    settings = tiny_settings(**fields)
+    return [Trial(settings, fold, seed, FINGERPRINT) for seed in seeds for fold in range(n_folds)]
