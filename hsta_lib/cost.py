@@ -52,13 +52,14 @@ def plan(settings, cells, n_classes):
 
     Returns
     -------
-    DataFrame
+    pandas.io.formats.style.Styler
         ``cells`` with ``parameters`` and ``MFLOP per clip`` (forward pass).
     """
     variants = [with_fields(settings, **cell) for cell in cells.to_dict("records")]
     counts = [parameters_and_flops(variant, n_classes) for variant in variants]
-    flops = [round(flops / 1e6, 2) for _, flops in counts]
-    return cells.assign(**{"parameters": [n for n, _ in counts], "MFLOP per clip": flops})
+    mflops = [flops / 1e6 for _, flops in counts]
+    table = cells.assign(**{"parameters": [n for n, _ in counts], "MFLOP per clip": mflops})
+    return table.style.hide(axis="index").format({"parameters": "{:,}", "MFLOP per clip": "{:,.1f}"})
 
 
 def relative_cost(trial, n_classes):

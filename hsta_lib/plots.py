@@ -1,8 +1,8 @@
 """Figures of the reports: one palette, units on every axis, direct labels. No torch."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hsta_lib.metrics import METRICS
@@ -16,13 +16,13 @@ _STYLE = {
     "axes.grid": True,
     "grid.color": "0.92",
     "axes.axisbelow": True,
-    "font.size": 9,
 }
 
 
 def _figure(**size):
-    # Figure, not pyplot: nothing global to close, and a notebook shows what its cell returns.
-    return Figure(layout="constrained", dpi=110, **size)
+    figure = plt.figure(layout="constrained", dpi=110, **size)
+    plt.close(figure)  # a notebook shows the figure its cell returns; left open, it would show it twice
+    return figure
 
 
 def scores_by_depth(table, chance):
@@ -40,8 +40,8 @@ def scores_by_depth(table, chance):
     matplotlib.figure.Figure
         One panel per metric.
     """
-    with sns.plotting_context("notebook"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(11, 4.2))
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(10, 3.9))
         panels = figure.subplots(1, len(METRICS), sharex=True)
         for panel, metric in zip(panels, METRICS, strict=True):
             for color, (pair, group) in zip(PALETTE, table.groupby(["l_v", "l_s"], sort=False), strict=False):
@@ -77,15 +77,15 @@ def losses(records):
     -------
     matplotlib.figure.Figure
     """
-    with sns.plotting_context("notebook"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(6, 3.2))
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(5.5, 2.8))
         panel = figure.subplots()
         for color, (name, curves) in zip(PALETTE, records.items(), strict=False):
             curves = np.array(curves)
             epochs = np.arange(1, curves.shape[1] + 1)
-            panel.plot(epochs, curves.mean(axis=0), color=color, label=name)
+            panel.plot(epochs, curves.mean(axis=0), color=color, marker="o", markersize=3, label=name)
             panel.fill_between(epochs, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.15, lw=0)
-        panel.set(xlabel="epoch", ylabel="training loss (mean squared error)", ylim=(0, None))
+        panel.set(xlabel="epoch", ylabel="training loss", xlim=(0.5, epochs[-1] + 0.5), ylim=(0, None))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend(frameon=False, fontsize=9)
     return figure

@@ -142,7 +142,7 @@ def provenance(study, dataset, trials):
 
     Returns
     -------
-    DataFrame
+    pandas.io.formats.style.Styler
         One row per fact.
     """
     records = [store.load(trial, config.results_dir()) for trial in dict.fromkeys(trials)]
@@ -161,7 +161,11 @@ def provenance(study, dataset, trials):
         "Python": platform.python_version(),
         "libraries": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
     }  # fmt: skip
-    return pd.DataFrame({"": facts}).rename_axis("provenance")
+    left = [
+        {"selector": "th, td", "props": "text-align: left"},
+        {"selector": "thead", "props": "display: none"},
+    ]
+    return pd.DataFrame({"fact": facts}).style.set_table_styles(left)
 
 
 def _listed(values):

@@ -1,6 +1,7 @@
 """What every notebook starts with: its parameters checked, its preset read, its trials made."""
 
 import ast
+import re
 from dataclasses import dataclass
 
 import pandas as pd
@@ -118,7 +119,7 @@ class Study:
         )
         dependent = " — **subject-dependent**" if self.settings.split.split == "paper" else ""
         return (
-            f"## {self.name}: preset `{self.preset_name}`, {self.data_name}{dependent}\n\n{warning}"
+            f"## {_heading(self.name)}: preset `{self.preset_name}`, {self.data_name}{dependent}\n\n{warning}"
             f"recipe `{self.settings.recipe}`, labels `{self.settings.labels}`, "
             f"split `{self.settings.split.split}`, seeds {list(self.seeds)}"
         )
@@ -161,6 +162,11 @@ def start(name, namespace):
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"notebook parameters: seeds = {list(seeds)} must be different numbers from 0 on")
     return Study(name, parameters, preset_name, preset, settings, grid, seeds)
+
+
+def _heading(name):
+    """``table4`` as a reader writes it: Table 4."""
+    return re.sub(r"(\d+)", r" \1", name).capitalize()
 
 
 def _assigned_before(history):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 
 from hsta_lib.metrics import METRICS, per_fold_means, scores
 from hsta_lib.paper import load_table
@@ -190,6 +191,13 @@ def describe_clips(dataset):
     by_class["median length, frames"] = medians.to_numpy()
     total = [len(clips), clips["subject_id"].nunique(), length.median()]
     return pd.concat([by_class, pd.DataFrame([total], columns=by_class.columns, index=["all"])]).round(1)
+
+
+def describe_problems(dataset):
+    """The problems table, or a sentence that there is none."""
+    if dataset.problems.empty:
+        return Markdown("No problems: every clip of the sheet could be used.")
+    return dataset.problems
 
 
 def show(table, keys=()):
