@@ -215,6 +215,14 @@ def results_dir():
     return Path(os.environ.get("HSTA_RESULTS") or ROOT / "results")
 
 
+def n_cores():
+    """Cores this process may use: in a container or batch job, fewer than the machine has."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
 def with_fields(settings, **fields):
     """Copy of settings with some fields of its groups replaced, found by their names.
 

@@ -1,12 +1,12 @@
 """Run trials: only what is missing, in this process or in local worker processes, resumable at any point."""
 
-import os
 import sys
 from contextlib import closing, contextmanager
 
 from tqdm import tqdm
 
 from hsta_lib import store
+from hsta_lib.config import n_cores
 from hsta_lib.cost import relative_cost
 from hsta_lib.training import fit
 
@@ -43,7 +43,7 @@ def run(trials, dataset, folder, *, workers=None):
     print(f"{len(set(trials))} trials, {len(todo)} to train")
     costs = {trial: relative_cost(trial, len(dataset.classes)) for trial in todo}
     todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
-    workers = min(_n_cores() if workers is None else workers, len(todo))
+    workers = min(n_cores() if workers is None else workers, len(todo))
     run_all = _run_here if workers == 0 else _run_in_workers
     failed = []
     with (
@@ -102,8 +102,8 @@ def _cluster(workers):
     with (
         dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, host="127.0.0.1",
-            silence_logs="ERROR",
+            n_workers=workers, threads_per_worker=1, memory_limit=0, silence_logs="ERROR",
+            host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: two runs may meet
         ) as cluster,
         Client(cluster) as client,
     ):  # fmt: skip
@@ -132,10 +132,3 @@ def _progress(n_trials, total):
 
     with bar:
         yield advance
-
-
-def _n_cores():
-    try:
-        return len(os.sched_getaffinity(0))  # what a container or batch job may use
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1

@@ -18,7 +18,7 @@ from hsta_lib.trials import Trial
 HERE = Path(__file__).parent
 
 # Long enough that something is still running when the test looks.
-SLOW = {"epochs": 150}
+SLOW = {"epochs": 100}
 
 
 @pytest.fixture(scope="module")

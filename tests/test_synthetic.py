@@ -38,7 +38,7 @@ def test_same_seed_same_bytes(small_root, tmp_path):
 
 def test_workers_draw_the_same(small_root, tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "_FEW_FRAMES", 0)
-    monkeypatch.setattr(synthetic, "_cpu_count", lambda: 2)
+    monkeypatch.setattr(synthetic, "n_cores", lambda: 2)
     again = synthetic.ensure(SMALL, tmp_path / "parallel")
     assert (again / "manifest.json").read_text() == (small_root / "manifest.json").read_text()
 

@@ -38,7 +38,7 @@ def tiny_settings(**fields):
     """Settings of a network that trains in a fraction of a second."""
     small = {"image_size": 8, "patch_size": 4, "d": 7, "m": 1, "l_v": 1, "l_s": 1}
     recipe = {"epochs": 2, "warmup_epochs": 0, "batch_size": 5, "learning_rate": 1e-2, "n_folds": 3}
-    return with_fields(Settings(), **small, **recipe | fields)
+    return with_fields(Settings(), **small | recipe | fields)
 
 
 def tiny_trials(*, seeds=(0,), n_folds=3, **fields):

@@ -21,7 +21,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from hsta_lib.config import n_cores
 from hsta_lib.data import portrait, render
+from hsta_lib.data.frames import file_digest
 from hsta_lib.data.population import (
     EMOTION_ACTION_UNITS,
     EMOTIONS,
@@ -103,7 +105,7 @@ def _damage(spec, root):
             for video, digest in videos.items()
             if _video_digest(root / "part_A" / video / "color") != digest
         ],
-        [sheet for sheet, digest in sheets.items() if _file_digest(root / sheet) != digest],
+        [sheet for sheet, digest in sheets.items() if not _is(root / sheet, digest)],
     )
 
 
@@ -156,8 +158,8 @@ def _write(path, content):
     partial.replace(path)
 
 
-def _file_digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+def _is(path, digest):
+    return path.is_file() and file_digest(path) == digest
 
 
 def _video_digest(folder):
@@ -197,7 +199,7 @@ def _render(spec, root, videos):
 
 def _results(spec, root, jobs, n_frames):
     # Processes of some schedulers may not start others; there, and for little work, this one does it all.
-    n_workers = min(_cpu_count(), len(jobs))
+    n_workers = min(n_cores(), len(jobs))
     left = list(jobs)
     if n_workers > 1 and n_frames >= _FEW_FRAMES and not multiprocessing.current_process().daemon:
         spawn = multiprocessing.get_context("spawn")
@@ -213,10 +215,6 @@ def _results(spec, root, jobs, n_frames):
             print("worker processes could not be used; drawing the rest in this one")
     for job in left:
         yield _write_videos(spec, root, job)
-
-
-def _cpu_count():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_videos(spec, root, videos):
@@ -244,7 +242,7 @@ def _write_sheets(spec, root, sheets):
         _write(
             root / sheet, micro_workbook(clips, stream(spec, "spelling")) if is_micro else all_workbook(clips)
         )
-    return {sheet: _file_digest(root / sheet) for sheet in sheets}
+    return {sheet: file_digest(root / sheet) for sheet in sheets}
 
 
 class _Clip:
