@@ -5,7 +5,7 @@ import numpy as np
 METRICS = ("acc", "uar", "uf1")
 
 
-def confusion(y_true, y_pred, n_classes):
+def confusion(y_true, y_pred, n_classes, by=()):
     """Confusion matrix over all classes of the protocol.
 
     Parameters
@@ -14,10 +14,12 @@ def confusion(y_true, y_pred, n_classes):
         Reference and predicted class of the same clips in the same order, in ``0..n_classes-1``.
     n_classes : int
         Classes of the *protocol* (3, 4 or 7), not those that happen to occur.
+    by : sequence of array_like of int, shape (n_clips,)
+        Groups to count apart, numbered from 0: cells, seeds, subjects, folds.
 
     Returns
     -------
-    ndarray of int, shape (n_classes, n_classes)
+    ndarray of int, shape (*n_groups, n_classes, n_classes)
         Rows are reference, columns predicted classes.
 
     Raises
@@ -36,7 +38,9 @@ def confusion(y_true, y_pred, n_classes):
     for name, labels in (("y_true", y_true), ("y_pred", y_pred)):
         if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= n_classes:
             raise ValueError(f"{name} must hold integers in 0..{n_classes - 1}, found {np.unique(labels)}")
-    return np.bincount(y_true * n_classes + y_pred, minlength=n_classes**2).reshape(n_classes, n_classes)
+    matrices = np.zeros([max(group) + 1 for group in by] + [n_classes, n_classes], dtype=int)
+    np.add.at(matrices, (*by, y_true, y_pred), 1)
+    return matrices
 
 
 def scores(matrices):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from hsta_lib.metrics import METRICS, per_fold_means, scores
+from hsta_lib.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.paper import load_table
 from hsta_lib.stats import bootstrap_scores, interval
 
@@ -31,14 +31,16 @@ def check_predictions(predictions, clips):
     Raises
     ------
     ValueError
-        If a clip is predicted twice or not at all for some cell and seed, or carries another label or
-        subject than the clip table's.
+        If a clip is predicted twice or not at all for some cell and seed, a cell lacks a seed, or a clip
+        carries another label or subject than the clip table's.
     """
     keys = ["cell", "seed", "clip_id"]
     twice = predictions[predictions.duplicated(keys)]
     if len(twice):
         raise ValueError(f"predicted twice: {twice[keys].iloc[0].to_dict()}")
     n_runs = len(predictions[["cell", "seed"]].drop_duplicates())
+    if n_runs != predictions["cell"].nunique() * predictions["seed"].nunique():
+        raise ValueError(f"{n_runs} runs of cells and seeds: not every cell has every seed")
     truth = clips[["clip_id", "subject_id", "label"]]
     joined = predictions.merge(truth, on="clip_id", how="left", suffixes=("", "_"))
     if len(predictions) != n_runs * len(clips) or joined["label"].isna().any():
@@ -69,11 +71,8 @@ def count(predictions, unit, n_classes):
     -------
     ndarray of int, shape (n_cells, n_seeds, n_units, n_classes, n_classes)
     """
-    axes = [pd.factorize(predictions[name], sort=True)[0] for name in ("cell", "seed", unit)]
-    shape = [axis.max() + 1 for axis in axes] + [n_classes, n_classes]
-    matrices = np.zeros(shape, dtype=int)
-    np.add.at(matrices, (*axes, predictions["y_true"].to_numpy(), predictions["y_pred"].to_numpy()), 1)
-    return matrices
+    groups = [pd.factorize(predictions[name], sort=True)[0] for name in ("cell", "seed", unit)]
+    return confusion(predictions["y_true"], predictions["y_pred"], n_classes, by=groups)
 
 
 def score_table(cells, predictions, n_classes, n_boot):

@@ -33,9 +33,9 @@ def plain(number, size=16):
 
 @pytest.fixture
 def clips(tmp_path):
-    """Three clips: a, frames 10..20, apex 15; b, 30..33, apex 31; c, 1..50, apex 50. Decoded they tell."""
+    """Three clips: a, frames 10..20, apex 15; b, 30..50, apex 37; c, 1..50, apex 50. Decoded they tell."""
     rows = []
-    for name, onset, apex, offset in [("a", 10, 15, 20), ("b", 30, 31, 33), ("c", 1, 50, 50)]:
+    for name, onset, apex, offset in [("a", 10, 15, 20), ("b", 30, 37, 50), ("c", 1, 50, 50)]:
         folder = tmp_path / "part_A" / name
         folder.mkdir(parents=True)
         for number in range(onset, offset + 1):
@@ -47,7 +47,7 @@ def clips(tmp_path):
 # Chosen by hand; halves round to the even number. The last two are onset and apex.
 NUMBERS = {
     "a": [10, 12, 14, 16, 18, 20, 10, 15],
-    "b": [30, 31, 31, 32, 32, 33, 30, 31],
+    "b": [30, 34, 38, 42, 46, 50, 30, 37],
     "c": [1, 11, 21, 30, 40, 50, 1, 50],
 }
 
@@ -178,6 +178,12 @@ def test_an_odd_margin_is_larger_at_the_end(tmp_path):
     assert decode(path, 2, "center_square")[..., 0].tolist() == [[20, 30], [20, 30]]
 
 
+def test_shrinking_averages_every_pixel(tmp_path):
+    picture = np.zeros((8, 8))
+    picture[0, 0] = picture[5, 7] = 160
+    assert decode(write(tmp_path / "1.png", picture), 2, "none")[..., 0].tolist() == [[10, 0], [0, 10]]
+
+
 def test_small_pictures_are_enlarged(tmp_path):
     path = write(tmp_path / "1.png", plain(7, size=3))
     assert (decode(path, 16, "none") == (7, 107, 207)).all()
@@ -192,6 +198,15 @@ def test_a_truncated_picture_is_refused(tmp_path, suffix, share):
     decode(path, 8, "none")
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match=rf"{path} is truncated or no image \(\d+ bytes\)"):
+        decode(path, 8, "none")
+
+
+def test_a_truncated_jpeg_is_refused_even_if_opencv_fills_it_with_grey(tmp_path, monkeypatch):
+    path = write(tmp_path / "1.jpg", plain(7))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: np.full((16, 16, 3), 128, np.uint8))  # as older ones do
+    decode(path, 8, "none")
+    os.truncate(path, path.stat().st_size - 2)
+    with pytest.raises(ValueError, match=f"{path} is truncated"):
         decode(path, 8, "none")
 
 
@@ -227,7 +242,7 @@ def test_the_cache_holds_the_chosen_frames_then_onset_and_apex(clips, tmp_path):
 def test_the_cache_follows_the_settings(clips, tmp_path):
     settings = Frames(n_frames=2, image_size=12, keep_apex=True)
     path, numbers, _ = cached(clips, tmp_path / "cache", settings)
-    assert numbers == [[15, 20, 10, 15], [31, 33, 30, 31], [1, 50, 1, 50]]
+    assert numbers == [[15, 20, 10, 15], [37, 50, 30, 37], [1, 50, 1, 50]]
     assert np.load(path).shape == (3, 4, 12, 12, 3)
 
 
@@ -310,10 +325,10 @@ def _truncate(file):
 
 
 FAULTS = {
-    "missing frame": (lambda folder: (folder / "32.png").unlink(), "frame 32 missing", ""),
-    "missing apex": (lambda folder: (folder / "31.png").unlink(), "frame 31 missing", ""),
+    "missing frame": (lambda folder: (folder / "42.png").unlink(), "frame 42 missing", ""),
+    "missing apex": (lambda folder: (folder / "37.png").unlink(), "frame 37 missing", ""),
     "missing folder": (shutil.rmtree, "folder missing or without frames", ""),
-    "truncated frame": (lambda folder: _truncate(folder / "33.png"), "truncated or no image", "/33.png"),
+    "truncated frame": (lambda folder: _truncate(folder / "46.png"), "truncated or no image", "/46.png"),
 }
 
 

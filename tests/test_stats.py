@@ -81,6 +81,12 @@ def test_seeds_are_drawn_too():
     np.testing.assert_allclose(shares, [0.25, 0.5, 0.25], rtol=0, atol=0.1)
 
 
+def test_scores_are_averaged_over_seeds_and_not_pooled():
+    # UF1 of the first seed is 1, of the second, which always says 0, (2/3 + 0)/2; pooled it would be 11/15.
+    uf1 = bootstrap([[[RIGHT], [[[1, 0], [1, 0]]]]])[:, 0, 2]
+    np.testing.assert_allclose(np.unique(uf1.round(12)), [1 / 3, 2 / 3, 1], rtol=0, atol=1e-11)
+
+
 def test_a_single_seed_adds_no_spread():
     draws = bootstrap([[[RIGHT, RIGHT, RIGHT]]])
     np.testing.assert_array_equal(draws, 1)

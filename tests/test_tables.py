@@ -61,6 +61,10 @@ PLANTED = {
     "a gap": (lambda p: p.drop(index=7), "19 predictions of 4 runs over 5 clips: some missing"),
     "a clip missing everywhere": (lambda p: p[p["clip_id"] != "c"], "some missing"),
     "a whole clip of another table": (lambda p: p.replace({"clip_id": {"c": "z"}}), "some missing"),
+    "a cell without one of its seeds": (
+        lambda p: p[(p["cell"] == 0) | (p["seed"] == 3)],
+        "not every cell has every seed",
+    ),
     "another label": (lambda p: _changed(p, 7, y_true=(p["y_true"][7] + 1) % 3), "label or subject"),
     "another subject": (lambda p: _changed(p, 7, subject_id="s9"), "label or subject"),
     "labels in another order": (lambda p: p.assign(y_true=np.roll(p["y_true"], 1)), "label or subject"),
@@ -124,12 +128,16 @@ def test_scores_are_means_over_seeds(predictions):
     )  # cell 0: 60 % with one seed, 100 % with the other
     table, _ = tables.score_table(pd.DataFrame({"m": [1, 2]}), mixed.astype({"y_pred": int}), 3, n_boot=11)
     assert table["acc"].tolist() == pytest.approx([(60 + 100) / 2, (40 + 100) / 2], abs=1e-9)
+    # UF1 with seed 3 is 11/18 and 4/21, as above; counts pooled over seeds would give other numbers.
+    expected = np.multiply(50, [11 / 18 + 1, 4 / 21 + 1])
+    np.testing.assert_allclose(table["uf1"].tolist(), expected, **EXACT)
 
 
 def test_score_table_keeps_the_cells_and_adds_intervals(predictions):
     cells = pd.DataFrame({"m": [7, 2], "l_v": [3, 5]}, index=[4, 9])
     table, draws = tables.score_table(cells, predictions, 3, n_boot=101)
     assert table[["m", "l_v"]].to_numpy().tolist() == [[7, 3], [2, 5]]
+    assert table.index.tolist() == [0, 1]
     assert draws.shape == (101, 2, 3)
     for i, metric in enumerate(METRICS):
         bounds = np.quantile(draws[:, :, i], [0.025, 0.975], axis=0)
@@ -242,7 +250,7 @@ def test_a_cell_given_twice_is_refused():
 
 def test_cells_that_fit_several_printed_rows_are_refused():
     # Without csta, (0, 0) is both a1 and a2.
-    with pytest.raises(ValueError, match="one to one on .*'l_v', 'l_s'"):
+    with pytest.raises(ValueError, match=r"one to one on .*'l_v', 'l_s'"):
         tables.beside_paper(scored(pd.DataFrame({"l_v": [0], "l_s": [0]})), "table2")
 
 

@@ -1,0 +1,380 @@
+"""The CAS(ME)^3 reader on trees of a few rows, and the label sets of the clip table."""
+
+import openpyxl
+import pandas as pd
+import pytest
+
+from hsta_lib.data import casme3
+from hsta_lib.data.table import (
+    COLUMNS,
+    class_names,
+    clean_emotion,
+    labelled,
+    objective_class,
+    parse_action_units,
+)
+
+MICRO = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Objective class", "emotion"]
+ALL = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Expression type", "Objective class"]
+
+
+def row(
+    onset="118", apex="123", offset="140", *, subject="spNO.1", video="a", emotion="disgust", objective="VII"
+):
+    """A row of the sheet of micro-expressions; all cells are text, as in the official sheet."""
+    return [subject, video, onset, apex, offset, "4+R14", objective, emotion]
+
+
+def write_sheet(path, rows, header=MICRO):
+    """An .xlsx file with the rows on its first sheet and junk on the others."""
+    book = openpyxl.Workbook()
+    book.active.title = "label"
+    for cells in [header, *rows]:
+        book.active.append(cells)
+    book.create_sheet("Sheet1").cell(500, 8)  # no values, but dimensions
+    book.create_sheet("Sheet3").append(["Subject", "spNO.99", "1"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    book.save(path)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Function that writes a sheet, and the video folders of its rows; it returns the root."""
+
+    def build(rows, folders=None, header=MICRO):
+        write_sheet(tmp_path / "annotation" / casme3.MICRO_SHEET, rows, header)
+        for folder in {f"{cells[0]}/{cells[1]}" for cells in rows} if folders is None else folders:
+            (tmp_path / "part_A" / folder / "color").mkdir(parents=True, exist_ok=True)
+        return tmp_path
+
+    return build
+
+
+# --- what is read -----------------------------------------------------------------------------------------
+
+
+def test_a_row_becomes_a_clip(tree):
+    root = tree([row()])
+    clips, problems = casme3.read(root)
+    assert clips.to_dict("records") == [
+        {
+            "dataset": "casme3",
+            "subject_id": "casme3/spNO.1",
+            "recording_id": "casme3/spNO.1/a",
+            "clip_id": "casme3/spNO.1/a/118",
+            "folder": root / "part_A" / "spNO.1" / "a" / "color",
+            "onset": 118,
+            "apex": 123,
+            "offset": 140,
+            "emotion": "disgust",
+            "objective_class": "VII",
+            "action_units": "4+R14",
+            "expression_type": "micro",
+        }
+    ]
+    assert list(clips.columns) == list(COLUMNS)
+    assert problems.empty
+
+
+def test_ids_begin_with_the_name_of_the_dataset(tree):
+    clips, _ = casme3.read(tree([row()]), dataset="mine")
+    assert clips.loc[0, ["dataset", "subject_id", "recording_id", "clip_id"]].tolist() == [
+        "mine", "mine/spNO.1", "mine/spNO.1/a", "mine/spNO.1/a/118",
+    ]  # fmt: skip
+
+
+def test_clips_of_one_video_are_told_apart_by_their_onset(tree):
+    clips, _ = casme3.read(tree([row("118"), row("119"), row("118", video="b")]))
+    assert clips["clip_id"].tolist() == ["casme3/spNO.1/a/118", "casme3/spNO.1/a/119", "casme3/spNO.1/b/118"]
+    assert clips["recording_id"].nunique() == 2
+
+
+def test_sheet_and_disk_may_differ_in_case(tree):
+    root = tree([row(), row("200", "201", "202", video="A")], folders=["spNo.1/A"])
+    clips, problems = casme3.read(root)
+    assert problems.empty
+    assert clips["folder"].tolist() == [root / "part_A" / "spNo.1" / "A" / "color"] * 2
+    assert clips["recording_id"].tolist() == ["casme3/spNO.1/a"] * 2
+
+
+def test_numbers_may_be_text_or_numbers(tree):
+    numbers = [[118, 123, 140], ["218", "223", "240"], [318.0, "323.0", " 340 "]]
+    clips, problems = casme3.read(tree([row(*cells) for cells in numbers]))
+    assert problems.empty
+    assert clips[["onset", "apex", "offset"]].to_numpy().tolist() == [
+        [118, 123, 140], [218, 223, 240], [318, 323, 340],
+    ]  # fmt: skip
+    assert clips["clip_id"].str.split("/").str[-1].tolist() == ["118", "218", "318"]
+
+
+def test_action_units_may_be_a_number(tree):
+    cells = row()
+    cells[5] = 12
+    clips, _ = casme3.read(tree([cells]))
+    assert clips["action_units"].tolist() == ["12"]
+
+
+def test_cells_are_stripped_and_emotions_have_one_spelling(tree):
+    spelt = ["others", "Others", " other ", "Happiness", "sadness", "DISGUST"]
+    rows = [row(str(10 * i), str(10 * i), str(10 * i), emotion=e) for i, e in enumerate(spelt, start=1)]
+    clips, _ = casme3.read(
+        tree([*rows, row(subject=" spNO.1 ", video=" a ", objective=" iv ")], ["spNO.1/a"])
+    )
+    assert clips["emotion"].tolist() == ["others", "others", "others", "happy", "sad", "disgust", "disgust"]
+    assert clips["subject_id"].unique().tolist() == ["casme3/spNO.1"]
+    assert clips["objective_class"].tolist() == ["VII"] * 6 + ["IV"]
+
+
+def test_empty_rows_and_other_columns_do_not_matter(tree):
+    header = ["remark", *MICRO[::-1], None]
+    rows = [["x", *row()[::-1], "y"], [None] * 10, ["x", *row("200", "201", "202")[::-1], None]]
+    clips, problems = casme3.read(tree(rows, ["spNO.1/a"], header))
+    assert problems.empty
+    assert clips["onset"].tolist() == [118, 200]
+    assert clips["emotion"].tolist() == ["disgust", "disgust"]
+
+
+def test_sheets_are_found_wherever_they_lie_below_the_root(tree):
+    root = tree([row()])
+    moved = root / "labels" / "v2" / casme3.MICRO_SHEET.upper()
+    moved.parent.mkdir(parents=True)
+    (root / "annotation" / casme3.MICRO_SHEET).rename(moved.with_suffix(".xlsx"))
+    assert len(casme3.read(root)[0]) == 1
+
+
+def test_a_clip_may_be_one_frame_or_begin_at_its_apex(tree):
+    clips, problems = casme3.read(tree([row("7", "7", "7"), row("8", "8", "3463"), row("5", "9", "9")]))
+    assert problems.empty
+    assert len(clips) == 3
+
+
+# --- macro-expressions ------------------------------------------------------------------------------------
+
+
+def all_rows():
+    """Rows of the sheet of both kinds: a micro-expression, and two macro-expressions."""
+    return [
+        ["spNO.1", "a", "118", "123", "140", "4+R14", "Micro-expression", "VII"],
+        ["spNO.1", "a", "300", "330", "390", "12", "Macro-expression", "I"],
+        ["spNO.1", "b", "20", "10", "30", "12", "Macro-expression", "I"],
+    ]
+
+
+def test_macro_expressions_are_read_on_demand(tree):
+    root = tree([row()], ["spNO.1/a", "spNO.1/b"])
+    write_sheet(root / casme3.ALL_SHEET, all_rows(), ALL)
+    clips, problems = casme3.read(root, macro=True)
+    assert clips["expression_type"].tolist() == ["micro", "macro"]
+    assert clips["emotion"].tolist() == ["disgust", ""]
+    assert clips["objective_class"].tolist() == ["VII", "I"]
+    assert clips["clip_id"].tolist() == ["casme3/spNO.1/a/118", "casme3/spNO.1/a/300"]
+    assert problems["clip_id"].tolist() == ["casme3/spNO.1/b/20"]
+    assert len(casme3.read(root)[0]) == 1
+
+
+def test_macro_expressions_need_their_sheet(tree):
+    with pytest.raises(FileNotFoundError, match=r"'CAS\(ME\)3_part_A_v2\.xlsx' not found"):
+        casme3.read(tree([row()]), macro=True)
+
+
+# --- rows that cannot be used -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "clip_id", "problem"),
+    [
+        (row("112", "83", "358"), "a/112", "apex 83 outside onset..offset 112..358"),
+        (row("112", "359", "358"), "a/112", "apex 359 outside onset..offset 112..358"),
+        (row("1812", "1830", "0"), "a/1812", "apex 1830 outside onset..offset 1812..0"),
+        (row("112", "/", "358"), "a/112", "[112, None, 358]: not all are numbers"),
+        (row("112", None, "358"), "a/112", "[112, None, 358]: not all are numbers"),
+        (row("112", "120", "nan"), "a/112", "[112, 120, None]: not all are numbers"),
+        (row("x", "120", "358"), "a/x", "[None, 120, 358]: not all are numbers"),
+        (row("118", "119", "120"), "a/118", "listed twice"),
+        (row(video="c"), "c/118", "video folder missing"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_listed_and_nothing_else_is_lost(tree, cells, clip_id, problem):
+    rows = [row(), cells, row("500", "501", "502")]
+    clips, problems = casme3.read(tree(rows, ["spNO.1/a"]))
+    assert clips["clip_id"].tolist() == ["casme3/spNO.1/a/118", "casme3/spNO.1/a/500"]
+    assert list(problems.columns) == ["where", "clip_id", "problem", "action"]
+    ((where, found, text, action),) = problems.to_numpy().tolist()
+    assert (where, found, action) == ("annotation sheet", f"casme3/spNO.1/{clip_id}", "clip left out")
+    assert text.endswith(problem)
+
+
+def test_of_two_rows_the_first_that_can_be_used_counts(tree):
+    rows = [row("118", "/", "140"), row("118", "125", "140"), row("118", "126", "140")]
+    clips, problems = casme3.read(tree(rows))
+    assert clips["apex"].tolist() == [125]
+    assert problems["problem"].str.contains("listed twice").tolist() == [False, True]
+
+
+# --- trees that cannot be read ----------------------------------------------------------------------------
+
+
+def test_a_missing_root_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: no folder 'part_A' there"):
+        casme3.read(tmp_path / "nowhere")
+
+
+def test_a_root_without_part_a_is_named(tmp_path):
+    write_sheet(tmp_path / casme3.MICRO_SHEET, [row()])
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}: no folder 'part_A' there"):
+        casme3.read(tmp_path)
+
+
+def test_a_missing_sheet_is_named(tmp_path):
+    (tmp_path / "part_A").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"'cas\(me\)3_part_A_ME_label_JpgIndex_v2\.xlsx' not found"):
+        casme3.read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"Subject,Filename,Onset\n", b"PK\x03\x04 half a download"])
+def test_a_sheet_that_is_no_workbook_is_named(tree, content):
+    root = tree([row()])
+    sheet = root / "annotation" / casme3.MICRO_SHEET
+    sheet.write_bytes(content)
+    with pytest.raises(ValueError, match=r"_v2\.xlsx cannot be read as an \.xlsx workbook"):
+        casme3.read(root)
+
+
+@pytest.mark.parametrize("column", MICRO)
+def test_a_missing_column_is_named_with_the_header_found(tree, column):
+    header = [f"{name} " if name != column else "Other" for name in MICRO]  # trailing blanks do not matter
+    with pytest.raises(ValueError, match=rf"_v2\.xlsx: column '{column}' is missing; .*'Other'"):
+        casme3.read(tree([row()], header=header))
+
+
+def test_an_empty_sheet_is_refused(tmp_path):
+    openpyxl.Workbook().save(tmp_path / "empty.xlsx")
+    with pytest.raises(ValueError, match=r"column 'Subject' is missing; the first row has \[\]"):
+        casme3.read_sheet(tmp_path / "empty.xlsx", MICRO)
+
+
+# --- label sets -------------------------------------------------------------------------------------------
+
+
+EMOTIONS = [
+    "Others",
+    "others",
+    "disgust",
+    "surprise",
+    "surprise",
+    "fear",
+    "anger",
+    "sad",
+    "happy",
+    "repression",
+]
+OBJECTIVE = ["I", "II", "III", "IV", "V", "VI", "VII", "VII", "", "VIII"]
+
+
+@pytest.fixture
+def clips(tree):
+    """Ten clips whose onsets are 10, ..., 19, listed backwards in the sheet."""
+    labels = list(enumerate(zip(EMOTIONS, OBJECTIVE, strict=True), start=10))
+    rows = [row(str(n), str(n), str(n), emotion=e, objective=o) for n, (e, o) in reversed(labels)]
+    return casme3.read(tree(rows))[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "onsets", "classes"),
+    [
+        ("emotion7", range(10, 19), [0, 0, 1, 2, 2, 3, 4, 5, 6]),
+        ("emotion4", range(10, 19), [3, 3, 0, 2, 2, 0, 0, 0, 1]),
+        ("emotion3", range(12, 19), [0, 2, 2, 0, 0, 0, 1]),
+        ("objective7", range(10, 18), [0, 1, 2, 3, 4, 5, 6, 6]),
+    ],
+)
+def test_label_sets_by_hand(clips, labels, onsets, classes):
+    kept = labelled(clips, labels)
+    assert kept["onset"].tolist() == list(onsets)
+    assert kept["label"].tolist() == classes
+    assert kept["label"].dtype == int
+
+
+def test_class_orders_by_hand():
+    assert class_names("emotion7") == ("others", "disgust", "surprise", "fear", "anger", "sad", "happy")
+    assert class_names("emotion4") == ("negative", "positive", "surprise", "others")
+    assert class_names("emotion3") == ("negative", "positive", "surprise")
+    assert class_names("objective7") == ("I", "II", "III", "IV", "V", "VI", "VII")
+
+
+def test_the_order_of_rows_in_the_sheet_does_not_matter(tree):
+    rows = [
+        row(str(n), str(n), str(n), subject=f"spNO.{s}", emotion="fear") for s in (2, 10) for n in (9, 30)
+    ]
+    forward, backward = (labelled(casme3.read(tree(order))[0], "emotion7") for order in (rows, rows[::-1]))
+    pd.testing.assert_frame_equal(forward, backward)
+    assert forward.index.tolist() == [0, 1, 2, 3]
+
+
+def test_labels_do_not_change_the_table_they_come_from(clips):
+    before = clips.copy()
+    labelled(clips, "emotion3")
+    pd.testing.assert_frame_equal(clips, before)
+
+
+def test_an_unknown_label_set_is_named_with_the_known_ones(clips):
+    with pytest.raises(
+        ValueError, match=r"'emotion8' is unknown; .*emotion7, emotion4, emotion3, objective7"
+    ):
+        labelled(clips, "emotion8")
+
+
+def test_no_clip_with_a_class_is_an_error(clips):
+    others = clips[clips["emotion"] == "others"]
+    with pytest.raises(ValueError, match="no clip has a class of labels = 'emotion3'"):
+        labelled(others, "emotion3")
+
+
+# --- action units and objective classes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "units"),
+    [
+        ("4+R14", {4, 14}),
+        ("L12", {12}),
+        ("r18+t25+B26", {18, 25, 26}),
+        ("4+4+7", {4, 7}),
+        ("L1+R1+L2+R2", {1, 2}),
+        (" 6 + 12 ", {6, 12}),
+        (12, {12}),
+        ("?", set()),
+        ("", set()),
+        (None, set()),
+    ],
+)
+def test_action_units_are_read_without_sides_and_repeats(cell, units):
+    assert parse_action_units(cell) == units
+
+
+# Davison, Merghani and Yap 2018, typed from the printed table; {4, 5} is VII in CAS(ME)^3.
+PRINTED = {
+    "I": [{6}, {12}, {6, 12}, {6, 7, 12}, {7, 12}],
+    "II": [{1, 2}, {5}, {25}, {1, 2, 25}, {25, 26}, {5, 24}],
+    "III": [{23}, {4}, {4, 7}, {4, 5, 7}, {17, 24}, {4, 6, 7}, {4, 38}],
+    "IV": [
+        {10}, {9}, {4, 9}, {4, 40}, {4, 5, 40}, {4, 7, 9}, {4, 9, 17}, {4, 7, 10}, {4, 5, 7, 9}, {7, 10},
+    ],
+    "V": [{1}, {15}, {1, 4}, {6, 15}, {15, 17}],
+    "VI": [{1, 2, 4}, {20}],
+    "VII": [{4, 5}, {4, 14}, {14}, {2}, {1, 2, 4, 5}, {6, 12, 25}, {9, 10}, set()],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_objective_classes_are_those_of_the_printed_table(name):
+    assert [objective_class(units) for units in PRINTED[name]] == [name] * len(PRINTED[name])
+
+
+def test_sides_and_order_do_not_change_the_objective_class():
+    assert objective_class(parse_action_units("R12+L6")) == "I"
+    assert objective_class([2, 1]) == "II"
+
+
+def test_unknown_emotions_are_kept_as_they_are():
+    assert clean_emotion(" Repression ") == "repression"

@@ -1,0 +1,244 @@
+"""An opened dataset: clips beside their frames, and a fingerprint of content alone."""
+
+import os
+import pickle
+import shutil
+
+import cv2
+import numpy as np
+import openpyxl
+import pytest
+
+from hsta_lib.config import Frames, Parameters, Preset, Synthetic
+from hsta_lib.data import dataset, synthetic
+from hsta_lib.data.dataset import open_dataset
+from hsta_lib.data.frames import choose_frames, decode, file_digest
+
+PRESET = Preset(
+    synthetic=Synthetic(generator_seed=2, n_subjects=3, n_micro=14, frame_size=32),
+    frames=Frames(n_frames=3, image_size=16),
+)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def opened(data_dir):
+    return open_dataset(Parameters(), PRESET, data_dir)
+
+
+@pytest.fixture
+def root(opened, tmp_path):
+    """A copy of the files, all of them newer, to be opened as a real dataset."""
+    return shutil.copytree(opened.root, tmp_path / "copy of casme3", copy_function=shutil.copyfile)
+
+
+@pytest.fixture
+def open_real(tmp_path):
+    """Function that opens a folder as CAS(ME)^3."""
+    return lambda root: open_dataset(
+        Parameters(dataset="casme3", data_root=str(root)), PRESET, tmp_path / "data"
+    )
+
+
+def frame_file(root, clip, number):
+    """Frame of a clip in a copy of the dataset."""
+    return root.joinpath("part_A", *clip.recording_id.split("/")[1:], "color", f"{number}.jpg")
+
+
+def change_sheet(root, change):
+    """Apply a function to every data row of the sheet: a list of cells, changed in place."""
+    path = root / synthetic.MICRO_SHEET
+    book = openpyxl.load_workbook(path)
+    for cells in book.worksheets[0].iter_rows(min_row=2):
+        change(cells)
+    book.save(path)
+
+
+# --- clips and frames -------------------------------------------------------------------------------------
+
+
+def test_every_clip_stands_beside_its_frames(opened):
+    frames = opened.frames()
+    assert (frames.shape, frames.dtype) == ((14, 5, 16, 16, 3), np.uint8)
+    for clip, row in zip(opened.clips.itertuples(), frames, strict=True):
+        numbers = [*choose_frames(clip.onset, clip.offset, 3), clip.onset, clip.apex]
+        files = [frame_file(opened.root, clip, number) for number in numbers]
+        assert (row == [decode(file, 16, "none") for file in files]).all()
+
+
+def test_clips_are_sorted_and_labelled(opened):
+    truth = synthetic.sample_clips(PRESET.synthetic).set_index("clip_id")["emotion"]
+    assert opened.clips["clip_id"].tolist() == sorted(truth.index)
+    assert opened.classes == ("others", "disgust", "surprise", "fear", "anger", "sad", "happy")
+    named = [opened.classes[label] for label in opened.clips["label"]]
+    assert named == truth[opened.clips["clip_id"]].tolist()
+    assert opened.problems.empty
+
+
+def test_clips_without_a_class_are_no_part_of_it(opened, data_dir):
+    three = open_dataset(Parameters(labels="emotion3"), PRESET, data_dir)
+    assert len(three.clips) == (opened.clips["emotion"] != "others").sum() < 14
+    assert len(three.frames()) == len(three.clips)
+    assert three.classes == ("negative", "positive", "surprise")
+    assert three.fingerprint != opened.fingerprint
+
+
+def test_what_is_written_to_the_frames_never_reaches_the_file(opened):
+    before = file_digest(opened.frames_path)
+    frames = opened.frames()
+    frames[0] = 255 - frames[0]
+    assert (opened.frames()[0] == 255 - frames[0]).all()
+    del frames
+    assert file_digest(opened.frames_path) == before
+
+
+def test_a_dataset_is_small_to_send(opened):
+    sent = pickle.dumps(opened)
+    assert len(sent) < 200_000
+    received = pickle.loads(sent)
+    assert received.fingerprint == opened.fingerprint
+    assert received.clips.equals(opened.clips)
+    assert (received.frames() == opened.frames()).all()
+
+
+# --- fingerprint ------------------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_is_the_same_when_opened_again(opened, data_dir):
+    assert open_dataset(Parameters(), PRESET, data_dir).fingerprint == opened.fingerprint
+
+
+def test_the_fingerprint_is_the_same_after_the_data_were_made_again(opened, tmp_path):
+    again = open_dataset(Parameters(), PRESET, tmp_path)
+    assert again.frames_path != opened.frames_path
+    assert again.fingerprint == opened.fingerprint
+
+
+def test_the_fingerprint_is_the_same_elsewhere_and_later(opened, tmp_path):
+    moved = tmp_path / "moved" / opened.root.name
+    shutil.copytree(opened.root, moved, copy_function=shutil.copyfile)
+    for file in moved.rglob("*.*"):
+        os.utime(file, (1e9, 1e9))
+    assert open_dataset(Parameters(), PRESET, tmp_path / "moved").fingerprint == opened.fingerprint
+
+
+def test_the_fingerprint_is_that_of_the_content_whatever_the_folder(root, open_real, tmp_path):
+    elsewhere = shutil.copytree(root, tmp_path / "elsewhere")
+    assert open_real(root).fingerprint == open_real(elsewhere).fingerprint
+
+
+def test_the_fingerprint_changes_with_a_pixel(root, open_real):
+    before = open_real(root)
+    file = frame_file(root, before.clips.iloc[3], before.clips["apex"][3])
+    picture = cv2.imread(str(file))
+    picture[8:16, 8:16] += 16
+    cv2.imwrite(str(file), picture, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    after = open_real(root)
+    assert after.clips.equals(before.clips)
+    assert after.fingerprint != before.fingerprint
+
+
+def test_the_fingerprint_changes_with_a_label(root, open_real):
+    before = open_real(root)
+    onset = str(before.clips["onset"][0])
+    emotion = "fear" if before.clips["emotion"][0] != "fear" else "sad"
+
+    def relabel(cells):
+        cells[7].value = emotion if cells[2].value == onset else cells[7].value
+
+    change_sheet(root, relabel)
+    after = open_real(root)
+    assert after.frames_path == before.frames_path
+    assert (after.clips["label"] != before.clips["label"]).sum() == 1
+    assert after.fingerprint != before.fingerprint
+
+
+def test_the_fingerprint_changes_with_a_subject(root, open_real):
+    before = open_real(root)
+
+    def rename(cells):
+        cells[0].value = cells[0].value.replace("spNO.1", "spNO.0")
+
+    change_sheet(root, rename)
+    (root / "part_A" / "spNO.1").rename(root / "part_A" / "spNO.0")
+    after = open_real(root)
+    assert file_digest(after.frames_path) == file_digest(before.frames_path)
+    assert after.fingerprint != before.fingerprint
+
+
+@pytest.mark.parametrize("column", ["clip_id", "subject_id", "recording_id", "label"])
+def test_the_fingerprint_covers_each_column_by_itself(opened, column):
+    clips = opened.clips.copy()
+    clips.loc[5, column] = 6 - clips["label"][5] * 2 if column == "label" else "another"
+    assert dataset._fingerprint(opened.clips, opened.frames_path) == opened.fingerprint
+    assert dataset._fingerprint(clips, opened.frames_path) != opened.fingerprint
+
+
+# --- problems ---------------------------------------------------------------------------------------------
+
+
+def plant_problems(root, clips):
+    """Truncate the onset frame of clip 2, lose the apex frame of clip 5 and list clip 0 twice."""
+    truncated = frame_file(root, clips.iloc[2], clips["onset"][2])
+    os.truncate(truncated, truncated.stat().st_size - 50)
+    frame_file(root, clips.iloc[5], clips["apex"][5]).unlink()
+    book = openpyxl.load_workbook(root / synthetic.MICRO_SHEET)
+    sheet = book.worksheets[0]
+    rows = [[cell.value for cell in cells] for cells in sheet.iter_rows()]
+    subject, video, onset = clips["clip_id"][0].split("/")[1:]
+    sheet.append(next(cells for cells in rows if cells[:3] == [subject, video, onset]))
+    book.save(root / synthetic.MICRO_SHEET)
+    return truncated
+
+
+def test_clips_that_cannot_be_used_are_left_out_and_listed(root, open_real):
+    whole = open_real(root)
+    truncated = plant_problems(root, whole.clips).relative_to(root)
+    found = open_real(root)
+    left = whole.clips.drop([2, 5]).reset_index(drop=True)
+    assert found.clips.equals(left)
+    assert (found.frames() == np.delete(whole.frames(), [2, 5], axis=0)).all()
+    ids = whole.clips["clip_id"]
+    assert found.problems["clip_id"].tolist() == [ids[0], ids[5], ids[2]]
+    folder = f"part_A/{whole.clips['recording_id'][5].removeprefix('casme3/')}/color"
+    assert found.problems["where"].tolist() == ["annotation sheet", folder, str(truncated)]
+    assert found.problems["problem"].tolist() == [
+        "listed twice",
+        f"frame {whole.clips['apex'][5]} missing",
+        f"{truncated} is truncated or no image ({(root / truncated).stat().st_size} bytes)",
+    ]
+
+
+def test_problems_show_no_folder_of_the_machine(root, open_real, tmp_path, monkeypatch):
+    plant_problems(root, open_real(root).clips)
+    monkeypatch.chdir(root.parent)
+    for data_root in (root, f"{root}/", root.name, f"./{root.name}"):
+        problems = open_real(data_root).problems
+        assert len(problems) == 3
+        assert not problems.map(lambda cell: "copy of" in cell or str(tmp_path) in cell).to_numpy().any()
+
+
+def test_if_no_clip_can_be_read_the_first_reason_is_given(root, open_real):
+    for folder in (root / "part_A").glob("*/*/color"):
+        shutil.rmtree(folder)
+    with pytest.raises(ValueError, match=r"none of the 14 clips could be read.*folder missing"):
+        open_real(root)
+
+
+def test_a_real_dataset_needs_its_folder(tmp_path):
+    with pytest.raises(ValueError, match=r"dataset = 'casme3' needs the folder that holds it: .*data_root"):
+        open_dataset(Parameters(dataset="casme3"), PRESET, tmp_path)
+
+
+def test_a_folder_without_the_dataset_is_named(tmp_path, open_real):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}: no folder 'part_A' there"):
+        open_real(tmp_path)
+
+
+def test_the_home_folder_may_be_written_short(root, open_real, monkeypatch):
+    monkeypatch.setenv("HOME", str(root.parent))
+    assert len(open_real(f"~/{root.name}").clips) == 14

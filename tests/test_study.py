@@ -1,0 +1,315 @@
+"""The way into every notebook: mistaken parameters stop it, right ones reach the trials."""
+
+import ast
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from hsta_lib import ROOT, config
+from hsta_lib.study import NAMED_CELL, start
+
+pytestmark = pytest.mark.usefixtures("no_environment")
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+START = 'from hsta_lib.study import start\n\nstudy = start("table4", globals())\nstudy'
+LATER = ["opened = study.open_dataset()\nm = 3", "epochs = 7\nseed = 3", "folds = study.folds(opened)"]
+
+
+def code_cells(path):
+    """Tags and source of a notebook's code cells."""
+    cells = json.loads(path.read_text())["cells"]
+    cells = [cell for cell in cells if cell["cell_type"] == "code"]
+    return [(cell["metadata"].get("tags", []), "".join(cell["source"])) for cell in cells]
+
+
+def parameter_cell(path):
+    """Source of a notebook's parameter cell."""
+    (source,) = [source for tags, source in code_cells(path) if "parameters" in tags]
+    return source
+
+
+PARAMETERS = parameter_cell(ROOT / "notebooks" / "table4.ipynb")
+
+
+def kernel(*injected, before=(PARAMETERS,)):
+    """The names of a kernel in the cell that calls `start`, after a notebook's first cells."""
+    cells = [*before, *injected]
+    namespace = {}
+    for cell in cells:
+        exec(cell, namespace)
+    return {**namespace, "In": ["", *cells, START]}
+
+
+def started(**parameters):
+    """The study of Table 4 with some parameters, in the small preset unless they say otherwise."""
+    values = {"preset": "smoke", **parameters}
+    return start("table4", kernel("# Parameters\n" + "\n".join(f"{k} = {v!r}" for k, v in values.items())))
+
+
+# --- notebooks --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_takes_exactly_the_parameters_and_their_defaults(path):
+    statements = ast.parse(parameter_cell(path)).body
+    values = {line.targets[0].id: ast.literal_eval(line.value) for line in statements}
+    assert len(values) == len(statements)
+    assert values == config.Parameters().model_dump()
+    assert [type(value) for value in values.values()] == [
+        type(getattr(config.Parameters(), name)) for name in values
+    ]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_starts_its_study_right_after_its_parameters(path):
+    cells = code_cells(path)
+    (position,) = [number for number, (tags, _) in enumerate(cells) if "parameters" in tags]
+    assert f'start("{path.stem}", globals())' in cells[position + 1][1]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("preset", config.preset_names())
+def test_every_preset_has_a_grid_for_every_notebook(path, preset):
+    study = start(path.stem, {"preset": preset})
+    assert study.grid == config.load_preset(preset)[1].grids[path.stem]
+    assert len(study.cells()) > 0
+
+
+# --- names of parameters ----------------------------------------------------------------------------------
+
+
+def test_a_notebook_as_it_is_starts_with_the_defaults():
+    study = start("table4", kernel())
+    assert (study.name, study.preset_name) == ("table4", "quick")
+    assert study.parameters == config.Parameters()
+    preset = config.load_preset("quick")[1]
+    assert study.settings == config.Settings(
+        frames=preset.frames, model=preset.model, training=preset.training, split=preset.split
+    )
+
+
+def test_injected_parameters_count():
+    injected = "# Parameters\npreset = 'smoke'\nseeds = [5, 3]\nsplit: str = 'loso'\nlabels = 'emotion3'"
+    study = start("table4", kernel(injected))
+    assert (study.preset_name, study.seeds) == ("smoke", (5, 3))
+    assert (study.settings.split.split, study.settings.labels) == ("loso", "emotion3")
+    assert study.settings.split.n_folds == 2  # the preset's
+
+
+@pytest.mark.parametrize(
+    "injected", ["# Parameters\nprest = 'quick'", "preset = 'smoke'\nprest: str = 'quick'"]
+)
+def test_an_unknown_injected_parameter_is_named(injected):
+    with pytest.raises(ValueError, match="notebook parameters: prest is unknown; known here: preset, recipe"):
+        start("table4", kernel(injected))
+
+
+def test_an_unknown_parameter_is_named_wherever_it_was_assigned():
+    with pytest.raises(ValueError, match="prest is unknown"):
+        start("table4", kernel("seeds = [1]", before=(PARAMETERS.replace("preset =", "prest ="),)))
+    with pytest.raises(ValueError, match="epochs is unknown"):
+        start("table4", kernel("epochs = 3", "seeds = [1]"))
+
+
+def test_all_unknown_parameters_are_named():
+    with pytest.raises(ValueError, match="is unknown") as error:
+        start("table4", kernel("prest = 'quick'\nseed = 3"))
+    assert "prest is unknown" in str(error.value)
+    assert "seed is unknown" in str(error.value)
+
+
+def test_names_of_later_cells_are_no_parameters():
+    names = {"opened": object(), "m": 3, "epochs": 7, "seed": 3, "folds": [], "prest": "quick"}
+    for history in ([PARAMETERS, START, *LATER, START], [PARAMETERS, START, *LATER, PARAMETERS, START]):
+        namespace = {**kernel("preset = 'smoke'"), **names, "In": ["", *history]}
+        assert start("table4", namespace).preset_name == "smoke"
+
+
+def test_cells_before_the_parameters_are_no_parameters():
+    namespace = kernel("preset = 'smoke'", before=("here = 3", "import os", PARAMETERS))
+    assert start("table4", namespace).preset_name == "smoke"
+
+
+def test_a_study_can_be_started_without_a_kernel():
+    study = start("table4", {"preset": "smoke", "seeds": [2]})
+    assert (study.preset_name, study.seeds) == ("smoke", (2,))
+
+
+# --- values of parameters ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("preset", "huge", "preset = 'huge' is unknown; .*quick"),
+        ("preset", 3, "preset = 3 is not allowed"),
+        ("preset", None, "preset = None is not allowed"),
+        ("recipe", "released", "recipe = 'released' is not allowed"),
+        ("dataset", "casme9", "dataset = 'casme9' is not allowed .*'synthetic'.* 'casme3'"),
+        ("data_root", 3, "data_root = 3 is not allowed"),
+        ("labels", 7, "labels = 7 is not allowed"),
+        ("split", "random", "split = 'random' is not allowed .*'subject', 'paper' or 'loso'"),
+        ("seeds", "[1]", r"seeds = '\[1\]' is not allowed"),
+        ("seeds", 3, "seeds = 3 is not allowed"),
+        ("seeds", [0, "two"], "seeds.1 = 'two' is not allowed"),
+        ("seeds", [0.5], "seeds.0 = 0.5 is not allowed"),
+        ("seeds", [1, 2, 1], r"seeds = \[1, 2, 1\] must be different numbers from 0 on"),
+        ("seeds", [3, -1], r"seeds = \[3, -1\] must be different numbers from 0 on"),
+        ("workers", -1, "workers = -1 is not allowed .*greater than or equal to 0"),
+        ("workers", "all", "workers = 'all' is not allowed"),
+        ("grid", "[1]", r"grid = '\[1\]' is not allowed"),
+        ("grid", [1], r"grid = \[1\] is not allowed"),
+        ("grid", {"m": 1}, "grid.m = 1 is not allowed"),
+        ("grid", {"m": "[1]"}, r"grid.m = '\[1\]' is not allowed"),
+    ],
+)
+def test_a_wrong_value_is_named(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        started(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"m": []}, r"m = \[\] must be a list with at least one value"),
+        ({"m": [1, 1]}, r"m = \[1, 1\] repeats a value"),
+        ({"depths": [[1]]}, r"depths has \[1\]"),
+    ],
+)
+def test_a_wrong_grid_is_named(grid, message):
+    with pytest.raises(ValueError, match=message):
+        started(grid=grid).cells()
+
+
+def test_text_numbers_are_converted():
+    study = started(seeds=["3"], workers="2")
+    assert study.seeds == (3,)
+    assert study.parameters.workers == 2
+
+
+# --- preset, grid and seeds -------------------------------------------------------------------------------
+
+
+def test_the_environment_chooses_the_preset_of_a_notebook_as_it_is(monkeypatch):
+    monkeypatch.setenv("HSTA_PRESET", "smoke")
+    assert start("table4", kernel()).preset_name == "smoke"
+    assert start("table4", kernel("preset = 'quick'")).preset_name == "quick"
+
+
+def test_grid_and_seeds_are_the_preset_s_unless_given():
+    study = started(preset="study")
+    assert study.seeds == tuple(config.load_preset("study")[1].seeds) != (0,)
+    assert started().grid == config.load_preset("smoke")[1].grids["table4"]
+    assert len(started().cells()) == 6
+    assert started(grid={"m": [5]}).cells().to_dict("list") == {"m": [5]}
+
+
+def test_a_preset_without_a_grid_for_the_notebook_needs_one():
+    with pytest.raises(ValueError, match=r"params/smoke\.yaml has no grid for table9; .*parameter grid"):
+        start("table9", kernel("preset = 'smoke'"))
+    study = start("table9", kernel("preset = 'smoke'\ngrid = {'m': [1, 2]}"))
+    assert study.grid == {"m": [1, 2]}
+
+
+# --- title ------------------------------------------------------------------------------------------------
+
+
+def heading_and_text(study):
+    """First line of what the study shows, and the rest."""
+    heading, _, text = study._repr_markdown_().partition("\n")
+    return heading, text
+
+
+def test_the_title_tells_preset_and_data():
+    heading, text = heading_and_text(started(seeds=[4, 2]))
+    assert heading == "## Table 4: preset `smoke`, synthetic faces (easy)"
+    assert "recipe `equations`, labels `emotion7`, split `subject`, seeds [4, 2]" in text
+
+
+def test_synthetic_data_are_called_a_positive_control():
+    text = heading_and_text(started())[1]
+    assert "synthetic: a positive control." in text
+    assert "no evidence about real faces" in text
+
+
+def test_real_data_are_called_by_their_name():
+    heading, text = heading_and_text(started(dataset="casme3"))
+    assert heading == "## Table 4: preset `smoke`, casme3"
+    assert "synthetic" not in text
+    assert "control" not in text
+
+
+def test_tied_labels_are_told():
+    study = started()
+    spec = study.preset.synthetic.model_copy(update={"tied_labels": True, "difficulty": "micro"})
+    study = dataclasses.replace(study, preset=study.preset.model_copy(update={"synthetic": spec}))
+    assert study.data_name == "synthetic faces (micro, labels tied to film and recording)"
+
+
+@pytest.mark.parametrize(("split", "is_dependent"), [("subject", False), ("paper", True), ("loso", False)])
+def test_only_the_paper_s_split_is_headed_subject_dependent(split, is_dependent):
+    heading, _ = heading_and_text(started(split=split))
+    assert ("**subject-dependent**" in heading) == is_dependent
+
+
+# --- folds and trials -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dataset():
+    """Twelve clips of four subjects, without pixels."""
+    clips = pd.DataFrame({"clip_id": [f"c{i:02d}" for i in range(12)], "label": [0, 1, 2] * 4})
+    return SimpleNamespace(
+        clips=clips.assign(subject_id=[f"s{i % 4}" for i in range(12)]), fingerprint="data"
+    )
+
+
+@pytest.mark.parametrize(
+    ("split", "n_folds", "sentence"),
+    [
+        ("subject", 2, "2 folds grouped by subject: no subject is in training and in test"),
+        ("paper", 2, "subject-dependent: 2 random folds over clips"),
+        ("loso", 4, "leave one subject out: 4 folds"),
+    ],
+)
+def test_the_protocol_is_told_as_it_is(dataset, split, n_folds, sentence):
+    study = started(split=split)
+    assert len(study.folds(dataset)) == n_folds
+    assert study.protocol(dataset).startswith(sentence)
+
+
+def test_trials_are_those_of_the_grid_seeds_and_folds(dataset):
+    study = started(seeds=[3, 1], grid={"m": [2, 1], "depths": [[3, 1], [1, 2]]})
+    trials = study.trials(dataset, study.cells())
+    assert [len(cell) for cell in trials] == [4] * 4  # two seeds, two folds
+    assert [(trial.seed, trial.fold) for trial in trials[0]] == [(3, 0), (3, 1), (1, 0), (1, 1)]
+    depths = [(cell[0].settings.model.m, cell[0].settings.model.l_v) for cell in trials]
+    assert depths == [(2, 3), (2, 1), (1, 3), (1, 1)]
+    assert {trial.fingerprint for cell in trials for trial in cell} == {"data"}
+
+
+def test_fields_can_be_replaced_in_all_trials(dataset):
+    study = started()
+    ((trial, *_), *_) = study.trials(dataset, study.cells(), epochs=9)
+    assert trial.settings.training.epochs == 9
+    assert study.settings.training.epochs == 1
+
+
+def test_references_are_the_named_setting_with_true_and_shuffled_labels(dataset):
+    study = started()
+    references = study.reference_trials(dataset)
+    assert list(references) == ["none", "fold", "recording"]
+    for kind, trials in references.items():
+        assert [trial.fold for trial in trials] == [0, 1]
+        (settings,) = {trial.settings for trial in trials}
+        assert settings == config.with_fields(study.settings, m=4, l_v=2, l_s=1, shuffled_labels=kind)
+
+
+def test_the_named_setting_is_trained_once_for_table_and_reference(dataset):
+    study = started(grid={"m": [3, 4], "depths": [[1, 1], [2, 1]]})
+    in_table = [trial.id for trial in study.trials(dataset, study.cells())[3]]
+    assert in_table == [trial.id for trial in study.reference_trials(dataset)["none"]]
+    assert NAMED_CELL == {"m": 4, "l_v": 2, "l_s": 1}
