@@ -1,6 +1,6 @@
 """Trials per minute of two worker processes over one: ``python benchmarks/workers.py``.
 
-Both run the same trials of the preset ``quick`` in turn, one worker, two, one, two, ..., and the ratio is taken
+Both run the same trials of the preset ``quick`` in turn, one worker, two, one, two, and the ratio is taken
 pair by pair, so that a machine whose speed drifts does not decide it. Starting the workers is counted.
 """
 

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hsta_lib import ROOT
 
+RecipeName = Literal["equations"]
+SplitName = Literal["subject", "paper", "loso"]
+
 
 class Group(BaseModel):
     """A group of settings: frozen, and an unknown key is an error."""
@@ -29,7 +32,7 @@ class Synthetic(Group):
     n_micro: int = Field(860, ge=10)
     n_macro: int = Field(0, ge=0)
     difficulty: Literal["easy", "micro"] = "easy"
-    frame_size: int = Field(128, ge=32)
+    frame_size: int = Field(256, ge=32)  # px on disk, square
     tied_labels: bool = False
 
 
@@ -46,7 +49,10 @@ class Frames(Group):
 
 
 class Model(Group):
-    """The network of Eqs. 1-16. `m`, `l_v`, `l_s` are the paper's M, L_v, L_s."""
+    """The network of Eqs. 1-16.
+
+    The paper's M modules, each with L_v USTA layers on the video and L_s on the special branch.
+    """
 
     m: int = Field(4, ge=1)
     l_v: int = Field(2, ge=0)
@@ -64,7 +70,7 @@ class Model(Group):
     mlp: Literal["ln_gelu_linear", "linear"] = "ln_gelu_linear"
     # Paper: P_theta | one Linear from both CLS tokens to the classes; or LayerNorm before it
     head: Literal["linear", "ln_linear"] = "linear"
-    # Paper: initialisation | normal(0, 0.02); or Xavier
+    # Paper: initialisation of Linear layers (Conv3d: PyTorch's own) | normal(0, 0.02); or Xavier
     init: Literal["normal", "xavier"] = "normal"
 
 
@@ -86,29 +92,39 @@ class Training(Group):
     # Paper: decay after the warm-up | cosine to zero; or none
     schedule: Literal["cosine", "constant"] = "cosine"
     sampling: Literal["balanced", "uniform"] = "balanced"
+
+
+class TrialTraining(Training):
+    """The recipe, and what only single trials choose, never a preset."""
+
     # Not "none" only in reference rows, see `hsta_lib.training.training_labels`.
     shuffled_labels: Literal["none", "fold", "recording"] = "none"
     # Also store the test predictions of every epoch.
     store_epochs: bool = False
 
 
-class Split(Group):
-    """How clips are divided into training and test folds."""
+class Folds(Group):
+    """How many folds, and how they are drawn."""
 
-    split: Literal["subject", "paper", "loso"] = "subject"
     n_folds: int = Field(5, ge=2)
     stratify: bool = False
     split_seed: int = Field(0, ge=0)
 
 
+class Split(Folds):
+    """How clips are divided into training and test folds, see `hsta_lib.data.splits.make_folds`."""
+
+    split: SplitName = "subject"
+
+
 class Settings(Group):
     """Everything one training can depend on, besides the data, the fold and the seed."""
 
-    recipe: Literal["equations"] = "equations"
+    recipe: RecipeName = "equations"
     labels: str = "emotion7"
     frames: Frames = Frames()
     model: Model = Model()
-    training: Training = Training()
+    training: TrialTraining = TrialTraining()
     split: Split = Split()
 
 
@@ -119,7 +135,7 @@ class Preset(Group):
     frames: Frames = Frames()
     model: Model = Model()
     training: Training = Training()
-    split: Split = Split()
+    split: Folds = Folds()
     seeds: list[int] = Field([0], min_length=1)
     n_boot: int = Field(2000, ge=100)
     grids: dict[str, dict[str, list]] = {}
@@ -129,11 +145,11 @@ class Parameters(Group):
     """The parameters every notebook takes; their defaults stand in its ``parameters`` cell."""
 
     preset: str = ""
-    recipe: Literal["equations"] = "equations"
+    recipe: RecipeName = "equations"
     dataset: Literal["synthetic", "casme3"] = "synthetic"
     data_root: str = ""
     labels: str = "emotion7"
-    split: Literal["subject", "paper", "loso"] = "subject"
+    split: SplitName = "subject"
     seeds: list[int] = []
     workers: int | None = Field(None, ge=0)
     grid: dict[str, list] = {}
@@ -156,6 +172,8 @@ def validated(model, values, source):
     ValueError
         Naming the source, the field, its value and what is allowed.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"{source}: must hold names and their values, found {values!r}")
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -202,7 +220,11 @@ def load_preset(name=""):
     if name not in preset_names():
         raise ValueError(f"preset = {name!r} is unknown; known in params/: {', '.join(preset_names())}")
     path = ROOT / "params" / f"{name}.yaml"
-    return name, validated(Preset, yaml.safe_load(path.read_text()) or {}, f"params/{path.name}")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"params/{path.name} is no YAML file: {error}") from error
+    return name, validated(Preset, values or {}, f"params/{path.name}")
 
 
 def data_dir():
@@ -246,6 +268,11 @@ def with_fields(settings, **fields):
     for name, value in fields.items():
         values[_group_of(name)][name] = value
     return validated(Settings, values, "settings")
+
+
+def field_value(settings, name):
+    """Value of a field of any group, by its name; see `with_fields`."""
+    return getattr(getattr(settings, _group_of(name)), name)
 
 
 def _groups():

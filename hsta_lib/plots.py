@@ -9,7 +9,8 @@ from hsta_lib.metrics import METRICS
 from hsta_lib.tables import HEADINGS
 
 # Readable for colour-blind readers and, with the dashes, in print.
-PALETTE = sns.color_palette("colorblind")
+_PALETTE = sns.color_palette("colorblind")
+_AMPLIFIED = 4  # factor on the difference of two frames, drawn around mid-grey
 _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -44,7 +45,9 @@ def scores_by_depth(table, chance):
         figure = _figure(figsize=(10, 3.9))
         panels = figure.subplots(1, len(METRICS), sharex=True)
         for panel, metric in zip(panels, METRICS, strict=True):
-            for color, (pair, group) in zip(PALETTE, table.groupby(["l_v", "l_s"], sort=False), strict=False):
+            for color, (pair, group) in zip(
+                _PALETTE, table.groupby(["l_v", "l_s"], sort=False), strict=False
+            ):
                 _line_with_band(panel, group.sort_values("m"), metric, pair, color)
             panel.axhline(chance[metric], color="0.25", linestyle=":", label="guessing")
             panel.set(xlabel="M, number of HSTA modules", ylabel=f"{HEADINGS[metric]}, %", ylim=(0, None))
@@ -80,7 +83,7 @@ def losses(records):
     with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
         figure = _figure(figsize=(5.5, 2.8))
         panel = figure.subplots()
-        for color, (name, curves) in zip(PALETTE, records.items(), strict=False):
+        for color, (name, curves) in zip(_PALETTE, records.items(), strict=False):
             curves = np.array(curves)
             epochs = np.arange(1, curves.shape[1] + 1)
             panel.plot(epochs, curves.mean(axis=0), color=color, marker="o", markersize=3, label=name)
@@ -91,32 +94,31 @@ def losses(records):
     return figure
 
 
-def contact_sheet(dataset, amplify=4, n_columns=7):
+def contact_sheet(clips, frames, classes):
     """Onset, apex and their amplified difference for one clip of each class, as the network sees them.
 
     Parameters
     ----------
-    dataset : hsta_lib.data.dataset.Dataset
-    amplify : float
-        Factor on the difference, which is drawn around mid-grey.
-    n_columns : int
-        At most so many classes.
+    clips : DataFrame
+        With ``label`` and ``action_units``.
+    frames : ndarray, uint8, shape (n_clips, n_frames + 2, size, size, 3)
+        The last two are onset and apex.
+    classes : sequence of str
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    clips = dataset.clips.drop_duplicates("label").sort_values("label").head(n_columns)
-    frames = dataset.frames()
-    figure = _figure(figsize=(1.55 * len(clips), 4.9))
-    panels = figure.subplots(3, len(clips), squeeze=False)
-    for column, (row, clip) in zip(panels.T, clips.iterrows(), strict=True):
+    shown = clips.drop_duplicates("label").sort_values("label")
+    figure = _figure(figsize=(1.55 * len(shown), 4.9))
+    panels = figure.subplots(3, len(shown), squeeze=False)
+    for column, (row, clip) in zip(panels.T, shown.iterrows(), strict=True):
         onset, apex = frames[row, -2].astype(float), frames[row, -1].astype(float)
-        difference = (127.5 + amplify * (apex - onset)).clip(0, 255)
+        difference = (127.5 + _AMPLIFIED * (apex - onset)).clip(0, 255)
         for panel, image in zip(column, (onset, apex, difference), strict=True):
             panel.imshow(image.astype(np.uint8))
             panel.set(xticks=[], yticks=[])
-        column[0].set_title(f"{dataset.classes[clip['label']]}\nAU {clip['action_units']}", fontsize=9)
-    for panel, name in zip(panels[:, 0], ("onset", "apex", f"difference × {amplify}"), strict=True):
+        column[0].set_title(f"{classes[clip['label']]}\nAU {clip['action_units']}", fontsize=9)
+    for panel, name in zip(panels[:, 0], ("onset", "apex", f"difference × {_AMPLIFIED}"), strict=True):
         panel.set_ylabel(name, fontsize=9)
     return figure

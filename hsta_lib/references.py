@@ -41,7 +41,8 @@ def majority(clips, folds):
 def ceiling(dataset, folds, spec):
     """Best guess from the true action units of a synthetic benchmark (best expected UAR).
 
-    Only for the seven emotions, which the generator draws the action units from.
+    Only for the seven emotions, which the generator draws the action units from, and without the ties of
+    ``tied_labels``, by which film and recording tell more than the action units do.
     """
     best = synthetic.balanced_bayes(spec).map(dataset.classes.index)
     parts = [

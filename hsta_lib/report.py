@@ -1,7 +1,7 @@
 """The sentences, the provenance and the record of a report: everything said is made from numbers."""
 
+import hashlib
 import json
-import platform
 from importlib.metadata import version
 
 import numpy as np
@@ -9,20 +9,12 @@ import pandas as pd
 from IPython.display import Markdown
 
 from hsta_lib import ROOT, config, store
+from hsta_lib.files import write_whole
 from hsta_lib.metrics import METRICS
 from hsta_lib.stats import interval
-from hsta_lib.study import NAMED_CELL
+from hsta_lib.trials import NAMED_CELL
 
-_LIBRARIES = (
-    "torch",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "opencv-python",
-    "einops",
-    "distributed",
-    "papermill",
-)
+_LIBRARIES = ("numpy", "pandas", "scikit-learn", "papermill")
 
 
 def summarise(table, draws):
@@ -95,7 +87,24 @@ def depth_trends(table, draws):
     return pd.DataFrame(rows, columns=columns)
 
 
-def conclude_table4(study, summary, references, trends, chance):
+def product_contrast(table, draws):
+    """UF1 of the settings with M x L_v = 8 less the mean of the others: the paper's reading of its Table 4.
+
+    Returns
+    -------
+    Series or None
+        ``change, low, high, paper_change``, in points; None if all or none of the cells have that product.
+    """
+    product = (table["m"] * table["l_v"] == 8).to_numpy()
+    if product.all() or not product.any():
+        return None
+    uf1 = draws[:, :, METRICS.index("uf1")]
+    low, high = interval(uf1[:, product].mean(axis=1) - uf1[:, ~product].mean(axis=1))
+    means = table.loc[product].mean() - table.loc[~product].mean()
+    return pd.Series({"change": means["uf1"], "low": low, "high": high, "paper_change": means["uf1_paper"]})
+
+
+def conclude_table4(study, summary, references, trends, contrast, chance):
     """Table 4's conclusion, made from its numbers.
 
     Parameters
@@ -105,6 +114,8 @@ def conclude_table4(study, summary, references, trends, chance):
         From `summarise` and `hsta_lib.tables.score_rows`.
     trends : DataFrame
         From `depth_trends`.
+    contrast : Series or None
+        From `product_contrast`.
     chance : float
         UAR of guessing, in percent.
 
@@ -113,28 +124,25 @@ def conclude_table4(study, summary, references, trends, chance):
     IPython.display.Markdown
     """
     where = f"{study.data_name}; preset `{study.preset_name}`; split `{study.settings.split.split}`"
-    lines = [f"**Data: {where}. Guessing gives a UAR of {chance:.1f} %.**", ""]
+    lines = [f"**{where}**{study.dependence}. Guessing gives a UAR of {chance:.1f} %.", ""]
     for name, row in summary.iterrows():
         lines.append(f"- UAR of the {name}: {_uar(row)}, **{_against(row, chance)}**.")
     for name, row in references.filter(like="shuffled", axis=0).iterrows():
         lines.append(f"- UAR with {name}: {_uar(row)}, {_against(row, chance)}.")
-    lines += [_trend_sentence(row) for row in trends.itertuples()]
-    clear = int(((trends["low"] > 0) | (trends["high"] < 0)).sum())
-    lines.append(
-        f"- Does stacking more modules change UF1? Of {len(trends)} pairs (L_v, L_s), {clear} "
-        f"{'has' if clear == 1 else 'have'} an interval that excludes no change."
-    )
+    for row in trends.itertuples():
+        what = f"From M = {row.m_from} to M = {row.m_to} with L_v = {row.l_v}, L_s = {row.l_s}"
+        lines.append(f"- {what}, UF1 changes by {_change(row)}.")
+    if contrast is not None:
+        lines.append(f"- The settings with M × L_v = 8 differ from the others by {_change(contrast)} in UF1.")
     if study.is_synthetic:
         lines.append("- All of this is about synthetic faces; it neither supports nor contradicts the paper.")
     return Markdown("\n".join(lines))
 
 
-def _trend_sentence(row):
-    paper = "" if np.isnan(row.paper_change) else f"; the paper's printed change is {row.paper_change:+.1f}"
-    return (
-        f"- L_v = {row.l_v}, L_s = {row.l_s}: UF1 changes by {row.change:+.1f} points "
-        f"{_span(row.low, row.high)} from M = {row.m_from} to M = {row.m_to}{paper}."
-    )
+def _change(row):
+    zero = "outside" if row.low > 0 or row.high < 0 else "inside"
+    paper = "" if np.isnan(row.paper_change) else f"; in the paper by {row.paper_change:+.1f}"
+    return f"{row.change:+.1f} points {_span(row.low, row.high)} (zero lies {zero}{paper})"
 
 
 def provenance(study, dataset, trials):
@@ -152,14 +160,16 @@ def provenance(study, dataset, trials):
         "code that trained": _listed(record["commit"] for record in records),
         "trained on": _listed(record["device"] for record in records),
         "trials": len(records),
-        "training time, all trials": f"{minutes:.1f} minutes of one core",
+        "training time": f"{minutes:.1f} minutes, one trial after the other",
         "classes absent from a training fold": _listed(
             name for record in records for name in record["absent_classes"]
         ) or "none",
         "data fingerprint": dataset.fingerprint,
         "preset": study.preset_name,
-        "Python": platform.python_version(),
-        "libraries": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
+        "trained with": _listed(f"Python {record['python']}" for record in records) + ", " + _listed(
+            f"{name} {number}" for record in records for name, number in record["versions"].items()
+        ),
+        "reported with": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
     }  # fmt: skip
     left = [
         {"selector": "th, td", "props": "text-align: left"},
@@ -172,38 +182,50 @@ def _listed(values):
     return ", ".join(sorted(set(values)))
 
 
-def record(study, dataset, table, summary, references):
+def record(study, dataset, trials, table, summary, references):
     """Write a report's numbers beside it, for the README and for tests to read.
 
-    The file is ``reports/<name>-<preset>-<dataset>-<split>.json``: a run with another preset, other data
-    or another split never replaces it.
+    The file is ``reports/<name>-<preset>-<dataset>-<split>.json``; a run with other labels, seeds or grid
+    than the preset's has ``-custom-<hash>`` in its name: it replaces no other run's numbers.
 
     Returns
     -------
     str
         Its path from the repository's root.
     """
-    parts = (study.name, study.preset_name, study.parameters.dataset, study.settings.split.split)
-    path = ROOT / "reports" / f"{'-'.join(parts)}.json"
     content = {
         "report": study.name,
         "preset": study.preset_name,
+        "parameters": _shared_parameters(study.parameters),
         "data": study.data_name,
         "n_clips": len(dataset.clips),
         "n_subjects": int(dataset.clips["subject_id"].nunique()),
         "fingerprint": dataset.fingerprint,
         "seeds": list(study.seeds),
-        "split": study.settings.split.split,
         "commit": store.code_version(),
+        "trials": [trial.id for trial in dict.fromkeys(trials)],
         "cells": _as_json(table, "records"),
         "summary": _as_json(summary.astype(float), "index"),
         "references": _as_json(references, "index"),
     }
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
+    path = ROOT / "reports" / f"{_record_name(study)}.json"
+    write_whole(path, json.dumps(content, indent=1) + "\n")
     return str(path.relative_to(ROOT))
+
+
+def _shared_parameters(parameters):
+    """Parameters that say what was run, not where and with how many workers."""
+    return parameters.model_dump(exclude={"data_root", "workers"})
+
+
+def _record_name(study):
+    chosen = study.parameters
+    parts = [study.name, study.preset_name, chosen.dataset, chosen.split]
+    usual = config.Parameters(preset=chosen.preset, dataset=chosen.dataset, split=chosen.split)
+    if _shared_parameters(chosen) != _shared_parameters(usual):
+        text = json.dumps(_shared_parameters(chosen), sort_keys=True)
+        parts.append(f"custom-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+    return "-".join(parts)
 
 
 def _as_json(table, orient):

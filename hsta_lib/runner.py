@@ -3,6 +3,7 @@
 import sys
 from contextlib import closing, contextmanager
 
+import torch
 from tqdm import tqdm
 
 from hsta_lib import store
@@ -32,7 +33,8 @@ def run(trials, dataset, folder, *, workers=None):
     folder : Path
         Of the results.
     workers : int, optional
-        Worker processes, one torch thread each; the default is one per core. 0 trains in this process.
+        Worker processes, one torch thread each; 0 trains in this process. The default is one per core, or a
+        single one where there is a GPU.
 
     Raises
     ------
@@ -43,7 +45,9 @@ def run(trials, dataset, folder, *, workers=None):
     print(f"{len(set(trials))} trials, {len(todo)} to train")
     costs = {trial: relative_cost(trial, len(dataset.classes)) for trial in todo}
     todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
-    workers = min(n_cores() if workers is None else workers, len(todo))
+    if workers is None:
+        workers = 1 if torch.cuda.is_available() else n_cores()
+    workers = min(workers, len(todo))
     run_all = _run_here if workers == 0 else _run_in_workers
     failed = []
     with (
@@ -54,6 +58,8 @@ def run(trials, dataset, folder, *, workers=None):
             advance(costs[trial])
             if error is not None:
                 failed.append((trial, error))
+    if not failed:  # a run that says it is complete is complete
+        failed = [(trial, RuntimeError("it left no result")) for trial in store.missing(todo, folder)]
     if failed:
         trial, error = failed[0]
         raise FailedTrials(
@@ -65,6 +71,7 @@ def run(trials, dataset, folder, *, workers=None):
 def run_trial(trial, dataset, folder):
     """Train one trial and store its result, unless it is there already."""
     if store.missing([trial], folder):
+        store.code_version()  # before the training, which may outlast an edit of the code
         store.save(trial, fit(trial, dataset), folder)
 
 
@@ -83,7 +90,7 @@ def _run_in_workers(todo, dataset, folder, workers):
     from distributed import as_completed
 
     with _cluster(workers) as client:
-        shared = client.scatter(dataset, broadcast=True)
+        shared = client.submit(_itself, dataset)  # unlike scattered data, made again if a worker dies with it
         futures = {
             client.submit(run_trial, trial, shared, folder, key=f"trial-{trial.id}", priority=-i): trial
             for i, trial in enumerate(todo)
@@ -91,6 +98,10 @@ def _run_in_workers(todo, dataset, folder, workers):
         for future in as_completed(futures):
             yield futures[future], future.exception()
             future.release()
+
+
+def _itself(value):
+    return value
 
 
 @contextmanager

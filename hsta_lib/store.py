@@ -1,10 +1,9 @@
 """Results on disk: one JSON file per trial, written whole or not at all."""
 
 import json
-import os
+import math
 import platform
 import subprocess
-import uuid
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -12,7 +11,9 @@ from importlib.metadata import version
 import pandas as pd
 
 from hsta_lib import ROOT
+from hsta_lib.files import write_whole
 
+_PREDICTION_COLUMNS = {"clip_id", "subject_id", "y_true", "y_pred", "scores"}
 _VERSIONS_OF = ("torch", "numpy", "opencv-python")
 
 
@@ -23,8 +24,7 @@ class DamagedResult(ValueError):
 def save(trial, result, folder):
     """Write a trial's result under its id.
 
-    The file appears under its final name only when it is complete. Two processes that finish the same
-    trial write the same content; the later one replaces the earlier.
+    Two processes that finish the same trial write the same predictions; the later one replaces the earlier.
 
     Parameters
     ----------
@@ -43,16 +43,7 @@ def save(trial, result, folder):
         "versions": {name: version(name) for name in _VERSIONS_OF},
         "commit": code_version(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{trial.id}.{uuid.uuid4().hex[:8]}.partial"
-    try:
-        with open(partial, "w") as file:
-            json.dump(record, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / f"{trial.id}.json")
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(folder / f"{trial.id}.json", json.dumps(record))
 
 
 def load(trial, folder):
@@ -74,10 +65,12 @@ def load(trial, folder):
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise DamagedResult(f"{path} is damaged ({error})") from error
+        raise DamagedResult(f"{path.name} is damaged ({error})") from error
     described = trial.description()
     if not isinstance(record, dict) or {key: record.get(key) for key in described} != described:
-        raise DamagedResult(f"{path} is not the result of trial {trial.id}: it describes another")
+        raise DamagedResult(f"{path.name} is not the result of trial {trial.id}: it describes another")
+    if not _is_whole(record):
+        raise DamagedResult(f"{path.name} is damaged: its predictions are missing, uneven or not finite")
     if trial.settings.training.store_epochs and "epoch_predictions" not in record:
         return None
     return record
@@ -96,7 +89,7 @@ def missing(trials, folder):
         except DamagedResult as error:
             path = folder / f"{trial.id}.json"
             path.replace(path.with_suffix(".json.damaged"))
-            print(f"{error}; kept as {path.stem}.json.damaged, the trial is trained again")
+            print(f"{error}; kept as {path.name}.damaged, the trial is trained again")
             record = None
         if record is None:
             todo.append(trial)
@@ -131,11 +124,31 @@ def predictions(trials, folder):
     return pd.concat(parts, ignore_index=True)
 
 
+def _is_whole(record):
+    columns = record.get("predictions")
+    if not isinstance(columns, dict) or set(columns) != _PREDICTION_COLUMNS or "absent_classes" not in record:
+        return False
+    lengths = {len(column) for column in columns.values()}
+    return len(lengths) == 1 and all(math.isfinite(score) for scores in columns["scores"] for score in scores)
+
+
 @lru_cache
 def code_version():
-    """Git commit of the code, with ``-dirty`` when files differ from it; ``unknown`` without git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    """Git commit of the code, ``-dirty`` when the library, a preset or a notebook differs from it.
+
+    ``unknown`` without git. Asked once a process, so that it is the version that was loaded.
+    """
     try:
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git(
+            "status", "--porcelain", "--untracked-files=no", "--", "hsta_lib", "params", "notebooks"
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return commit + ("-dirty" if changed else "")
+
+
+def _git(*command):
+    return subprocess.run(
+        ["git", *command], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()

@@ -2,17 +2,20 @@
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from hsta_lib import config, references, runner, store
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.splits import check_folds, make_folds
-from hsta_lib.trials import expand_grid, make_trials
+from hsta_lib.data.table import class_names
+from hsta_lib.metrics import METRICS
+from hsta_lib.paper import load_table, table_names
+from hsta_lib.tables import beside_paper
+from hsta_lib.trials import NAMED_CELL, expand_grid, make_trials
 
-# The setting each table's verdict rests on, named before any run (paper, Tables 5 to 7 use it).
-NAMED_CELL = {"m": 4, "l_v": 2, "l_s": 1}
+_SHUFFLES = 3
 
 _PROTOCOLS = {
     "subject": "{n} folds grouped by subject: no subject is in training and in test",
@@ -46,8 +49,11 @@ class Study:
         return folds
 
     def cells(self):
-        """Settings of the grid, one row each; see `hsta_lib.trials.expand_grid`."""
-        return expand_grid(self.grid)
+        """Settings of the grid, one row each, with M, L_v and L_s; see `hsta_lib.trials.expand_grid`."""
+        cells = expand_grid(self.grid)
+        variants = [config.with_fields(self.settings, **cell) for cell in cells.to_dict("records")]
+        names = [*NAMED_CELL, *(name for name in cells if name not in NAMED_CELL)]
+        return pd.DataFrame({name: [config.field_value(v, name) for v in variants] for name in names})
 
     def trials(self, dataset, cells, **fields):
         """Trials of some cells, one list per cell; ``fields`` replace fields of the settings."""
@@ -55,10 +61,19 @@ class Study:
         return make_trials(settings, cells, len(self.folds(dataset)), self.seeds, dataset.fingerprint)
 
     def reference_trials(self, dataset):
-        """Trials of the named setting, by the kind of label shuffling (``none``: true labels)."""
+        """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation.
+
+        One shuffle of the labels scatters by more than its interval shows: there are at least three.
+        """
+        several = self if len(self.seeds) >= _SHUFFLES else replace(self, seeds=tuple(range(_SHUFFLES)))
+        runs = {
+            "named": (self, {}),
+            "fold": (several, {"shuffled_labels": "fold"}),
+            "recording": (several, {"shuffled_labels": "recording"}),
+            "imagenet": (self, {"pixels": "imagenet"}),
+        }
         named = pd.DataFrame([NAMED_CELL])
-        kinds = ("none", "fold", "recording")
-        return {kind: self.trials(dataset, named, shuffled_labels=kind)[0] for kind in kinds}
+        return {name: study.trials(dataset, named, **fields)[0] for name, (study, fields) in runs.items()}
 
     def run(self, trials, dataset):
         """Train what has no result yet; see `hsta_lib.runner.run`."""
@@ -71,35 +86,48 @@ class Study:
 
     def reference_predictions(self, dataset, folds, trials):
         """Predictions of the reference rows, by name; ``trials`` from `reference_trials`, trained."""
-        stored = {
-            kind: store.predictions(trials[kind], config.results_dir()) for kind in ("fold", "recording")
-        }
+        stored = {name: store.predictions(runs, config.results_dir()) for name, runs in trials.items()}
         rows = {
             "majority class": references.majority(dataset.clips, folds),
             "labels shuffled": stored["fold"],
             "labels shuffled within each recording": stored["recording"],
+            "named setting, pixels normalised as ImageNet's": stored["imagenet"],
         }
-        if self.is_synthetic and self.parameters.labels == "emotion7":
-            spec = self.preset.synthetic
+        spec = self.preset.synthetic
+        if self.is_synthetic:
             rows["linear model on the true motion"] = references.linear_on_true_flow(dataset, folds, spec)
+        if self.is_synthetic and self.parameters.labels == "emotion7" and not spec.tied_labels:
             rows["ceiling: true action units known"] = references.ceiling(dataset, folds, spec)
         return rows
+
+    def beside_paper(self, table):
+        """The paper's scores beside ours, left out where ours are not of the same labels and settings."""
+        table = beside_paper(table, self.name)
+        varied = set(self.grid) - {*NAMED_CELL, "depths"}
+        if self.parameters.labels != "emotion7" or varied:
+            table[[f"{metric}_paper" for metric in METRICS]] = float("nan")
+        return table
 
     def losses(self, groups):
         """Epoch losses of groups of trials: name to a list of curves."""
         folder = config.results_dir()
         return {
-            name: [store.load(trial, folder)["losses"] for trial in trials] for name, trials in groups.items()
+            name: [store.load(trial, folder)["losses"] for trial in runs] for name, runs in groups.items()
         }
 
-    def protocol(self, dataset):
+    def protocol(self, folds):
         """How the clips are divided, as a sentence."""
-        return _PROTOCOLS[self.settings.split.split].format(n=len(self.folds(dataset)))
+        return _PROTOCOLS[self.settings.split.split].format(n=len(folds))
 
     @property
     def is_synthetic(self):
         """Whether the faces are generated."""
         return self.parameters.dataset == "synthetic"
+
+    @property
+    def dependence(self):
+        """What the scores of the split ``paper`` are headed with; empty for the others."""
+        return ", **subject-dependent**" if self.settings.split.split == "paper" else ""
 
     @property
     def data_name(self):
@@ -111,18 +139,18 @@ class Study:
         return f"synthetic faces ({spec.difficulty}{tied})"
 
     def _repr_markdown_(self):
-        warning = (
-            "> **The faces are synthetic: a positive control.** It shows that data way, training and scoring "
-            "work and can find a signal that is there. It is no evidence about real faces.\n\n"
-            if self.is_synthetic
-            else ""
-        )
-        dependent = " — **subject-dependent**" if self.settings.split.split == "paper" else ""
-        return (
-            f"## {_heading(self.name)}: preset `{self.preset_name}`, {self.data_name}{dependent}\n\n{warning}"
+        lines = [
+            f"## {_heading(self.name)}: preset `{self.preset_name}`, {self.data_name}{self.dependence}",
             f"recipe `{self.settings.recipe}`, labels `{self.settings.labels}`, "
-            f"split `{self.settings.split.split}`, seeds {list(self.seeds)}"
-        )
+            f"split `{self.settings.split.split}`, seeds {list(self.seeds)}",
+        ]
+        if self.is_synthetic:
+            lines.insert(
+                1,
+                "> **The faces are synthetic: a positive control.** It shows that data way, training and "
+                "scoring work and can find a signal that is there. It is no evidence about real faces.",
+            )
+        return "\n\n".join(lines)
 
 
 def start(name, namespace):
@@ -142,26 +170,49 @@ def start(name, namespace):
     Raises
     ------
     ValueError
-        If a parameter is unknown or its value is not allowed, or the preset has no grid for the notebook.
+        If a parameter is unknown or its value is not allowed, the preset has no grid for the notebook, or
+        the grid has a value the settings do not allow or settings the paper's table does not tell apart.
     """
     known = set(config.Parameters.model_fields)
     assigned = set(_assigned_before(namespace.get("In", [])))
     values = {key: namespace[key] for key in known | assigned if key in namespace}
     parameters = config.validated(config.Parameters, values, "notebook parameters")
+    class_names(parameters.labels)  # an unknown label set stops here, before any data is made
     preset_name, preset = config.load_preset(parameters.preset)
     if name not in preset.grids and not parameters.grid:
         raise ValueError(
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
         )
     settings = config.Settings(
-        recipe=parameters.recipe, labels=parameters.labels, frames=preset.frames, model=preset.model,
-        training=preset.training, split=preset.split.model_copy(update={"split": parameters.split}),
-    )  # fmt: skip
-    grid = parameters.grid or preset.grids[name]
+        recipe=parameters.recipe,
+        labels=parameters.labels,
+        frames=preset.frames,
+        model=preset.model,
+        training=preset.training.model_dump(),
+        split={**preset.split.model_dump(), "split": parameters.split},
+    )
     seeds = tuple(parameters.seeds or preset.seeds)
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"notebook parameters: seeds = {list(seeds)} must be different numbers from 0 on")
-    return Study(name, parameters, preset_name, preset, settings, grid, seeds)
+    if parameters.data_root and parameters.dataset == "synthetic":
+        raise ValueError("notebook parameters: data_root is given, but dataset = 'synthetic' is generated")
+    grid = parameters.grid or preset.grids[name]
+    study = Study(name, parameters, preset_name, preset, settings, grid, seeds)
+    _check_grid(study)
+    return study
+
+
+def _check_grid(study):
+    """Refuse before any training what could not be trained or not be shown."""
+    allowed = {"depths", *config.Model.model_fields, *config.Training.model_fields}
+    if set(study.grid) - allowed:
+        name = sorted(set(study.grid) - allowed)[0]
+        raise ValueError(f"grid: {name!r} cannot vary within a table; what can: {', '.join(sorted(allowed))}")
+    cells = study.cells()
+    printed = load_table(study.name) if study.name in table_names() else cells
+    shown = [column for column in printed if column in cells]
+    if cells.duplicated(shown).any():
+        raise ValueError(f"grid: some settings agree in {', '.join(shown)}, which is all {study.name} shows")
 
 
 def _heading(name):
@@ -185,15 +236,18 @@ def _assigned_before(history):
 
 
 def _plain_assignments(source):
-    """Names a cell assigns, or nothing if it does anything but assign literals."""
+    """Names a cell assigns, or nothing if it does anything but assign values written out."""
     try:
         statements = ast.parse(source).body
-        for statement in statements:
-            ast.literal_eval(statement.value)
-        return [
-            target.id
-            for statement in statements
-            for target in ([statement.target] if isinstance(statement, ast.AnnAssign) else statement.targets)
-        ]
-    except (SyntaxError, ValueError, AttributeError):
+    except SyntaxError:
         return []
+    names = []
+    for statement in statements:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+            return []
+        used = {node.id for node in ast.walk(statement.value) if isinstance(node, ast.Name)}
+        targets = [statement.target] if isinstance(statement, ast.AnnAssign) else statement.targets
+        if used - {"float"} or not all(isinstance(target, ast.Name) for target in targets):
+            return []  # papermill writes float('nan')
+        names += [target.id for target in targets]
+    return names

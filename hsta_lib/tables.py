@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 from hsta_lib.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.paper import load_table
@@ -162,7 +162,7 @@ def beside_paper(table, name):
 
 
 def chance(labels, n_classes):
-    """Expected scores of guessing every class equally often, pooled, in percent.
+    """Scores of guessing every class equally often (of the expected confusion matrix), in percent.
 
     Parameters
     ----------
@@ -193,13 +193,22 @@ def describe_clips(dataset):
 
 
 def describe_problems(dataset):
-    """The problems table, or a sentence that there is none."""
+    """The clips that could not be used, or a sentence that there are none; and those of other classes."""
+    if dataset.outside:
+        outside = ", ".join(f"{name} ({n} clips)" for name, n in dataset.outside.items())
+        display(Markdown(f"Not part of this label set: {outside}."))
     if dataset.problems.empty:
-        return Markdown("No problems: every clip of the sheet could be used.")
+        return Markdown("No problems: every clip with a class of this label set could be used.")
     return dataset.problems
 
 
-def show(table, keys=()):
+def show_plan(plan):
+    """A plan for reading; see `hsta_lib.cost.plan`."""
+    named = plan.rename(columns={"mflop": "MFLOP per clip"})
+    return named.style.hide(axis="index").format({"parameters": "{:,}", "MFLOP per clip": "{:,.1f}"})
+
+
+def show(table, keys=(), caption=""):
     """A table of scores for reading: per metric the paper's score if there is one, ours, its interval.
 
     Parameters
@@ -208,6 +217,8 @@ def show(table, keys=()):
         From `score_table`, `score_rows` or `beside_paper`.
     keys : sequence of str
         Columns to show first, as they are.
+    caption : str
+        Shown above the table.
 
     Returns
     -------
@@ -224,7 +235,7 @@ def show(table, keys=()):
         shown[heading, "95 % interval"] = [f"{low:.1f} to {high:.1f}" for low, high in bounds]
         shown[heading, "fold mean"] = table[f"{metric}_folds"].map("{:.1f}".format)
     shown.columns = pd.MultiIndex.from_tuples(shown.columns)
-    return _styled(shown, hide_index=bool(keys))
+    return _styled(shown, hide_index=bool(keys)).set_caption(caption)
 
 
 def _styled(shown, hide_index):

@@ -23,7 +23,7 @@ def fit(trial, dataset):
     """Train on a trial's training fold, predict its test fold.
 
     Runs on one torch thread, so that its result does not depend on how many workers or cores there are:
-    on one machine, a trial repeated gives bit-identical predictions.
+    on the CPU of one machine, a trial repeated gives bit-identical predictions.
 
     Parameters
     ----------
@@ -40,7 +40,8 @@ def fit(trial, dataset):
     Raises
     ------
     ValueError
-        If the data is not the trial's, or the loss is no longer finite.
+        If the data is not the trial's, its frames are not those of the settings, or the loss is no longer
+        finite.
     """
     if trial.fingerprint != dataset.fingerprint:
         raise ValueError(
@@ -48,23 +49,31 @@ def fit(trial, dataset):
         )
     started = time.perf_counter()
     settings = trial.settings
+    _check_frames(dataset.frames().shape, settings.frames)
     fold = make_folds(dataset.clips, **settings.split.model_dump())[trial.fold]
     rng = np.random.default_rng([trial.seed, trial.fold])
     train, labels = training_labels(dataset.clips, fold.train, settings.training.shuffled_labels, rng)
+    seen = np.isin(np.arange(len(dataset.classes)), labels)
     with _reproducible(trial):
         data = _Data(dataset, settings.training.pixels)
         model = HSTA.from_settings(settings, len(dataset.classes)).to(data.device)
         losses, epochs = _train(model, data, train, labels, fold.test, settings, rng)
         scores = predict(model, data, fold.test)
     result = {
-        "predictions": _prediction_columns(dataset.clips, fold.test, scores),
+        "predictions": _prediction_columns(dataset.clips.iloc[fold.test], scores, seen),
         "losses": losses,
-        "absent_classes": [name for label, name in enumerate(dataset.classes) if label not in labels],
+        "absent_classes": [name for name, is_seen in zip(dataset.classes, seen, strict=True) if not is_seen],
         "n_train": len(train),
         "seconds": time.perf_counter() - started,
         "device": str(data.device),
     }
     return result | ({"epoch_predictions": epochs} if settings.training.store_epochs else {})
+
+
+def _check_frames(shape, frames):
+    expected = (frames.n_frames + 2, frames.image_size, frames.image_size, 3)
+    if shape[1:] != expected:
+        raise ValueError(f"the data has frames of shape {shape[1:]}, the settings need {expected}")
 
 
 def training_labels(clips, train, shuffled, rng):
@@ -78,8 +87,8 @@ def training_labels(clips, train, shuffled, rng):
         Rows of the training fold.
     shuffled : {"none", "fold", "recording"}
         ``fold``: labels permuted within the training fold. ``recording``: every clip gets the label of
-        another clip of its recording (a rotation in random order), so that nothing but the recording can
-        tell the label; clips alone in their recording are left out.
+        another clip of its recording (a rotation in random order), so that only what the clips of a
+        recording have in common is left in the labels; clips alone in their recording are left out.
     rng : numpy.random.Generator
 
     Returns
@@ -268,12 +277,12 @@ def predict(model, data, rows):
     return torch.cat(parts).cpu().numpy()
 
 
-def _prediction_columns(clips, rows, scores):
-    tested = clips.iloc[rows]
+def _prediction_columns(tested, scores, seen):
+    # A class without a training clip is never predicted: its recall is 0, not luck.
     return {
         "clip_id": tested["clip_id"].tolist(),
         "subject_id": tested["subject_id"].tolist(),
         "y_true": tested["label"].tolist(),
-        "y_pred": scores.argmax(axis=1).tolist(),
+        "y_pred": np.where(seen, scores, -np.inf).argmax(axis=1).tolist(),
         "scores": scores.tolist(),
     }

@@ -13,6 +13,9 @@ from hsta_lib.config import Settings, with_fields
 # not mistaken for it. tests/test_training.py fails when predictions change and this number does not.
 PROTOCOL = 1
 
+# The setting each table's verdict rests on, named before any run (Table 7 and the comparisons use it).
+NAMED_CELL = {"m": 4, "l_v": 2, "l_s": 1}
+
 # What is stored along with the predictions without changing them.
 _NOT_HASHED = {"training": {"store_epochs"}}
 
@@ -79,6 +82,8 @@ def expand_grid(grid):
 def _cell(grid, values):
     cell = dict(zip(grid, values, strict=True))
     if "depths" in cell:
+        if {"l_v", "l_s"} & set(cell):
+            raise ValueError("grid: depths gives l_v and l_s; do not give them a second time")
         pair = cell.pop("depths")
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(f"grid: depths has {pair!r}; each entry must be a pair [l_v, l_s]")

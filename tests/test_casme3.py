@@ -12,6 +12,7 @@ from hsta_lib.data.table import (
     labelled,
     objective_class,
     parse_action_units,
+    without_class,
 )
 
 MICRO = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Objective class", "emotion"]
@@ -173,7 +174,7 @@ def test_macro_expressions_are_read_on_demand(tree):
 
 
 def test_macro_expressions_need_their_sheet(tree):
-    with pytest.raises(FileNotFoundError, match=r"'CAS\(ME\)3_part_A_v2\.xlsx' not found"):
+    with pytest.raises(FileNotFoundError, match=r"'CAS\(ME\)3_part_A_v2\.xlsx' is neither there"):
         casme3.read(tree([row()]), macro=True)
 
 
@@ -227,7 +228,7 @@ def test_a_root_without_part_a_is_named(tmp_path):
 
 def test_a_missing_sheet_is_named(tmp_path):
     (tmp_path / "part_A").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"'cas\(me\)3_part_A_ME_label_JpgIndex_v2\.xlsx' not found"):
+    with pytest.raises(FileNotFoundError, match=r"ME_label_JpgIndex_v2\.xlsx' is neither there"):
         casme3.read(tmp_path)
 
 
@@ -378,3 +379,40 @@ def test_sides_and_order_do_not_change_the_objective_class():
 
 def test_unknown_emotions_are_kept_as_they_are():
     assert clean_emotion(" Repression ") == "repression"
+
+
+def test_one_person_has_one_id_however_the_sheet_spells_it(tree):
+    root = tree([row(subject="spNO.1"), row("200", "205", "209", subject="spno.1")], folders=["spNO.1/a"])
+    clips, problems = casme3.read(root)
+    assert clips["subject_id"].unique().tolist() == ["casme3/spNO.1"]
+    assert problems.empty
+
+
+@pytest.mark.parametrize(("onset", "number"), [("118.0", 118), ("118.5", None), ("inf", None), ("/", None)])
+def test_only_whole_numbers_are_frame_numbers(tree, onset, number):
+    clips, problems = casme3.read(tree([row(onset)]))
+    assert clips["onset"].tolist() == ([] if number is None else [number])
+    assert len(problems) == (number is None)
+
+
+def test_a_row_without_a_subject_is_listed(tree):
+    root = tree([row(), row("200", "205", "209", subject=None)], folders=["spNO.1/a"])
+    clips, problems = casme3.read(root)
+    assert len(clips) == 1
+    assert problems["problem"].tolist() == ["no subject given"]
+
+
+def test_a_column_that_is_there_twice_is_refused(tree):
+    with pytest.raises(ValueError, match="'emotion' is there 2 times"):
+        casme3.read(tree([[*row(), "fear"]], header=[*MICRO, "emotion"]))
+
+
+def test_classes_outside_the_label_set_are_counted_and_unknown_ones_are_listed(tree):
+    emotions = ["disgust", "Others", "others", "hapy", ""]
+    rows = [row(str(n), str(n), str(n), emotion=emotion) for n, emotion in enumerate(emotions, 1)]
+    outside, unknown = without_class(casme3.read(tree(rows))[0], "emotion3")
+    assert outside == {"others": 2}
+    assert [(clip_id[-1], problem) for _, clip_id, problem, _ in unknown] == [
+        ("4", "emotion 'hapy' is in no label set"),
+        ("5", "emotion '' is in no label set"),
+    ]

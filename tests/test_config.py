@@ -7,7 +7,20 @@ import pytest
 from pydantic import ValidationError
 
 from hsta_lib import ROOT, config
-from hsta_lib.config import Frames, Group, Model, Parameters, Preset, Settings, Split, Training, with_fields
+from hsta_lib.config import (
+    Folds,
+    Frames,
+    Group,
+    Model,
+    Parameters,
+    Preset,
+    Settings,
+    Split,
+    Synthetic,
+    Training,
+    TrialTraining,
+    with_fields,
+)
 
 pytestmark = pytest.mark.usefixtures("no_environment")
 
@@ -35,7 +48,7 @@ def load_text(tmp_path, monkeypatch):
 
 
 def test_training_defaults_are_those_of_section_4_1():
-    training = Training()
+    training = TrialTraining()
     assert training.learning_rate == 5e-5
     assert training.weight_decay == 0.05
     assert training.batch_size == 32
@@ -61,7 +74,8 @@ def test_default_split_is_five_folds_grouped_by_subject():
 def test_preset_full_spells_the_defaults_out():
     preset = config.load_preset("full")[1]
     assert (preset.frames, preset.model, preset.training) == (Frames(), Model(), Training())
-    assert preset.split == Split()
+    assert preset.split == Folds()
+    assert preset.synthetic == Synthetic()
 
 
 # --- presets ----------------------------------------------------------------------------------------------
@@ -103,7 +117,8 @@ def test_a_preset_lists_only_what_differs(load_text):
         ("model: {m: 0}", ["model.m = 0", "greater than or equal to 1"]),
         ("training: {learning_rate: 0}", ["training.learning_rate = 0", "greater than 0"]),
         ("training: {weight_decay: .nan}", ["training.weight_decay = nan"]),
-        ("split: {split: random}", ["split.split = 'random'", "'subject', 'paper' or 'loso'"]),
+        ("split: {split: paper}", ["split.split is unknown", "n_folds"]),
+        ("training: {shuffled_labels: fold}", ["training.shuffled_labels is unknown"]),
         ("frames: 3", ["frames = 3"]),
         ("seeds: []", ["seeds = []", "at least 1"]),
         ("n_boot: 99", ["n_boot = 99", "100"]),
@@ -177,7 +192,10 @@ def test_field_names_are_unique_across_groups():
 def test_with_fields_puts_each_field_into_its_group():
     changed = with_fields(Settings(), m=7, image_size=64, epochs=3, split="loso")
     assert changed == Settings(
-        frames=Frames(image_size=64), model=Model(m=7), training=Training(epochs=3), split=Split(split="loso")
+        frames=Frames(image_size=64),
+        model=Model(m=7),
+        training=TrialTraining(epochs=3),
+        split=Split(split="loso"),
     )
 
 

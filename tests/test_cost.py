@@ -75,22 +75,15 @@ def test_counting_makes_no_real_tensor_and_draws_no_random_number():
 
 def test_plan_has_the_cells_and_their_costs():
     cells = expand_grid({"m": [1, 3], "depths": [[1, 1], [2, 1]]})
-    planned = plan(TINY, cells, N_CLASSES).data
-    assert list(planned) == [*cells, "parameters", "MFLOP per clip"]
+    planned = plan(TINY, cells, N_CLASSES)
+    assert list(planned) == [*cells, "parameters", "mflop"]
     pd.testing.assert_frame_equal(planned[list(cells)], cells)
     for row in planned.to_dict("records"):
         setting = {name: row[name] for name in cells}
         n_parameters, flops = parameters_and_flops(with_fields(TINY, **setting), N_CLASSES)
         assert row["parameters"] == n_parameters
-        assert row["MFLOP per clip"] == pytest.approx(flops / 1e6, rel=1e-12)
+        assert row["mflop"] == pytest.approx(flops / 1e6, rel=1e-12)
     assert planned["parameters"].is_unique
-
-
-def test_plan_is_shown_with_thousands_and_one_decimal():
-    html = plan(TINY, expand_grid({"m": [2]}), N_CLASSES).to_html()
-    n_parameters, flops = parameters_and_flops(TINY, N_CLASSES)
-    assert f">{n_parameters // 1000},{n_parameters % 1000:03d}</td>" in html
-    assert f">{round(flops / 1e6, 1)}</td>" in html
 
 
 def test_relative_cost_is_flops_times_epochs():

@@ -12,7 +12,8 @@ import pytest
 from hsta_lib.config import Frames, Parameters, Preset, Synthetic
 from hsta_lib.data import dataset, synthetic
 from hsta_lib.data.dataset import open_dataset
-from hsta_lib.data.frames import choose_frames, decode, file_digest
+from hsta_lib.data.frames import choose_frames, decode
+from hsta_lib.files import file_digest
 
 PRESET = Preset(
     synthetic=Synthetic(generator_seed=2, n_subjects=3, n_micro=14, frame_size=32),
@@ -174,8 +175,8 @@ def test_the_fingerprint_changes_with_a_subject(root, open_real):
 def test_the_fingerprint_covers_each_column_by_itself(opened, column):
     clips = opened.clips.copy()
     clips.loc[5, column] = 6 - clips["label"][5] * 2 if column == "label" else "another"
-    assert dataset._fingerprint(opened.clips, opened.frames_path) == opened.fingerprint
-    assert dataset._fingerprint(clips, opened.frames_path) != opened.fingerprint
+    assert dataset._fingerprint(opened.clips, file_digest(opened.frames_path)) == opened.fingerprint
+    assert dataset._fingerprint(clips, file_digest(opened.frames_path)) != opened.fingerprint
 
 
 # --- problems ---------------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ def test_clips_that_cannot_be_used_are_left_out_and_listed(root, open_real):
     assert found.problems["problem"].tolist() == [
         "listed twice",
         f"frame {whole.clips['apex'][5]} missing",
-        f"{truncated} is truncated or no image ({(root / truncated).stat().st_size} bytes)",
+        f"truncated or no image ({(root / truncated).stat().st_size} bytes)",
     ]
 
 
@@ -242,3 +243,12 @@ def test_a_folder_without_the_dataset_is_named(tmp_path, open_real):
 def test_the_home_folder_may_be_written_short(root, open_real, monkeypatch):
     monkeypatch.setenv("HOME", str(root.parent))
     assert len(open_real(f"~/{root.name}").clips) == 14
+
+
+def test_a_sheet_without_a_usable_clip_is_refused_with_the_first_problem(tmp_path):
+    root = synthetic.ensure(PRESET.synthetic, tmp_path)
+    for folder in (root / "part_A").iterdir():
+        shutil.rmtree(folder)
+    parameters = Parameters(dataset="casme3", data_root=str(root))
+    with pytest.raises(ValueError, match=r"no clip of .* can be used.*video folder missing"):
+        open_dataset(parameters, PRESET, tmp_path)

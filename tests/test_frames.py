@@ -14,6 +14,7 @@ import pytest
 from hsta_lib.config import Frames
 from hsta_lib.data import frames
 from hsta_lib.data.frames import cache_frames, choose_frames, decode, index_folder
+from hsta_lib.files import file_digest
 
 SETTINGS = Frames(n_frames=6, image_size=8)
 
@@ -54,7 +55,8 @@ NUMBERS = {
 
 def cached(clips, folder, settings=SETTINGS):
     """Path, frame numbers by clip as the pixels tell them, and problems."""
-    path, problems = cache_frames(clips, settings, folder)
+    path, digest, problems = cache_frames(clips, settings, folder)
+    assert digest == file_digest(path)
     return path, np.load(path)[:, :, 0, 0, 0].tolist(), problems
 
 
@@ -354,7 +356,7 @@ def test_a_table_of_unreadable_clips_gives_an_empty_array(clips, tmp_path):
     shutil.rmtree(clips["folder"][0])
     for folder, number in zip(clips["folder"][1:], (30, 1), strict=True):
         (folder / f"{number}.png").write_bytes(b"")
-    path, problems = cache_frames(clips, SETTINGS, tmp_path / "cache")
+    path, _, problems = cache_frames(clips, SETTINGS, tmp_path / "cache")
     assert np.load(path).shape == (0, 8, 8, 8, 3)
     assert [problem[1] for problem in problems] == ["a", "b", "c"]
 

@@ -78,8 +78,8 @@ def test_statistics_import_metrics_alone():
 
 
 @pytest.mark.parametrize("module", [name for name in TREES if name.startswith("hsta_lib.data")])
-def test_data_imports_only_data_and_config(module):
-    assert {name.split(".")[1] for name in reached(module)} - {"config"} == {"data"}
+def test_data_imports_only_data_config_and_files(module):
+    assert {name.split(".")[1] for name in reached(module)} - {"config", "files"} == {"data"}
     assert not any(name.split(".")[0] == "torch" for name in imported(TREES[module]))
 
 

@@ -18,7 +18,7 @@ from hsta_lib.trials import Trial
 HERE = Path(__file__).parent
 
 # Long enough that something is still running when the test looks.
-SLOW = {"epochs": 100}
+SLOW = {"epochs": 60}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,8 @@ def test_a_second_run_trains_nothing(dataset, tmp_path, capsys, monkeypatch):
     assert "3 trials, 0 to train" in capsys.readouterr().out
 
 
-def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp_path, monkeypatch):
+@pytest.mark.parametrize("workers", [1, 2])  # the only one, or one of two
+def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp_path, monkeypatch, workers):
     trials, expected = trials_and_scores
     killed = []
     real = runner._run_in_workers
@@ -66,7 +67,7 @@ def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp
             yield trial, error
 
     monkeypatch.setattr(runner, "_run_in_workers", with_a_kill)
-    runner.run(trials, dataset, tmp_path, workers=2)
+    runner.run(trials, dataset, tmp_path, workers=workers)
     assert killed
     assert _scores(trials, tmp_path) == expected
 
@@ -141,3 +142,9 @@ def test_half_written_results_of_a_kill_are_not_read(dataset, tmp_path):
     trial = tiny_trials()[0]
     (tmp_path / f".{trial.id}.0.partial").write_text(json.dumps({"id": trial.id})[:10])
     assert store.missing([trial], tmp_path) == [trial]
+
+
+def test_a_run_that_stored_nothing_does_not_end_well(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "run_trial", lambda *_: None)
+    with pytest.raises(runner.FailedTrials, match="left no result"):
+        runner.run(tiny_trials(), dataset, tmp_path, workers=0)

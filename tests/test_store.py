@@ -67,6 +67,26 @@ def test_the_result_of_another_trial_under_this_name_is_refused(tmp_path, trials
         store.load(trials[1], tmp_path)
 
 
+DAMAGED = {
+    "no predictions": lambda record: record.pop("predictions"),
+    "a column missing": lambda record: record["predictions"].pop("y_pred"),
+    "a short column": lambda record: record["predictions"]["y_pred"].pop(),
+    "a score that is no number": lambda record: record["predictions"].update(scores=[[float("nan"), 0.1]]),
+    "no classes": lambda record: record.pop("absent_classes"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_result_that_lost_a_part_is_trained_again(tmp_path, trials, name):
+    store.save(trials[0], RESULT, tmp_path)
+    path = tmp_path / f"{trials[0].id}.json"
+    record = json.loads(path.read_text())
+    DAMAGED[name](record)
+    path.write_text(json.dumps(record))
+    assert store.missing(trials[:1], tmp_path) == trials[:1]
+    assert path.with_suffix(".json.damaged").exists()
+
+
 def test_other_files_in_the_folder_are_left_alone(tmp_path, trials):
     (tmp_path / "notes.json").write_text("mine")
     store.save(trials[0], RESULT, tmp_path)

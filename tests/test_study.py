@@ -5,6 +5,7 @@ import dataclasses
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -87,7 +88,10 @@ def test_a_notebook_as_it_is_starts_with_the_defaults():
     assert study.parameters == config.Parameters()
     preset = config.load_preset("quick")[1]
     assert study.settings == config.Settings(
-        frames=preset.frames, model=preset.model, training=preset.training, split=preset.split
+        frames=preset.frames,
+        model=preset.model,
+        training=preset.training.model_dump(),
+        split=preset.split.model_dump(),
     )
 
 
@@ -204,14 +208,14 @@ def test_grid_and_seeds_are_the_preset_s_unless_given():
     assert study.seeds == tuple(config.load_preset("study")[1].seeds) != (0,)
     assert started().grid == config.load_preset("smoke")[1].grids["table4"]
     assert len(started().cells()) == 6
-    assert started(grid={"m": [5]}).cells().to_dict("list") == {"m": [5]}
+    assert started(grid={"m": [5]}).cells().to_dict("list") == {"m": [5], "l_v": [2], "l_s": [1]}
 
 
 def test_a_preset_without_a_grid_for_the_notebook_needs_one():
     with pytest.raises(ValueError, match=r"params/smoke\.yaml has no grid for table9; .*parameter grid"):
         start("table9", kernel("preset = 'smoke'"))
     study = start("table9", kernel("preset = 'smoke'\ngrid = {'m': [1, 2]}"))
-    assert study.grid == {"m": [1, 2]}
+    assert study.cells()["m"].tolist() == [1, 2]
 
 
 # --- title ------------------------------------------------------------------------------------------------
@@ -278,7 +282,7 @@ def dataset():
 def test_the_protocol_is_told_as_it_is(dataset, split, n_folds, sentence):
     study = started(split=split)
     assert len(study.folds(dataset)) == n_folds
-    assert study.protocol(dataset).startswith(sentence)
+    assert study.protocol(study.folds(dataset)).startswith(sentence)
 
 
 def test_trials_are_those_of_the_grid_seeds_and_folds(dataset):
@@ -298,18 +302,73 @@ def test_fields_can_be_replaced_in_all_trials(dataset):
     assert study.settings.training.epochs == 1
 
 
-def test_references_are_the_named_setting_with_true_and_shuffled_labels(dataset):
+def test_references_are_variants_of_the_named_setting_with_at_least_three_shuffles(dataset):
     study = started()
     references = study.reference_trials(dataset)
-    assert list(references) == ["none", "fold", "recording"]
-    for kind, trials in references.items():
-        assert [trial.fold for trial in trials] == [0, 1]
+    changed = {
+        "named": {},
+        "fold": {"shuffled_labels": "fold"},
+        "recording": {"shuffled_labels": "recording"},
+        "imagenet": {"pixels": "imagenet"},
+    }
+    assert list(references) == list(changed)
+    for name, trials in references.items():
         (settings,) = {trial.settings for trial in trials}
-        assert settings == config.with_fields(study.settings, m=4, l_v=2, l_s=1, shuffled_labels=kind)
+        assert settings == config.with_fields(study.settings, m=4, l_v=2, l_s=1, **changed[name])
+        seeds = [0, 1, 2] if "shuffled_labels" in changed[name] else [0]
+        runs = [(seed, fold) for seed in seeds for fold in (0, 1)]
+        assert [(trial.seed, trial.fold) for trial in trials] == runs
+
+
+@pytest.mark.parametrize(
+    "field", ["split", "n_folds", "keep_apex", "image_size", "shuffled_labels", "store_epochs"]
+)
+def test_a_grid_cannot_vary_data_or_protocol(field):
+    with pytest.raises(ValueError, match=f"'{field}' cannot vary within a table"):
+        started(grid={"m": [1], field: [1]})
+
+
+def test_a_grid_whose_settings_the_table_cannot_tell_apart_is_refused_before_training():
+    with pytest.raises(ValueError, match="agree in m, l_v, l_s"):
+        started(grid={"m": [1], "csta": [True, False]})
+
+
+def test_a_grid_without_depths_takes_them_from_the_preset():
+    cells = started(grid={"m": ["1", 4]}).cells()
+    assert cells.to_dict("list") == {"m": [1, 4], "l_v": [2, 2], "l_s": [1, 1]}
+
+
+def test_values_the_settings_do_not_allow_are_refused_with_the_grid():
+    with pytest.raises(ValueError, match=r"model\.m = 0"):
+        started(grid={"m": [0, 1]})
+
+
+def test_the_paper_stands_only_beside_its_own_labels_and_settings():
+    scores = {metric: [50.0] for metric in ("acc", "uar", "uf1")}
+    same, other, varied = (
+        study.beside_paper(study.cells().assign(**scores))["uar_paper"].tolist()
+        for study in (
+            started(grid={"m": [4]}),
+            started(grid={"m": [4]}, labels="objective7"),
+            started(grid={"m": [4], "csta": [False]}),
+        )
+    )
+    assert same == [38.0]
+    assert np.isnan([*other, *varied]).all()
+
+
+def test_data_root_with_generated_faces_is_refused():
+    with pytest.raises(ValueError, match="data_root is given"):
+        started(data_root="/somewhere")
+
+
+def test_an_unknown_label_set_is_refused_before_any_data_is_made():
+    with pytest.raises(ValueError, match="labels = 'emotion9' is unknown"):
+        started(labels="emotion9")
 
 
 def test_the_named_setting_is_trained_once_for_table_and_reference(dataset):
     study = started(grid={"m": [3, 4], "depths": [[1, 1], [2, 1]]})
     in_table = [trial.id for trial in study.trials(dataset, study.cells())[3]]
-    assert in_table == [trial.id for trial in study.reference_trials(dataset)["none"]]
+    assert in_table == [trial.id for trial in study.reference_trials(dataset)["named"]]
     assert NAMED_CELL == {"m": 4, "l_v": 2, "l_s": 1}

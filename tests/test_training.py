@@ -1,6 +1,5 @@
 """Training: each recipe field does what it says, and a trial repeated is the same trial."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +7,7 @@ import torch
 from tiny import tiny_dataset, tiny_trials
 
 from hsta_lib import training
-from hsta_lib.config import Training
+from hsta_lib.config import Training, TrialTraining
 from hsta_lib.data.splits import make_folds
 from hsta_lib.trials import PROTOCOL
 
@@ -239,4 +238,16 @@ def test_the_start_of_the_warm_up_changes_the_predictions(dataset):
 
 
 def test_no_recipe_field_is_left_untested():
-    assert set(ALTERNATIVES) | {"warmup_start", "store_epochs"} == set(Training.model_fields)
+    assert set(ALTERNATIVES) | {"warmup_start", "store_epochs"} == set(TrialTraining.model_fields)
+
+
+def test_a_class_without_a_training_clip_is_never_predicted(tmp_path):
+    data = tiny_dataset(tmp_path)
+    train = make_folds(data.clips, **tiny_trials()[0].settings.split.model_dump())[0].train
+    data.clips.loc[data.clips.index.isin(train) & (data.clips["label"] == 0), "label"] = 1
+    assert 0 not in training.fit(tiny_trials()[0], data)["predictions"]["y_pred"]
+
+
+def test_frames_that_are_not_those_of_the_settings_are_refused(dataset):
+    with pytest.raises(ValueError, match=r"frames of shape \(8, 8, 8, 3\), the settings need \(6, 8, 8, 3\)"):
+        _fit(dataset, n_frames=4)

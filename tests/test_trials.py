@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from hsta_lib import trials
-from hsta_lib.config import Frames, Group, Model, Settings, Split, Training, with_fields
+from hsta_lib.config import Frames, Group, Model, Settings, Split, TrialTraining, with_fields
 from hsta_lib.trials import Trial, expand_grid, make_trials
 
 # Every field is written out, so that a new default does not change this trial.
@@ -18,7 +18,7 @@ SETTINGS = Settings(
         m=4, l_v=2, l_s=1, csta=True, d=768, patch_size=16, tubelet_size=2, positions="sincos",
         mlp="ln_gelu_linear", head="linear", init="normal",
     ),
-    training=Training(
+    training=TrialTraining(
         pixels="imagenet", loss="mse", optimizer="adamw", learning_rate=5e-5, weight_decay=0.05,
         batch_size=32, epochs=150, warmup_epochs=5, warmup_start=1e-6, schedule="cosine",
         sampling="balanced", shuffled_labels="none", store_epochs=False,

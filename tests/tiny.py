@@ -31,7 +31,7 @@ def tiny_dataset(folder, *, n_clips=23, n_subjects=5, size=8, n_frames=6):
             "label": labels,
         }
     )
-    return Dataset(clips, path, ("low", "middle", "high"), problems_table(), FINGERPRINT, folder)
+    return Dataset(clips, path, ("low", "middle", "high"), problems_table(), {}, FINGERPRINT, folder)
 
 
 def tiny_settings(**fields):

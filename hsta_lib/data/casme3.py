@@ -20,7 +20,7 @@ def read(root, *, dataset="casme3", macro=False):
     Parameters
     ----------
     root : str or Path
-        Folder that holds ``part_A/`` and, anywhere below it, the annotation sheets.
+        Folder that holds ``part_A/`` and, beside it or in another folder, the annotation sheets.
     dataset : str
         Name put in front of subject, recording and clip ids.
     macro : bool
@@ -38,7 +38,7 @@ def read(root, *, dataset="casme3", macro=False):
     FileNotFoundError
         If the root, ``part_A/`` or a sheet is not there.
     ValueError
-        If a sheet cannot be read or lacks a needed column.
+        If a sheet cannot be read, lacks a needed column or has it twice.
     """
     root = Path(root)
     videos = _index_videos(root)
@@ -49,8 +49,10 @@ def read(root, *, dataset="casme3", macro=False):
         rows = pd.concat(
             [rows, listed[is_macro].assign(expression_type="macro", emotion="")], ignore_index=True
         )
-    clips, problems, seen = [], [], set()
+    clips, problems, seen, spellings = [], [], set(), {}
     for row in rows.to_dict("records"):
+        # spNO.1 and spno.1 are one person: under two ids she could be in training and in test.
+        row["Subject"] = spellings.setdefault(row["Subject"].strip().lower(), row["Subject"].strip())
         clip = _clip(row, dataset, videos)
         problem = _problem(clip, seen)
         if problem:
@@ -67,7 +69,7 @@ def read_sheet(path, columns):
     Returns
     -------
     DataFrame of str
-        Only ``columns``; rows without a subject are skipped.
+        Only ``columns``; empty rows are skipped.
 
     Raises
     ------
@@ -84,14 +86,22 @@ def read_sheet(path, columns):
     missing = [name for name in columns if name not in header]
     if missing:
         raise ValueError(f"{path}: column {missing[0]!r} is missing; the first row has {header}")
+    twice = [name for name in columns if header.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path}: column {twice[0]!r} is there {header.count(twice[0])} times")
     sheet = pd.DataFrame(rows[1:], columns=header, dtype=object)[columns]
-    return sheet[sheet["Subject"].notna()].fillna("").astype(str)
+    return sheet.dropna(how="all").fillna("").astype(str)
 
 
 def _find(root, name):
-    found = sorted(path for path in root.rglob("*.xlsx") if path.name.lower() == name.lower())
+    """A sheet in the root or in a folder beside ``part_A``, whose many frame folders are not searched."""
+    folders = [folder for folder in root.iterdir() if folder.is_dir() and folder.name != "part_A"]
+    candidates = [*root.glob("*.xlsx"), *(path for folder in folders for path in folder.rglob("*.xlsx"))]
+    found = sorted(path for path in candidates if path.name.lower() == name.lower())
     if not found:
-        raise FileNotFoundError(f"{root}: annotation sheet {name!r} not found in or below this folder")
+        raise FileNotFoundError(
+            f"{root}: annotation sheet {name!r} is neither there nor in a folder beside part_A"
+        )
     return found[0]
 
 
@@ -110,7 +120,7 @@ def _index_videos(root):
 
 
 def _clip(row, dataset, videos):
-    subject, video = row["Subject"].strip(), row["Filename"].strip().lower()
+    subject, video = row["Subject"], row["Filename"].strip().lower()
     recording = f"{dataset}/{subject}/{video}"
     onset, apex, offset = (_frame_number(row[name]) for name in ("Onset", "Apex", "Offset"))
     return {
@@ -130,15 +140,19 @@ def _clip(row, dataset, videos):
 
 
 def _frame_number(text):
+    """A cell's whole number, also of text such as ``12`` or ``12.0``; None if it is no such number."""
     try:
-        return int(float(text))
-    except ValueError:
+        number = float(text)
+        return int(number) if number == int(number) else None
+    except (ValueError, OverflowError):
         return None
 
 
 def _problem(clip, seen):
     """Why a row cannot be used, or an empty text."""
     numbers = [clip["onset"], clip["apex"], clip["offset"]]
+    if clip["subject_id"].endswith("/"):
+        return "no subject given"
     if None in numbers:
         return f"onset, apex, offset {numbers}: not all are numbers"
     if not numbers[0] <= numbers[1] <= numbers[2]:

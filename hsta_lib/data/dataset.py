@@ -8,18 +8,22 @@ import numpy as np
 import pandas as pd
 
 from hsta_lib.data import casme3, synthetic
-from hsta_lib.data.frames import cache_frames, file_digest
-from hsta_lib.data.table import class_names, labelled, problems_table
+from hsta_lib.data.frames import cache_frames
+from hsta_lib.data.table import class_names, labelled, problems_table, without_class
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Clips, their frames, and what was wrong with them. Small to pickle: the pixels stay on disk."""
+    """Clips, their frames, and what was wrong with others. Small to pickle: the pixels stay on disk.
+
+    ``outside`` counts the clips, by class, that the label set has no place for.
+    """
 
     clips: pd.DataFrame
     frames_path: Path
     classes: tuple[str, ...]
     problems: pd.DataFrame
+    outside: dict[str, int]
     fingerprint: str
     root: Path
 
@@ -46,8 +50,8 @@ def open_dataset(parameters, preset, data_dir):
     Returns
     -------
     Dataset
-        Its fingerprint is a hash of the cached pixels and of the clips' ids, subjects, recordings and
-        labels: of content, never of paths or times.
+        Its fingerprint is a hash of the cached pixels, of the clips' ids, subjects, recordings and labels:
+        of content, never of paths or times.
 
     Raises
     ------
@@ -64,15 +68,20 @@ def open_dataset(parameters, preset, data_dir):
         raise ValueError(
             f"dataset = {parameters.dataset!r} needs the folder that holds it: -p data_root /path/to/it"
         )
-    clips, problems = casme3.read(root, dataset=parameters.dataset)
-    clips = labelled(clips, parameters.labels)
-    path, left_out = cache_frames(clips, preset.frames, data_dir / "cache")
+    listed, problems = casme3.read(root, dataset=parameters.dataset)
+    if listed.empty:
+        first = f"the first: {problems.iloc[0].to_dict()}" if len(problems) else "the sheet lists none"
+        raise ValueError(f"{root}: no clip of the annotation sheet can be used; {first}")
+    outside, unknown = without_class(listed, parameters.labels)
+    clips = labelled(listed, parameters.labels)
+    path, digest, left_out = cache_frames(clips, preset.frames, data_dir / "cache")
     clips = clips[~clips["clip_id"].isin([clip_id for _, clip_id, _, _ in left_out])].reset_index(drop=True)
     if clips.empty:
         raise ValueError(f"{root}: none of the {len(left_out)} clips could be read; the first: {left_out[0]}")
-    problems = pd.concat([problems, problems_table(left_out)], ignore_index=True)
-    problems = _relative(problems, root)
-    return Dataset(clips, path, class_names(parameters.labels), problems, _fingerprint(clips, path), root)
+    problems = pd.concat([problems, problems_table(unknown + left_out)], ignore_index=True)
+    classes = class_names(parameters.labels)
+    fingerprint = _fingerprint(clips, digest)
+    return Dataset(clips, path, classes, _relative(problems, root), outside, fingerprint, root)
 
 
 def _relative(problems, root):
@@ -80,6 +89,6 @@ def _relative(problems, root):
     return problems.map(lambda cell: str(cell).replace(f"{root}/", ""))
 
 
-def _fingerprint(clips, frames_path):
+def _fingerprint(clips, frames_digest):
     rows = clips[["clip_id", "subject_id", "recording_id", "label"]].to_csv(index=False)
-    return hashlib.sha256((file_digest(frames_path) + rows).encode()).hexdigest()[:16]
+    return hashlib.sha256((frames_digest + rows).encode()).hexdigest()[:16]

@@ -14,7 +14,17 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from hsta_lib.files import file_digest
+
 SUFFIXES = (".jpg", ".jpeg", ".bmp", ".png")
+
+
+class Unreadable(ValueError):
+    """A frame that cannot be decoded: its ``path`` and the ``reason``."""
+
+    def __init__(self, path, reason):
+        super().__init__(f"{path} is {reason}")
+        self.path, self.reason = path, reason
 
 
 def choose_frames(onset, offset, n_frames, *, apex=None, keep_apex=False):
@@ -58,7 +68,7 @@ def choose_frames(onset, offset, n_frames, *, apex=None, keep_apex=False):
 
 
 def index_folder(folder):
-    """Frame files of a folder by the last integer of their names.
+    """Frame files of a folder by the last integer of their names; of two with one number, the first by name.
 
     Returns
     -------
@@ -66,11 +76,11 @@ def index_folder(folder):
         Empty if the folder does not exist.
     """
     files = {}
-    for entry in os.scandir(folder) if Path(folder).is_dir() else ():
-        stem, suffix = os.path.splitext(entry.name)
+    for name in sorted(os.listdir(folder)) if Path(folder).is_dir() else ():
+        stem, suffix = os.path.splitext(name)
         number = re.search(r"(\d+)$", stem)
-        if number and suffix.lower() in SUFFIXES:
-            files[int(number.group(1))] = Path(entry.path)
+        if number and suffix.lower() in SUFFIXES and not name.startswith("."):
+            files.setdefault(int(number.group(1)), Path(folder) / name)
     return files
 
 
@@ -92,15 +102,15 @@ def decode(path, image_size, crop):
 
     Raises
     ------
-    ValueError
-        If the file is truncated or no image.
+    Unreadable
+        If the file is truncated or no image. Damage inside a JPEG that its decoder bridges is not seen.
     """
     data = Path(path).read_bytes()
     is_jpeg = data[:2] == b"\xff\xd8"
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     # OpenCV fills the missing part of a truncated JPEG with grey: look for its end-of-image marker.
     if image is None or (is_jpeg and b"\xff\xd9" not in data[-64:]):
-        raise ValueError(f"{path} is truncated or no image ({len(data)} bytes)")
+        raise Unreadable(path, f"truncated or no image ({len(data)} bytes)")
     if crop == "center_square":
         side = min(image.shape[:2])
         top, left = ((length - side) // 2 for length in image.shape[:2])
@@ -126,17 +136,17 @@ def cache_frames(clips, settings, folder):
     Returns
     -------
     path : Path
-        Of a ``.npy`` file, uint8, shape ``(n_kept, n_frames + 2, image_size, image_size, 3)``, one row per
+        Of a ``.npy`` file: uint8, shape ``(n_kept, n_frames + 2, image_size, image_size, 3)``, one row per
         clip that could be read, in the order of ``clips``; the last two frames are onset and apex.
+    digest : str
+        SHA-256 of that file.
     problems : list of tuple
         ``(where, clip_id, problem, action)`` of every clip left out.
     """
     chosen, problems = _choose_files(clips, settings)
     path = Path(folder) / _cache_key(chosen, settings) / "frames.npy"
-    if not _intact(path):
-        _build(path, chosen, settings)
-    unreadable = json.loads(path.with_name("built.json").read_text())["unreadable"]
-    return path, problems + [tuple(row) for row in unreadable]
+    built = _intact(path) or _build(path, chosen, settings)
+    return path, built["digest"], problems + [tuple(row) for row in built["unreadable"]]
 
 
 def _choose_files(clips, settings):
@@ -168,17 +178,13 @@ def _cache_key(chosen, settings):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def file_digest(path):
-    """SHA-256 of a file's bytes, as hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _intact(path):
+    """What `_build` noted of a cache, if the cache is there and as it was built; else None."""
     try:
-        return json.loads(path.with_name("built.json").read_text())["digest"] == file_digest(path)
+        built = json.loads(path.with_name("built.json").read_text())
+        return built if built["digest"] == file_digest(path) else None
     except (OSError, ValueError, KeyError):
-        return False
+        return None
 
 
 def _build(path, chosen, settings):
@@ -197,6 +203,7 @@ def _build(path, chosen, settings):
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return _intact(path)
 
 
 def _decode_all(path, chosen, settings):
@@ -211,8 +218,8 @@ def _decode_all(path, chosen, settings):
             zip(chosen, clips, strict=True), total=len(chosen), desc="decoding", unit="clip",
             file=sys.stdout, ascii=True, mininterval=5,
         ):  # fmt: skip
-            if isinstance(clip, ValueError):
-                unreadable.append((str(clip).split(" is ")[0], clip_id, str(clip), "clip left out"))
+            if isinstance(clip, Unreadable):
+                unreadable.append((str(clip.path), clip_id, clip.reason, "clip left out"))
             else:
                 frames[kept] = clip
                 kept += 1
@@ -226,7 +233,7 @@ def _decode_all(path, chosen, settings):
 def _decode_clip(item, settings):
     try:
         return np.stack([decode(path, settings.image_size, settings.crop) for path in item[1]])
-    except ValueError as error:
+    except Unreadable as error:
         return error
 
 

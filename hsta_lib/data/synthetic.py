@@ -22,8 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hsta_lib.config import n_cores
-from hsta_lib.data import portrait, render
-from hsta_lib.data.frames import file_digest
+from hsta_lib.data import casme3, portrait, render
 from hsta_lib.data.population import (
     EMOTION_ACTION_UNITS,
     EMOTIONS,
@@ -37,6 +36,7 @@ from hsta_lib.data.population import (
     true_action_units,
 )
 from hsta_lib.data.sheets import all_workbook, micro_workbook
+from hsta_lib.files import file_digest, write_whole
 
 __all__ = [
     "EMOTIONS",
@@ -54,8 +54,8 @@ __all__ = [
 VERSION = 1  # raise when the same settings would give other clips or other pixels
 AMPLITUDE = {"easy": 0.06, "micro": 0.01}  # peak motion of a micro-expression, in face widths
 MACRO_AMPLITUDE = 0.06
-MICRO_SHEET = "annotation/cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
-MACRO_SHEET = "annotation/CAS(ME)3_part_A_v2.xlsx"
+MICRO_SHEET = f"annotation/{casme3.MICRO_SHEET}"
+MACRO_SHEET = f"annotation/{casme3.ALL_SHEET}"
 _FEW_FRAMES = 600  # not worth starting processes for
 
 
@@ -119,8 +119,11 @@ def _build(spec, root):
         if replaces_ruin and _damage(spec, root) is None:
             with suppress(FileNotFoundError):
                 root.rename(partial.with_name(f"{partial.name}-old"))
-        with suppress(OSError):  # another process was faster: its copy is as good
+        try:
             partial.rename(root)
+        except OSError:
+            if _damage(spec, root) is None:  # else another process was faster: its copy is as good
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(partial.with_name(f"{partial.name}-old"), ignore_errors=True)
@@ -148,14 +151,7 @@ def _write_manifest(spec, root, videos, sheets):
     text = json.dumps(
         {"fingerprint": _fingerprint(spec), "videos": videos, "sheets": sheets}, indent=0, sort_keys=True
     )
-    _write(root / "manifest.json", text.encode())
-
-
-def _write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    partial.write_bytes(content)
-    partial.replace(path)
+    write_whole(root / "manifest.json", text)
 
 
 def _is(path, digest):
@@ -239,7 +235,7 @@ def _write_sheets(spec, root, sheets):
     clips = clip_rows(spec)
     for sheet in sheets:
         is_micro = sheet == MICRO_SHEET
-        _write(
+        write_whole(
             root / sheet, micro_workbook(clips, stream(spec, "spelling")) if is_micro else all_workbook(clips)
         )
     return {sheet: file_digest(root / sheet) for sheet in sheets}

@@ -167,3 +167,35 @@ def labelled(clips, labels):
     if kept.empty:
         raise ValueError(f"no clip has a class of labels = {labels!r} (column {column!r} of the clip table)")
     return kept.sort_values("clip_id", ignore_index=True)
+
+
+def without_class(clips, labels):
+    """Clips that `labelled` drops: by a class of another label set, or by a value that is in none.
+
+    Parameters
+    ----------
+    clips : DataFrame
+    labels : str
+        A key of `LABELS`.
+
+    Returns
+    -------
+    outside : dict of str to int
+        Classes that are not part of this label set, and their clips.
+    unknown : list of tuple
+        ``(where, clip_id, problem, action)`` of clips whose value no label set knows.
+    """
+    column, _, mapping = LABELS[labels]
+    known = set().union(*(values for name, _, values in LABELS.values() if name == column))
+    dropped = clips[~clips[column].isin(mapping)]
+    is_known = dropped[column].isin(known)
+    unknown = [
+        (
+            "annotation sheet",
+            clip.clip_id,
+            f"{column} {getattr(clip, column)!r} is in no label set",
+            "clip left out",
+        )
+        for clip in dropped[~is_known].itertuples()
+    ]
+    return dropped.loc[is_known, column].value_counts().to_dict(), unknown

@@ -5,6 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 
+def table_names():
+    """Names of the tables with printed numbers."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.csv"))
+
+
 def load_table(name):
     """Published numbers of a table.
 
@@ -23,8 +28,6 @@ def load_table(name):
     ValueError
         If there is no such table.
     """
-    path = Path(__file__).with_name(f"{name}.csv")
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.csv")))
-        raise ValueError(f"the paper has no {name!r} with printed numbers; known: {known}")
-    return pd.read_csv(path)
+    if name not in table_names():
+        raise ValueError(f"the paper has no {name!r} with printed numbers; known: {', '.join(table_names())}")
+    return pd.read_csv(Path(__file__).with_name(f"{name}.csv"))
