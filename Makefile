@@ -14,6 +14,7 @@ help:
 	@echo "make slow     the tests that take minutes"
 	@echo "make readme   rewrite the generated tables of README.md"
 	@echo "make lab      JupyterLab on the notebooks"
+	@echo "make clean    remove the environment; data/ and results/ stay"
 
 setup: $(READY)
 
@@ -41,8 +42,7 @@ test: setup
 	$(BIN)/ruff check hsta_lib notebooks tests benchmarks
 	$(BIN)/ruff format --check hsta_lib notebooks tests benchmarks
 	$(BIN)/python -m pytest -q
-	HSTA_PRESET=smoke $(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout 300 -W default notebooks
+	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -W default notebooks
 
 slow: setup
 	$(BIN)/python -m pytest -q -m slow
@@ -54,4 +54,4 @@ lab: setup
 	$(BIN)/jupyter lab
 
 clean:
-	rm -rf .venv build data results
+	rm -rf .venv build
