@@ -100,7 +100,7 @@ def product_contrast(table, draws):
         return None
     uf1 = draws[:, :, METRICS.index("uf1")]
     low, high = interval(uf1[:, product].mean(axis=1) - uf1[:, ~product].mean(axis=1))
-    means = table.loc[product].mean() - table.loc[~product].mean()
+    means = table.loc[product, ["uf1", "uf1_paper"]].mean() - table.loc[~product, ["uf1", "uf1_paper"]].mean()
     return pd.Series({"change": means["uf1"], "low": low, "high": high, "paper_change": means["uf1_paper"]})
 
 

@@ -13,7 +13,8 @@ from hsta_lib.models.hsta import CSTA, HSTA, CrossAttention, TubeletEmbedding, U
 # Prime where they can be, so that no swapped axis fits. Video: 2 * 5 * 5 tokens, special: 1 * 5 * 5.
 SIZES = {
     "n_classes": 7, "n_frames": 10, "image_size": 15, "patch_size": 3, "tubelet_size": 5, "d": 11,
-    "m": 2, "l_v": 3, "l_s": 1,
+    "m": 2, "l_v": 3, "l_s": 1, "csta": True,
+    "positions": "sincos", "mlp": "ln_gelu_linear", "head": "linear", "init": "normal",
 }  # fmt: skip
 N_CLIPS = 2
 # Both sides compute in float64; the logits are of order 1, and rounding through five layers stays below.
@@ -189,12 +190,12 @@ def test_parameter_count_is_the_formula():
 
 
 def test_linear_mlp_drops_the_layer_norms_of_csta():
-    saved = n_parameters(HSTA(**SIZES)) - n_parameters(HSTA(**SIZES, mlp="linear"))
+    saved = n_parameters(HSTA(**SIZES)) - n_parameters(HSTA(**SIZES | {"mlp": "linear"}))
     assert saved == 2 * 2 * 2 * (2 * 11)  # modules, directions, MLP1 and MLP2; scale and shift
 
 
 def test_ln_linear_head_normalises_both_cls_tokens():
-    added = n_parameters(HSTA(**SIZES, head="ln_linear")) - n_parameters(HSTA(**SIZES))
+    added = n_parameters(HSTA(**SIZES | {"head": "ln_linear"})) - n_parameters(HSTA(**SIZES))
     assert added == 2 * (2 * 11)
 
 
@@ -202,7 +203,7 @@ def test_initialisation_is_normal_or_xavier_and_biases_are_zero():
     weights = {}
     for init in ("normal", "xavier"):
         torch.manual_seed(3)
-        model = HSTA(**SIZES, init=init)
+        model = HSTA(**SIZES | {"init": init})
         weights[init] = model.blocks[0].usta_video[0].qkv.weight
         assert not model.head[1].bias.any()
         assert 0 < model.embed_video.cls.abs().max() < 0.1

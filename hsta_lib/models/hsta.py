@@ -122,7 +122,7 @@ class CrossAttention(nn.Module):
 
 
 class CSTA(nn.Module):
-    """Crossmodal space-time attention, both directions; patch tokens pass through untouched (Eq. 13)."""
+    """Crossmodal space-time attention, both directions; tubelet tokens pass through untouched (Eq. 13)."""
 
     def __init__(self, d, mlp):
         super().__init__()
@@ -180,8 +180,8 @@ class HSTA(nn.Module):
     """
 
     def __init__(
-        self, *, n_classes, n_frames, image_size, m, l_v, l_s, csta=True, d, patch_size,
-        tubelet_size=2, positions="sincos", mlp="ln_gelu_linear", head="linear", init="normal",
+        self, *, n_classes, n_frames, image_size, m, l_v, l_s, csta, d, patch_size, tubelet_size,
+        positions, mlp, head, init,
     ):  # fmt: skip
         super().__init__()
         if m < 1 or min(l_v, l_s) < 0:
