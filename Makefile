@@ -21,13 +21,15 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed; choose one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Setting up .venv: a minute or two from a warm pip cache, longer with downloads"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $(READY)
 
 # A report is written beside its place and moved there when it is complete: a failed run replaces nothing.
 define report
-	$(BIN)/papermill --no-progress-bar notebooks/$(1).ipynb reports/$(1).partial.ipynb $(2)
+	$(BIN)/papermill --no-progress-bar notebooks/$(1).ipynb reports/$(1).partial.ipynb $(2) \
+		|| { echo "It failed; reports/$(1).partial.ipynb shows where. reports/$(1).ipynb is as it was."; exit 1; }
 	@mv reports/$(1).partial.ipynb reports/$(1).ipynb
 	@echo "The report is reports/$(1).ipynb; read it with: make lab"
 endef
