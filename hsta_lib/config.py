@@ -1,8 +1,8 @@
 """Settings: what can be chosen, what it may be, and where a preset's values come from.
 
 The defaults of these models are the paper's (section 4.1, full size); a preset in ``params/`` lists only
-where it departs from them. Fields marked ``# Paper:`` settle what the paper leaves open; `left_open`
-collects them into one table. This module alone reads the environment.
+where it departs from them. Fields marked ``# Paper:`` settle what the paper leaves open, and stand in one
+table in the README. This module alone reads the environment.
 """
 
 import os
@@ -21,7 +21,7 @@ SplitName = Literal["subject", "paper", "loso"]
 class Group(BaseModel):
     """A group of settings: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Synthetic(Group):

@@ -1,5 +1,7 @@
 """The CAS(ME)^3 reader on trees of a few rows, and the label sets of the clip table."""
 
+import zipfile
+
 import openpyxl
 import pandas as pd
 import pytest
@@ -106,6 +108,17 @@ def test_numbers_may_be_text_or_numbers(tree):
         [118, 123, 140], [218, 223, 240], [318, 323, 340],
     ]  # fmt: skip
     assert clips["clip_id"].str.split("/").str[-1].tolist() == ["118", "218", "318"]
+
+
+def test_a_wrong_size_in_the_file_loses_no_rows(tree):
+    root = tree([row(str(n), str(n), str(n)) for n in (1, 2, 3)])
+    sheet = root / "annotation" / casme3.MICRO_SHEET
+    with zipfile.ZipFile(sheet) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(sheet, "w") as file:
+        for name, content in parts.items():
+            file.writestr(name, content.replace(b'<dimension ref="A1:H4"', b'<dimension ref="A1:H2"'))
+    assert casme3.read(root)[0]["onset"].tolist() == [1, 2, 3]
 
 
 def test_action_units_may_be_a_number(tree):
@@ -344,6 +357,8 @@ def test_no_clip_with_a_class_is_an_error(clips):
         ("L1+R1+L2+R2", {1, 2}),
         (" 6 + 12 ", {6, 12}),
         (12, {12}),
+        (12.0, {12}),
+        ("4.0", {4}),
         ("?", set()),
         ("", set()),
         (None, set()),

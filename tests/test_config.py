@@ -117,6 +117,7 @@ def test_a_preset_lists_only_what_differs(load_text):
         ("model: {m: 0}", ["model.m = 0", "greater than or equal to 1"]),
         ("training: {learning_rate: 0}", ["training.learning_rate = 0", "greater than 0"]),
         ("training: {weight_decay: .nan}", ["training.weight_decay = nan"]),
+        ("training: {learning_rate: .inf}", ["training.learning_rate = inf", "finite"]),
         ("split: {split: paper}", ["split.split is unknown", "n_folds"]),
         ("training: {shuffled_labels: fold}", ["training.shuffled_labels is unknown"]),
         ("frames: 3", ["frames = 3"]),
@@ -129,6 +130,19 @@ def test_a_mistake_in_a_preset_is_named(load_text, text, words):
     with pytest.raises(ValueError, match=r"params/bad\.yaml") as error:
         load_text(text)
     assert [word for word in words if word not in str(error.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1, 2]", r"must hold names and their values, found \[1, 2\]"),
+        ("quick", "must hold names and their values, found 'quick'"),
+        ("a: b: c", "no YAML file: mapping values are not allowed here"),
+    ],
+)
+def test_a_preset_that_is_no_mapping_is_refused(load_text, text, words):
+    with pytest.raises(ValueError, match=rf"params/bad\.yaml.*{words}"):
+        load_text(text)
 
 
 def test_all_mistakes_are_named_at_once(load_text):
@@ -203,6 +217,14 @@ def test_with_fields_puts_each_field_into_its_group():
 def test_with_fields_finds_every_field(name):
     group = next(group for group in GROUPS.values() if name in group.model_fields)
     assert with_fields(Settings(), **{name: getattr(group(), name)}) == Settings()
+
+
+def test_a_field_s_value_is_found_by_its_name():
+    settings = with_fields(Settings(), m=7, split="loso", epochs=3, crop="center_square")
+    values = [config.field_value(settings, name) for name in ("m", "split", "epochs", "crop", "d")]
+    assert values == [7, "loso", 3, "center_square", 768]
+    with pytest.raises(ValueError, match="'depth' is no setting"):
+        config.field_value(settings, "depth")
 
 
 def test_with_fields_keeps_the_rest_and_the_original():

@@ -85,6 +85,8 @@ def test_clips_without_a_class_are_no_part_of_it(opened, data_dir):
     assert len(three.clips) == (opened.clips["emotion"] != "others").sum() < 14
     assert len(three.frames()) == len(three.clips)
     assert three.classes == ("negative", "positive", "surprise")
+    assert three.outside == {"others": 14 - len(three.clips)}
+    assert opened.outside == {}
     assert three.fingerprint != opened.fingerprint
 
 

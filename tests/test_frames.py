@@ -141,6 +141,21 @@ def test_files_are_found_by_the_last_number_of_their_names(tmp_path):
     assert index_folder(tmp_path) == {number: tmp_path / name for number, name in names.items()}
 
 
+def test_hidden_files_are_no_frames(tmp_path):
+    for name in ("7.jpg", "._7.jpg", "._8.jpg"):  # macOS leaves such files on foreign disks
+        (tmp_path / name).write_bytes(b"")
+    assert index_folder(tmp_path) == {7: tmp_path / "7.jpg"}
+
+
+def test_of_two_files_with_one_number_the_first_by_name_counts(tmp_path, monkeypatch):
+    names = ["reg_img7.jpg", "img7.jpg", "7.png", "img7.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    for order in (names, names[::-1]):  # a file system may list them in any order
+        monkeypatch.setattr(os, "listdir", lambda _, order=order: order)
+        assert index_folder(tmp_path) == {7: tmp_path / "7.png"}
+
+
 def test_a_missing_folder_has_no_files(tmp_path):
     assert index_folder(tmp_path / "nowhere") == {}
 

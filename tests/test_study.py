@@ -331,6 +331,8 @@ def test_a_grid_cannot_vary_data_or_protocol(field):
 def test_a_grid_whose_settings_the_table_cannot_tell_apart_is_refused_before_training():
     with pytest.raises(ValueError, match="agree in m, l_v, l_s"):
         started(grid={"m": [1], "csta": [True, False]})
+    with pytest.raises(ValueError, match="agree in m, l_v, l_s"):
+        started(grid={"m": [1, "1"]})
 
 
 def test_a_grid_without_depths_takes_them_from_the_preset():

@@ -78,6 +78,7 @@ def test_values_of_any_type_can_be_in_a_grid():
         ({"depths": [[1, 1], [2]]}, r"depths has \[2\]; each entry must be a pair"),
         ({"depths": [[1, 1, 1]]}, r"depths has \[1, 1, 1\]"),
         ({"depths": [2]}, "depths has 2"),
+        ({"l_v": [1, 2], "depths": [[2, 1]]}, "depths gives l_v and l_s; do not give them a second time"),
         ({"depths": ["21"]}, "depths has '21'"),
     ],
 )

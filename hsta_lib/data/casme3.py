@@ -49,10 +49,11 @@ def read(root, *, dataset="casme3", macro=False):
         rows = pd.concat(
             [rows, listed[is_macro].assign(expression_type="macro", emotion="")], ignore_index=True
         )
-    clips, problems, seen, spellings = [], [], set(), {}
+    # spNO.1 and spno.1 are one person: under two ids she could be in training and in test.
+    subjects = rows["Subject"].str.strip()
+    rows["Subject"] = subjects.groupby(subjects.str.lower()).transform("min")
+    clips, problems, seen = [], [], set()
     for row in rows.to_dict("records"):
-        # spNO.1 and spno.1 are one person: under two ids she could be in training and in test.
-        row["Subject"] = spellings.setdefault(row["Subject"].strip().lower(), row["Subject"].strip())
         clip = _clip(row, dataset, videos)
         problem = _problem(clip, seen)
         if problem:
@@ -77,9 +78,9 @@ def read_sheet(path, columns):
         If the file is no readable workbook or a column is missing; the message names both.
     """
     try:
-        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        # Not read_only: openpyxl then believes the size the file states, and a wrong one loses rows.
+        workbook = openpyxl.load_workbook(path, data_only=True)
         rows = list(workbook.worksheets[0].iter_rows(values_only=True))
-        workbook.close()
     except Exception as error:  # openpyxl raises whatever the zip, XML or codec layer raised
         raise ValueError(f"{path} cannot be read as an .xlsx workbook ({error})") from error
     header = ["" if cell is None else str(cell).strip() for cell in (rows[0] if rows else ())]

@@ -89,7 +89,7 @@ def parse_action_units(text):
     frozenset of int
         Empty for an empty cell or ``"?"``.
     """
-    return frozenset(int(number) for number in re.findall(r"\d+", str(text)))
+    return frozenset(int(number) for number in re.findall(r"\d+", str(text).removesuffix(".0")))
 
 
 def objective_class(action_units):
