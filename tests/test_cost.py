@@ -6,6 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from hsta_lib import cost
 from hsta_lib.config import Settings, with_fields
 from hsta_lib.cost import parameters_and_flops, plan, relative_cost
 from hsta_lib.trials import Trial, expand_grid
@@ -67,7 +68,7 @@ class _Devices(TorchDispatchMode):
 def test_counting_makes_no_real_tensor_and_draws_no_random_number():
     before = torch.get_rng_state()
     with _Devices() as devices:
-        parameters_and_flops.__wrapped__(TINY, N_CLASSES)
+        cost._count.__wrapped__(TINY, N_CLASSES)
     assert devices.seen == {"meta"}
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.empty(1).device.type == "cpu"
@@ -84,6 +85,12 @@ def test_plan_has_the_cells_and_their_costs():
         assert row["parameters"] == n_parameters
         assert row["mflop"] == pytest.approx(flops / 1e6, rel=1e-12)
     assert planned["parameters"].is_unique
+
+
+def test_depth_is_counted_from_two_small_networks_exactly():
+    for m in (1, 5):
+        deep = with_fields(TINY, m=m)
+        assert parameters_and_flops(deep, N_CLASSES) == cost._count.__wrapped__(deep, N_CLASSES)
 
 
 def test_relative_cost_is_flops_times_epochs():
