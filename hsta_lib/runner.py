@@ -13,7 +13,11 @@ from hsta_lib.training import fit
 
 # glibc returns freed memory to the system and faults it in again at every step of a small network, which
 # costs a third of the time; Dask's own default (65536) makes that worse. Elsewhere the variables do nothing.
-_WORKER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
+_WORKER_ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_ARENA_MAX": "1",
+}
 
 
 class FailedTrials(RuntimeError):

@@ -37,6 +37,7 @@ def save(trial, result, folder):
     record = {
         "id": trial.id,
         **trial.description(),
+        "all_settings": trial.settings.model_dump(mode="json"),
         **result,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),

@@ -178,7 +178,7 @@ def normalise(pixels, kind):
 
     Parameters
     ----------
-    pixels : Tensor, uint8, shape (b, 3, t, h, w)
+    pixels : Tensor, uint8, shape (b, t, h, w, 3)
         All frames of each clip.
     kind : {"imagenet", "clip"}
         ``imagenet``: ImageNet's mean and deviation per channel. ``clip``: minus the clip's mean frame,
@@ -187,14 +187,14 @@ def normalise(pixels, kind):
 
     Returns
     -------
-    Tensor, float32, shape (b, 3, t, h, w)
+    Tensor, float32, shape (b, t, h, w, 3)
     """
+    pixels = pixels.float()
     if kind == "clip":
-        moving = pixels - pixels.float().mean(dim=2, keepdim=True)
-        return moving / moving.std(dim=(1, 2, 3, 4), keepdim=True).clamp(min=1e-3)
-    mean, std = (
-        torch.tensor(value, device=pixels.device).view(3, 1, 1, 1) for value in (PIXEL_MEAN, PIXEL_STD)
-    )
+        moving = pixels - pixels.mean(dim=1, keepdim=True)
+        deviation = moving.square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt()
+        return moving / deviation.clamp(min=1e-3)
+    mean, std = (torch.tensor(value, device=pixels.device) for value in (PIXEL_MEAN, PIXEL_STD))
     return (pixels / 255 - mean) / std
 
 
@@ -208,8 +208,8 @@ class _Data:
 
     def batch(self, rows):
         """``video (b, 3, n_frames, h, w)`` and ``special (b, 3, 2, h, w)`` of some clips."""
-        clips = rearrange(self.frames[torch.from_numpy(rows).to(self.device)], "b t h w c -> b c t h w")
-        clips = normalise(clips, self.pixels)
+        clips = normalise(self.frames[torch.from_numpy(rows).to(self.device)], self.pixels)
+        clips = rearrange(clips, "b t h w c -> b c t h w")
         return clips[:, :, :-2], clips[:, :, -2:]
 
 

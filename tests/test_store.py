@@ -33,7 +33,7 @@ def test_a_result_comes_back_as_it_was_saved(tmp_path, trials):
     record = store.load(trials[0], tmp_path / "new" / "folder")
     assert {key: record[key] for key in RESULT} == RESULT
     assert record["id"] == trials[0].id
-    assert record["settings"]["model"]["d"] == 7
+    assert record["settings"]["model"]["d"] == record["all_settings"]["model"]["d"] == 7
     assert set(record["versions"]) == {"torch", "numpy", "opencv-python"}
 
 

@@ -50,7 +50,7 @@ def test_predictions_changed_means_protocol_changed(dataset):
     # After a change of the training arithmetic raise PROTOCOL in hsta_lib/trials.py and put the new numbers
     # here. Rounding on another CPU moves them by 1e-6; the smallest recipe change tried, by over 1e-3.
     scores = _fit(dataset)["predictions"]["scores"][:2]
-    assert PROTOCOL == 1
+    assert PROTOCOL == 2
     assert scores[0] == pytest.approx([0.036324, 0.046694, 0.046757], abs=1e-4)
     assert scores[1] == pytest.approx([0.034722, 0.051471, 0.049911], abs=1e-4)
 
@@ -164,19 +164,19 @@ def test_loss_is_the_mean_square_over_batch_and_classes():
 
 
 def test_imagenet_pixels_use_the_channel_constants():
-    pixels = torch.full((1, 3, 2, 5, 5), 255, dtype=torch.uint8)
-    seen = training.normalise(pixels, "imagenet")[0, :, 0, 0, 0]
+    pixels = torch.full((1, 2, 5, 5, 3), 255, dtype=torch.uint8)
+    seen = training.normalise(pixels, "imagenet")[0, 0, 0, 0]
     expected = [(1 - m) / s for m, s in zip(training.PIXEL_MEAN, training.PIXEL_STD, strict=True)]
     assert seen.tolist() == pytest.approx(expected, rel=1e-6)
 
 
 def test_clip_pixels_keep_only_what_moves():
-    pixels = torch.randint(0, 255, (2, 3, 1, 5, 5), dtype=torch.uint8).expand(2, 3, 7, 5, 5).clone()
+    pixels = torch.randint(0, 255, (2, 1, 5, 5, 3), dtype=torch.uint8).expand(2, 7, 5, 5, 3).clone()
     assert training.normalise(pixels, "clip").abs().max() == 0  # a still clip
-    pixels[0, :, 3, 2, 2] = 255 - pixels[0, :, 3, 2, 2]
+    pixels[0, 3, 2, 2] = 255 - pixels[0, 3, 2, 2]
     seen = training.normalise(pixels, "clip")
-    assert seen[0].std().item() == pytest.approx(1, abs=1e-5)
-    assert seen[0, :, :, 0].abs().max() == 0
+    assert seen[0].square().mean().item() == pytest.approx(1, abs=1e-5)
+    assert seen[0, :, 0].abs().max() == 0
     assert seen[1].abs().max() == 0  # one clip's motion does not reach another
 
 

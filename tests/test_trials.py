@@ -9,7 +9,7 @@ from hsta_lib import trials
 from hsta_lib.config import Frames, Group, Model, Settings, Split, TrialTraining, with_fields
 from hsta_lib.trials import Trial, expand_grid, make_trials
 
-# Every field is written out, so that a new default does not change this trial.
+# The defaults, written out.
 SETTINGS = Settings(
     recipe="equations",
     labels="emotion7",
@@ -91,8 +91,15 @@ def test_a_wrong_grid_is_refused(grid, message):
 
 
 def test_the_id_is_what_it_was():
-    # Results are found by it: it may change only together with PROTOCOL or the fields of the settings.
-    assert TRIAL.id == "f472dc2e8560b8c4"
+    # Results are found by it: it may change only together with PROTOCOL.
+    changed = with_fields(SETTINGS, m=3, pixels="clip")
+    assert dataclasses.replace(TRIAL, settings=changed).id == "1f89022c6b6e5f2b"
+
+
+def test_a_default_changed_means_protocol_changed():
+    # An id leaves out defaults. After a change of one raise PROTOCOL in hsta_lib/trials.py.
+    assert trials.PROTOCOL == 2
+    assert Settings() == SETTINGS
 
 
 def test_equal_trials_have_one_id():

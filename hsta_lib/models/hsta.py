@@ -134,8 +134,8 @@ class CSTA(nn.Module):
 
         Both directions read the features as they left USTA, so their order does not matter.
         """
-        cls_v, features_v = video[:, :1], video[:, 1:]
-        cls_s, features_s = special[:, :1], special[:, 1:]
+        cls_v, features_v = video.split([1, video.shape[1] - 1], dim=1)
+        cls_s, features_s = special.split([1, special.shape[1] - 1], dim=1)
         new_v, new_s = self.video(cls_v, features_s), self.special(cls_s, features_v)
         return torch.cat([new_v, features_v], dim=1), torch.cat([new_s, features_s], dim=1)
 
