@@ -31,7 +31,7 @@ class Trial:
     fingerprint: str
 
     def description(self):
-        """Everything that can change the trial's predictions, as JSON values, without settings at their default."""
+        """Everything that can change the trial's predictions, as JSON values; defaults are left out."""
         settings = self.settings.model_dump(mode="json", exclude=_NOT_HASHED, exclude_defaults=True)
         return {
             "protocol": PROTOCOL,
