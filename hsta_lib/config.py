@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hsta_lib import ROOT
 
+DatasetName = Literal["synthetic", "casme3", "casme2", "smic", "samm", "megc2019"]
+RepairRule = Literal["repaired", "published", "released", "drop"]
 RecipeName = Literal["equations"]
 SplitName = Literal["subject", "paper", "loso"]
 
@@ -46,6 +48,9 @@ class Frames(Group):
     image_size: int = Field(224, ge=8)
     # Paper: face crop | none, the aspect lost, as in the released code; or the central square
     crop: Literal["none", "center_square"] = "none"
+    # Apex of clips that have none in their sheet (SMIC): the middle frame, or the one that differs most from
+    # the onset.
+    estimated_apex: Literal["middle", "difference"] = "middle"
 
 
 class Model(Group):
@@ -68,10 +73,22 @@ class Model(Group):
     positions: Literal["none", "sincos"] = "sincos"
     # Paper: MLP1 and MLP2 | LayerNorm, GELU, Linear, d to d; or one Linear
     mlp: Literal["ln_gelu_linear", "linear"] = "ln_gelu_linear"
-    # Paper: P_theta | one Linear from both CLS tokens to the classes; or LayerNorm before it
-    head: Literal["linear", "ln_linear"] = "linear"
+    # Paper: P_theta | one Linear from both CLS tokens to the classes; or LayerNorm over both or each before it
+    head: Literal["linear", "ln_linear", "branch_ln_linear"] = "linear"
     # Paper: initialisation of Linear layers (Conv3d: PyTorch's own) | normal(0, 0.02); or Xavier
     init: Literal["normal", "xavier"] = "normal"
+    # Where the authors' code departs from Eqs. 1-16, see `hsta_lib.models.hsta`; 0: as the video branch.
+    d_special: int = Field(0, ge=0)
+    patch_size_special: int = Field(0, ge=0)
+    border: Literal["refuse", "crop"] = "refuse"
+    heads: int = Field(1, ge=1)
+    pre_norm: bool = False
+    feed_forward: int = Field(0, ge=0)
+    attention_bias: bool = False
+    projection: bool = False
+    dropout: float = Field(0, ge=0, lt=1)
+    drop_path: float = Field(0, ge=0, lt=1)
+    eps: float = Field(1e-5, gt=0)
 
 
 class Training(Group):
@@ -146,9 +163,11 @@ class Parameters(Group):
 
     preset: str = ""
     recipe: RecipeName = "equations"
-    dataset: Literal["synthetic", "casme3"] = "synthetic"
+    dataset: DatasetName = "synthetic"
     data_root: str = ""
-    labels: str = "emotion7"
+    variant: str = ""
+    repair: RepairRule = "repaired"
+    labels: str = ""
     split: SplitName = "subject"
     seeds: list[int] = []
     workers: int | None = Field(None, ge=0)

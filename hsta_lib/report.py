@@ -9,6 +9,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from hsta_lib import ROOT, config, store
+from hsta_lib.data.table import default_labels
 from hsta_lib.files import write_whole
 from hsta_lib.metrics import METRICS
 from hsta_lib.stats import interval
@@ -221,7 +222,12 @@ def _shared_parameters(parameters):
 def _record_name(study):
     chosen = study.parameters
     parts = [study.name, study.preset_name, chosen.dataset, chosen.split]
-    usual = config.Parameters(preset=chosen.preset, dataset=chosen.dataset, split=chosen.split)
+    usual = config.Parameters(
+        preset=chosen.preset,
+        dataset=chosen.dataset,
+        split=chosen.split,
+        labels=default_labels(chosen.dataset),
+    )
     if _shared_parameters(chosen) != _shared_parameters(usual):
         text = json.dumps(_shared_parameters(chosen), sort_keys=True)
         parts.append(f"custom-{hashlib.sha256(text.encode()).hexdigest()[:8]}")

@@ -9,7 +9,7 @@ import pandas as pd
 from hsta_lib import config, references, runner, store
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.splits import check_folds, make_folds
-from hsta_lib.data.table import class_names
+from hsta_lib.data.table import class_names, default_labels
 from hsta_lib.metrics import METRICS
 from hsta_lib.paper import load_table, table_names
 from hsta_lib.tables import beside_paper
@@ -177,7 +177,9 @@ def start(name, namespace):
     assigned = set(_assigned_before(namespace.get("In", [])))
     values = {key: namespace[key] for key in known | assigned if key in namespace}
     parameters = config.validated(config.Parameters, values, "notebook parameters")
-    class_names(parameters.labels)  # an unknown label set stops here, before any data is made
+    labels = parameters.labels or default_labels(parameters.dataset)
+    class_names(labels, parameters.dataset)  # an unknown label set stops here, before any data is made
+    parameters = parameters.model_copy(update={"labels": labels})
     preset_name, preset = config.load_preset(parameters.preset)
     if name not in preset.grids and not parameters.grid:
         raise ValueError(

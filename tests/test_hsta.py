@@ -81,7 +81,7 @@ def plain_linear(x, p, name):
 
 def plain_usta(tokens, p, name):
     """Eqs. 2 and 3; `p` holds the parameters by name, `tokens` are one clip's, CLS first."""
-    w_q, w_k, w_v = np.split(p[f"{name}.qkv.weight"], 3)
+    w_q, w_k, w_v = np.split(p[f"{name}.attention.qkv.weight"], 3)
     attended = plain_attention(
         [w_q @ z for z in tokens], [w_k @ z for z in tokens], [w_v @ z for z in tokens]
     )
@@ -133,7 +133,7 @@ def plain_hsta(video, special, p):
         new_v = plain_cross_attention(video[0], special[1:], p, f"{module}.csta.video")
         new_s = plain_cross_attention(special[0], video[1:], p, f"{module}.csta.special")
         video, special = [new_v, *video[1:]], [new_s, *special[1:]]
-    return plain_linear(np.concatenate([video[0], special[0]]), p, "head.1")
+    return plain_linear(np.concatenate([video[0], special[0]]), p, "head")
 
 
 def arrays(module, prefix=""):
@@ -147,7 +147,7 @@ def test_usta_layer_is_equations_2_and_3():
 
 
 def test_cross_attention_is_equations_8_to_12():
-    cross = randomised(CrossAttention(11, "ln_gelu_linear"))
+    cross = randomised(CrossAttention(11, 11, "ln_gelu_linear"))
     cls, features = normal(2, 1, 11), normal(2, 13, 11, seed=1)
     p = arrays(cross, "cross.")
     expected = [
@@ -204,8 +204,8 @@ def test_initialisation_is_normal_or_xavier_and_biases_are_zero():
     for init in ("normal", "xavier"):
         torch.manual_seed(3)
         model = HSTA(**SIZES | {"init": init})
-        weights[init] = model.blocks[0].usta_video[0].qkv.weight
-        assert not model.head[1].bias.any()
+        weights[init] = model.blocks[0].usta_video[0].attention.qkv.weight
+        assert not model.head.bias.any()
         assert 0 < model.embed_video.cls.abs().max() < 0.1
     # 363 numbers: their s.d. has a relative error of 4 %, so 20 % is five of those.
     assert weights["normal"].std().item() == pytest.approx(0.02, rel=0.2)
@@ -230,26 +230,47 @@ def test_impossible_sizes_are_refused(changes, message):
         HSTA(**(SIZES | changes))
 
 
+# Another value of every setting, and what it needs to be seen in: 12 channels have 3 heads, and 6 px patches
+# leave 3 px of the 15 unread.
 CHANGED = {
-    "m": 3, "l_v": 2, "l_s": 2, "csta": False, "d": 13, "patch_size": 5, "tubelet_size": 2,
-    "positions": "none", "mlp": "linear", "head": "ln_linear", "init": "xavier",
+    "m": 3, "l_v": 2, "l_s": 2, "csta": False, "d": 18, "patch_size": 5, "tubelet_size": 2,
+    "positions": "none", "mlp": "linear", "head": "ln_linear", "init": "xavier", "d_special": 6,
+    "patch_size_special": 5, "heads": 3, "pre_norm": True, "feed_forward": 2, "attention_bias": True,
+    "projection": True, "dropout": 0.5, "drop_path": 0.5, "eps": 0.1,
 }  # fmt: skip
 
 
-def logits_of(**fields):
+def model_of(**fields):
     settings = with_fields(
-        Settings(), n_frames=10, image_size=15, m=2, l_v=3, l_s=1, d=11, patch_size=3, tubelet_size=5
+        Settings(), n_frames=10, image_size=15, m=2, l_v=3, l_s=1, d=12, patch_size=3, tubelet_size=5
     )
     torch.manual_seed(0)
-    model = HSTA.from_settings(with_fields(settings, **fields), n_classes=7).double()
-    return model(*clips())
+    return HSTA.from_settings(with_fields(settings, **fields), n_classes=7).double()
 
 
-@pytest.mark.parametrize("field", Model.model_fields)
+@pytest.mark.parametrize("field", CHANGED)
 def test_every_model_setting_changes_the_network(field):
-    assert torch.equal(logits_of(), logits_of())
+    usual, changed = model_of(), model_of(**{field: CHANGED[field]})
+    assert torch.equal(usual(*clips()), model_of()(*clips()))
+    shapes = [{name: value.shape for name, value in model.named_parameters()} for model in (usual, changed)]
     # Double precision: a difference above 1e-9 is not rounding.
-    assert (logits_of(**{field: CHANGED[field]}) - logits_of()).abs().max() > 1e-9
+    assert shapes[0] != shapes[1] or (usual(*clips()) - changed(*clips())).abs().max() > 1e-9
+
+
+def test_border_decides_about_images_the_patch_does_not_divide():
+    with pytest.raises(ValueError, match=r"not divisible by patch_size = 6 px; 3 rows .*border = 'crop'"):
+        model_of(patch_size_special=6)
+    model, (video, special) = model_of(patch_size_special=6, border="crop"), clips()
+    seen = model(video, special)
+    special[..., 12:, :] = 7
+    special[..., 12:] = 7
+    assert torch.equal(model(video, special), seen)
+    with pytest.raises(ValueError, match="image_size = 15 px"):
+        model_of(patch_size=16, border="crop")
+
+
+def test_every_model_setting_is_tried():
+    assert set(CHANGED) | {"border"} == set(Model.model_fields)
 
 
 # --- what the network may and may not depend on -----------------------------------------------------------
@@ -270,7 +291,7 @@ def test_a_clip_is_scored_alike_alone_and_in_a_batch():
 
 
 def test_csta_passes_patch_tokens_through_bit_by_bit():
-    csta, video, special = randomised(CSTA(11, "linear")), normal(2, 13, 11), normal(2, 5, 11, seed=1)
+    csta, video, special = randomised(CSTA(11, 11, "linear")), normal(2, 13, 11), normal(2, 5, 11, seed=1)
     new_video, new_special = csta(video, special)
     assert torch.equal(new_video[:, 1:], video[:, 1:])
     assert torch.equal(new_special[:, 1:], special[:, 1:])
@@ -279,7 +300,7 @@ def test_csta_passes_patch_tokens_through_bit_by_bit():
 
 
 def test_csta_reads_features_but_never_the_other_cls_token():
-    csta, video, special = randomised(CSTA(11, "linear")), normal(2, 13, 11), normal(2, 5, 11, seed=1)
+    csta, video, special = randomised(CSTA(11, 11, "linear")), normal(2, 13, 11), normal(2, 5, 11, seed=1)
     changed = special.clone()
     changed[:, 0] += 1
     assert torch.equal(csta(video, changed)[0], csta(video, special)[0])
@@ -288,8 +309,8 @@ def test_csta_reads_features_but_never_the_other_cls_token():
 
 
 def test_csta_directions_are_symmetric():
-    csta, video, special = randomised(CSTA(11, "linear")), normal(2, 13, 11), normal(2, 5, 11, seed=1)
-    swapped = CSTA(11, "linear").double()
+    csta, video, special = randomised(CSTA(11, 11, "linear")), normal(2, 13, 11), normal(2, 5, 11, seed=1)
+    swapped = CSTA(11, 11, "linear").double()
     swapped.video, swapped.special = csta.special, csta.video
     assert all(map(torch.equal, csta(video, special), swapped(special, video)[::-1]))
 
@@ -335,7 +356,7 @@ def test_gradients_reach_every_parameter_of_the_full_network():
 
 def test_gradients_of_a1_reach_only_the_cls_tokens_and_the_head():
     reached = reached_by_gradients(network(l_v=0, l_s=0, csta=False))
-    assert reached == {"embed_video.cls", "embed_special.cls", "head.1.weight", "head.1.bias"}
+    assert reached == {"embed_video.cls", "embed_special.cls", "head.weight", "head.bias"}
 
 
 def test_gradients_do_not_reach_the_embedding_of_a_blind_branch():

@@ -4,12 +4,33 @@ Two branches see the same clip: ``video`` (uniformly sampled frames) and ``speci
 Each is a sequence of a CLS token and tubelet tokens. Within a branch, `USTA` layers attend over space and
 time; `CSTA` lets the branches meet, through their CLS tokens alone. One `HSTA` module is L_v + L_s USTA
 layers and one CSTA; the network stacks M of them.
+
+The defaults are the paper's equations. What the authors' code (``_model_hsta.py``) does otherwise is in
+`Style` and in the sizes of the branches, each switched alone.
 """
+
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from torch import nn
+from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention
+
+
+class Style(NamedTuple):
+    """How layers are built; the defaults are Eqs. 2-4 and 8-12."""
+
+    heads: int = 1
+    pre_norm: bool = False  # LayerNorm before the attention (and in CSTA too), not after the sum
+    feed_forward: int = 0  # hidden width of a GELU network after the attention, in widths; 0: none
+    attention_bias: bool = False  # on q and v (in CSTA on q, k and v)
+    projection: bool = False  # a Linear after the attention
+    dropout: float = 0.0  # after positions, projection and both linears of the feed-forward network
+    eps: float = 1e-5  # of every LayerNorm
+
+
+EQUATIONS = Style()
 
 
 def sincos_positions(n, d):
@@ -30,10 +51,41 @@ def sincos_positions(n, d):
     return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).float()
 
 
-def attention(queries, keys, values):
-    """Single-head attention with scale 1/sqrt(d) (Eqs. 3 and 11); all ``(b, n, d)``."""
-    heads = (rearrange(x, "b n d -> b 1 n d") for x in (queries, keys, values))
-    return rearrange(scaled_dot_product_attention(*heads), "b 1 n d -> b n d")
+class StochasticDepth(nn.Module):
+    """Leave a residual branch out for some clips of a training batch; the others are scaled up to match."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.keep = 1 - rate
+
+    def forward(self, branch):
+        """``(b, n, d)`` in and out."""
+        if not self.training or self.keep == 1:
+            return branch
+        return branch * branch.new_empty(len(branch), 1, 1).bernoulli_(self.keep) / self.keep
+
+
+def stochastic_depth_rates(rate, *, m, l_v, l_s):
+    """Rate of every USTA layer, dealt out as the authors' code does.
+
+    One list of M * L_v rates rises from 0 to ``rate``; module by module a slice of length max(L_v, L_s) is
+    cut off it, and layer i of either branch takes entry i. Where the slice has run out (special branch
+    first), the rest of the module has rate 0.
+
+    Returns
+    -------
+    list of tuple
+        Per module, the rates of its video and of its special layers.
+    """
+    rates = [rate * i / max(m * l_v - 1, 1) for i in range(m * l_v)]
+    longest = max(l_v, l_s)
+    modules = []
+    for i in range(m):
+        dealt = rates[i * longest : (i + 1) * longest]
+        special = (dealt + [0.0] * longest)[:l_s]
+        video = [0.0] * l_v if len(dealt) < l_s else (dealt + [0.0] * longest)[:l_v]
+        modules.append((video, special))
+    return modules
 
 
 class TubeletEmbedding(nn.Module):
@@ -49,19 +101,25 @@ class TubeletEmbedding(nn.Module):
         Token width.
     positions : {"none", "sincos"}
         Without positions the network cannot tell place or time (Eqs. 1-16 name none).
+    border : {"refuse", "crop"}
+        What becomes of an image the patch does not divide: an error, or the last rows and columns are
+        never read (as in the authors' special branch, 224 px in patches of 12).
+    dropout : float
     """
 
-    def __init__(self, *, n_frames, tubelet_size, image_size, patch_size, d, positions):
+    def __init__(
+        self, *, n_frames, tubelet_size, image_size, patch_size, d, positions, border="refuse", dropout=0.0
+    ):
         super().__init__()
         if n_frames % tubelet_size:
             raise ValueError(
                 f"{n_frames} frames cannot be cut into tubelets of {tubelet_size}; "
                 f"choose n_frames as a multiple of tubelet_size"
             )
-        if image_size % patch_size:
+        if (image_size % patch_size and border == "refuse") or image_size < patch_size:
             raise ValueError(
                 f"image_size = {image_size} px is not divisible by patch_size = {patch_size} px; "
-                f"{image_size % patch_size} rows and columns would never be read"
+                f"{image_size % patch_size} rows and columns would never be read (border = 'crop' permits it)"
             )
         tubelet = (tubelet_size, patch_size, patch_size)
         self.n_tokens = (n_frames // tubelet_size) * (image_size // patch_size) ** 2
@@ -69,65 +127,128 @@ class TubeletEmbedding(nn.Module):
         self.cls = nn.Parameter(torch.zeros(1, 1, d))
         table = sincos_positions(1 + self.n_tokens, d) if positions == "sincos" else None
         self.register_buffer("positions", table, persistent=False)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, pixels):
         """Pixels ``(b, 3, t, h, w)`` to tokens ``(b, 1 + n, d)``, row-major in (time, height, width)."""
         tokens = rearrange(self.project(pixels), "b d t h w -> b (t h w) d")
         tokens = torch.cat([self.cls.expand(len(tokens), -1, -1), tokens], dim=1)
-        return tokens if self.positions is None else tokens + self.positions
+        return self.dropout(tokens if self.positions is None else tokens + self.positions)
+
+
+class SelfAttention(nn.Module):
+    """Every token of a branch attends to every other, with scale 1/sqrt(head width) (Eqs. 2-3)."""
+
+    def __init__(self, d, style):
+        super().__init__()
+        self.heads = style.heads
+        self.qkv = nn.Linear(d, 3 * d, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(d)) if style.attention_bias else None
+        self.v_bias = nn.Parameter(torch.zeros(d)) if style.attention_bias else None
+        self.projection = projection(d, style)
+
+    def forward(self, tokens):
+        """Tokens ``(b, n, d)`` in, the same shape out."""
+        bias = None
+        if self.q_bias is not None:  # a bias on the keys would change nothing: softmax does not see it
+            bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        qkv = functional.linear(tokens, self.qkv.weight, bias)
+        q, k, v = rearrange(qkv, "b n (three h e) -> three b h n e", three=3, h=self.heads)
+        return self.projection(rearrange(scaled_dot_product_attention(q, k, v), "b h n e -> b n (h e)"))
+
+
+def projection(d, style):
+    """What follows an attention: nothing, as in the equations, or a Linear and dropout."""
+    return nn.Sequential(nn.Linear(d, d), nn.Dropout(style.dropout)) if style.projection else nn.Identity()
 
 
 class USTALayer(nn.Module):
     """One layer of unimodal space-time attention: ``LayerNorm(z + attention(z))`` (Eqs. 2-4).
 
-    One head, no bias in q, k, v, no feed-forward network: as the equations, unlike the released code.
+    As the equations: one head, no bias in q, k, v, no feed-forward network. `Style` has what differs in the
+    released code; ``drop_path`` is the rate of `StochasticDepth`.
     """
 
-    def __init__(self, d):
+    def __init__(self, d, style=EQUATIONS, drop_path=0.0):
         super().__init__()
-        self.qkv = nn.Linear(d, 3 * d, bias=False)
-        self.norm = nn.LayerNorm(d)
+        self.pre_norm = style.pre_norm
+        self.attention = SelfAttention(d, style)
+        self.norm = nn.LayerNorm(d, eps=style.eps)
+        self.feed_forward = feed_forward(d, style) if style.feed_forward else None
+        self.norm2 = nn.LayerNorm(d, eps=style.eps) if style.feed_forward else None
+        self.drop_path = StochasticDepth(drop_path)
 
     def forward(self, tokens):
         """Tokens ``(b, 1 + n, d)`` of one branch, every token attending to every token of its clip."""
-        return self.norm(tokens + attention(*self.qkv(tokens).chunk(3, dim=-1)))
+        tokens = self._residual(tokens, self.attention, self.norm)
+        return tokens if self.feed_forward is None else self._residual(tokens, self.feed_forward, self.norm2)
+
+    def _residual(self, tokens, branch, norm):
+        if self.pre_norm:
+            return tokens + self.drop_path(branch(norm(tokens)))
+        return norm(tokens + self.drop_path(branch(tokens)))
 
 
-def projection_mlp(d, kind):
-    """MLP1 or MLP2 of Eqs. 8 and 12, ``d`` to ``d``."""
+def feed_forward(d, style):
+    """Two linears with GELU between, each followed by dropout."""
+    first, second = nn.Linear(d, style.feed_forward * d), nn.Linear(style.feed_forward * d, d)
+    return nn.Sequential(first, nn.GELU(), nn.Dropout(style.dropout), second, nn.Dropout(style.dropout))
+
+
+def projection_mlp(d_in, d_out, kind, style):
+    """MLP1 or MLP2 of Eqs. 8 and 12, from one width to another."""
     if kind == "linear":
-        return nn.Linear(d, d)
-    return nn.Sequential(nn.LayerNorm(d), nn.GELU(), nn.Linear(d, d))
+        return nn.Linear(d_in, d_out)
+    return nn.Sequential(nn.LayerNorm(d_in, eps=style.eps), nn.GELU(), nn.Linear(d_in, d_out))
 
 
 class CrossAttention(nn.Module):
-    """One direction of CSTA: a branch's CLS token reads the other branch's features (Eqs. 8-12)."""
+    """One direction of CSTA: a branch's CLS token reads the other branch's features (Eqs. 8-12).
 
-    def __init__(self, d, mlp):
+    Parameters
+    ----------
+    d, d_other : int
+        Width of this branch, and of the other, in which the attention takes place.
+    mlp : {"ln_gelu_linear", "linear"}
+    style : Style
+    """
+
+    def __init__(self, d, d_other, mlp, style=EQUATIONS):
         super().__init__()
-        self.mlp1 = projection_mlp(d, mlp)
-        self.query = nn.Linear(d, d, bias=False)
-        self.key = nn.Linear(d, d, bias=False)
-        self.value = nn.Linear(d, d, bias=False)
-        self.mlp2 = projection_mlp(d, mlp)
+        self.heads = style.heads
+        self.mlp1 = projection_mlp(d, d_other, mlp, style)
+        self.norm = nn.LayerNorm(d_other, eps=style.eps) if style.pre_norm else nn.Identity()
+        self.query = nn.Linear(d_other, d_other, bias=style.attention_bias)
+        self.key = nn.Linear(d_other, d_other, bias=style.attention_bias)
+        self.value = nn.Linear(d_other, d_other, bias=style.attention_bias)
+        self.projection = projection(d_other, style)
+        self.mlp2 = projection_mlp(d_other, d, mlp, style)
 
     def forward(self, cls, features):
-        """New CLS token ``(b, 1, d)`` from this branch's ``cls`` and the other's ``features (b, n, d)``."""
+        """New CLS token ``(b, 1, d)`` from this branch's own and the other's ``features (b, n, d_other)``."""
         cls = self.mlp1(cls)
-        x = torch.cat([cls, features], dim=1)
-        # There is one query, so W_k and W_v need not be applied to every token:
-        # q.(W_k x) = (W_k^T q).x, and the weighted sum of W_v x is W_v of the weighted sum.
-        query = self.query(cls) @ self.key.weight
-        return self.mlp2(cls + self.value(attention(query, x, x)))
+        x = self.norm(torch.cat([cls, features], dim=1))
+        # There is one query, so W_k and W_v need not be applied to every token: q.(W_k x) = (W_k^T q).x, and
+        # the weighted sum of W_v x is W_v of the weighted sum. A bias on the keys adds the same to every
+        # score, which softmax does not see.
+        key, value = (
+            rearrange(w, "(h e) d -> h e d", h=self.heads) for w in (self.key.weight, self.value.weight)
+        )
+        query = rearrange(self.query(x[:, :1]), "b 1 (h e) -> b h e", h=self.heads)
+        query = torch.einsum("bhe,hed->bhd", query, key)
+        read = scaled_dot_product_attention(query, x, x, scale=key.shape[1] ** -0.5)
+        read = rearrange(torch.einsum("bhd,hed->bhe", read, value), "b h e -> b 1 (h e)")
+        read = read if self.value.bias is None else read + self.value.bias
+        return self.mlp2(cls + self.projection(read))
 
 
 class CSTA(nn.Module):
     """Crossmodal space-time attention, both directions; tubelet tokens pass through untouched (Eq. 13)."""
 
-    def __init__(self, d, mlp):
+    def __init__(self, d_video, d_special, mlp, style=EQUATIONS):
         super().__init__()
-        self.video = CrossAttention(d, mlp)
-        self.special = CrossAttention(d, mlp)
+        self.video = CrossAttention(d_video, d_special, mlp, style)
+        self.special = CrossAttention(d_special, d_video, mlp, style)
 
     def forward(self, video, special):
         """Tokens ``(b, 1 + n, d)`` of both branches in, the same shapes out.
@@ -141,15 +262,25 @@ class CSTA(nn.Module):
 
 
 class HSTAModule(nn.Module):
-    """One level of the hierarchy: L_v and L_s USTA layers, then one CSTA (Eqs. 14-15)."""
+    """One level of the hierarchy: L_v and L_s USTA layers, then one CSTA (Eqs. 14-15).
 
-    def __init__(self, *, d, l_v, l_s, csta, mlp):
+    Parameters
+    ----------
+    d_video, d_special : int
+    rates_video, rates_special : sequence of float
+        Rate of stochastic depth of every USTA layer; their lengths are L_v and L_s.
+    csta : bool
+    mlp : str
+    style : Style
+    """
+
+    def __init__(self, *, d_video, d_special, rates_video, rates_special, csta, mlp, style):
         super().__init__()
         # Eq. 6 read literally makes a one-layer cascade the identity; read as a misprint, as Eq. 5 and
         # Table 1 require: L layers are L layers.
-        self.usta_video = nn.Sequential(*(USTALayer(d) for _ in range(l_v)))
-        self.usta_special = nn.Sequential(*(USTALayer(d) for _ in range(l_s)))
-        self.csta = CSTA(d, mlp) if csta else None
+        self.usta_video = nn.Sequential(*(USTALayer(d_video, style, rate) for rate in rates_video))
+        self.usta_special = nn.Sequential(*(USTALayer(d_special, style, rate) for rate in rates_special))
+        self.csta = CSTA(d_video, d_special, mlp, style) if csta else None
 
     def forward(self, video, special):
         """Tokens ``(b, 1 + n, d)`` of both branches in, the same shapes out."""
@@ -172,27 +303,56 @@ class HSTA(nn.Module):
         False leaves the branches unconnected until the head (Table 2).
     d, patch_size, tubelet_size, positions, mlp, head, init
         See `hsta_lib.config.Model`.
+    d_special, patch_size_special : int
+        Of the special branch; 0: as the video branch.
+    border : {"refuse", "crop"}
+        See `TubeletEmbedding`.
+    drop_path : float
+        Highest rate of stochastic depth, see `stochastic_depth_rates`.
+    **style
+        Fields of `Style`.
 
     Raises
     ------
     ValueError
-        If the image is not divisible by the patch, the frames not by the tubelet, or ``m < 1``.
+        If the image is not divisible by the patch, the frames not by the tubelet, a width not by the heads,
+        or ``m < 1``.
     """
 
     def __init__(
         self, *, n_classes, n_frames, image_size, m, l_v, l_s, csta, d, patch_size, tubelet_size,
-        positions, mlp, head, init,
+        positions, mlp, head, init, d_special=0, patch_size_special=0, border="refuse", drop_path=0.0,
+        **style,
     ):  # fmt: skip
         super().__init__()
         if m < 1 or min(l_v, l_s) < 0:
             raise ValueError(f"need m >= 1, l_v >= 0 and l_s >= 0, got m = {m}, l_v = {l_v}, l_s = {l_s}")
-        branch = {"image_size": image_size, "patch_size": patch_size, "d": d, "positions": positions}
-        self.embed_video = TubeletEmbedding(n_frames=n_frames, tubelet_size=tubelet_size, **branch)
+        style, d_special = Style(**style), d_special or d
+        for name, width in (("d", d), ("d_special", d_special)):
+            if width % style.heads:
+                raise ValueError(f"{name} = {width} is not divisible by heads = {style.heads}")
+        branch = {
+            "image_size": image_size, "positions": positions, "border": border, "dropout": style.dropout,
+        }  # fmt: skip
+        self.embed_video = TubeletEmbedding(
+            n_frames=n_frames, tubelet_size=tubelet_size, patch_size=patch_size, d=d, **branch
+        )
         # Onset and apex are one tubelet deep, unless tubelets are single frames.
-        self.embed_special = TubeletEmbedding(n_frames=2, tubelet_size=min(2, tubelet_size), **branch)
-        self.blocks = nn.ModuleList(HSTAModule(d=d, l_v=l_v, l_s=l_s, csta=csta, mlp=mlp) for _ in range(m))
-        norm = nn.LayerNorm(2 * d) if head == "ln_linear" else nn.Identity()
-        self.head = nn.Sequential(norm, nn.Linear(2 * d, n_classes))
+        self.embed_special = TubeletEmbedding(
+            n_frames=2, tubelet_size=min(2, tubelet_size), patch_size=patch_size_special or patch_size,
+            d=d_special, **branch,
+        )  # fmt: skip
+        module = {"d_video": d, "d_special": d_special, "csta": csta, "mlp": mlp, "style": style}
+        self.blocks = nn.ModuleList(
+            HSTAModule(rates_video=video, rates_special=special, **module)
+            for video, special in stochastic_depth_rates(drop_path, m=m, l_v=l_v, l_s=l_s)
+        )
+        # One LayerNorm over both CLS tokens, or one for each.
+        self.norm = nn.LayerNorm(d + d_special, eps=style.eps) if head == "ln_linear" else None
+        of_branches = head == "branch_ln_linear"
+        self.norm_video = nn.LayerNorm(d, eps=style.eps) if of_branches else nn.Identity()
+        self.norm_special = nn.LayerNorm(d_special, eps=style.eps) if of_branches else nn.Identity()
+        self.head = nn.Linear(d + d_special, n_classes)
         self._initialise(init)
 
     @classmethod
@@ -230,4 +390,5 @@ class HSTA(nn.Module):
         video, special = self.embed_video(video), self.embed_special(special)
         for block in self.blocks:
             video, special = block(video, special)
-        return self.head(torch.cat([video[:, 0], special[:, 0]], dim=-1))
+        cls = torch.cat([self.norm_video(video[:, 0]), self.norm_special(special[:, 0])], dim=-1)
+        return self.head(cls if self.norm is None else self.norm(cls))
