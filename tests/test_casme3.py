@@ -58,7 +58,7 @@ def tree(tmp_path):
 
 def test_a_row_becomes_a_clip(tree):
     root = tree([row()])
-    clips, problems = casme3.read(root)
+    clips, problems, *_ = casme3.read(root)
     assert clips.to_dict("records") == [
         {
             "dataset": "casme3",
@@ -66,6 +66,7 @@ def test_a_row_becomes_a_clip(tree):
             "recording_id": "casme3/spNO.1/a",
             "clip_id": "casme3/spNO.1/a/118",
             "folder": root / "part_A" / "spNO.1" / "a" / "color",
+            "depth_folder": None,
             "onset": 118,
             "apex": 123,
             "offset": 140,
@@ -80,21 +81,21 @@ def test_a_row_becomes_a_clip(tree):
 
 
 def test_ids_begin_with_the_name_of_the_dataset(tree):
-    clips, _ = casme3.read(tree([row()]), dataset="mine")
+    clips, *_ = casme3.read(tree([row()]), dataset="mine")
     assert clips.loc[0, ["dataset", "subject_id", "recording_id", "clip_id"]].tolist() == [
         "mine", "mine/spNO.1", "mine/spNO.1/a", "mine/spNO.1/a/118",
     ]  # fmt: skip
 
 
 def test_clips_of_one_video_are_told_apart_by_their_onset(tree):
-    clips, _ = casme3.read(tree([row("118"), row("119"), row("118", video="b")]))
+    clips, *_ = casme3.read(tree([row("118"), row("119"), row("118", video="b")]))
     assert clips["clip_id"].tolist() == ["casme3/spNO.1/a/118", "casme3/spNO.1/a/119", "casme3/spNO.1/b/118"]
     assert clips["recording_id"].nunique() == 2
 
 
 def test_sheet_and_disk_may_differ_in_case(tree):
     root = tree([row(), row("200", "201", "202", video="A")], folders=["spNo.1/A"])
-    clips, problems = casme3.read(root)
+    clips, problems, *_ = casme3.read(root)
     assert problems.empty
     assert clips["folder"].tolist() == [root / "part_A" / "spNo.1" / "A" / "color"] * 2
     assert clips["recording_id"].tolist() == ["casme3/spNO.1/a"] * 2
@@ -102,7 +103,7 @@ def test_sheet_and_disk_may_differ_in_case(tree):
 
 def test_numbers_may_be_text_or_numbers(tree):
     numbers = [[118, 123, 140], ["218", "223", "240"], [318.0, "323.0", " 340 "]]
-    clips, problems = casme3.read(tree([row(*cells) for cells in numbers]))
+    clips, problems, *_ = casme3.read(tree([row(*cells) for cells in numbers]))
     assert problems.empty
     assert clips[["onset", "apex", "offset"]].to_numpy().tolist() == [
         [118, 123, 140], [218, 223, 240], [318, 323, 340],
@@ -124,14 +125,14 @@ def test_a_wrong_size_in_the_file_loses_no_rows(tree):
 def test_action_units_may_be_a_number(tree):
     cells = row()
     cells[5] = 12
-    clips, _ = casme3.read(tree([cells]))
+    clips, *_ = casme3.read(tree([cells]))
     assert clips["action_units"].tolist() == ["12"]
 
 
 def test_cells_are_stripped_and_emotions_have_one_spelling(tree):
     spelt = ["others", "Others", " other ", "Happiness", "sadness", "DISGUST"]
     rows = [row(str(10 * i), str(10 * i), str(10 * i), emotion=e) for i, e in enumerate(spelt, start=1)]
-    clips, _ = casme3.read(
+    clips, *_ = casme3.read(
         tree([*rows, row(subject=" spNO.1 ", video=" a ", objective=" iv ")], ["spNO.1/a"])
     )
     assert clips["emotion"].tolist() == ["others", "others", "others", "happy", "sad", "disgust", "disgust"]
@@ -142,7 +143,7 @@ def test_cells_are_stripped_and_emotions_have_one_spelling(tree):
 def test_empty_rows_and_other_columns_do_not_matter(tree):
     header = ["remark", *MICRO[::-1], None]
     rows = [["x", *row()[::-1], "y"], [None] * 10, ["x", *row("200", "201", "202")[::-1], None]]
-    clips, problems = casme3.read(tree(rows, ["spNO.1/a"], header))
+    clips, problems, *_ = casme3.read(tree(rows, ["spNO.1/a"], header))
     assert problems.empty
     assert clips["onset"].tolist() == [118, 200]
     assert clips["emotion"].tolist() == ["disgust", "disgust"]
@@ -157,7 +158,7 @@ def test_sheets_are_found_wherever_they_lie_below_the_root(tree):
 
 
 def test_a_clip_may_be_one_frame_or_begin_at_its_apex(tree):
-    clips, problems = casme3.read(tree([row("7", "7", "7"), row("8", "8", "3463"), row("5", "9", "9")]))
+    clips, problems, *_ = casme3.read(tree([row("7", "7", "7"), row("8", "8", "3463"), row("5", "9", "9")]))
     assert problems.empty
     assert len(clips) == 3
 
@@ -177,7 +178,7 @@ def all_rows():
 def test_macro_expressions_are_read_on_demand(tree):
     root = tree([row()], ["spNO.1/a", "spNO.1/b"])
     write_sheet(root / casme3.ALL_SHEET, all_rows(), ALL)
-    clips, problems = casme3.read(root, macro=True)
+    clips, problems, *_ = casme3.read(root, macro=True)
     assert clips["expression_type"].tolist() == ["micro", "macro"]
     assert clips["emotion"].tolist() == ["disgust", ""]
     assert clips["objective_class"].tolist() == ["VII", "I"]
@@ -199,18 +200,17 @@ def test_macro_expressions_need_their_sheet(tree):
     [
         (row("112", "83", "358"), "a/112", "apex 83 outside onset..offset 112..358"),
         (row("112", "359", "358"), "a/112", "apex 359 outside onset..offset 112..358"),
-        (row("1812", "1830", "0"), "a/1812", "apex 1830 outside onset..offset 1812..0"),
-        (row("112", "/", "358"), "a/112", "[112, None, 358]: not all are numbers"),
-        (row("112", None, "358"), "a/112", "[112, None, 358]: not all are numbers"),
+        (row("1812", "1830", "0"), "a/1812", "offset 0 before onset 1812"),
+        (row("112", "?", "358"), "a/112", "[112, None, 358]: not all are numbers"),
         (row("112", "120", "nan"), "a/112", "[112, 120, None]: not all are numbers"),
         (row("x", "120", "358"), "a/x", "[None, 120, 358]: not all are numbers"),
         (row("118", "119", "120"), "a/118", "listed twice"),
-        (row(video="c"), "c/118", "video folder missing"),
+        (row(video="c"), "c/118", "folder missing"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_listed_and_nothing_else_is_lost(tree, cells, clip_id, problem):
     rows = [row(), cells, row("500", "501", "502")]
-    clips, problems = casme3.read(tree(rows, ["spNO.1/a"]))
+    clips, problems, *_ = casme3.read(tree(rows, ["spNO.1/a"]))
     assert clips["clip_id"].tolist() == ["casme3/spNO.1/a/118", "casme3/spNO.1/a/500"]
     assert list(problems.columns) == ["where", "clip_id", "problem", "action"]
     ((where, found, text, action),) = problems.to_numpy().tolist()
@@ -219,8 +219,8 @@ def test_a_row_that_cannot_be_used_is_listed_and_nothing_else_is_lost(tree, cell
 
 
 def test_of_two_rows_the_first_that_can_be_used_counts(tree):
-    rows = [row("118", "/", "140"), row("118", "125", "140"), row("118", "126", "140")]
-    clips, problems = casme3.read(tree(rows))
+    rows = [row("118", "?", "140"), row("118", "125", "140"), row("118", "126", "140")]
+    clips, problems, *_ = casme3.read(tree(rows))
     assert clips["apex"].tolist() == [125]
     assert problems["problem"].str.contains("listed twice").tolist() == [False, True]
 
@@ -229,13 +229,13 @@ def test_of_two_rows_the_first_that_can_be_used_counts(tree):
 
 
 def test_a_missing_root_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere: no folder 'part_A' there"):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         casme3.read(tmp_path / "nowhere")
 
 
 def test_a_root_without_part_a_is_named(tmp_path):
     write_sheet(tmp_path / casme3.MICRO_SHEET, [row()])
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}: no folder 'part_A' there"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}: no folder 'part_A' or 'Part_A_ME_clip' there"):
         casme3.read(tmp_path)
 
 
@@ -243,28 +243,6 @@ def test_a_missing_sheet_is_named(tmp_path):
     (tmp_path / "part_A").mkdir()
     with pytest.raises(FileNotFoundError, match=r"ME_label_JpgIndex_v2\.xlsx' is neither there"):
         casme3.read(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"Subject,Filename,Onset\n", b"PK\x03\x04 half a download"])
-def test_a_sheet_that_is_no_workbook_is_named(tree, content):
-    root = tree([row()])
-    sheet = root / "annotation" / casme3.MICRO_SHEET
-    sheet.write_bytes(content)
-    with pytest.raises(ValueError, match=r"_v2\.xlsx cannot be read as an \.xlsx workbook"):
-        casme3.read(root)
-
-
-@pytest.mark.parametrize("column", MICRO)
-def test_a_missing_column_is_named_with_the_header_found(tree, column):
-    header = [f"{name} " if name != column else "Other" for name in MICRO]  # trailing blanks do not matter
-    with pytest.raises(ValueError, match=rf"_v2\.xlsx: column '{column}' is missing; .*'Other'"):
-        casme3.read(tree([row()], header=header))
-
-
-def test_an_empty_sheet_is_refused(tmp_path):
-    openpyxl.Workbook().save(tmp_path / "empty.xlsx")
-    with pytest.raises(ValueError, match=r"column 'Subject' is missing; the first row has \[\]"):
-        casme3.read_sheet(tmp_path / "empty.xlsx", MICRO)
 
 
 # --- label sets -------------------------------------------------------------------------------------------
@@ -333,7 +311,7 @@ def test_labels_do_not_change_the_table_they_come_from(clips):
 
 def test_an_unknown_label_set_is_named_with_the_known_ones(clips):
     with pytest.raises(
-        ValueError, match=r"'emotion8' is unknown; .*emotion7, emotion4, emotion3, objective7"
+        ValueError, match=r"'emotion8' is unknown; .*emotion7, emotion5, emotion4, emotion3, objective7"
     ):
         labelled(clips, "emotion8")
 
@@ -398,21 +376,21 @@ def test_unknown_emotions_are_kept_as_they_are():
 
 def test_one_person_has_one_id_however_the_sheet_spells_it(tree):
     root = tree([row(subject="spNO.1"), row("200", "205", "209", subject="spno.1")], folders=["spNO.1/a"])
-    clips, problems = casme3.read(root)
+    clips, problems, *_ = casme3.read(root)
     assert clips["subject_id"].unique().tolist() == ["casme3/spNO.1"]
     assert problems.empty
 
 
 @pytest.mark.parametrize(("onset", "number"), [("118.0", 118), ("118.5", None), ("inf", None), ("/", None)])
 def test_only_whole_numbers_are_frame_numbers(tree, onset, number):
-    clips, problems = casme3.read(tree([row(onset)]))
+    clips, problems, *_ = casme3.read(tree([row(onset)]))
     assert clips["onset"].tolist() == ([] if number is None else [number])
     assert len(problems) == (number is None)
 
 
 def test_a_row_without_a_subject_is_listed(tree):
     root = tree([row(), row("200", "205", "209", subject=None)], folders=["spNO.1/a"])
-    clips, problems = casme3.read(root)
+    clips, problems, *_ = casme3.read(root)
     assert len(clips) == 1
     assert problems["problem"].tolist() == ["no subject given"]
 

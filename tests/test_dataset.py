@@ -28,20 +28,26 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def opened(data_dir):
-    return open_dataset(Parameters(), PRESET, data_dir)
+    return open_dataset(Parameters(labels="emotion7"), PRESET, data_dir)
+
+
+@pytest.fixture(scope="module")
+def made(opened, data_dir):
+    """Folder of the generated files."""
+    return synthetic.ensure(PRESET.synthetic, data_dir)
 
 
 @pytest.fixture
-def root(opened, tmp_path):
+def root(made, tmp_path):
     """A copy of the files, all of them newer, to be opened as a real dataset."""
-    return shutil.copytree(opened.root, tmp_path / "copy of casme3", copy_function=shutil.copyfile)
+    return shutil.copytree(made, tmp_path / "copy of casme3", copy_function=shutil.copyfile)
 
 
 @pytest.fixture
 def open_real(tmp_path):
     """Function that opens a folder as CAS(ME)^3."""
     return lambda root: open_dataset(
-        Parameters(dataset="casme3", data_root=str(root)), PRESET, tmp_path / "data"
+        Parameters(dataset="casme3", data_root=str(root), labels="emotion7"), PRESET, tmp_path / "data"
     )
 
 
@@ -62,12 +68,12 @@ def change_sheet(root, change):
 # --- clips and frames -------------------------------------------------------------------------------------
 
 
-def test_every_clip_stands_beside_its_frames(opened):
+def test_every_clip_stands_beside_its_frames(opened, made):
     frames = opened.frames()
     assert (frames.shape, frames.dtype) == ((14, 5, 16, 16, 3), np.uint8)
     for clip, row in zip(opened.clips.itertuples(), frames, strict=True):
         numbers = [*choose_frames(clip.onset, clip.offset, 3), clip.onset, clip.apex]
-        files = [frame_file(opened.root, clip, number) for number in numbers]
+        files = [frame_file(made, clip, number) for number in numbers]
         assert (row == [decode(file, 16, "none") for file in files]).all()
 
 
@@ -112,21 +118,22 @@ def test_a_dataset_is_small_to_send(opened):
 
 
 def test_the_fingerprint_is_the_same_when_opened_again(opened, data_dir):
-    assert open_dataset(Parameters(), PRESET, data_dir).fingerprint == opened.fingerprint
+    assert open_dataset(Parameters(labels="emotion7"), PRESET, data_dir).fingerprint == opened.fingerprint
 
 
 def test_the_fingerprint_is_the_same_after_the_data_were_made_again(opened, tmp_path):
-    again = open_dataset(Parameters(), PRESET, tmp_path)
+    again = open_dataset(Parameters(labels="emotion7"), PRESET, tmp_path)
     assert again.frames_path != opened.frames_path
     assert again.fingerprint == opened.fingerprint
 
 
-def test_the_fingerprint_is_the_same_elsewhere_and_later(opened, tmp_path):
-    moved = tmp_path / "moved" / opened.root.name
-    shutil.copytree(opened.root, moved, copy_function=shutil.copyfile)
+def test_the_fingerprint_is_the_same_elsewhere_and_later(opened, made, tmp_path):
+    moved = tmp_path / "moved" / made.name
+    shutil.copytree(made, moved, copy_function=shutil.copyfile)
     for file in moved.rglob("*.*"):
         os.utime(file, (1e9, 1e9))
-    assert open_dataset(Parameters(), PRESET, tmp_path / "moved").fingerprint == opened.fingerprint
+    again = open_dataset(Parameters(labels="emotion7"), PRESET, tmp_path / "moved")
+    assert again.fingerprint == opened.fingerprint
 
 
 def test_the_fingerprint_is_that_of_the_content_whatever_the_folder(root, open_real, tmp_path):
@@ -202,16 +209,19 @@ def test_clips_that_cannot_be_used_are_left_out_and_listed(root, open_real):
     whole = open_real(root)
     truncated = plant_problems(root, whole.clips).relative_to(root)
     found = open_real(root)
-    left = whole.clips.drop([2, 5]).reset_index(drop=True)
-    assert found.clips.equals(left)
-    assert (found.frames() == np.delete(whole.frames(), [2, 5], axis=0)).all()
+    assert found.clips.equals(whole.clips.drop(2).reset_index(drop=True))
+    same = found.frames() == np.delete(whole.frames(), 2, axis=0)
+    assert same[4, :2].all()
+    assert not same[4, -1].all()  # a frame beside the lost apex
+    assert np.delete(same, 4, axis=0).all()
     ids = whole.clips["clip_id"]
     assert found.problems["clip_id"].tolist() == [ids[0], ids[5], ids[2]]
+    assert found.problems["action"].tolist() == ["clip left out", "nearest frames used", "clip left out"]
     folder = f"part_A/{whole.clips['recording_id'][5].removeprefix('casme3/')}/color"
     assert found.problems["where"].tolist() == ["annotation sheet", folder, str(truncated)]
     assert found.problems["problem"].tolist() == [
         "listed twice",
-        f"frame {whole.clips['apex'][5]} missing",
+        f"1 of {whole.clips['offset'][5] - whole.clips['onset'][5] + 1} frames missing",
         f"truncated or no image ({(root / truncated).stat().st_size} bytes)",
     ]
 
@@ -234,11 +244,11 @@ def test_if_no_clip_can_be_read_the_first_reason_is_given(root, open_real):
 
 def test_a_real_dataset_needs_its_folder(tmp_path):
     with pytest.raises(ValueError, match=r"dataset = 'casme3' needs the folder that holds it: .*data_root"):
-        open_dataset(Parameters(dataset="casme3"), PRESET, tmp_path)
+        open_dataset(Parameters(dataset="casme3", labels="emotion7"), PRESET, tmp_path)
 
 
 def test_a_folder_without_the_dataset_is_named(tmp_path, open_real):
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}: no folder 'part_A' there"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}: no folder 'part_A' or 'Part_A_ME_clip' there"):
         open_real(tmp_path)
 
 
@@ -251,6 +261,6 @@ def test_a_sheet_without_a_usable_clip_is_refused_with_the_first_problem(tmp_pat
     root = synthetic.ensure(PRESET.synthetic, tmp_path)
     for folder in (root / "part_A").iterdir():
         shutil.rmtree(folder)
-    parameters = Parameters(dataset="casme3", data_root=str(root))
-    with pytest.raises(ValueError, match=r"no clip of .* can be used.*video folder missing"):
+    parameters = Parameters(dataset="casme3", data_root=str(root), labels="emotion7")
+    with pytest.raises(ValueError, match=r"no clip of .* can be used.*folder missing"):
         open_dataset(parameters, PRESET, tmp_path)

@@ -1,10 +1,11 @@
-"""Frames: which are chosen, how files are found and decoded, and a cache that never holds half a truth."""
+"""Frames: which are chosen, how files are found and decoded, and what is cached of them."""
 
-import json
-import multiprocessing
+import errno
 import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor
+import struct
+import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 
 from hsta_lib.config import Frames
 from hsta_lib.data import frames
-from hsta_lib.data.frames import cache_frames, choose_frames, decode, index_folder
+from hsta_lib.data.cache import Unreadable
+from hsta_lib.data.frames import cache_frames, choose_frames, decode, index_folder, read_image, resize
 from hsta_lib.files import file_digest
 
 SETTINGS = Frames(n_frames=6, image_size=8)
@@ -54,10 +56,10 @@ NUMBERS = {
 
 
 def cached(clips, folder, settings=SETTINGS):
-    """Path, frame numbers by clip as the pixels tell them, and problems."""
-    path, digest, problems = cache_frames(clips, settings, folder)
+    """Path, frame numbers by clip as the pixels tell them, clips left out and clips noted."""
+    path, digest, left_out, noted = cache_frames(clips, settings, folder)
     assert digest == file_digest(path)
-    return path, np.load(path)[:, :, 0, 0, 0].tolist(), problems
+    return path, np.load(path)[:, :, 0, 0, 0].tolist(), left_out, noted
 
 
 # --- which frames -----------------------------------------------------------------------------------------
@@ -148,16 +150,41 @@ def test_hidden_files_are_no_frames(tmp_path):
 
 
 def test_of_two_files_with_one_number_the_first_by_name_counts(tmp_path, monkeypatch):
-    names = ["reg_img7.jpg", "img7.jpg", "7.png", "img7.png"]
-    for name in names:
-        (tmp_path / name).write_bytes(b"")
-    for order in (names, names[::-1]):  # a file system may list them in any order
-        monkeypatch.setattr(os, "listdir", lambda _, order=order: order)
+    for name in ("reg_img7.jpg", "img7.jpg", "7.png", "img7.png"):
+        (tmp_path / name).touch()
+    for backwards in (False, True):  # a file system may list them in any order
+        entries = sorted(os.scandir(tmp_path), key=lambda entry: entry.name, reverse=backwards)
+        monkeypatch.setattr(os, "scandir", lambda _, entries=entries: Listing(entries))
         assert index_folder(tmp_path) == {7: tmp_path / "7.png"}
 
 
-def test_a_missing_folder_has_no_files(tmp_path):
-    assert index_folder(tmp_path / "nowhere") == {}
+class Listing(list):
+    """What ``os.scandir`` gives, in an order of our own."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_what_is_no_file_is_no_frame(tmp_path):
+    (tmp_path / "5.jpg").mkdir()
+    (tmp_path / "6.jpg").symlink_to("nowhere")
+    (tmp_path / "7.jpg").symlink_to("7.jpg")
+    os.mkfifo(tmp_path / "8.jpg")
+    write(tmp_path / "frame.png", plain(9))
+    (tmp_path / "9.png").symlink_to("frame.png")
+    assert index_folder(tmp_path) == {9: tmp_path / "9.png"}
+
+
+@pytest.mark.parametrize("folder", [None, float("nan"), pd.NA, "", "loop", "file", "nowhere"])
+def test_where_there_is_no_folder_there_are_no_files(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)  # which the empty path would mean
+    for file in ("1.jpg", "file"):
+        (tmp_path / file).touch()
+    (tmp_path / "loop").symlink_to("loop")
+    assert index_folder(folder) == {}
 
 
 # --- pixels -----------------------------------------------------------------------------------------------
@@ -178,6 +205,22 @@ def test_grey_pictures_get_three_equal_channels(tmp_path, suffix):
     assert picture.shape == (16, 16, 3)
     assert (picture == picture[..., :1]).all()
     assert np.abs(picture[..., 0] - ramp.astype(float)).max() <= 6
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 3)])
+def test_of_16_bits_the_upper_8_count(tmp_path, shape):
+    deep = np.random.default_rng(0).integers(0, 1 << 16, shape, np.uint16)
+    (tmp_path / "1.png").write_bytes(cv2.imencode(".png", deep)[1].tobytes())
+    expected = np.broadcast_to((deep >> 8).reshape(3, 5, -1)[..., ::-1], (3, 5, 3))
+    assert (read_image(tmp_path / "1.png") == expected).all()
+
+
+def test_a_frame_is_read_at_its_size_then_resized(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (29, 37, 3)).astype(np.uint8)
+    path = write(tmp_path / "1.png", noise)
+    assert (read_image(path) == noise).all()
+    for crop in ("none", "center_square"):
+        assert (decode(path, 11, crop) == resize(noise, 11, crop)).all()
 
 
 # Columns 0, 10, ..., 110. Whole: halves average 25 and 85. Central square: columns 40, 50 and 60, 70.
@@ -227,14 +270,30 @@ def test_a_truncated_jpeg_is_refused_even_if_opencv_fills_it_with_grey(tmp_path,
         decode(path, 8, "none")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"<!DOCTYPE html>\n<html>404</html>"]
-)
-def test_what_is_no_picture_is_refused(tmp_path, content):
+def png_that_claims(width, height):
+    """A PNG file whose header, checksum included, tells a size that the pixels behind it do not have."""
+    whole = cv2.imencode(".png", np.zeros((3, 5), np.uint8))[1].tobytes()
+    head = whole[12:16] + struct.pack(">II", width, height) + whole[24:29]
+    return whole[:12] + head + struct.pack(">I", zlib.crc32(head)) + whole[33:]
+
+
+NO_PICTURES = {
+    "empty": b"",
+    "start of a JPEG": b"\xff\xd8",
+    "JPEG of nothing": b"\xff\xd8\xff\xd9",
+    "HTML": b"<!DOCTYPE html>\n<html>404</html>",
+    "PNG larger than it is": png_that_claims(5, 300),
+    "PNG too large": png_that_claims(100_000, 100_000),
+}
+
+
+@pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
+@pytest.mark.parametrize("read", [read_image, lambda path: decode(path, 8, "none")])
+def test_what_is_no_picture_is_refused(tmp_path, content, read):
     path = tmp_path / "1.jpg"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{path} is truncated or no image \({len(content)} bytes\)"):
-        decode(path, 8, "none")
+    with pytest.raises(Unreadable, match=rf"{path} is truncated or no image \({len(content)} bytes\)"):
+        read(path)
 
 
 def test_a_picture_counts_whatever_its_ending(tmp_path):
@@ -242,13 +301,80 @@ def test_a_picture_counts_whatever_its_ending(tmp_path):
     assert (decode(path, 8, "none") == (7, 107, 207)).all()
 
 
+# --- large pictures ---------------------------------------------------------------------------------------
+
+
+def waves(height, width):
+    """Gentle waves of another length and phase in each channel: no pixel is like its mirror image."""
+    y, x = np.mgrid[:height, :width]
+    channels = [np.sin(x / (31 + 6 * c)) * np.cos(y / (23 + 8 * c) + c) for c in range(3)]
+    return np.uint8(128 + 100 * np.stack(channels, -1) * (x / width)[..., None])
+
+
+@pytest.fixture
+def flags(monkeypatch):
+    """Flags OpenCV was asked to decode with."""
+    asked, imdecode = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flag: (asked.append(flag), imdecode(data, flag))[1])
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "wanted", "flag"),
+    [
+        (720, 1280, 224, cv2.IMREAD_REDUCED_COLOR_2),  # 360 is 1.6 times 224
+        (1280, 720, 224, cv2.IMREAD_REDUCED_COLOR_2),
+        (720, 1280, 241, cv2.IMREAD_COLOR),  # 360 is less than 1.5 times 241
+        (720, 1280, 120, cv2.IMREAD_REDUCED_COLOR_4),
+        (720, 1280, 60, cv2.IMREAD_REDUCED_COLOR_8),
+        (720, 1280, 8, cv2.IMREAD_REDUCED_COLOR_8),
+        (514, 518, 8, cv2.IMREAD_REDUCED_COLOR_2),  # neither 4 nor 8 divide both
+        (600, 513, 8, cv2.IMREAD_COLOR),
+        (600, 520, 401, cv2.IMREAD_COLOR),
+        (512, 1280, 8, cv2.IMREAD_COLOR),  # not large
+    ],
+)
+def test_a_large_jpeg_is_decoded_smaller(tmp_path, flags, height, width, wanted, flag):
+    decode(write(tmp_path / "1.jpg", waves(height, width)), wanted, "none")
+    assert flags == [flag]
+
+
+@pytest.mark.parametrize("crop", ["none", "center_square"])
+@pytest.mark.parametrize("wanted", [8, 60, 120, 200])
+def test_a_smaller_decoding_gives_nearly_the_same_pixels(tmp_path, crop, wanted):
+    path = write(tmp_path / "1.jpg", waves(600, 808))
+    exact = resize(read_image(path), wanted, crop).astype(int)
+    difference = np.abs(decode(path, wanted, crop) - exact)
+    # Seen: 0.34 and 2. Shifted by one pixel of those wanted, the pictures differ by 1.7 or more, and by 10.
+    assert difference.mean() < 0.7
+    assert difference.max() <= 5
+
+
+def test_a_picture_read_for_its_own_sake_has_its_full_size(tmp_path, flags):
+    assert read_image(write(tmp_path / "1.jpg", waves(720, 1280))).shape == (720, 1280, 3)
+    assert flags == [cv2.IMREAD_COLOR]
+
+
+def test_pictures_of_other_formats_are_decoded_whole(tmp_path, flags):
+    path = write(tmp_path / "1.png", waves(720, 1280))
+    assert (decode(path, 224, "none") == resize(waves(720, 1280), 224, "none")).all()
+    assert flags == [cv2.IMREAD_COLOR]
+
+
+def test_a_large_truncated_jpeg_is_refused(tmp_path):
+    path = write(tmp_path / "1.jpg", waves(720, 1280))
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(Unreadable, match="truncated"):
+        decode(path, 224, "none")
+
+
 # --- cache ------------------------------------------------------------------------------------------------
 
 
 def test_the_cache_holds_the_chosen_frames_then_onset_and_apex(clips, tmp_path):
-    path, numbers, problems = cached(clips, tmp_path / "cache")
+    path, numbers, left_out, noted = cached(clips, tmp_path / "cache")
     assert numbers == list(NUMBERS.values())
-    assert problems == []
+    assert (left_out, noted) == ([], [])
     array = np.load(path, mmap_mode="r")
     assert (array.shape, array.dtype) == ((3, 8, 8, 8, 3), np.uint8)
     for clip, row in zip(clips.itertuples(), array, strict=True):
@@ -258,7 +384,7 @@ def test_the_cache_holds_the_chosen_frames_then_onset_and_apex(clips, tmp_path):
 
 def test_the_cache_follows_the_settings(clips, tmp_path):
     settings = Frames(n_frames=2, image_size=12, keep_apex=True)
-    path, numbers, _ = cached(clips, tmp_path / "cache", settings)
+    path, numbers, *_ = cached(clips, tmp_path / "cache", settings)
     assert numbers == [[15, 20, 10, 15], [37, 50, 30, 37], [1, 50, 1, 50]]
     assert np.load(path).shape == (3, 4, 12, 12, 3)
 
@@ -270,25 +396,48 @@ def test_the_crop_reaches_the_cache(tmp_path):
         cached(clip, tmp_path, Frames(n_frames=2, image_size=8, crop=crop))
         for crop in ("none", "center_square")
     ]
-    assert [numbers[0][0] for _, numbers, _ in rows] == [10, 80]  # mean of columns 0..2; column 8
+    assert [numbers[0][0] for _, numbers, *_ in rows] == [10, 80]  # mean of columns 0..2; column 8
 
 
 def test_the_order_of_clips_is_the_table_s(clips, tmp_path):
-    _, numbers, _ = cached(clips.iloc[[2, 0, 1]], tmp_path / "cache")
+    _, numbers, *_ = cached(clips.iloc[[2, 0, 1]], tmp_path / "cache")
     assert numbers == [NUMBERS["c"], NUMBERS["a"], NUMBERS["b"]]
 
 
-def test_nothing_is_decoded_twice(clips, tmp_path, monkeypatch):
+@pytest.fixture
+def decoded(monkeypatch):
+    """Numbers of the frames that are decoded, in no order."""
+    numbers, read = [], frames._read
+    monkeypatch.setattr(
+        frames, "_read", lambda path, *options: (numbers.append(int(path.stem)), read(path, *options))[1]
+    )
+    return numbers
+
+
+def test_a_frame_that_a_clip_uses_twice_is_decoded_once(clips, tmp_path, decoded):
+    cached(clips, tmp_path / "cache")
+    assert sorted(decoded) == sorted(n for numbers in NUMBERS.values() for n in set(numbers))
+
+
+def test_nothing_is_decoded_again(clips, tmp_path, decoded):
     first = cached(clips, tmp_path / "cache")
-    monkeypatch.setattr(frames, "decode", lambda *_: pytest.fail("decoded again"))
+    decoded.clear()
     assert cached(clips, tmp_path / "cache") == first
+    assert decoded == []
+
+
+def test_a_folder_is_listed_once(clips, tmp_path, monkeypatch):
+    listed, index = [], frames.index_folder
+    monkeypatch.setattr(frames, "index_folder", lambda folder: (listed.append(folder), index(folder))[1])
+    cached(pd.concat([clips, clips.assign(clip_id=["d", "e", "f"])]), tmp_path / "cache")
+    assert listed == clips["folder"].tolist()
 
 
 def test_a_changed_file_makes_a_new_cache(clips, tmp_path):
     before, *_ = cached(clips, tmp_path / "cache")
     frame = write(clips["folder"][0] / "12.png", plain(13))
     os.utime(frame, (1e9, 1e9))  # whatever the resolution of the file system's clock
-    path, numbers, _ = cached(clips, tmp_path / "cache")
+    path, numbers, *_ = cached(clips, tmp_path / "cache")
     assert path != before
     assert numbers[0] == [10, 13, 14, 16, 18, 20, 10, 15]
 
@@ -307,31 +456,63 @@ def test_a_changed_setting_makes_a_new_cache(clips, tmp_path, change):
     assert len(paths) == 2
 
 
-def _flip_a_byte(path):
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
+# --- missing frames ---------------------------------------------------------------------------------------
 
 
-DAMAGES = {
-    "flipped byte": _flip_a_byte,
-    "truncated": lambda path: os.truncate(path, path.stat().st_size - 100),
-    "no frames": lambda path: path.unlink(),
-    "no record": lambda path: path.with_name("built.json").unlink(),
-    "empty record": lambda path: path.with_name("built.json").write_text(""),
-    "record without digest": lambda path: path.with_name("built.json").write_text("{}"),
-}
+def remove(folder, *numbers):
+    for number in numbers:
+        (folder / f"{number}.png").unlink()
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_cache_is_built_again(clips, tmp_path, damage):
+# Of clip a: frames 10..20, chosen 10, 12, 14, 16, 18, 20, then onset 10 and apex 15.
+@pytest.mark.parametrize(
+    ("missing", "numbers"),
+    [
+        ([12], [10, 11, 14, 16, 18, 20, 10, 15]),  # 11 and 13 are as near: the earlier
+        ([12, 11], [10, 13, 14, 16, 18, 20, 10, 15]),
+        ([12, 11, 13], [10, 10, 14, 16, 18, 20, 10, 15]),
+        ([10], [11, 12, 14, 16, 18, 20, 11, 15]),
+        ([20, 19], [10, 12, 14, 16, 18, 18, 10, 15]),
+        ([15], [10, 12, 14, 16, 18, 20, 10, 14]),
+        ([10, 11, 12, 13, 14], [15, 15, 15, 16, 18, 20, 15, 15]),  # 6 of 11 are there
+    ],
+)
+def test_the_nearest_frame_stands_in_for_a_missing_one(clips, tmp_path, missing, numbers):
+    folder = clips["folder"][0]
+    for outside in (9, 21):  # as near to onset and offset, but outside of the clip
+        write(folder / f"{outside}.png", plain(outside))
+    remove(folder, *missing)
     first = cached(clips, tmp_path / "cache")
-    whole = first[0].read_bytes()
-    damage(first[0])
+    _, found, left_out, noted = first
+    assert (found[0], found[1:]) == (numbers, list(NUMBERS.values())[1:])
+    assert left_out == []
+    assert noted == [(str(folder), "a", f"{len(missing)} of 11 frames missing", "nearest frames used")]
     assert cached(clips, tmp_path / "cache") == first
-    assert first[0].read_bytes() == whole
-    assert sorted(file.name for file in first[0].parent.iterdir()) == ["built.json", "frames.npy"]
-    assert list((tmp_path / "cache").iterdir()) == [first[0].parent]
+
+
+def test_at_least_half_of_the_frames_must_be_there(clips, tmp_path):
+    clips.loc[0, "offset"] = 19  # 10 frames
+    folder = clips["folder"][0]
+    remove(folder, 11, 12, 13, 14, 15)
+    _, numbers, left_out, noted = cached(clips, tmp_path / "cache")
+    assert (len(numbers), left_out) == (3, [])
+    assert [problem for _, _, problem, _ in noted] == ["5 of 10 frames missing"]
+    remove(folder, 16)
+    _, numbers, left_out, noted = cached(clips, tmp_path / "cache")
+    assert (len(numbers), noted) == (2, [])
+    assert left_out == [(str(folder), "a", "6 of 10 frames missing", "clip left out")]
+
+
+def test_if_the_frames_chosen_are_there_the_others_do_not_matter(clips, tmp_path):
+    remove(clips["folder"][0], 11, 13, 17, 19)
+    remove(clips["folder"][1], *[n for n in range(30, 51) if n not in NUMBERS["b"]])
+    assert cached(clips, tmp_path / "cache")[1:] == (list(NUMBERS.values()), [], [])
+
+
+def test_an_apex_that_is_kept_may_be_missing_too(clips, tmp_path):
+    remove(clips["folder"][0], 15)
+    _, numbers, *_ = cached(clips, tmp_path / "cache", SETTINGS.model_copy(update={"keep_apex": True}))
+    assert numbers[0] == [10, 12, 14, 16, 18, 20, 10, 14]
 
 
 # --- what cannot be read ----------------------------------------------------------------------------------
@@ -341,82 +522,134 @@ def _truncate(file):
     os.truncate(file, file.stat().st_size - 20)
 
 
+def _make_loop(folder):
+    shutil.rmtree(folder)
+    folder.symlink_to(folder)
+
+
+def _empty(folder):
+    remove(folder, *range(30, 51))
+
+
 FAULTS = {
-    "missing frame": (lambda folder: (folder / "42.png").unlink(), "frame 42 missing", ""),
-    "missing apex": (lambda folder: (folder / "37.png").unlink(), "frame 37 missing", ""),
-    "missing folder": (shutil.rmtree, "folder missing or without frames", ""),
+    "missing folder": (shutil.rmtree, "folder missing", ""),
+    "folder that is a loop": (_make_loop, "folder cannot be listed (Too many levels of symbolic links)", ""),
+    "folder without frames": (_empty, "folder without frames", ""),
+    "all frames elsewhere": (
+        lambda folder: (_empty(folder), write(folder / "51.png", plain(51))),
+        "21 of 21 frames missing",
+        "",
+    ),
     "truncated frame": (lambda folder: _truncate(folder / "46.png"), "truncated or no image", "/46.png"),
+    "empty frame": (
+        lambda folder: os.truncate(folder / "37.png", 0),
+        "truncated or no image (0 bytes)",
+        "/37.png",
+    ),
+    "frame of another size": (
+        lambda folder: write(folder / "34.png", plain(34)[:, :13]),
+        "13 x 16 px, but 30.png is 16 x 16 px",
+        "/34.png",
+    ),
 }
 
 
 @pytest.mark.parametrize(("fault", "words", "file"), FAULTS.values(), ids=FAULTS)
 def test_a_clip_that_cannot_be_read_is_left_out_and_listed(clips, tmp_path, fault, words, file):
     fault(clips["folder"][1])
-    path, numbers, problems = cached(clips, tmp_path / "cache")
+    first = cached(clips, tmp_path / "cache")
+    _, numbers, left_out, noted = first
     assert numbers == [NUMBERS["a"], NUMBERS["c"]]
-    ((where, clip_id, problem, action),) = problems
+    ((where, clip_id, problem, action),) = left_out
     assert (where, clip_id, action) == (f"{clips['folder'][1]}{file}", "b", "clip left out")
-    assert words in problem
-    assert cached(clips, tmp_path / "cache") == (path, numbers, problems)  # also when read from the cache
+    assert problem.startswith(words)
+    assert noted == []
+    assert cached(clips, tmp_path / "cache") == first  # also when read from the cache
 
 
-def test_the_first_missing_frame_is_named(clips, tmp_path):
-    for number in (20, 12, 11):  # 11 is not used
-        (clips["folder"][0] / f"{number}.png").unlink()
-    *_, problems = cached(clips, tmp_path / "cache")
-    assert [problem[2] for problem in problems] == ["frame 12 missing"]
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_a_clip_without_a_folder_is_left_out(clips, tmp_path, nothing):
+    clips["folder"] = [*clips["folder"][:2], nothing]
+    _, numbers, left_out, _ = cached(clips, tmp_path / "cache")
+    assert numbers == [NUMBERS["a"], NUMBERS["b"]]
+    assert left_out == [("annotation sheet", "c", "folder missing", "clip left out")]
+
+
+def test_a_clip_that_is_left_out_is_not_also_said_to_be_used(clips, tmp_path):
+    remove(clips["folder"][1], 34)
+    _truncate(clips["folder"][1] / "46.png")
+    *_, left_out, noted = cached(clips, tmp_path / "cache")
+    assert ([row[1] for row in left_out], noted) == (["b"], [])
+
+
+def test_large_frames_of_another_size_are_found_although_decoded_alike(tmp_path):
+    for number, size in enumerate([(1200, 1040), (600, 520)], start=1):  # both decoded at 300 x 260
+        write(tmp_path / f"{number}.jpg", waves(*size))
+    clip = pd.DataFrame([("a", tmp_path, 1, 1, 2)], columns=["clip_id", "folder", "onset", "apex", "offset"])
+    settings = Frames(n_frames=2, image_size=150)
+    *_, left_out, _ = cache_frames(clip, settings, tmp_path)
+    assert [row[2] for row in left_out] == ["520 x 600 px, but 1.jpg is 1040 x 1200 px"]
 
 
 def test_a_table_of_unreadable_clips_gives_an_empty_array(clips, tmp_path):
     shutil.rmtree(clips["folder"][0])
     for folder, number in zip(clips["folder"][1:], (30, 1), strict=True):
         (folder / f"{number}.png").write_bytes(b"")
-    path, _, problems = cache_frames(clips, SETTINGS, tmp_path / "cache")
-    assert np.load(path).shape == (0, 8, 8, 8, 3)
-    assert [problem[1] for problem in problems] == ["a", "b", "c"]
+    path, _, left_out, _ = cache_frames(clips, SETTINGS, tmp_path / "cache")
+    assert np.load(path, mmap_mode="c").shape == (0, 8, 8, 8, 3)
+    assert [problem[1] for problem in left_out] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("error", [RuntimeError, OSError, MemoryError])
-def test_an_unexpected_error_leaves_no_half_cache(clips, tmp_path, monkeypatch, error):
-    whole = frames.decode
+def test_an_unexpected_error_leaves_nothing_that_is_read(clips, tmp_path, monkeypatch):
+    read = frames._read
 
     def fail_late(path, *options):
         if path.name == "50.png":
-            raise error("unexpected")
-        return whole(path, *options)
+            raise OSError("the disk went away")
+        return read(path, *options)
 
-    monkeypatch.setattr(frames, "decode", fail_late)
-    with pytest.raises(error, match="unexpected"):
+    monkeypatch.setattr(frames, "_read", fail_late)
+    with pytest.raises(OSError, match="the disk went away"):
         cache_frames(clips, SETTINGS, tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
     monkeypatch.undo()
     assert cached(clips, tmp_path / "cache")[1] == list(NUMBERS.values())
 
 
-# --- two processes ----------------------------------------------------------------------------------------
+# --- permissions ------------------------------------------------------------------------------------------
 
 
-def _wait_for_the_other(barrier):
-    """In a worker: have decoded everything before any process puts its cache in place."""
-    decode_all = frames._decode_all
+@pytest.fixture
+def forbid(monkeypatch):
+    """Function that takes the right to read a path, as far as the library can see: root always may."""
 
-    def decode_and_wait(*arguments):
-        unreadable = decode_all(*arguments)
-        barrier.wait(timeout=60)
-        return unreadable
+    def forbid(forbidden):
+        def refusing(function):
+            def call(path, *arguments, **options):
+                if Path(path) == forbidden:
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+                return function(path, *arguments, **options)
 
-    frames._decode_all = decode_and_wait
+            return call
+
+        access = os.access
+        monkeypatch.setattr(Path, "read_bytes", refusing(Path.read_bytes))
+        monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+        monkeypatch.setattr(os, "access", lambda path, mode: path != forbidden and access(path, mode))
+
+    return forbid
 
 
-def test_two_processes_can_build_one_cache_at_once(clips, tmp_path):
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        2, mp_context=spawn, initializer=_wait_for_the_other, initargs=(spawn.Barrier(2),)
-    ) as pool:
-        results = [pool.submit(cached, clips, tmp_path / "cache") for _ in range(2)]
-        results = [result.result(timeout=90) for result in results]
-    (path, numbers, problems), again = results
-    assert again == (path, numbers, problems)
-    assert numbers == list(NUMBERS.values())
-    assert json.loads(path.with_name("built.json").read_text())["digest"] == frames.file_digest(path)
-    assert list((tmp_path / "cache").iterdir()) == [path.parent]
+def test_a_frame_that_may_not_be_read_is_named_and_used_once_it_may(clips, tmp_path, forbid, monkeypatch):
+    forbid(clips["folder"][1] / "42.png")
+    _, numbers, left_out, _ = cached(clips, tmp_path / "cache")
+    assert numbers == [NUMBERS["a"], NUMBERS["c"]]
+    where = str(clips["folder"][1] / "42.png")
+    assert left_out == [(where, "b", "not readable (Permission denied)", "clip left out")]
+    monkeypatch.undo()
+    assert cached(clips, tmp_path / "cache")[1:] == (list(NUMBERS.values()), [], [])
+
+
+def test_a_folder_that_may_not_be_listed_is_named(clips, tmp_path, forbid):
+    forbid(clips["folder"][1])
+    *_, left_out, _ = cached(clips, tmp_path / "cache")
+    assert [row[2] for row in left_out] == ["folder cannot be listed (Permission denied)"]

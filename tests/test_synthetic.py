@@ -292,7 +292,7 @@ def test_ties_change_labels_only():
 
 
 def test_the_reader_of_the_real_dataset_reads_it(small_root):
-    clips, problems = casme3.read(small_root, dataset="synthetic", macro=True)
+    clips, problems, *_ = casme3.read(small_root, dataset="synthetic", macro=True)
     assert problems.empty
     truth = synthetic.sample_clips(SMALL).set_index("clip_id").loc[clips["clip_id"]]
     assert len(clips) == SMALL.n_micro + SMALL.n_macro

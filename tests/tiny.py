@@ -31,7 +31,8 @@ def tiny_dataset(folder, *, n_clips=23, n_subjects=5, size=8, n_frames=6):
             "label": labels,
         }
     )
-    return Dataset(clips, path, ("low", "middle", "high"), problems_table(), {}, FINGERPRINT, folder)
+    classes = ("low", "middle", "high")
+    return Dataset(clips, path, classes, problems_table(), {}, FINGERPRINT, "tiny", pd.DataFrame())
 
 
 def tiny_settings(**fields):

@@ -1,165 +1,162 @@
-"""Read CAS(ME)^3 Part A: ``part_A/<subject>/<video>/color/<frame>.jpg`` and its annotation sheets."""
+"""Read CAS(ME)^3 Part A: full videos or the clip release, and its annotation sheets."""
 
-import os
 from pathlib import Path
 
-import openpyxl
 import pandas as pd
 
-from hsta_lib.data.table import COLUMNS, clean_emotion, problems_table
+from hsta_lib.data.reading import find_folder, folders_of, frame_number, is_folder_name, listing, one_spelling
+from hsta_lib.data.table import clean_emotion
+from hsta_lib.data.workbook import find_sheet, read_sheet
 
 MICRO_SHEET = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
 ALL_SHEET = "CAS(ME)3_part_A_v2.xlsx"
+# The endings of the names are versions: v1, v2, v2_20250903.
+_MICRO_NAMES = r"cas\(me\)3_part_a_me_label_jpgindex.*"
+_ALL_NAMES = r"cas\(me\)3_part_a_v\d+"
+_MACRO_EMOTION_NAMES = r"cas\(me\)3_part_a_mae_label_jpgindex.*"
 _MICRO_COLUMNS = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Objective class", "emotion"]
 _ALL_COLUMNS = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Expression type", "Objective class"]
+_FRAME_FOLDERS = ("part_a", "part_a_me_clip", "part_a_mae_clip")
+
+# Micro-expressions per emotion that each version of the sheet lists.
+_EMOTIONS = ("disgust", "surprise", "others", "fear", "anger", "sad", "happy")
+_EXPECTED = {
+    860: ("v2", dict(zip(_EMOTIONS, (250, 187, 161, 86, 64, 57, 55), strict=True))),
+    921: ("v1", dict(zip(_EMOTIONS, (275, 199, 166, 91, 67, 63, 60), strict=True))),
+}
 
 
-def read(root, *, dataset="casme3", macro=False):
+def read(root, *, dataset="casme3", repair="repaired", macro=False):
     """Clip table of CAS(ME)^3 Part A.
 
     Parameters
     ----------
     root : str or Path
-        Folder that holds ``part_A/`` and, beside it or in another folder, the annotation sheets.
+        Folder that holds ``part_A/<subject>/<video>/color/<frame>.jpg`` or the clip release
+        (``Part_A_ME_clip/frame/<subject>_<video>_<onset>/<frame>.jpg``), and, beside them or in another
+        folder, the annotation sheets.
     dataset : str
         Name put in front of subject, recording and clip ids.
+    repair : str
+        See `hsta_lib.data.reading.listing`.
     macro : bool
-        Also read the macro-expressions, from the sheet that lists them; it gives them no emotion.
+        Also read the macro-expressions, from the sheet that lists them; their emotions are in a sheet of
+        their own, and empty without it.
 
     Returns
     -------
-    clips : DataFrame
-        With the columns of `hsta_lib.data.table.COLUMNS`, in the order of the sheets.
-    problems : DataFrame
-        Rows that could not be used, and why.
+    hsta_lib.data.reading.Listing
 
     Raises
     ------
     FileNotFoundError
-        If the root, ``part_A/`` or a sheet is not there.
+        If the root, the folder of frames or a sheet is not there.
     ValueError
         If a sheet cannot be read, lacks a needed column or has it twice.
     """
     root = Path(root)
-    videos = _index_videos(root)
-    rows = read_sheet(_find(root, MICRO_SHEET), _MICRO_COLUMNS).assign(expression_type="micro")
+    folder_of, release = _find_frames(root)
+    sheet = _sheet(root, _MICRO_NAMES, MICRO_SHEET)
+    rows = read_sheet(sheet, _MICRO_COLUMNS).assign(expression_type="micro")
+    version, expected = _EXPECTED.get(len(rows), ("of no known version", {}))
     if macro:
-        listed = read_sheet(_find(root, ALL_SHEET), _ALL_COLUMNS)
-        is_macro = listed["Expression type"].str.strip().str.lower().str.startswith("macro")
-        rows = pd.concat(
-            [rows, listed[is_macro].assign(expression_type="macro", emotion="")], ignore_index=True
-        )
-    # spNO.1 and spno.1 are one person: under two ids she could be in training and in test.
-    subjects = rows["Subject"].str.strip()
-    rows["Subject"] = subjects.groupby(subjects.str.lower()).transform("min")
-    clips, problems, seen = [], [], set()
-    for row in rows.to_dict("records"):
-        clip = _clip(row, dataset, videos)
-        problem = _problem(clip, seen)
-        if problem:
-            problems.append(("annotation sheet", clip["clip_id"], problem, "clip left out"))
-        else:
-            seen.add(clip["clip_id"])
-            clips.append(clip)
-    return pd.DataFrame(clips, columns=list(COLUMNS)), problems_table(problems)
+        rows = pd.concat([rows, _macro_rows(root)], ignore_index=True)
+    rows["Subject"] = one_spelling(rows["Subject"])
+    return listing(
+        [_clip(row, dataset, folder_of) for row in rows.to_dict("records")],
+        "casme3",
+        rule=repair,
+        version=f"{release}; {sheet.name} ({version}, {len(rows)} rows)",
+        expected=expected,
+        micro_rule=_is_micro,
+    )
 
 
-def read_sheet(path, columns):
-    """First sheet of an .xlsx workbook as text cells.
-
-    Returns
-    -------
-    DataFrame of str
-        Only ``columns``; empty rows are skipped.
-
-    Raises
-    ------
-    ValueError
-        If the file is no readable workbook or a column is missing; the message names both.
-    """
-    try:
-        # Not read_only: openpyxl then believes the size the file states, and a wrong one loses rows.
-        workbook = openpyxl.load_workbook(path, data_only=True)
-        rows = list(workbook.worksheets[0].iter_rows(values_only=True))
-    except Exception as error:  # openpyxl raises whatever the zip, XML or codec layer raised
-        raise ValueError(f"{path} cannot be read as an .xlsx workbook ({error})") from error
-    header = ["" if cell is None else str(cell).strip() for cell in (rows[0] if rows else ())]
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise ValueError(f"{path}: column {missing[0]!r} is missing; the first row has {header}")
-    twice = [name for name in columns if header.count(name) > 1]
-    if twice:
-        raise ValueError(f"{path}: column {twice[0]!r} is there {header.count(twice[0])} times")
-    sheet = pd.DataFrame(rows[1:], columns=header, dtype=object)[columns]
-    return sheet.dropna(how="all").fillna("").astype(str)
-
-
-def _find(root, name):
-    """A sheet in the root or in a folder beside ``part_A``, whose many frame folders are not searched."""
-    folders = [folder for folder in root.iterdir() if folder.is_dir() and folder.name != "part_A"]
-    candidates = [*root.glob("*.xlsx"), *(path for folder in folders for path in folder.rglob("*.xlsx"))]
-    found = sorted(path for path in candidates if path.name.lower() == name.lower())
-    if not found:
+def _sheet(root, names, usual):
+    found = find_sheet(root, names, skip=_FRAME_FOLDERS)
+    if found is None:
         raise FileNotFoundError(
-            f"{root}: annotation sheet {name!r} is neither there nor in a folder beside part_A"
+            f"{root}: annotation sheet {usual!r} is neither there nor in a folder beside part_A"
         )
-    return found[0]
+    return found
 
 
-def _index_videos(root):
-    """Folder of colour frames by lower-case (subject, video): sheets and disk differ in case."""
-    part_a = root / "part_A"
-    if not part_a.is_dir():
+def _macro_rows(root):
+    rows = read_sheet(_sheet(root, _ALL_NAMES, ALL_SHEET), _ALL_COLUMNS)
+    rows = rows[rows["Expression type"].str.strip().str.lower().str.startswith("macro")]
+    rows = rows.assign(expression_type="macro", emotion="")
+    emotions = find_sheet(root, _MACRO_EMOTION_NAMES, skip=_FRAME_FOLDERS)
+    if emotions is not None:
+        known = read_sheet(emotions, ["sub", "seq", "onset", "emotion"])
+        keys = [tuple(key) for key in known[["sub", "seq", "onset"]].map(_key).to_numpy()]
+        emotion_of = dict(zip(keys, known["emotion"], strict=True))
+        keys = rows[["Subject", "Filename", "Onset"]].map(_key).itertuples(index=False, name=None)
+        rows["emotion"] = [emotion_of.get(key, "") for key in keys]
+    return rows
+
+
+def _key(cell):
+    return cell.strip().lower()
+
+
+def _is_micro(onset, apex, offset):
+    """The dataset's rule: apex under 250 ms or offset under 500 ms after the onset, at 30 frames a second."""
+    return apex - onset <= 8 or offset - onset <= 15
+
+
+def _find_frames(root):
+    """Function from (subject, video, onset) to the folders of frames and of depth maps; and the release."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; data_root must be the folder that holds part_A")
+    videos = find_folder(root, "part_a")
+    if videos is not None:
+        subjects = {name: folders_of(folder) for name, folder in folders_of(videos).items()}
+        return lambda *place: _full_video(subjects, *place), "full videos"
+    clips = {}
+    for release in ("part_a_mae_clip", "part_a_me_clip"):
+        folder = find_folder(root, release)
+        for channel in ("depth", "frame") if folder else ():
+            found = folders_of(folders_of(folder).get(channel, folder / channel))
+            clips.update({(channel, name): place for name, place in found.items()})
+    if not clips:
         raise FileNotFoundError(
-            f"{root}: no folder 'part_A' there; data_root must be the folder that holds it"
+            f"{root}: no folder 'part_A' or 'Part_A_ME_clip' there; data_root must be the folder with it"
         )
-    return {
-        (subject.name.lower(), video.name.lower()): Path(video.path) / "color"
-        for subject in os.scandir(part_a) if subject.is_dir()
-        for video in os.scandir(subject.path) if video.is_dir()
-    }  # fmt: skip
+    return lambda *place: _released_clip(clips, *place), "clip release"
 
 
-def _clip(row, dataset, videos):
+def _full_video(subjects, subject, video, _onset):
+    folder = subjects.get(subject.lower(), {}).get(video)
+    if folder is None:
+        return None, None
+    channels = folders_of(folder)
+    return channels.get("color", folder / "color"), channels.get("depth")
+
+
+def _released_clip(clips, subject, video, onset):
+    name = f"{subject}_{video}_{onset}".lower()
+    return clips.get(("frame", name)), clips.get(("depth", name))
+
+
+def _clip(row, dataset, folder_of):
     subject, video = row["Subject"], row["Filename"].strip().lower()
+    onset = frame_number(row["Onset"])
+    onset = row["Onset"].strip() if onset is None else onset
     recording = f"{dataset}/{subject}/{video}"
-    onset, apex, offset = (_frame_number(row[name]) for name in ("Onset", "Apex", "Offset"))
+    named = is_folder_name(subject) and is_folder_name(video)
+    folder, depth = folder_of(subject, video, onset) if named else (None, None)
     return {
         "dataset": dataset,
         "subject_id": f"{dataset}/{subject}",
         "recording_id": recording,
-        "clip_id": f"{recording}/{row['Onset'].strip() if onset is None else onset}",
-        "folder": videos.get((subject.lower(), video)),
-        "onset": onset,
-        "apex": apex,
-        "offset": offset,
+        "clip_id": f"{recording}/{onset}",
+        "folder": folder,
+        "depth_folder": depth,
+        "onset": row["Onset"],
+        "apex": row["Apex"],
+        "offset": row["Offset"],
         "emotion": clean_emotion(row["emotion"]),
         "objective_class": row["Objective class"].strip().upper(),
         "action_units": row["AU"].strip(),
         "expression_type": row["expression_type"],
     }
-
-
-def _frame_number(text):
-    """A cell's whole number, also of text such as ``12`` or ``12.0``; None if it is no such number."""
-    try:
-        number = float(text)
-        return int(number) if number == int(number) else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _problem(clip, seen):
-    """Why a row cannot be used, or an empty text."""
-    numbers = [clip["onset"], clip["apex"], clip["offset"]]
-    if clip["subject_id"].endswith("/"):
-        return "no subject given"
-    if None in numbers:
-        return f"onset, apex, offset {numbers}: not all are numbers"
-    if not numbers[0] <= numbers[1] <= numbers[2]:
-        return f"apex {clip['apex']} outside onset..offset {clip['onset']}..{clip['offset']}"
-    if clip["clip_id"] in seen:
-        return "listed twice"
-    if clip["folder"] is None:
-        return "video folder missing"
-    return ""

@@ -7,16 +7,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hsta_lib.data import casme3, synthetic
+from hsta_lib.data import casme2, casme3, megc2019, samm, smic, synthetic
+from hsta_lib.data.apex import with_apex
 from hsta_lib.data.frames import cache_frames
+from hsta_lib.data.reading import compare_counts
 from hsta_lib.data.table import class_names, labelled, problems_table, without_class
+
+_READERS = {
+    "synthetic": casme3.read,
+    "casme3": casme3.read,
+    "casme2": casme2.read,
+    "smic": smic.read,
+    "samm": samm.read,
+    "megc2019": megc2019.read,
+}
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Clips, their frames, and what was wrong with others. Small to pickle: the pixels stay on disk.
 
-    ``outside`` counts the clips, by class, that the label set has no place for.
+    ``outside`` counts the clips, by class, that the label set has no place for; ``version`` names the release
+    and the sheet that were found; ``counts`` are the clips per emotion of the sheet beside those expected.
     """
 
     clips: pd.DataFrame
@@ -25,7 +37,8 @@ class Dataset:
     problems: pd.DataFrame
     outside: dict[str, int]
     fingerprint: str
-    root: Path
+    version: str
+    counts: pd.DataFrame
 
     def frames(self):
         """Memory map, uint8, shape ``(n_clips, n_frames + 2, size, size, 3)``; last two: onset, apex.
@@ -35,28 +48,27 @@ class Dataset:
         return np.load(self.frames_path, mmap_mode="c")
 
 
-def open_dataset(parameters, preset, data_dir):
-    """Open the dataset a notebook asks for.
+def read_dataset(parameters, preset, data_dir):
+    """Read the clip table of the dataset a notebook asks for, no frame yet.
 
     Parameters
     ----------
     parameters : hsta_lib.config.Parameters
-        ``dataset``, ``data_root`` and ``labels`` are used.
+        ``dataset``, ``data_root``, ``variant`` and ``repair`` are used.
     preset : hsta_lib.config.Preset
-        ``synthetic`` (what to generate) and ``frames`` (which frames, what size) are used.
+        ``synthetic``: what to generate.
     data_dir : Path
-        Where generated data and frame caches are kept.
+        Where generated data is kept.
 
     Returns
     -------
-    Dataset
-        Its fingerprint is a hash of the cached pixels, of the clips' ids, subjects, recordings and labels:
-        of content, never of paths or times.
+    root : Path
+    reading : hsta_lib.data.reading.Listing
 
     Raises
     ------
     ValueError
-        If a real dataset comes without ``data_root``, or no clip can be used.
+        If a real dataset comes without ``data_root``, or no clip of its sheet can be used.
     FileNotFoundError
         If the root does not hold what the reader needs.
     """
@@ -68,20 +80,59 @@ def open_dataset(parameters, preset, data_dir):
         raise ValueError(
             f"dataset = {parameters.dataset!r} needs the folder that holds it: -p data_root /path/to/it"
         )
-    listed, problems = casme3.read(root, dataset=parameters.dataset)
-    if listed.empty:
-        first = f"the first: {problems.iloc[0].to_dict()}" if len(problems) else "the sheet lists none"
+    chosen = {"variant": parameters.variant} if parameters.variant else {}
+    reader = _READERS[parameters.dataset]
+    reading = reader(root, dataset=parameters.dataset, repair=parameters.repair, **chosen)
+    if reading.clips.empty:
+        first = (
+            f"the first: {reading.problems.iloc[0].to_dict()}" if len(reading.problems) else "it lists none"
+        )
         raise ValueError(f"{root}: no clip of the annotation sheet can be used; {first}")
-    outside, unknown = without_class(listed, parameters.labels)
-    clips = labelled(listed, parameters.labels)
-    path, digest, left_out = cache_frames(clips, preset.frames, data_dir / "cache")
+    return root, reading
+
+
+def open_dataset(parameters, preset, data_dir):
+    """Open the dataset a notebook asks for, its frames decoded.
+
+    Parameters
+    ----------
+    parameters : hsta_lib.config.Parameters
+        As for `read_dataset`, and ``labels``.
+    preset : hsta_lib.config.Preset
+        As for `read_dataset`, and ``frames`` (which frames, what size).
+    data_dir : Path
+        Where generated data and frame caches are kept.
+
+    Returns
+    -------
+    Dataset
+        Its fingerprint is a hash of the cached pixels, of the clips' ids, subjects, recordings and labels:
+        of content, never of paths or times.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As `read_dataset`; also if no clip has a label or none could be decoded.
+    """
+    root, reading = read_dataset(parameters, preset, data_dir)
+    outside, unknown = without_class(reading.clips, parameters.labels)
+    clips = labelled(reading.clips, parameters.labels)
+    clips, estimated = with_apex(clips, preset.frames.estimated_apex, data_dir / "cache")
+    path, digest, left_out, noted = cache_frames(clips, preset.frames, data_dir / "cache")
     clips = clips[~clips["clip_id"].isin([clip_id for _, clip_id, _, _ in left_out])].reset_index(drop=True)
     if clips.empty:
         raise ValueError(f"{root}: none of the {len(left_out)} clips could be read; the first: {left_out[0]}")
-    problems = pd.concat([problems, problems_table(unknown + left_out)], ignore_index=True)
-    classes = class_names(parameters.labels)
-    fingerprint = _fingerprint(clips, digest)
-    return Dataset(clips, path, classes, _relative(problems, root), outside, fingerprint, root)
+    found = problems_table(unknown + estimated + noted + left_out)
+    return Dataset(
+        clips=clips,
+        frames_path=path,
+        classes=class_names(parameters.labels, parameters.dataset),
+        problems=_relative(pd.concat([reading.problems, found], ignore_index=True), root),
+        outside=outside,
+        fingerprint=_fingerprint(clips, digest),
+        version=reading.version,
+        counts=compare_counts(reading),
+    )
 
 
 def _relative(problems, root):

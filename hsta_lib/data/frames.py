@@ -1,30 +1,28 @@
 """Which frames of a clip are used, and their pixels: decoded once into a memory-mapped uint8 array."""
 
-import hashlib
-import json
+import functools
+import io
 import os
 import re
-import shutil
-import sys
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
+from PIL import Image
 
-from hsta_lib.files import file_digest
+from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
 
 SUFFIXES = (".jpg", ".jpeg", ".bmp", ".png")
-
-
-class Unreadable(ValueError):
-    """A frame that cannot be decoded: its ``path`` and the ``reason``."""
-
-    def __init__(self, path, reason):
-        super().__init__(f"{path} is {reason}")
-        self.path, self.reason = path, reason
+_NUMBER = re.compile(rf"(\d+)(?:{'|'.join(map(re.escape, SUFFIXES))})\Z", re.IGNORECASE)
+_LARGE = 512  # px
+_SCALES = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+# Part of every cache's name: raise it when the same files and settings come to give other pixels.
+_PIXELS_VERSION = 2
 
 
 def choose_frames(onset, offset, n_frames, *, apex=None, keep_apex=False):
@@ -73,23 +71,110 @@ def index_folder(folder):
     Returns
     -------
     dict of int to Path
-        Empty if the folder does not exist.
+        Empty if there is no such folder, it cannot be listed, or ``folder`` is no path (None, NaN).
     """
-    files = {}
-    for name in sorted(os.listdir(folder)) if Path(folder).is_dir() else ():
-        stem, suffix = os.path.splitext(name)
-        number = re.search(r"(\d+)$", stem)
-        if number and suffix.lower() in SUFFIXES and not name.startswith("."):
-            files.setdefault(int(number.group(1)), Path(folder) / name)
-    return files
+    try:
+        with _scanned(folder) as entries:
+            names = sorted(entry.name for entry in entries if _is_frame(entry))
+    except OSError:
+        return {}
+    numbers = {}
+    for name in names:
+        numbers.setdefault(int(_NUMBER.search(name).group(1)), name)
+    folder = Path(folder)
+    return {number: folder / name for number, name in numbers.items()}
 
 
-def decode(path, image_size, crop):
-    """Read one frame.
+def _scanned(folder):
+    if not isinstance(folder, (str, os.PathLike)) or not str(folder):
+        raise FileNotFoundError(f"folder = {folder!r} is no path")
+    return os.scandir(folder)
+
+
+def _why_empty(folder):
+    """Why `index_folder` finds nothing."""
+    try:
+        _scanned(folder).close()
+    except FileNotFoundError:
+        return "folder missing"
+    except OSError as error:
+        return f"folder cannot be listed ({error.strerror})"
+    return "folder without frames"
+
+
+def _is_frame(entry):
+    try:
+        return not entry.name.startswith(".") and bool(_NUMBER.search(entry.name)) and entry.is_file()
+    except OSError:  # a link to itself
+        return False
+
+
+def read_image(path):
+    """Read one frame at its full size.
+
+    Returns
+    -------
+    ndarray, uint8, shape (height, width, 3)
+        RGB. Grey images get three equal channels; of 16 bits the upper 8 are kept.
+
+    Raises
+    ------
+    Unreadable
+        If the file is truncated, no image, or may not be read. Damage inside a JPEG that its decoder bridges
+        is not seen.
+    """
+    return _read(path)[0]
+
+
+def _read(path, wanted=None):
+    """A frame, and its size on disk as (width, height); a large JPEG may come smaller, see `_reduction`."""
+    try:
+        data = Path(path).read_bytes()
+    except PermissionError as error:
+        raise Unreadable(path, f"not readable ({error.strerror})") from error
+    size, scale = _reduction(data, wanted) if wanted else (None, 1)
+    image = _decoded(data, _SCALES[scale])
+    if image is None:
+        raise Unreadable(path, f"truncated or no image ({len(data)} bytes)")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), size or image.shape[1::-1]
+
+
+def _decoded(data, flag):
+    is_jpeg = data[:2] == b"\xff\xd8"
+    # OpenCV fills the missing part of a truncated JPEG with grey: look for its end-of-image marker.
+    if not data or (is_jpeg and b"\xff\xd9" not in data[-64:]):
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error:  # of an impossible size
+        return None
+
+
+def _reduction(data, wanted):
+    """Size of a JPEG and how many times smaller to decode it, or (None, 1): small images stay as they are.
+
+    Decoding 1280 x 720 px at half size and shrinking that to 224 takes half the time. Of smooth pictures it
+    changed no pixel by more than 2 of 255.
+    """
+    if data[:2] != b"\xff\xd8":
+        return None, 1
+    try:
+        size = Image.open(io.BytesIO(data), formats=["JPEG"]).size  # reads the header alone
+    except (OSError, Image.DecompressionBombError):
+        return None, 1
+    if min(size) <= _LARGE:
+        return None, 1
+    # A side that the scale does not divide is rounded up, which would stretch the frame.
+    fits = [s for s in _SCALES if min(size) >= 1.5 * wanted * s and size[0] % s == size[1] % s == 0]
+    return size, max(fits, default=1)
+
+
+def resize(image, image_size, crop):
+    """Bring a frame to the size the network sees.
 
     Parameters
     ----------
-    path : Path
+    image : ndarray, uint8, shape (height, width, 3)
     image_size : int
         px, square.
     crop : {"none", "center_square"}
@@ -98,31 +183,46 @@ def decode(path, image_size, crop):
     Returns
     -------
     ndarray, uint8, shape (image_size, image_size, 3)
-        RGB; grey images get three equal channels. Shrunk by area averaging.
-
-    Raises
-    ------
-    Unreadable
-        If the file is truncated or no image. Damage inside a JPEG that its decoder bridges is not seen.
+        Shrunk by area averaging, enlarged by linear interpolation.
     """
-    data = Path(path).read_bytes()
-    is_jpeg = data[:2] == b"\xff\xd8"
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    # OpenCV fills the missing part of a truncated JPEG with grey: look for its end-of-image marker.
-    if image is None or (is_jpeg and b"\xff\xd9" not in data[-64:]):
-        raise Unreadable(path, f"truncated or no image ({len(data)} bytes)")
     if crop == "center_square":
         side = min(image.shape[:2])
         top, left = ((length - side) // 2 for length in image.shape[:2])
         image = image[top : top + side, left : left + side]
     shrinks = image_size < min(image.shape[:2])
     size = (image_size, image_size)
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def decode(path, image_size, crop):
+    """Read one frame at the size the network sees: `read_image`, then `resize`.
+
+    JPEGs more than 512 px high and wide are decoded at a half, a quarter or an eighth of their size, where
+    that is a whole number of pixels and one and a half times the size wanted or more.
+
+    Parameters
+    ----------
+    path : Path
+    image_size, crop
+        As in `resize`.
+
+    Returns
+    -------
+    ndarray, uint8, shape (image_size, image_size, 3)
+
+    Raises
+    ------
+    Unreadable
+        As in `read_image`.
+    """
+    return resize(_read(path, image_size)[0], image_size, crop)
 
 
 def cache_frames(clips, settings, folder):
     """Decode the frames of a clip table once; later calls open what is there.
+
+    A chosen frame that has no file is replaced by the nearest one within onset..offset that has, the earlier
+    of two, if at least half of the frames onset..offset have files.
 
     Parameters
     ----------
@@ -140,103 +240,71 @@ def cache_frames(clips, settings, folder):
         clip that could be read, in the order of ``clips``; the last two frames are onset and apex.
     digest : str
         SHA-256 of that file.
-    problems : list of tuple
-        ``(where, clip_id, problem, action)`` of every clip left out.
+    left_out : list of tuple
+        ``(where, clip_id, problem, action)`` of every clip that is not in the array.
+    noted : list of tuple
+        The same of clips that are in it although chosen frames were missing.
+
+    Raises
+    ------
+    OSError
+        If the cache cannot be written, see `hsta_lib.data.cache.cached_rows`, or a disk fails.
     """
-    chosen, problems = _choose_files(clips, settings)
-    path = Path(folder) / _cache_key(chosen, settings) / "frames.npy"
-    built = _intact(path) or _build(path, chosen, settings)
-    return path, built["digest"], problems + [tuple(row) for row in built["unreadable"]]
+    chosen, left_out, noted = _choose_files(clips, settings)
+    described = [[clip_id, [str(path) for path in paths]] for clip_id, paths in chosen]
+    key = cache_key(
+        [_PIXELS_VERSION, settings.model_dump(), described], [path for _, paths in chosen for path in paths]
+    )
+    size = settings.image_size
+    path, digest, unreadable = cached_rows(
+        Path(folder) / key, chosen, functools.partial(_decode_clip, settings=settings),
+        shape=(settings.n_frames + 2, size, size, 3), dtype=np.uint8, desc="decoding",
+    )  # fmt: skip
+    lost = {clip_id for _, clip_id, *_ in unreadable}
+    return path, digest, left_out + unreadable, [row for row in noted if row[1] not in lost]
 
 
 def _choose_files(clips, settings):
-    """Files to decode per clip: a list of ``(clip_id, [paths])``, and the clips that lack one."""
-    chosen, problems, indexed = [], [], {}
+    """Files to decode per clip, as ``(clip_id, [paths])``; clips left out; clips with frames replaced."""
+    chosen, left_out, noted = [], [], []
+    index = functools.cache(index_folder)  # many clips share a folder
     for clip in clips.itertuples():
-        if clip.folder not in indexed:
-            indexed[clip.folder] = index_folder(clip.folder)
-        files = indexed[clip.folder]
         video = choose_frames(
             clip.onset, clip.offset, settings.n_frames, apex=clip.apex, keep_apex=settings.keep_apex
         )
-        numbers = [*video.tolist(), clip.onset, clip.apex]
-        missing = sorted(set(numbers) - set(files))
-        if missing:
-            what = f"frame {missing[0]} missing" if files else "folder missing or without frames"
-            problems.append((str(clip.folder), clip.clip_id, what, "clip left out"))
-        else:
-            chosen.append((clip.clip_id, [files[number] for number in numbers]))
-    return chosen, problems
+        paths, problem = _files_of(clip, [*video.tolist(), clip.onset, clip.apex], index(clip.folder))
+        if paths:
+            chosen.append((clip.clip_id, paths))
+        if problem:
+            where = str(clip.folder) if isinstance(clip.folder, (str, os.PathLike)) else "annotation sheet"
+            action = "nearest frames used" if paths else "clip left out"
+            (noted if paths else left_out).append((where, clip.clip_id, problem, action))
+    return chosen, left_out, noted
 
 
-def _cache_key(chosen, settings):
-    # Per file, not per frame drawn: a file that several frames share is looked at once.
-    stats = {path: path.stat() for _, paths in chosen for path in paths}
-    files = [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()]
-    described = [[clip_id, [str(path) for path in paths]] for clip_id, paths in chosen]
-    text = json.dumps([settings.model_dump(), described, files], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _files_of(clip, numbers, files):
+    """Files of the frames numbered, or of the nearest; none if too many are missing. And what is wrong."""
+    if not files:
+        return [], _why_empty(clip.folder)
+    if files.keys() >= set(numbers):
+        return [files[number] for number in numbers], ""
+    there = sorted(number for number in files if clip.onset <= number <= clip.offset)
+    n_frames = clip.offset - clip.onset + 1
+    problem = f"{n_frames - len(there)} of {n_frames} frames missing"
+    if 2 * len(there) < n_frames:
+        return [], problem
+    # Of two that are as near, min takes the first, which is the earlier.
+    return [files[min(there, key=lambda other, n=n: abs(other - n))] for n in numbers], problem
 
 
-def _intact(path):
-    """What `_build` noted of a cache, if the cache is there and as it was built; else None."""
-    try:
-        built = json.loads(path.with_name("built.json").read_text())
-        return built if built["digest"] == file_digest(path) else None
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _build(path, chosen, settings):
-    """Write the cache beside its place and rename it: half a cache is never read."""
-    partial = path.parent.with_name(f".{path.parent.name}.{uuid.uuid4().hex[:8]}.partial")
-    partial.mkdir(parents=True)
-    try:
-        unreadable = _decode_all(partial / "frames.npy", chosen, settings)
-        built = {"digest": file_digest(partial / "frames.npy"), "unreadable": unreadable}
-        (partial / "built.json").write_text(json.dumps(built))
-        if path.parent.exists() and not _intact(path):
-            shutil.rmtree(path.parent)
-        partial.rename(path.parent)
-    except OSError:
-        if not _intact(path):  # else another process has built the same cache meanwhile
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return _intact(path)
-
-
-def _decode_all(path, chosen, settings):
-    size = settings.image_size
-    frames = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.uint8, shape=(len(chosen), settings.n_frames + 2, size, size, 3)
-    )
-    kept, unreadable = 0, []
-    with ThreadPoolExecutor() as pool:  # OpenCV decodes outside the interpreter lock
-        clips = pool.map(lambda item: _decode_clip(item, settings), chosen)
-        for (clip_id, _), clip in tqdm(
-            zip(chosen, clips, strict=True), total=len(chosen), desc="decoding", unit="clip",
-            file=sys.stdout, ascii=True, mininterval=5,
-        ):  # fmt: skip
-            if isinstance(clip, Unreadable):
-                unreadable.append((str(clip.path), clip_id, clip.reason, "clip left out"))
-            else:
-                frames[kept] = clip
-                kept += 1
-    frames.flush()
-    del frames
-    if unreadable:
-        _drop_rows_from(path, kept)
-    return unreadable
-
-
-def _decode_clip(item, settings):
-    try:
-        return np.stack([decode(path, settings.image_size, settings.crop) for path in item[1]])
-    except Unreadable as error:
-        return error
-
-
-def _drop_rows_from(path, n):
-    kept = np.array(np.load(path, mmap_mode="r")[:n])
-    np.save(path, kept)
+def _decode_clip(paths, settings):
+    """Frames of a clip, in the order of its files; a file that is there twice is decoded once."""
+    frames, first = {}, None
+    for path in dict.fromkeys(paths):
+        image, size = _read(path, settings.image_size)
+        first = first or (path.name, size)
+        if size != first[1]:
+            sizes = "{} x {} px, but {} is {} x {} px".format(*size, first[0], *first[1])
+            raise Unreadable(path, sizes)
+        frames[path] = resize(image, settings.image_size, settings.crop)
+    return np.stack([frames[path] for path in paths])

@@ -14,8 +14,9 @@ COLUMNS = {
     "recording_id": "dataset-qualified video the clip was cut from, e.g. casme3/spNO.1/a",
     "clip_id": "unique key of the clip, e.g. casme3/spNO.1/a/355 (the last part is the onset)",
     "folder": "folder of the frame files",
+    "depth_folder": "folder of the depth maps, numbered as the frames, where the dataset has them",
     "onset": "first frame of the expression, as numbered in the dataset's files, inclusive",
-    "apex": "frame of the strongest expression",
+    "apex": "frame of the strongest expression; missing where the dataset gives none",
     "offset": "last frame of the expression, inclusive",
     "emotion": "emotion, lower case, one spelling per emotion; empty where the sheet gives none",
     "objective_class": "I to VII, empty where the sheet gives none",
@@ -33,28 +34,42 @@ _SPELLINGS = {
 
 # Class order of the seven emotions follows the authors' label files (hsta_model_core, CAS(ME)^3 lists).
 _EMOTIONS = ("others", "disgust", "surprise", "fear", "anger", "sad", "happy")
-_NEGATIVE = ("disgust", "fear", "anger", "sad")
+_EMOTIONS_CASME2 = ("others", "disgust", "happy", "repression", "surprise", "sad", "fear")
+_EMOTIONS_SAMM = ("others", "anger", "happy", "contempt", "surprise")
+_THREE = ("negative", "positive", "surprise")  # class order of the MEGC2019 list
 _OBJECTIVE = ("I", "II", "III", "IV", "V", "VI", "VII")
 
-# Label set -> (column it is read from, class names in order, value of the column -> class name).
+
+def _same(names):
+    return names, {name: name for name in names}
+
+
+def _three(*negative):
+    return _THREE, {**dict.fromkeys(negative, "negative"), "happy": "positive", "surprise": "surprise"}
+
+
+_FOUR = (*_THREE, "others")
+_NEGATIVE = ("disgust", "fear", "anger", "sad")
+_OBJECTIVE_DATASETS = ("casme3", "casme2", "samm")
+
+# Label set -> (column it is read from, dataset -> (class names in order, value of the column -> class name)).
+# What is negative differs between the datasets: in CASME II, MEGC2019 leaves sadness and fear out.
 LABELS = {
-    "emotion7": ("emotion", _EMOTIONS, {e: e for e in _EMOTIONS}),
-    "emotion4": (
-        "emotion",
-        ("negative", "positive", "surprise", "others"),
-        {
-            **dict.fromkeys(_NEGATIVE, "negative"),
-            "happy": "positive",
-            "surprise": "surprise",
-            "others": "others",
-        },
-    ),
+    "emotion7": ("emotion", {"casme3": _same(_EMOTIONS), "casme2": _same(_EMOTIONS_CASME2)}),
+    "emotion5": ("emotion", {"casme2": _same(_EMOTIONS_CASME2[:5]), "samm": _same(_EMOTIONS_SAMM)}),
+    "emotion4": ("emotion", {"casme3": (_FOUR, {**_three(*_NEGATIVE)[1], "others": "others"})}),
     "emotion3": (
         "emotion",
-        ("negative", "positive", "surprise"),
-        {**dict.fromkeys(_NEGATIVE, "negative"), "happy": "positive", "surprise": "surprise"},
+        {
+            "casme3": _three(*_NEGATIVE),
+            "casme2": _three("disgust", "repression"),
+            "samm": _three("anger", "contempt", "disgust", "fear", "sad"),
+            "smic": _same(_THREE),
+            "megc2019": _same(_THREE),
+        },
     ),
-    "objective7": ("objective_class", _OBJECTIVE, {c: c for c in _OBJECTIVE}),
+    "objective7": ("objective_class", dict.fromkeys(_OBJECTIVE_DATASETS, _same(_OBJECTIVE))),
+    "objective5": ("objective_class", dict.fromkeys(_OBJECTIVE_DATASETS, _same(_OBJECTIVE[:5]))),
 }
 
 # Davison, Merghani and Yap 2018: the exact sets of action units of classes I to VI; any other set is VII.
@@ -124,29 +139,57 @@ def problems_table(rows=()):
     return pd.DataFrame(list(rows), columns=PROBLEM_COLUMNS)
 
 
-def class_names(labels):
+def class_names(labels, dataset="casme3"):
     """Class names of a label set, in class order.
+
+    Parameters
+    ----------
+    labels : str
+        A key of `LABELS`.
+    dataset : str
+        Name under which the data is opened; the synthetic benchmark has the labels of CAS(ME)^3.
 
     Raises
     ------
     ValueError
-        If the label set is unknown.
+        If the label set is unknown, or the dataset has no such labels.
     """
+    return _label_set(labels, dataset)[1]
+
+
+def default_labels(dataset):
+    """The first label set that exists for a dataset."""
+    return next(name for name, (_, sets) in LABELS.items() if _family(dataset) in sets)
+
+
+def _family(dataset):
+    return "casme3" if dataset == "synthetic" else dataset
+
+
+def _label_set(labels, dataset):
+    """Column, class names, and map of the column's values to class names."""
     if labels not in LABELS:
         raise ValueError(f"labels = {labels!r} is unknown; known label sets: {', '.join(LABELS)}")
-    return LABELS[labels][1]
+    column, sets = LABELS[labels]
+    name = _family(dataset)
+    if name not in sets:
+        there = [other for other, (_, of_dataset) in LABELS.items() if name in of_dataset]
+        raise ValueError(
+            f"labels = {labels!r} does not exist for {dataset}; choose one of {', '.join(there)}"
+        )
+    return column, *sets[name]
 
 
 def labelled(clips, labels):
     """Clips that have a class in a label set, with its integer in a new column ``label``.
 
-    Clips without one (SMIC has no objective classes; the three-class set leaves ``others`` out) are
-    not part of that protocol and are dropped.
+    Clips without one (the three-class set leaves ``others`` out) are not part of that protocol and are
+    dropped.
 
     Parameters
     ----------
     clips : DataFrame
-        With the columns of `COLUMNS`.
+        With the columns of `COLUMNS`, of one dataset.
     labels : str
         A key of `LABELS`.
 
@@ -160,8 +203,7 @@ def labelled(clips, labels):
     ValueError
         If the label set is unknown or no clip has a class in it.
     """
-    classes = class_names(labels)
-    column, _, mapping = LABELS[labels]
+    column, classes, mapping = _label_set(labels, _dataset_of(clips))
     label = clips[column].map(mapping)
     kept = clips[label.notna()].assign(label=label.dropna().map(classes.index).astype(int))
     if kept.empty:
@@ -183,10 +225,13 @@ def without_class(clips, labels):
     outside : dict of str to int
         Classes that are not part of this label set, and their clips.
     unknown : list of tuple
-        ``(where, clip_id, problem, action)`` of clips whose value no label set knows.
+        ``(where, clip_id, problem, action)`` of clips whose value no label set of the dataset knows.
     """
-    column, _, mapping = LABELS[labels]
-    known = set().union(*(values for name, _, values in LABELS.values() if name == column))
+    column, _, mapping = _label_set(labels, _dataset_of(clips))
+    name = _family(_dataset_of(clips))
+    known = set().union(
+        *(sets[name][1] for other, sets in LABELS.values() if other == column and name in sets)
+    )
     dropped = clips[~clips[column].isin(mapping)]
     is_known = dropped[column].isin(known)
     unknown = [
@@ -199,3 +244,10 @@ def without_class(clips, labels):
         for clip in dropped[~is_known].itertuples()
     ]
     return dropped.loc[is_known, column].value_counts().to_dict(), unknown
+
+
+def _dataset_of(clips):
+    names = clips["dataset"].unique()
+    if len(names) != 1:
+        raise ValueError(f"clips of one dataset are needed, found those of {', '.join(map(str, names))}")
+    return names[0]

@@ -1,0 +1,138 @@
+"""Read annotation sheets: .xlsx and .xls told apart by content, the header looked for, cells as text."""
+
+import io
+import re
+
+import openpyxl
+import pandas as pd
+import xlrd
+
+_ZIP, _OLE = b"PK\x03\x04", bytes.fromhex("d0cf11e0a1b11ae1")
+_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
+_HEADER_WITHIN = 30  # rows; SAMM's header is the fourteenth
+
+
+def read_sheet(path, columns, optional=()):
+    """The first sheet of a workbook that has some columns, as text cells.
+
+    Parameters
+    ----------
+    path : Path
+        An .xlsx or .xls file, whatever its name ends in.
+    columns : list of str
+        Needed columns; the header is the first row that has them all, whatever their case.
+    optional : list of str
+        Columns that are empty where the sheet lacks them.
+
+    Returns
+    -------
+    DataFrame of str
+        Only these columns, under these names; empty rows are skipped. Whole numbers have no decimal point.
+
+    Raises
+    ------
+    ValueError
+        If the file is no readable workbook, or no sheet has the columns; the message names both.
+    """
+    sheets = _sheets(path)
+    for rows in sheets:
+        header = _find_header(rows, columns)
+        if header is not None:
+            return _table(path, rows, header, [*columns, *optional])
+    raise ValueError(f"{path}: {_why_no_header(sheets, columns)}")
+
+
+def find_sheet(root, names, *, skip=()):
+    """Path of an annotation sheet anywhere below a dataset's folder.
+
+    Parameters
+    ----------
+    root : Path
+    names : str
+        Regular expression of the file's whole name, case ignored, its ending left out.
+    skip : tuple of str
+        Names of folders in the root, in lower case, that hold frames and are not searched.
+
+    Returns
+    -------
+    Path or None
+        The last by name (a later version of a sheet sorts after the earlier); None if there is none.
+    """
+    folders = [path for path in root.iterdir() if path.is_dir() and path.name.lower() not in skip]
+    files = [*root.glob("*.*"), *(path for folder in folders for path in folder.rglob("*.*"))]
+    files = [path for path in files if path.suffix.lower() in (".xls", ".xlsx") and path.name[0] not in ".~"]
+    found = [path for path in files if re.fullmatch(names, path.stem, re.IGNORECASE)]
+    return max(found, key=lambda path: path.name.lower(), default=None)
+
+
+def _sheets(path):
+    """Rows of cells of every sheet."""
+    content = path.read_bytes()
+    if content.startswith(_OLE) and _ENCRYPTED in content:
+        raise ValueError(f"{path} is protected by a password; save it without one")
+    kinds = {_OLE: (_xls_sheets, ".xls"), _ZIP: (_xlsx_sheets, ".xlsx")}
+    for signature, (reader, kind) in kinds.items():
+        if content.startswith(signature):
+            try:
+                return reader(content)
+            except Exception as error:  # whatever the zip, XML or codec layer raised
+                raise ValueError(f"{path} cannot be read as an {kind} workbook ({error})") from error
+    raise ValueError(
+        f"{path} is no Excel workbook, whatever its name says (it begins with {content[:12]!r}); "
+        f"open it in a spreadsheet program and save it as .xlsx"
+    )
+
+
+def _xlsx_sheets(content):
+    # Not read_only: openpyxl then believes the size the file states, and a wrong one loses rows.
+    workbook = openpyxl.load_workbook(io.BytesIO(content), data_only=True)
+    return [list(sheet.iter_rows(values_only=True)) for sheet in workbook.worksheets]
+
+
+def _xls_sheets(content):
+    workbook = xlrd.open_workbook(file_contents=content, logfile=io.StringIO())
+    return [[sheet.row_values(i) for i in range(sheet.nrows)] for sheet in workbook.sheets()]
+
+
+def _find_header(rows, columns):
+    needed = {name.lower() for name in columns}
+    for number, row in enumerate(rows[:_HEADER_WITHIN]):
+        if needed <= set(_names(row)):
+            return number
+    return None
+
+
+def _names(row):
+    return [_text(cell).strip().lower() for cell in row]
+
+
+def _table(path, rows, header, columns):
+    names = _names(rows[header])
+    twice = [name for name in columns if names.count(name.lower()) > 1]
+    if twice:
+        raise ValueError(f"{path}: column {twice[0]!r} is there {names.count(twice[0].lower())} times")
+    cells = pd.DataFrame(rows[header + 1 :], dtype=object)
+    there = {name: cells[names.index(name.lower())] for name in columns if name.lower() in names}
+    sheet = pd.DataFrame(there, columns=columns, index=cells.index).map(_text)
+    return sheet[(sheet != "").any(axis=1)].reset_index(drop=True)
+
+
+def _text(cell):
+    if cell is None or cell != cell:  # nan
+        return ""
+    return str(int(cell)) if isinstance(cell, float) and cell == int(cell) else str(cell)
+
+
+def _why_no_header(sheets, columns):
+    """Which column is missing in the row that comes nearest to a header."""
+    rows = [_names(row) for sheet in sheets for row in sheet[:_HEADER_WITHIN]]
+    best = max(rows, key=lambda row: sum(name.lower() in row for name in columns), default=[])
+    missing = [name for name in columns if name.lower() not in best]
+    if not rows:
+        return "the workbook is empty"
+    if len(missing) == len(columns):
+        return f"no row has the columns {', '.join(columns)}: is it the sheet of another dataset?"
+    found = ", ".join(name for name in best if name)
+    return (
+        f"column {missing[0]!r} is missing; the row nearest to a header has {found} (merged cells hide some)"
+    )

@@ -1,0 +1,542 @@
+"""A cache of rows: what was computed stays computed, through kills, rivals, damage and full disks."""
+
+import errno
+import fcntl
+import json
+import mmap  # noqa: F401  numpy imports it late, when a process without rights may not read it
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hsta_lib.data import cache
+from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
+from hsta_lib.files import file_digest
+
+SHAPE, DTYPE = (3, 5), np.uint16
+SPAWN = multiprocessing.get_context("spawn")
+ITEMS = [(f"clip {n}", n) for n in range(11)]
+PARTS = {"rows.npy", "built.json", ".lock"}
+
+
+def row(n):
+    """Row of an item: all its values tell its number."""
+    return np.full(SHAPE, 100 + n, DTYPE)
+
+
+def except_for(*bad):
+    """Function that computes all rows but some."""
+
+    def compute(n):
+        if n in bad:
+            raise Unreadable(Path(f"{n}.jpg"), "no image")
+        return row(n)
+
+    return compute
+
+
+def rows_of(folder, items=ITEMS, compute=row):
+    """Path, digest and problems, and the number each row tells."""
+    path, digest, problems = cached_rows(folder, items, compute, shape=SHAPE, dtype=DTYPE, desc="testing")
+    assert digest == file_digest(path)
+    array = np.load(path, mmap_mode="r")
+    assert (array == array[:, :1, :1]).all()
+    return path, digest, problems, (array[:, 0, 0] - 100).tolist()
+
+
+def files_in(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "cache" / "0123456789abcdef"
+
+
+# --- what is stored ---------------------------------------------------------------------------------------
+
+
+def test_there_is_one_row_per_item_in_order(folder):
+    path, _, problems, found = rows_of(folder, ITEMS[::-1])
+    assert (found, problems) == (list(range(10, -1, -1)), [])
+    assert files_in(folder) == PARTS
+    array = np.load(path, mmap_mode="r")
+    assert (array.shape, array.dtype) == ((11, *SHAPE), DTYPE)
+
+
+@pytest.mark.parametrize("bad", [(0,), (10,), (0, 1, 5, 10), range(11)])
+def test_items_without_a_row_leave_no_gap(folder, bad):
+    path, digest, problems, found = rows_of(folder, compute=except_for(*bad))
+    assert found == [n for n in range(11) if n not in bad]
+    assert problems == [(f"{n}.jpg", f"clip {n}", "no image", "clip left out") for n in bad]
+    assert rows_of(folder, compute=pytest.fail) == (path, digest, problems, found)
+
+
+@pytest.mark.parametrize("bad", [(), (3,), range(11)])
+def test_the_file_is_what_numpy_saves(folder, tmp_path, bad):
+    path, *_ = rows_of(folder, compute=except_for(*bad))
+    kept = [row(n) for n in range(11) if n not in bad]
+    np.save(tmp_path / "saved.npy", np.array(kept, DTYPE).reshape(-1, *SHAPE))
+    assert path.read_bytes() == (tmp_path / "saved.npy").read_bytes()
+
+
+def test_there_may_be_no_items(folder):
+    assert rows_of(folder, [])[2:] == ([], [])
+
+
+def test_a_row_may_be_one_number(folder):
+    path, *_ = cached_rows(folder, ITEMS, np.int64, shape=(), dtype=np.int64, desc="testing")
+    assert np.load(path).tolist() == list(range(11))
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((5, 3), DTYPE), np.zeros((1, 5), DTYPE), np.zeros(SHAPE, np.uint8), DTYPE(1)]
+)
+def test_a_row_of_another_shape_or_dtype_is_refused(folder, wrong):
+    with pytest.raises(ValueError, match=r"a row of shape .* for a cache of \(3, 5\) and uint16"):
+        rows_of(folder, compute=lambda n: wrong)
+
+
+# --- names ------------------------------------------------------------------------------------------------
+
+
+def test_the_key_follows_the_description_and_the_files(tmp_path):
+    file = tmp_path / "1.jpg"
+    file.write_bytes(b"abc")
+    os.utime(file, ns=(0, 5))
+    key = cache_key({"size": 7}, [file])
+    assert len(key) == 16
+    assert cache_key({"size": 7}, [file, file]) == key
+    others = {cache_key({"size": 8}, [file]), cache_key({"size": 7}, []), cache_key({"size": 7}, [tmp_path])}
+    os.utime(file, ns=(0, 6))
+    others.add(cache_key({"size": 7}, [file]))
+    file.write_bytes(b"abcd")
+    os.utime(file, ns=(0, 5))
+    others.add(cache_key({"size": 7}, [file]))
+    file.unlink()
+    others.add(cache_key({"size": 7}, [file]))
+    assert len(others | {key}) == 7
+
+
+def test_a_file_that_may_be_read_from_now_on_makes_another_key(tmp_path, monkeypatch):
+    (tmp_path / "1.jpg").touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    before = cache_key(None, [tmp_path / "1.jpg"])
+    monkeypatch.undo()
+    assert cache_key(None, [tmp_path / "1.jpg"]) != before
+
+
+# --- work in flight ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_cores", [1, 3])
+def test_at_most_one_row_per_core_is_in_memory(folder, monkeypatch, n_cores):
+    monkeypatch.setattr(cache, "n_cores", lambda: n_cores)
+    lock, running, most = threading.Lock(), [], []
+
+    def counted(n):
+        with lock:
+            running.append(n)
+            most.append(len(running))
+        time.sleep(0.01)
+        with lock:
+            running.remove(n)
+        return row(n)
+
+    assert rows_of(folder, compute=counted)[3] == list(range(11))
+    assert max(most) == n_cores
+
+
+def test_rows_are_kept_nowhere_but_in_the_file(folder, monkeypatch):
+    monkeypatch.setattr(cache, "n_cores", lambda: 2)
+    alive, most = set(), []
+
+    class Row(np.ndarray):
+        def __del__(self):
+            alive.discard(id(self))
+
+    def tracked(n):
+        value = row(n).view(Row)
+        alive.add(id(value))
+        most.append(len(alive))
+        return value
+
+    assert rows_of(folder, [(str(n), n) for n in range(101)], tracked)[3] == list(range(101))
+    assert max(most) <= 3  # two, and one that a thread is about to drop
+
+
+# --- stopped builds ---------------------------------------------------------------------------------------
+
+
+def stop_at(folder, n, compute=row):
+    """Compute the rows before n, which are noted, and perhaps a few behind it."""
+
+    def stopping(other):
+        if other == n:
+            raise KeyboardInterrupt
+        return compute(other)
+
+    with pytest.raises(KeyboardInterrupt):
+        rows_of(folder, compute=stopping)
+
+
+def recorded(computed, compute=row):
+    """Function that also notes in a list what it computes."""
+    return lambda n: computed.append(n) or compute(n)
+
+
+def test_an_error_keeps_the_rows_done(folder, monkeypatch):
+    monkeypatch.setattr(cache, "n_cores", lambda: 1)
+    stop_at(folder, 7)
+    assert files_in(folder) == {"rows.partial.npy", "done.jsonl", ".lock"}
+    computed = []
+    path, _, problems, found = rows_of(folder, compute=recorded(computed))
+    assert (computed, found, problems) == ([7, 8, 9, 10], list(range(11)), [])
+    assert files_in(folder) == PARTS
+    assert path.read_bytes() == rows_of(folder.with_name("at once"))[0].read_bytes()
+
+
+def test_problems_found_before_a_stop_are_remembered(folder, monkeypatch):
+    monkeypatch.setattr(cache, "n_cores", lambda: 1)
+    stop_at(folder, 7, except_for(2))
+    computed = []
+    *_, problems, found = rows_of(folder, compute=recorded(computed, except_for(2, 8)))
+    assert computed == [7, 8, 9, 10]
+    assert [problem[1] for problem in problems] == ["clip 2", "clip 8"]
+    assert found == [0, 1, 3, 4, 5, 6, 7, 9, 10]
+
+
+def test_after_an_error_the_rest_is_not_computed(folder, monkeypatch):
+    monkeypatch.setattr(cache, "n_cores", lambda: 3)
+    computed = []
+    with pytest.raises(OSError, match="unexpected"):
+        rows_of(folder, [(str(n), n) for n in range(1009)], recorded(computed, _fail))
+    assert len(computed) <= 13
+
+
+def _fail(_):
+    raise OSError("unexpected")
+
+
+def test_rows_reach_the_disk_before_they_are_noted(folder, monkeypatch):
+    monkeypatch.setattr(cache, "_SECONDS_BETWEEN_NOTES", 0)
+    events, flush, fsync = [], np.memmap.flush, os.fsync
+    monkeypatch.setattr(np.memmap, "flush", lambda self: (events.append("rows"), flush(self)))
+    monkeypatch.setattr(os, "fsync", lambda file: (events.append("note"), fsync(file)))
+    rows_of(folder)
+    assert events[:22] == ["rows", "note"] * 11
+
+
+def _spoil(name, change):
+    def spoil(folder):
+        change(folder / name)
+
+    return spoil
+
+
+def _save(array):
+    return lambda path: np.save(path, array)
+
+
+SPOILED = {
+    "no array": _spoil("rows.partial.npy", lambda path: path.unlink()),
+    "empty array": _spoil("rows.partial.npy", lambda path: os.truncate(path, 0)),
+    "short array": _spoil("rows.partial.npy", lambda path: os.truncate(path, 300)),
+    "other rows": _spoil("rows.partial.npy", _save(np.zeros((11, 5, 3), DTYPE))),
+    "fewer rows": _spoil("rows.partial.npy", _save(np.zeros((7, *SHAPE), DTYPE))),
+    "other dtype": _spoil("rows.partial.npy", _save(np.zeros((11, *SHAPE), np.int16))),
+    "no notes": _spoil("done.jsonl", lambda path: path.unlink()),
+    "empty notes": _spoil("done.jsonl", lambda path: path.write_text("")),
+    "foreign notes": _spoil("done.jsonl", lambda path: path.write_text("7\n")),
+    "binary notes": _spoil("done.jsonl", lambda path: path.write_bytes(b"\xff\x00")),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_a_spoiled_partial_cache_is_started_again(folder, monkeypatch, spoil):
+    monkeypatch.setattr(cache, "n_cores", lambda: 1)
+    stop_at(folder, 7)
+    spoil(folder)
+    computed = []
+    found = rows_of(folder, compute=recorded(computed))[3]
+    assert computed == found == list(range(11))
+    assert files_in(folder) == PARTS
+
+
+def test_a_note_cut_short_is_not_believed_and_does_not_spoil_the_next(folder, monkeypatch):
+    monkeypatch.setattr(cache, "n_cores", lambda: 1)
+    monkeypatch.setattr(cache, "_SECONDS_BETWEEN_NOTES", 0)
+    stop_at(folder, 7)
+    notes = folder / "done.jsonl"
+    os.truncate(notes, notes.stat().st_size - 1)  # row 6's
+    computed = []
+    stop_at(folder, 9, recorded(computed))
+    assert computed[:3] == [6, 7, 8]
+    computed.clear()
+    assert rows_of(folder, compute=recorded(computed))[3] == list(range(11))
+    assert computed == [9, 10]
+
+
+def test_a_stop_while_gaps_are_closed_starts_again(folder, monkeypatch):
+    computed = []
+    with monkeypatch.context() as patch:
+        patch.setattr(np.lib.format, "write_array_header_1_0", _refuse(errno.EIO))  # all rows have moved
+        with pytest.raises(OSError, match="Input/output"):
+            rows_of(folder, compute=except_for(0))
+    assert rows_of(folder, compute=recorded(computed, except_for(0)))[3] == list(range(1, 11))
+    assert sorted(computed) == list(range(11))
+
+
+def _logged(n, log, stop_at=None):
+    """In another process: note in a file that the row is computed, and hang at one."""
+    with open(log, "a") as file:
+        file.write(f"{n}\n")
+    if n == stop_at:
+        time.sleep(60)
+    return row(n)
+
+
+def _build_and_hang(folder, log):
+    cache.n_cores = lambda: 1
+    cache._SECONDS_BETWEEN_NOTES = 0
+    cached_rows(folder, ITEMS, lambda n: _logged(n, log, stop_at=6), shape=SHAPE, dtype=DTYPE, desc="testing")
+
+
+def test_a_killed_build_is_resumed(folder, tmp_path):
+    log, notes = tmp_path / "log", folder / "done.jsonl"
+    process = SPAWN.Process(target=_build_and_hang, args=(folder, log))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not (notes.exists() and notes.read_text().endswith("[[5, null]]")):
+        assert process.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert files_in(folder) == {"rows.partial.npy", "done.jsonl", ".lock"}
+    assert log.read_text().split() == list("0123456")
+    log.unlink()
+    path, *_, found = rows_of(folder, compute=lambda n: _logged(n, log))
+    assert found == list(range(11))
+    assert sorted(map(int, log.read_text().split())) == [6, 7, 8, 9, 10]
+    assert path.read_bytes() == rows_of(folder.with_name("at once"))[0].read_bytes()
+    assert files_in(folder) == PARTS
+
+
+# --- two at once ------------------------------------------------------------------------------------------
+
+
+def _build_slowly(folder, log, barrier):
+    cache._SECONDS_BETWEEN_NOTES = 0
+    barrier.wait(timeout=60)
+    return rows_of(folder, compute=lambda n: (time.sleep(0.01), _logged(n, log))[1])
+
+
+def test_two_processes_build_a_cache_once(folder, tmp_path):
+    log = tmp_path / "log"
+    with SPAWN.Manager() as manager, ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
+        barrier = manager.Barrier(2)
+        calls = [pool.submit(_build_slowly, folder, log, barrier) for _ in range(2)]
+        first, second = (call.result(timeout=90) for call in calls)
+    assert first == second
+    assert first[3] == list(range(11))
+    assert sorted(map(int, log.read_text().split())) == list(range(11))
+    assert files_in(folder) == PARTS
+
+
+def test_who_waits_is_told(folder, capsys):
+    folder.mkdir(parents=True)
+    with open(folder / ".lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        release = threading.Timer(0.2, fcntl.flock, (other, fcntl.LOCK_UN))
+        release.start()
+        assert rows_of(folder)[3] == list(range(11))
+        release.join()
+    assert f"waiting for another process that writes {folder}" in capsys.readouterr().out
+
+
+# --- damage -----------------------------------------------------------------------------------------------
+
+
+def _flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "flipped byte": _spoil("rows.npy", _flip_a_byte),
+    "truncated": _spoil("rows.npy", lambda path: os.truncate(path, 200)),
+    "no rows": _spoil("rows.npy", lambda path: path.unlink()),
+    "no record": _spoil("built.json", lambda path: path.unlink()),
+    "empty record": _spoil("built.json", lambda path: path.write_text("")),
+    "foreign record": _spoil("built.json", lambda path: path.write_text("[]")),
+    "record without digest": _spoil("built.json", lambda path: path.write_text("{}")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_cache_is_built_again(folder, damage):
+    first = rows_of(folder, compute=except_for(3))
+    whole = first[0].read_bytes()
+    damage(folder)
+    assert rows_of(folder, compute=except_for(3)) == first
+    assert first[0].read_bytes() == whole
+    assert files_in(folder) == PARTS
+
+
+def test_a_record_without_problems_is_not_believed(folder):
+    first = rows_of(folder, compute=except_for(3))
+    (folder / "built.json").write_text(json.dumps({"digest": first[1]}))
+    assert rows_of(folder, compute=except_for(3)) == first
+
+
+# --- disks ------------------------------------------------------------------------------------------------
+
+
+def _refuse(number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_without_space_nothing_is_computed_or_left(folder, monkeypatch, number):
+    monkeypatch.setattr(os, "posix_fallocate", _refuse(number))
+    with pytest.raises(OSError, match=rf"no space left for the cache {folder}, .* 3.3e-07 GB.*HSTA_DATA"):
+        rows_of(folder, compute=pytest.fail)
+    assert files_in(folder) == {".lock"}
+    monkeypatch.undo()
+    assert rows_of(folder)[3] == list(range(11))
+
+
+@pytest.mark.parametrize("number", [None, errno.EOPNOTSUPP, errno.EINVAL])
+def test_space_is_taken_where_the_system_cannot_reserve_it(folder, monkeypatch, number):
+    if number:
+        monkeypatch.setattr(os, "posix_fallocate", _refuse(number))
+    else:
+        monkeypatch.delattr(os, "posix_fallocate")
+    large, items = (1 << 20, 7), ITEMS[:5]  # 35 MiB: more than one piece
+    blocks = []
+
+    def compute(n):
+        blocks.append(os.stat(folder / "rows.partial.npy").st_blocks)
+        return np.full(large, n, np.uint8)
+
+    path, *_ = cached_rows(folder, items, compute, shape=large, dtype=np.uint8, desc="testing")
+    assert min(blocks) * 512 >= 5 * 7 * 2**20
+    assert [array.sum() for array in np.load(path, mmap_mode="r")] == [n * 7 * 2**20 for n in range(5)]
+
+
+def test_a_disk_that_gets_full_keeps_the_rows_done(folder, monkeypatch):
+    monkeypatch.setattr(cache, "n_cores", lambda: 1)
+    monkeypatch.setattr(cache, "_SECONDS_BETWEEN_NOTES", 0)
+    note, notes = cache.json.dumps, []
+
+    def noted(value, **options):
+        notes.append(value)
+        return _refuse(errno.ENOSPC)() if len(notes) > 4 else note(value, **options)
+
+    monkeypatch.setattr(cache.json, "dumps", noted)
+    with pytest.raises(OSError, match=r"no space left .* rows that were done are kept"):
+        rows_of(folder)
+    monkeypatch.setattr(cache.json, "dumps", note)
+    computed = []
+    assert rows_of(folder, compute=recorded(computed))[3] == list(range(11))
+    assert computed == [4, 5, 6, 7, 8, 9, 10]
+
+
+ON_A_FULL_DISK = """
+import os, sys
+import numpy as np
+from hsta_lib.data.cache import cached_rows
+from pathlib import Path
+
+items = [(str(n), n) for n in range(7)]
+large = lambda n: np.full((1 << 20,), n, np.uint8)
+disk = Path(sys.argv[1])
+(disk / "other").write_bytes(bytes(3 << 20))
+try:
+    cached_rows(disk / "cache", items, large, shape=(1 << 20,), dtype=np.uint8, desc="testing")
+except OSError as error:
+    print("REFUSED", error)
+(disk / "other").unlink()
+path, *_ = cached_rows(disk / "cache", items, large, shape=(1 << 20,), dtype=np.uint8, desc="testing")
+print("THEN", np.load(path)[:, 0].tolist())
+"""
+
+
+def test_a_disk_that_is_full(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    shell = 'mount -t tmpfs -o size=8m none "$1" || exit 77; shift; exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", shell, "sh", disk]
+    try:
+        done = subprocess.run(
+            [*command, sys.executable, "-c", ON_A_FULL_DISK, disk], capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no command unshare to give a test a small disk of its own")
+    if done.returncode == 77 or done.stderr.startswith("unshare"):
+        pytest.skip(f"a small disk cannot be mounted: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert f"no space left for the cache {disk}/cache, which takes 0.00734 GB" in done.stdout
+    assert "THEN [0, 1, 2, 3, 4, 5, 6]" in done.stdout
+
+
+def unprivileged(function, *arguments):
+    """Result of a function in a process that is not root, or the error it raised."""
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        return pool.submit(_without_rights, function, arguments).result(timeout=60)
+
+
+def _without_rights(function, arguments):
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    try:
+        return function(*arguments)
+    except OSError as error:
+        return error
+
+
+@pytest.fixture
+def open_dir():
+    """A folder that others can reach, as pytest's own cannot be."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+def test_a_folder_that_may_not_be_written(open_dir):
+    locked = open_dir / "locked"
+    locked.mkdir(mode=0o555)
+    error = unprivileged(rows_of, locked / "cache")
+    assert isinstance(error, PermissionError)
+    assert f"the cache {locked}/cache cannot be written (Permission denied)" in str(error)
+    assert "HSTA_DATA" in str(error)
+
+
+def test_a_finished_cache_can_be_opened_without_the_right_to_write(open_dir):
+    built = rows_of(open_dir / "cache")
+    for path in (*built[0].parent.iterdir(), built[0].parent):
+        path.chmod(0o555)
+    assert unprivileged(rows_of, open_dir / "cache") == built
+    (open_dir / "cache").chmod(0o755)
+
+
+def test_errors_of_the_rows_are_not_taken_for_the_cache_s(folder):
+    with pytest.raises(PermissionError) as raised:
+        rows_of(folder, compute=_refuse(errno.EACCES))
+    assert "cache" not in str(raised.value)
