@@ -46,8 +46,8 @@ class Frames(Group):
     keep_apex: bool = False
     # Paper: resolution | in px, square; the released code's
     image_size: int = Field(224, ge=8)
-    # Paper: face crop | none, the aspect lost, as in the released code; or the central square
-    crop: Literal["none", "center_square"] = "none"
+    # Paper: face crop | none, the aspect lost, as in the released code; the central square; the face
+    crop: Literal["none", "center_square", "face", "boxes"] = "none"
     # Apex of clips that have none in their sheet (SMIC): the middle frame, or the one that differs most from
     # the onset.
     estimated_apex: Literal["middle", "difference"] = "middle"
@@ -73,7 +73,7 @@ class Model(Group):
     positions: Literal["none", "sincos"] = "sincos"
     # Paper: MLP1 and MLP2 | LayerNorm, GELU, Linear, d to d; or one Linear
     mlp: Literal["ln_gelu_linear", "linear"] = "ln_gelu_linear"
-    # Paper: P_theta | one Linear from both CLS tokens to the classes; or LayerNorm over both or each before it
+    # Paper: P_theta | one Linear from both CLS tokens to the classes; or LayerNorm over both or each first
     head: Literal["linear", "ln_linear", "branch_ln_linear"] = "linear"
     # Paper: initialisation of Linear layers (Conv3d: PyTorch's own) | normal(0, 0.02); or Xavier
     init: Literal["normal", "xavier"] = "normal"

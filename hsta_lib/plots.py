@@ -5,6 +5,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
+from hsta_lib.data.flow import flow_colours, optical_flow
 from hsta_lib.metrics import METRICS
 from hsta_lib.tables import HEADINGS
 
@@ -94,31 +95,78 @@ def losses(records):
     return figure
 
 
-def contact_sheet(clips, frames, classes):
-    """Onset, apex and their amplified difference for one clip of each class, as the network sees them.
+def contact_sheet(clips, frames, classes, flow=False):
+    """Onset, apex and their amplified difference for one clip of each class.
 
     Parameters
     ----------
     clips : DataFrame
-        With ``label`` and ``action_units``.
+        With ``label`` and ``action_units``; the first clip of each class is shown.
     frames : ndarray, uint8, shape (n_clips, n_frames + 2, size, size, 3)
         The last two are onset and apex.
     classes : sequence of str
+    flow : bool
+        Also draw the optical flow from onset to apex (DIS), direction as colour, all on one scale.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    shown = clips.drop_duplicates("label").sort_values("label")
-    figure = _figure(figsize=(1.55 * len(shown), 4.9))
-    panels = figure.subplots(3, len(shown), squeeze=False)
-    for column, (row, clip) in zip(panels.T, shown.iterrows(), strict=True):
-        onset, apex = frames[row, -2].astype(float), frames[row, -1].astype(float)
-        difference = (127.5 + _AMPLIFIED * (apex - onset)).clip(0, 255)
-        for panel, image in zip(column, (onset, apex, difference), strict=True):
-            panel.imshow(image.astype(np.uint8))
+    labels = clips["label"].reset_index(drop=True).drop_duplicates().sort_values()
+    pairs = [(frames[row, -2], frames[row, -1]) for row in labels.index]
+    rows = {
+        "onset": [onset for onset, _ in pairs],
+        "apex": [apex for _, apex in pairs],
+        f"difference × {_AMPLIFIED}": [_difference(*pair) for pair in pairs],
+    }
+    if flow:
+        fields = [optical_flow(*pair, "dis") for pair in pairs]
+        longest = max(np.linalg.norm(field, axis=2).max() for field in fields)
+        rows[f"flow, to {longest:.1f} px"] = [flow_colours(field, longest or None) for field in fields]
+    figure = _figure(figsize=(1.55 * len(pairs), 0.3 + 1.55 * len(rows)))
+    panels = figure.subplots(len(rows), len(pairs), squeeze=False)
+    for line, (name, images) in zip(panels, rows.items(), strict=True):
+        line[0].set_ylabel(name, fontsize=9)
+        for panel, image in zip(line, images, strict=True):
+            panel.imshow(image)
             panel.set(xticks=[], yticks=[])
-        column[0].set_title(f"{classes[clip['label']]}\nAU {clip['action_units']}", fontsize=9)
-    for panel, name in zip(panels[:, 0], ("onset", "apex", f"difference × {_AMPLIFIED}"), strict=True):
-        panel.set_ylabel(name, fontsize=9)
+    for panel, row in zip(panels[0], labels.index, strict=True):
+        clip = clips.iloc[row]
+        panel.set_title(f"{classes[clip['label']]}\n{_action_units(clip)}", fontsize=9)
+    return figure
+
+
+def _difference(onset, apex):
+    return (127.5 + _AMPLIFIED * (apex.astype(float) - onset)).clip(0, 255).astype(np.uint8)
+
+
+def _action_units(clip):
+    return f"AU {clip['action_units']}" if clip["action_units"] else ""
+
+
+def timing(clips):
+    """How long the clips are, and how soon their apex comes.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``onset``, ``apex``, ``offset``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    lengths = {
+        "length, frames": clips["offset"] - clips["onset"] + 1,
+        "onset to apex, frames": clips["apex"] - clips["onset"],
+    }
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(8, 2.6))
+        panels = figure.subplots(1, len(lengths))
+        for panel, (name, values) in zip(panels, lengths.items(), strict=True):
+            width = 1 + (values.max() - values.min()) // 40
+            panel.hist(values, np.arange(values.min() - 0.5, values.max() + width, width), color=_PALETTE[0])
+            panel.axvline(values.median(), color="0.25", linestyle=":", label=f"median {values.median():g}")
+            panel.set(xlabel=name, ylabel="clips")
+            panel.legend(frameon=False, fontsize=9)
     return figure

@@ -4,10 +4,12 @@ import ast
 import re
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from hsta_lib import config, references, runner, store
 from hsta_lib.data.dataset import open_dataset
+from hsta_lib.data.frames import cache_frames
 from hsta_lib.data.splits import check_folds, make_folds
 from hsta_lib.data.table import class_names, default_labels
 from hsta_lib.metrics import METRICS
@@ -16,6 +18,7 @@ from hsta_lib.tables import beside_paper
 from hsta_lib.trials import NAMED_CELL, expand_grid, make_trials
 
 _SHUFFLES = 3
+_PICTURE_SIZE = 160  # px
 
 _PROTOCOLS = {
     "subject": "{n} folds grouped by subject: no subject is in training and in test",
@@ -41,12 +44,18 @@ class Study:
         """The dataset the parameters name; see `hsta_lib.data.dataset.open_dataset`."""
         return open_dataset(self.parameters, self.preset, config.data_dir())
 
-    def folds(self, dataset):
-        """Folds of the split, checked."""
-        split = self.settings.split
-        folds = make_folds(dataset.clips, **split.model_dump())
-        check_folds(dataset.clips, folds, split=split.split)
+    def folds(self, dataset, split=""):
+        """Folds of the split, or of another one, checked."""
+        settings = self.settings.split.model_dump() | ({"split": split} if split else {})
+        folds = make_folds(dataset.clips, **settings)
+        check_folds(dataset.clips, folds, split=settings["split"])
         return folds
+
+    def pictures(self, clips):
+        """Onset and apex of some clips, uint8, shape ``(n_clips, 4, 160, 160, 3)``: the last two frames."""
+        settings = self.settings.frames.model_copy(update={"n_frames": 2, "image_size": _PICTURE_SIZE})
+        path, *_ = cache_frames(clips, settings, config.data_dir() / "cache")
+        return np.load(path)
 
     def cells(self):
         """Settings of the grid, one row each, with M, L_v and L_s; see `hsta_lib.trials.expand_grid`."""
@@ -181,7 +190,7 @@ def start(name, namespace):
     class_names(labels, parameters.dataset)  # an unknown label set stops here, before any data is made
     parameters = parameters.model_copy(update={"labels": labels})
     preset_name, preset = config.load_preset(parameters.preset)
-    if name not in preset.grids and not parameters.grid:
+    if name in table_names() and name not in preset.grids and not parameters.grid:
         raise ValueError(
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
         )
@@ -198,9 +207,10 @@ def start(name, namespace):
         raise ValueError(f"notebook parameters: seeds = {list(seeds)} must be different numbers from 0 on")
     if parameters.data_root and parameters.dataset == "synthetic":
         raise ValueError("notebook parameters: data_root is given, but dataset = 'synthetic' is generated")
-    grid = parameters.grid or preset.grids[name]
+    grid = parameters.grid or preset.grids.get(name, {})
     study = Study(name, parameters, preset_name, preset, settings, grid, seeds)
-    _check_grid(study)
+    if grid:
+        _check_grid(study)
     return study
 
 

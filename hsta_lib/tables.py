@@ -5,6 +5,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from hsta_lib.metrics import METRICS, confusion, per_fold_means, scores
+from hsta_lib.overlap import COUNTS, overlap
 from hsta_lib.paper import load_table
 from hsta_lib.stats import bootstrap_scores, interval
 
@@ -193,13 +194,59 @@ def describe_clips(dataset):
 
 
 def describe_problems(dataset):
-    """The clips that could not be used, or a sentence that there are none; and those of other classes."""
+    """What was wrong with clips and what was done, or a sentence; and the clips of other classes."""
     if dataset.outside:
         outside = ", ".join(f"{name} ({n} clips)" for name, n in dataset.outside.items())
         display(Markdown(f"Not part of this label set: {outside}."))
     if dataset.problems.empty:
         return Markdown("No problems: every clip with a class of this label set could be used.")
+    actions = dataset.problems["action"].value_counts()
+    display(Markdown("; ".join(f"{action}: {n}" for action, n in actions.items()) + "."))
     return dataset.problems
+
+
+def describe_version(dataset):
+    """Which release and sheet was found, and its clips per emotion beside those it should have."""
+    display(Markdown(f"Found: {dataset.version}."))
+    if not dataset.counts["expected"].any():
+        return Markdown("No counts are known of this version to compare with.")
+    if not dataset.counts["difference"].any():
+        return Markdown("Clips per emotion are as published.")
+    display(Markdown("**Clips per emotion differ from the published ones** (copies differ; see below)."))
+    return dataset.counts
+
+
+def describe_subjects(dataset):
+    """Clips of each subject and class, most first, and the number of recordings."""
+    clips = dataset.clips
+    counts = pd.crosstab(clips["subject_id"], clips["label"]).reindex(
+        columns=range(len(dataset.classes)), fill_value=0
+    )
+    counts.columns = dataset.classes
+    counts.insert(0, "recordings", clips.groupby("subject_id")["recording_id"].nunique())
+    counts.insert(0, "clips", clips.groupby("subject_id").size())
+    return counts.sort_values("clips", ascending=False, kind="stable")
+
+
+def overlaps(clips, folds_of):
+    """What share of the test clips training has seen clips near to, for several ways to divide the data.
+
+    Parameters
+    ----------
+    clips : DataFrame
+    folds_of : dict of str to list of Fold
+        Name of a split to its folds.
+
+    Returns
+    -------
+    pandas.io.formats.style.Styler
+        Percent of all test clips, see `hsta_lib.overlap.overlap`.
+    """
+    totals = {name: overlap(clips, folds).loc[("micro", "all")] for name, folds in folds_of.items()}
+    table = pd.DataFrame(totals).T
+    shares = 100 * table[COUNTS].div(table["test clips"], axis=0)
+    shares.insert(0, "folds", [len(folds) for folds in folds_of.values()])
+    return shares.style.format("{:.1f} %", subset=COUNTS)
 
 
 def show_plan(plan):

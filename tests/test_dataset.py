@@ -11,7 +11,9 @@ import pytest
 
 from hsta_lib.config import Frames, Parameters, Preset, Synthetic
 from hsta_lib.data import dataset, synthetic
+from hsta_lib.data import flow as flow_module
 from hsta_lib.data.dataset import open_dataset
+from hsta_lib.data.flow import flow_strain, optical_flow
 from hsta_lib.data.frames import choose_frames, decode
 from hsta_lib.files import file_digest
 
@@ -103,6 +105,16 @@ def test_what_is_written_to_the_frames_never_reaches_the_file(opened):
     assert (opened.frames()[0] == 255 - frames[0]).all()
     del frames
     assert file_digest(opened.frames_path) == before
+
+
+def test_the_flow_of_every_clip_is_that_of_its_onset_and_apex(opened, monkeypatch):
+    flow, frames = opened.flow(7), opened.frames()
+    assert (flow.shape, flow.dtype) == ((14, 7, 7, 3), np.float32)
+    for row in (0, 5, 13):
+        expected = flow_strain(optical_flow(frames[row, -2], frames[row, -1], "dis"), 7)
+        assert (flow[row] == expected).all()
+    monkeypatch.setattr(flow_module, "optical_flow", None)  # computed once
+    assert (opened.flow(7) == flow).all()
 
 
 def test_a_dataset_is_small_to_send(opened):

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hsta_lib.config import Frames
-from hsta_lib.data import frames
+from hsta_lib.config import Frames, Synthetic
+from hsta_lib.data import faces, frames, synthetic
 from hsta_lib.data.cache import Unreadable
 from hsta_lib.data.frames import cache_frames, choose_frames, decode, index_folder, read_image, resize
 from hsta_lib.files import file_digest
@@ -653,3 +653,62 @@ def test_a_folder_that_may_not_be_listed_is_named(clips, tmp_path, forbid):
     forbid(clips["folder"][1])
     *_, left_out, _ = cached(clips, tmp_path / "cache")
     assert [row[2] for row in left_out] == ["folder cannot be listed (Permission denied)"]
+
+
+# --- faces ------------------------------------------------------------------------------------------------
+
+
+def face_clips(folder, n_clips=2):
+    """Clips of procedural faces that move to the right by 4 px a frame, on disk."""
+    spec = Synthetic(generator_seed=1, n_subjects=2, n_micro=10, frame_size=128)
+    rows = []
+    for number, clip_id in enumerate(synthetic.sample_clips(spec)["clip_id"][:n_clips]):
+        face = synthetic.clip_frames(spec, clip_id)[0]
+        (folder / str(number)).mkdir(parents=True)
+        for step in range(3):
+            moved = np.roll(face, 4 * step, axis=1)
+            cv2.imwrite(str(folder / str(number) / f"{step}.png"), cv2.cvtColor(moved, cv2.COLOR_RGB2BGR))
+        rows.append([clip_id, folder / str(number), 0, 1, 2])
+    return pd.DataFrame(rows, columns=["clip_id", "folder", "onset", "apex", "offset"])
+
+
+def test_faces_are_aligned_on_the_onset_and_keep_their_motion(tmp_path):
+    clips = face_clips(tmp_path)
+    settings = Frames(n_frames=3, image_size=67, crop="face")
+    path, _, left_out, _ = frames.cache_frames(clips, settings, tmp_path / "cache")
+    assert left_out == []
+    rows = np.load(path).astype(float)
+    assert (rows[:, 0] == rows[:, -2]).all()  # both are the onset
+    face = faces.find_face(frames.read_image(tmp_path / "0" / "0.png"))
+    matrix = faces.alignment(face, 67)
+    step = 4 * matrix[0, 0]
+    shifted = cv2.warpAffine(rows[0, 0], np.float64([[1, 0, step], [0, 1, matrix[1, 0] * 4]]), (67, 67))
+    inside = (slice(14, -14),) * 2
+    assert np.abs(rows[0, 1][inside] - shifted[inside]).mean() < 3
+    assert np.abs(rows[0, 1][inside] - rows[0, 0][inside]).mean() > 6
+
+
+def test_a_clip_without_a_face_is_left_out_and_said(tmp_path):
+    clips = face_clips(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "1" / "0.png"), noise)
+    settings = Frames(n_frames=3, image_size=31, crop="face")
+    path, _, left_out, _ = frames.cache_frames(clips, settings, tmp_path / "cache")
+    assert len(np.load(path)) == 1
+    assert [(row[1], row[2]) for row in left_out] == [
+        (clips["clip_id"][1], "without a face that can be found")
+    ]
+
+
+def test_given_boxes_are_used_and_their_lack_is_said(tmp_path):
+    clips = face_clips(tmp_path).assign(face=[faces.Face((30, 40, 50, 50)), None])
+    settings = Frames(n_frames=3, image_size=31, crop="boxes")
+    path, _, left_out, _ = frames.cache_frames(clips, settings, tmp_path / "cache")
+    image = frames.read_image(tmp_path / "0" / "0.png")
+    expected = faces.align(image, faces.alignment(clips["face"][0], 31), 31)
+    assert (np.load(path)[0, 0] == expected).all()
+    assert [(row[1], row[2]) for row in left_out] == [
+        (clips["clip_id"][1], "without a box in face_boxes.csv")
+    ]
+    moved = clips.assign(face=[faces.Face((31, 40, 50, 50)), None])
+    assert frames.cache_frames(moved, settings, tmp_path / "cache")[0] != path

@@ -78,6 +78,10 @@ def test_the_sheet_of_another_dataset_is_suspected(tmp_path):
         read_sheet(path, COLUMNS)
 
 
+def test_a_sheet_may_have_no_rows(tmp_path):
+    assert read_sheet(write(tmp_path / "s.xlsx", [COLUMNS]), COLUMNS).shape == (0, 3)
+
+
 def test_an_empty_workbook_is_refused(tmp_path):
     with pytest.raises(ValueError, match="the workbook is empty"):
         read_sheet(write(tmp_path / "s.xlsx", []), COLUMNS)

@@ -1,9 +1,11 @@
 """The apex of clips whose sheet gives none (SMIC): estimated, and said so."""
 
+import functools
+
 import cv2
 import numpy as np
 
-from hsta_lib.data.cache import cache_key, cached_rows
+from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
 from hsta_lib.data.frames import index_folder, read_image
 
 _SIZE = 64  # px; noise averages out, the expression stays
@@ -42,7 +44,8 @@ def with_apex(clips, method, folder):
 
 def _most_different(clips, folder):
     """Clip to the number of its frame that differs most from the onset; clips that cannot be read lack."""
-    items = [(clip.clip_id, _frames_of(clip)) for clip in clips.itertuples()]
+    index = functools.cache(index_folder)  # many clips may share a folder
+    items = [(clip.clip_id, _frames_of(clip, index(clip.folder))) for clip in clips.itertuples()]
     files = [path for _, frames in items for path in frames.values()]
     described = ["apex", _SIZE, [[clip_id, list(frames)] for clip_id, frames in items]]
     path, _, left_out = cached_rows(
@@ -58,13 +61,14 @@ def _most_different(clips, folder):
     return dict(zip(found, np.load(path).tolist(), strict=True))
 
 
-def _frames_of(clip):
+def _frames_of(clip, files):
     """Frame files from onset to offset by number, ascending."""
-    files = index_folder(clip.folder)
     return {number: files[number] for number in sorted(files) if clip.onset <= number <= clip.offset}
 
 
 def _apex(frames):
+    if not frames:
+        raise Unreadable("the folder", "without a frame from onset to offset")
     grey = [_small_grey(path) for path in frames.values()]
     differences = [np.abs(image - grey[0]).mean() for image in grey]
     return np.int64(list(frames)[int(np.argmax(differences))])

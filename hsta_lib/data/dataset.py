@@ -9,6 +9,8 @@ import pandas as pd
 
 from hsta_lib.data import casme2, casme3, megc2019, samm, smic, synthetic
 from hsta_lib.data.apex import with_apex
+from hsta_lib.data.faces import given_boxes
+from hsta_lib.data.flow import cache_flow
 from hsta_lib.data.frames import cache_frames
 from hsta_lib.data.reading import compare_counts
 from hsta_lib.data.table import class_names, labelled, problems_table, without_class
@@ -21,6 +23,8 @@ _READERS = {
     "samm": samm.read,
     "megc2019": megc2019.read,
 }
+
+_BOXES = "face_boxes.csv"  # in the dataset's folder, for crop = "boxes"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,14 @@ class Dataset:
         Copy-on-write: what is written to it never reaches the file.
         """
         return np.load(self.frames_path, mmap_mode="c")
+
+    def flow(self, size, method="dis"):
+        """Optical flow from onset to apex: memory map, float32, shape ``(n_clips, size, size, 3)``.
+
+        u and v in px, and the strain; see `hsta_lib.data.flow.cache_flow`.
+        """
+        path = cache_flow(self.frames_path, self.clips["clip_id"], method=method, size=size)
+        return np.load(path, mmap_mode="c")
 
 
 def read_dataset(parameters, preset, data_dir):
@@ -118,6 +130,8 @@ def open_dataset(parameters, preset, data_dir):
     outside, unknown = without_class(reading.clips, parameters.labels)
     clips = labelled(reading.clips, parameters.labels)
     clips, estimated = with_apex(clips, preset.frames.estimated_apex, data_dir / "cache")
+    if preset.frames.crop == "boxes":
+        clips["face"] = clips["clip_id"].map(given_boxes(root / _BOXES).get)
     path, digest, left_out, noted = cache_frames(clips, preset.frames, data_dir / "cache")
     clips = clips[~clips["clip_id"].isin([clip_id for _, clip_id, _, _ in left_out])].reset_index(drop=True)
     if clips.empty:

@@ -48,10 +48,9 @@ def find_face(image):
     Returns
     -------
     Face or None
-        None if no face is found that is at least a fifth of the frame's shorter side. A caller then falls
-        back on the central square of the frame and lists the clip, so that a reader sees how many are not
-        aligned. Eyes are only given where they are plausible: one on each side of the upper half of the
-        box, about level and as far apart as eyes are.
+        None if no face is found that is at least a fifth of the frame's shorter side; such clips are left
+        out and listed, see `hsta_lib.data.frames.cache_frames`. Eyes are only given where they are
+        plausible: one on each side of the upper half of the box, about level and as far apart as eyes are.
 
     Raises
     ------

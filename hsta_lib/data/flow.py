@@ -6,6 +6,8 @@ A flow is float32, shape (h, w, 2): how far each point of the first frame moves,
 import cv2
 import numpy as np
 
+from hsta_lib.data.cache import cache_key, cached_rows
+
 METHODS = ("dis", "tvl1")
 _SMALLEST = 12  # px; OpenCV's DIS refuses less
 
@@ -119,6 +121,36 @@ def flow_strain(flow, size):
     interpolation = cv2.INTER_AREA if size < min(height, width) else cv2.INTER_LINEAR
     resized = cv2.resize(stack, (size, size), interpolation=interpolation)
     return resized * np.array([size / width, size / height, 1], np.float32)
+
+
+def cache_flow(frames_path, clip_ids, *, method, size):
+    """Flow and strain of every clip, from onset to apex, computed once; later calls open what is there.
+
+    Parameters
+    ----------
+    frames_path : Path
+        Of cached frames, see `hsta_lib.data.frames.cache_frames`: the flow is that of its pictures, with
+        their crop and at their size. It is kept beside them.
+    clip_ids : sequence of str
+        Of the rows of that file.
+    method : {"dis", "tvl1"}
+    size : int
+        px, square.
+
+    Returns
+    -------
+    Path
+        Of a ``.npy`` file, float32, shape ``(n_clips, size, size, 3)``; see `flow_strain`.
+    """
+    frames = np.load(frames_path, mmap_mode="r")
+    folder = frames_path.parent.parent / cache_key(["flow", method, size], [frames_path])
+    items = list(zip(clip_ids, range(len(frames)), strict=True))
+    shape = (size, size, 3)
+    path, *_ = cached_rows(
+        folder, items, lambda row: flow_strain(optical_flow(*frames[row, -2:], method), size),
+        shape=shape, dtype=np.float32, desc="optical flow",
+    )  # fmt: skip
+    return path
 
 
 def flip(flow):

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
+from hsta_lib.data.faces import align, alignment, find_face
 
 SUFFIXES = (".jpg", ".jpeg", ".bmp", ".png")
 _NUMBER = re.compile(rf"(\d+)(?:{'|'.join(map(re.escape, SUFFIXES))})\Z", re.IGNORECASE)
@@ -227,8 +228,11 @@ def cache_frames(clips, settings, folder):
     Parameters
     ----------
     clips : DataFrame
-        With ``clip_id``, ``folder``, ``onset``, ``apex``, ``offset``.
+        With ``clip_id``, ``folder``, ``onset``, ``apex``, ``offset``; for ``crop = "boxes"`` also ``face``, a
+        `hsta_lib.data.faces.Face` or None.
     settings : hsta_lib.config.Frames
+        With ``crop = "face"`` the face is found on the onset frame, and one similarity transform brings all
+        frames of the clip to the same place; a clip without a face that can be found is left out.
     folder : Path
         Of the caches; this one's name is a hash of the frame files' names, sizes and times and of the
         settings, so a changed source or setting makes a new cache.
@@ -251,13 +255,15 @@ def cache_frames(clips, settings, folder):
         If the cache cannot be written, see `hsta_lib.data.cache.cached_rows`, or a disk fails.
     """
     chosen, left_out, noted = _choose_files(clips, settings)
-    described = [[clip_id, [str(path) for path in paths]] for clip_id, paths in chosen]
+    faces = dict(zip(clips["clip_id"], clips["face"], strict=True)) if settings.crop == "boxes" else {}
+    items = [(clip_id, (paths, faces.get(clip_id))) for clip_id, paths in chosen]
+    described = [[clip_id, [str(path) for path in paths], repr(face)] for clip_id, (paths, face) in items]
     key = cache_key(
         [_PIXELS_VERSION, settings.model_dump(), described], [path for _, paths in chosen for path in paths]
     )
     size = settings.image_size
     path, digest, unreadable = cached_rows(
-        Path(folder) / key, chosen, functools.partial(_decode_clip, settings=settings),
+        Path(folder) / key, items, functools.partial(_decode_clip, settings=settings),
         shape=(settings.n_frames + 2, size, size, 3), dtype=np.uint8, desc="decoding",
     )  # fmt: skip
     lost = {clip_id for _, clip_id, *_ in unreadable}
@@ -297,14 +303,29 @@ def _files_of(clip, numbers, files):
     return [files[min(there, key=lambda other, n=n: abs(other - n))] for n in numbers], problem
 
 
-def _decode_clip(paths, settings):
+def _decode_clip(source, settings):
     """Frames of a clip, in the order of its files; a file that is there twice is decoded once."""
+    paths, face = source
     frames, first = {}, None
+    place, wanted = _placing(paths[-2], face, settings)
     for path in dict.fromkeys(paths):
-        image, size = _read(path, settings.image_size)
+        image, size = _read(path, wanted)
         first = first or (path.name, size)
         if size != first[1]:
             sizes = "{} x {} px, but {} is {} x {} px".format(*size, first[0], *first[1])
             raise Unreadable(path, sizes)
-        frames[path] = resize(image, settings.image_size, settings.crop)
+        frames[path] = place(image)
     return np.stack([frames[path] for path in paths])
+
+
+def _placing(onset_path, face, settings):
+    """Function that brings a clip's frames to their size, and the size they may be decoded at."""
+    size = settings.image_size
+    if settings.crop not in ("face", "boxes"):
+        return functools.partial(resize, image_size=size, crop=settings.crop), size
+    if settings.crop == "face":
+        face = find_face(read_image(onset_path))
+    if face is None:
+        reason = {"face": "without a face that can be found", "boxes": "without a box in face_boxes.csv"}
+        raise Unreadable(onset_path, reason[settings.crop])
+    return functools.partial(align, matrix=alignment(face, size), size=size), None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from hsta_lib import ROOT
-from hsta_lib.data.table import COLUMNS, problems_table
+from hsta_lib.data.table import COLUMNS, class_names, problems_table
 
 RULES = ("repaired", "published", "released", "drop")
 _REPAIRS = ROOT / "hsta_lib" / "data" / "repairs.csv"
@@ -143,6 +143,52 @@ def _innermost(folder):
     if inner is None or inner.resolve() in (folder.resolve(), *folder.resolve().parents):
         return folder
     return _innermost(inner)
+
+
+def find_variant(root, variant, folders, *, subject, usual):
+    """Folder of the subjects' folders, and which of several variants of the frames it holds.
+
+    Parameters
+    ----------
+    root : Path
+        Holds the folder, or is it.
+    variant : str
+        A key of ``folders``, or empty: the first that is there.
+    folders : dict of str to str
+        Variant to a regular expression of its folder's name, case ignored.
+    subject : str
+        Regular expression of a subject's folder: one that holds none is passed over, as an unzipped copy
+        may lie in a folder of a similar name (``Cropped-updated/Cropped``).
+    usual : str
+        Names of the folders, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the variant is unknown.
+    FileNotFoundError
+        If there is no such folder.
+    """
+    if variant not in ("", *folders):
+        raise ValueError(f"variant = {variant!r} is unknown; choose one of {', '.join(folders)}, or none")
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; data_root must be the folder that holds {usual}")
+    for name in [variant] if variant else folders:
+        is_named = re.fullmatch(folders[name], root.absolute().name, re.IGNORECASE)
+        folder = root if is_named else find_folder(root, folders[name])
+        while folder is not None and not any(re.fullmatch(subject, child) for child in folders_of(folder)):
+            folder = find_folder(folder, folders[name])
+        if folder is not None:
+            return folder, name
+    raise FileNotFoundError(
+        f"{root}: no subjects of {variant or 'any'} frames; data_root must be, or hold, {usual}"
+    )
+
+
+def objective_number(cell):
+    """Objective class of a sheet that numbers them: 1 to 7 as I to VII, anything else as it is."""
+    number = frame_number(cell)
+    return class_names("objective7")[number - 1] if number in range(1, 8) else cell.strip().upper()
 
 
 def is_folder_name(text):

@@ -12,7 +12,7 @@ _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _HEADER_WITHIN = 30  # rows; SAMM's header is the fourteenth
 
 
-def read_sheet(path, columns, optional=()):
+def read_sheet(path, columns, optional=(), title=None):
     """The first sheet of a workbook that has some columns, as text cells.
 
     Parameters
@@ -23,6 +23,8 @@ def read_sheet(path, columns, optional=()):
         Needed columns; the header is the first row that has them all, whatever their case.
     optional : list of str
         Columns that are empty where the sheet lacks them.
+    title : str, optional
+        Only the sheet of this title, case ignored.
 
     Returns
     -------
@@ -35,11 +37,15 @@ def read_sheet(path, columns, optional=()):
         If the file is no readable workbook, or no sheet has the columns; the message names both.
     """
     sheets = _sheets(path)
-    for rows in sheets:
+    if title is not None:
+        sheets = {name: rows for name, rows in sheets.items() if name.strip().lower() == title.lower()}
+        if not sheets:
+            raise ValueError(f"{path}: there is no sheet {title!r}")
+    for rows in sheets.values():
         header = _find_header(rows, columns)
         if header is not None:
             return _table(path, rows, header, [*columns, *optional])
-    raise ValueError(f"{path}: {_why_no_header(sheets, columns)}")
+    raise ValueError(f"{path}: {_why_no_header(list(sheets.values()), columns)}")
 
 
 def find_sheet(root, names, *, skip=()):
@@ -66,7 +72,7 @@ def find_sheet(root, names, *, skip=()):
 
 
 def _sheets(path):
-    """Rows of cells of every sheet."""
+    """Rows of cells of every sheet, by its title."""
     content = path.read_bytes()
     if content.startswith(_OLE) and _ENCRYPTED in content:
         raise ValueError(f"{path} is protected by a password; save it without one")
@@ -86,12 +92,12 @@ def _sheets(path):
 def _xlsx_sheets(content):
     # Not read_only: openpyxl then believes the size the file states, and a wrong one loses rows.
     workbook = openpyxl.load_workbook(io.BytesIO(content), data_only=True)
-    return [list(sheet.iter_rows(values_only=True)) for sheet in workbook.worksheets]
+    return {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in workbook.worksheets}
 
 
 def _xls_sheets(content):
     workbook = xlrd.open_workbook(file_contents=content, logfile=io.StringIO())
-    return [[sheet.row_values(i) for i in range(sheet.nrows)] for sheet in workbook.sheets()]
+    return {sheet.name: [sheet.row_values(i) for i in range(sheet.nrows)] for sheet in workbook.sheets()}
 
 
 def _find_header(rows, columns):
@@ -111,7 +117,7 @@ def _table(path, rows, header, columns):
     twice = [name for name in columns if names.count(name.lower()) > 1]
     if twice:
         raise ValueError(f"{path}: column {twice[0]!r} is there {names.count(twice[0].lower())} times")
-    cells = pd.DataFrame(rows[header + 1 :], dtype=object)
+    cells = pd.DataFrame(rows[header + 1 :], columns=range(len(names)), dtype=object)
     there = {name: cells[names.index(name.lower())] for name in columns if name.lower() in names}
     sheet = pd.DataFrame(there, columns=columns, index=cells.index).map(_text)
     return sheet[(sheet != "").any(axis=1)].reset_index(drop=True)

@@ -7,7 +7,7 @@ import pandas as pd
 
 def table_names():
     """Names of the tables with printed numbers."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.csv"))
+    return sorted(path.stem for path in Path(__file__).parent.glob("table*.csv"))
 
 
 def load_table(name):

@@ -1,0 +1,56 @@
+"""The apex of clips that have none."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from hsta_lib.data.apex import with_apex
+
+SHAPES = {"a": (10, [0, 3, 9, 40, 5]), "b": (21, [0, 1, 2])}  # folder: first number, brightness of each frame
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Clips whose frames are brighter by some amount than their onset; the last has its apex annotated."""
+    rows = []
+    for name, (first, steps) in SHAPES.items():
+        for number, step in enumerate(steps, start=first):
+            (tmp_path / name).mkdir(exist_ok=True)
+            image = np.full((67, 71, 3), 100 + step, np.uint8)
+            cv2.imwrite(str(tmp_path / name / f"img{number}.png"), image)
+        last = first + len(steps) - 1
+        rows.append([f"x/{name}", tmp_path / name, first, pd.NA if name == "a" else 22, last])
+    table = pd.DataFrame(rows, columns=["clip_id", "folder", "onset", "apex", "offset"])
+    return table.astype({"onset": "Int64", "apex": "Int64", "offset": "Int64"})
+
+
+def test_the_middle_is_rounded_down_and_said(clips, tmp_path):
+    clips["offset"] = [13, 23]
+    filled, notes = with_apex(clips, "middle", tmp_path)
+    assert filled["apex"].tolist() == [11, 22]
+    assert filled["apex"].dtype == int
+    assert notes == [("annotation sheet", "x/a", "no apex given", "the middle of onset and offset")]
+
+
+def test_the_frame_most_unlike_the_onset(clips, tmp_path):
+    filled, notes = with_apex(clips, "difference", tmp_path / "cache")
+    assert filled["apex"].tolist() == [13, 22]
+    assert notes[0][3] == "the frame most unlike the onset"
+    again, _ = with_apex(clips, "difference", tmp_path / "cache")
+    assert again.equals(filled)
+
+
+def test_a_dataset_without_any_apex_is_one_line(clips, tmp_path):
+    _, notes = with_apex(clips.assign(apex=pd.array([pd.NA, pd.NA], "Int64")), "middle", tmp_path)
+    assert [row[1] for row in notes] == ["all clips"]
+
+
+def test_a_clip_without_frames_falls_back_to_the_middle(clips, tmp_path):
+    clips["folder"] = [tmp_path / "nowhere", tmp_path / "b"]
+    filled, _ = with_apex(clips, "difference", tmp_path / "cache")
+    assert filled["apex"].tolist() == [12, 22]
+
+
+def test_nothing_is_said_where_nothing_is_missing(clips, tmp_path):
+    assert with_apex(clips.iloc[1:], "difference", tmp_path)[1] == []

@@ -1,0 +1,206 @@
+"""The reader of flow images on both of their trees, with planted defects."""
+
+import cv2
+import numpy as np
+import pytest
+
+from hsta_lib.data import flow_images
+from hsta_lib.data.table import COLUMNS, labelled
+
+# The folder of a subject, an image of it as HTNet names it, its label and the id of the clip.
+IMAGES = [
+    ("006", "006_006_1_2 ", 0, "samm/006/006_1_2"),
+    ("006", "006_006_5_10 ", 2, "samm/006/006_5_10"),
+    ("s01", "s01_s01_ne_01 ", 0, "smic/s01/s1_ne_01"),
+    ("s01", "s01_s01_po_01 ", 1, "smic/s01/s1_po_01"),
+    ("sub01", "sub01_EP02_01f ", 1, "casme2/sub01/EP02_01f"),
+    ("sub07", "sub07_EP06_02_01 ", 2, "casme2/sub07/EP06_02_01"),
+]
+IDS = sorted(clip_id for *_, clip_id in IMAGES)
+
+
+def colour(stem):
+    """A colour of its own for every image, RGB."""
+    code = stem.strip().encode()
+    return np.array(
+        [len(code), sum(code) % 251, sum(i * byte for i, byte in enumerate(code)) % 241], np.uint8
+    )
+
+
+def write_image(path, size=(28, 28)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.broadcast_to(colour(path.stem)[::-1], (*size, 3))
+    assert cv2.imwrite(str(path), np.ascontiguousarray(image))
+
+
+@pytest.fixture
+def folds(tmp_path):
+    """A tree of folds: every image in the test set of its subject and in the training sets of the others."""
+    for subject in {row[0] for row in IMAGES}:
+        for owner, stem, label, _ in IMAGES:
+            part = "u_test" if owner == subject else "u_train"
+            write_image(tmp_path / subject / part / str(label) / f"{stem}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def one_folder(tmp_path):
+    """A folder of images, and a list of their labels beside it."""
+    rows = []
+    for subject, stem, label, _ in IMAGES:
+        write_image(tmp_path / "whole_norm_u_v_os" / f"{stem}.png")
+        rows.append(f"x,{subject},{stem.partition('_')[2].strip()},{label},,{stem.strip()}.jpg,")
+    text = ["dataset,sub,filename_o,label,apex,imagename,sub_filename", *rows]
+    (tmp_path / "labels.csv").write_text("\n".join(text) + "\n")
+    return tmp_path
+
+
+def problems_of(root):
+    return flow_images.read(root).problems.to_numpy().tolist()
+
+
+@pytest.mark.parametrize("layout", ["folds", "one_folder"])
+def test_each_clip_is_read_once_with_the_ids_of_the_other_readers(layout, request):
+    clips, images, problems = flow_images.read(request.getfixturevalue(layout))
+    assert problems.empty
+    assert clips["clip_id"].tolist() == IDS
+    assert clips["subject_id"].tolist() == [clip_id.rpartition("/")[0] for clip_id in IDS]
+    assert clips["emotion"].tolist() == [
+        "positive", "surprise", "negative", "surprise", "negative", "positive",
+    ]  # fmt: skip
+    assert list(clips.columns) == list(COLUMNS)
+    assert clips[["folder", "onset", "apex", "offset"]].isna().all(axis=None)
+    assert images.shape == (6, 28, 28, 3)
+    assert images.dtype == np.uint8
+    stem_of = {clip_id: stem for _, stem, _, clip_id in IMAGES}
+    for clip_id, image in zip(clips["clip_id"], images, strict=True):
+        assert (image == colour(stem_of[clip_id])).all()
+
+
+def test_both_trees_give_the_same(folds, one_folder):
+    """Both fixtures write into one folder: the folds are looked for first."""
+    clips, images, _ = flow_images.read(folds)
+    for subject in {row[0] for row in IMAGES}:
+        (folds / subject).rename(folds / f".{subject}")
+    other_clips, other_images, _ = flow_images.read(one_folder)
+    assert clips.equals(other_clips)
+    assert (images == other_images).all()
+
+
+def test_labels_are_those_of_megc2019(folds):
+    kept = labelled(flow_images.read(folds).clips, "emotion3")
+    assert dict(zip(kept["clip_id"], kept["label"], strict=True)) == {row[3]: row[2] for row in IMAGES}
+
+
+@pytest.mark.parametrize(
+    ("stem", "clip_id"),
+    [
+        ("sub01_EP02_01f ", "casme2/sub01/EP02_01f"),
+        ("sub1_EP02_01f", "casme2/sub01/EP02_01f"),
+        ("sub10_EP09f", "casme2/sub10/EP09f"),
+        ("s01_s1_ne_01", "smic/s01/s1_ne_01"),
+        ("s01_s01_ne_01 ", "smic/s01/s1_ne_01"),
+        ("s20_s20_sur_05", "smic/s20/s20_sur_05"),
+        ("006_006_1_2", "samm/006/006_1_2"),
+        ("6_006_1_2", "samm/006/006_1_2"),
+        ("011_011_4_12", "samm/011/011_4_12"),
+        ("s01_s2_ne_01", None),
+        ("006_007_1_2", None),
+        ("sub01", None),
+        ("EP02_01f", None),
+        ("Thumbs", None),
+    ],
+)
+def test_names_of_images(stem, clip_id):
+    assert flow_images.clip_of(stem) == clip_id
+
+
+def test_what_cannot_be_used_is_listed_and_nothing_else_is_lost(folds):
+    test = "u_test/0"
+    write_image(folds / "s01" / test / "s01_s02_ne_01.png")
+    write_image(folds / "s01" / test / "006_006_1_3.png")
+    write_image(folds / "s01/u_test/3" / "s01_s01_ne_07.png")
+    write_image(folds / "s01" / test / "s01_s1_po_01.png")  # also with label 1
+    write_image(folds / "sub07/u_test/2" / "sub07_EP06_02_01 .png", (31, 29))
+    (folds / "006/u_test/2/006_006_5_10 .png").write_bytes(b"\x89PNG\r\n")
+    (folds / "s01" / test / "Thumbs.db").touch()
+    (folds / "s01" / test / ".s01_s01_ne_09.png").touch()
+    clips, images, problems = flow_images.read(folds)
+    assert len(images) == len(clips) == 5
+    assert "samm/006/006_5_10" not in clips["clip_id"].tolist()
+    assert clips.loc[clips["clip_id"] == "smic/s01/s1_po_01", "emotion"].tolist() == ["negative"]
+    left_out = "clip left out"
+    assert problems.to_numpy().tolist() == [
+        ["s01/u_test/0/006_006_1_3.png", "samm/006/006_1_3", "in the folder of subject s01", left_out],
+        ["s01/u_test/0/s01_s02_ne_01.png", "", "no name of a clip such as sub01_EP02_01f", left_out],
+        ["s01/u_test/3/s01_s01_ne_07.png", "smic/s01/s1_ne_07", "label '3' is none of 0, 1, 2", left_out],
+        ["u_train", "smic/s01/s1_po_01", "label 1 for 3 subjects, 0 in u_test", "label 0 kept"],
+        [
+            "sub07/u_test/2/sub07_EP06_02_01 .png", "casme2/sub07/EP06_02_01", "29 x 31 px",
+            "resized to 28 x 28 px",
+        ],
+        [
+            "006/u_test/2/006_006_5_10 .png", "samm/006/006_5_10", "truncated or no image (6 bytes)",
+            left_out,
+        ],
+        [
+            "s01/u_test/1/s01_s01_po_01 .png", "smic/s01/s1_po_01",
+            "also in s01/u_test/0/s01_s1_po_01.png", left_out,
+        ],
+    ]  # fmt: skip
+
+
+def test_training_sets_that_depart_from_the_test_sets_are_listed(folds):
+    (folds / "sub01/u_train/0/006_006_1_2 .png").unlink()
+    (folds / "sub07/u_train/0/006_006_1_2 .png").rename(folds / "sub07/u_train/2/006_006_1_2 .png")
+    write_image(folds / "s01/u_train/1/s01_s1_po_01.png")
+    for subject in ("s01", "sub01"):
+        write_image(folds / subject / "u_train/1/sub03_EP01_2 .png")
+    assert problems_of(folds) == [
+        ["u_train", "casme2/sub03/EP01_2", "for 2 subjects, in no u_test", "clip left out"],
+        ["u_train", "samm/006/006_1_2", "missing for 1 other subjects", "kept"],
+        ["u_train", "samm/006/006_1_2", "label 2 for 1 subjects, 0 in u_test", "label 0 kept"],
+        ["u_train", "smic/s01/s1_po_01", "also for its own subject", "kept"],
+    ]
+    assert flow_images.read(folds).clips["clip_id"].tolist() == IDS
+
+
+def test_a_list_and_a_folder_that_disagree(one_folder):
+    images = one_folder / "whole_norm_u_v_os"
+    (images / "006_006_1_2 .png").unlink()
+    write_image(images / "006_006_1_3 .png")
+    write_image(images / "mean.png")
+    path = one_folder / "labels.csv"
+    path.write_text(path.read_text().replace("EP06_02_01,2", "EP06_02_01,others"))
+    folder = "whole_norm_u_v_os"
+    assert problems_of(one_folder) == [
+        [f"{folder}/006_006_1_3 .png", "samm/006/006_1_3", "not in labels.csv", "clip left out"],
+        [f"{folder}/mean.png", "", "no name of a clip such as sub01_EP02_01f", "clip left out"],
+        [
+            f"{folder}/sub07_EP06_02_01 .png", "casme2/sub07/EP06_02_01",
+            "label 'others' is none of 0, 1, 2", "clip left out",
+        ],
+        ["labels.csv", "samm/006/006_1_2", "no image", "clip left out"],
+    ]  # fmt: skip
+    assert len(flow_images.read(one_folder).images) == 4
+
+
+def test_other_lists_and_grey_images_do_not_matter(one_folder):
+    (one_folder / "a.csv").write_text("a,b\n1,2\n")
+    grey = np.full((28, 28), 113, np.uint8)
+    cv2.imwrite(str(one_folder / "whole_norm_u_v_os/006_006_1_2 .png"), grey)
+    clips, images, problems = flow_images.read(one_folder)
+    assert problems.empty
+    assert (images[clips["clip_id"].tolist().index("samm/006/006_1_2")] == 113).all()
+
+
+def test_what_is_not_there_is_named(tmp_path, one_folder):
+    with pytest.raises(FileNotFoundError, match="nowhere: no images; it must hold <subject>/u_test or one"):
+        flow_images.read(tmp_path / "nowhere")
+    write_image(one_folder / "more" / "006_006_1_2.png")
+    with pytest.raises(FileNotFoundError, match="images in more, whole_norm_u_v_os"):
+        flow_images.read(one_folder)
+    (one_folder / "more" / "006_006_1_2.png").unlink()
+    (one_folder / "labels.csv").write_text("sub,label\n")
+    with pytest.raises(FileNotFoundError, match=r"no \.csv file with the columns sub, filename_o, label"):
+        flow_images.read(one_folder)
