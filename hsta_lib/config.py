@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hsta_lib import ROOT
 
-DatasetName = Literal["synthetic", "casme3", "casme2", "smic", "samm", "megc2019"]
+DatasetName = Literal["synthetic", "casme3", "casme2", "smic", "samm", "megc2019", "own"]
 RepairRule = Literal["repaired", "published", "released", "drop"]
 RecipeName = Literal["equations"]
 SplitName = Literal["subject", "paper", "loso"]

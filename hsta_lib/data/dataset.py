@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hsta_lib.data import casme2, casme3, megc2019, samm, smic, synthetic
+from hsta_lib.data import casme2, casme3, megc2019, own, samm, smic, synthetic
 from hsta_lib.data.apex import with_apex
 from hsta_lib.data.faces import given_boxes
 from hsta_lib.data.flow import cache_flow
@@ -22,6 +22,7 @@ _READERS = {
     "smic": smic.read,
     "samm": samm.read,
     "megc2019": megc2019.read,
+    "own": own.read,
 }
 
 _BOXES = "face_boxes.csv"  # in the dataset's folder, for crop = "boxes"

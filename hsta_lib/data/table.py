@@ -163,7 +163,8 @@ def default_labels(dataset):
 
 
 def _family(dataset):
-    return "casme3" if dataset == "synthetic" else dataset
+    """The dataset whose label sets a dataset has: synthetic and own ones have those of CAS(ME)^3."""
+    return "casme3" if dataset in ("synthetic", "own") else dataset
 
 
 def _label_set(labels, dataset):

@@ -1,0 +1,75 @@
+"""A dataset of one's own: the table and folders the README describes."""
+
+import cv2
+import numpy as np
+import pytest
+
+from hsta_lib.config import Frames, Parameters, Preset
+from hsta_lib.data import own
+from hsta_lib.data.dataset import open_dataset
+
+HEADER = "subject,clip,folder,onset,apex,offset,emotion"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two clips of two people, five frames each."""
+    for folder in ("ann/c1", "ben/c1"):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(7, 12):
+            frame = np.full((31, 37, 3), 20 * number, np.uint8)
+            cv2.imwrite(str(tmp_path / folder / f"frame_{number:04d}.png"), frame)
+    write(tmp_path, "ann,c1,ann/c1,7,9,11,Happiness", "ben,c1,ben/c1,7,,11,sad")
+    return tmp_path
+
+
+def write(root, *lines, header=HEADER):
+    (root / "clips.csv").write_text("\n".join([header, *lines]) + "\n")
+
+
+def test_it_is_opened_like_any_other(root, tmp_path):
+    parameters = Parameters(dataset="own", data_root=str(root), labels="emotion7")
+    opened = open_dataset(parameters, Preset(frames=Frames(n_frames=3, image_size=16)), tmp_path / "data")
+    assert opened.clips["clip_id"].tolist() == ["own/ann/c1", "own/ben/c1"]
+    assert opened.clips["subject_id"].tolist() == ["own/ann", "own/ben"]
+    assert opened.clips["apex"].tolist() == [9, 9]
+    assert opened.clips["label"].map(dict(enumerate(opened.classes))).tolist() == ["happy", "sad"]
+    assert opened.frames()[0, :, 0, 0, 0].tolist() == [140, 180, 220, 140, 180]
+    assert opened.problems[["clip_id", "problem"]].to_numpy().tolist() == [["own/ben/c1", "no apex given"]]
+    assert opened.version == "clips.csv (2 rows)"
+
+
+def test_optional_columns_are_used(root):
+    write(
+        root,
+        "ann,c1,ann/c1,7,9,11,fear,v2,4+R14,vii",
+        header=f"{HEADER},recording,action_units,objective_class",
+    )
+    clip = own.read(root).clips.iloc[0]
+    assert clip[["recording_id", "action_units", "objective_class"]].tolist() == [
+        "own/ann/v2",
+        "4+R14",
+        "VII",
+    ]
+
+
+def test_a_missing_folder_is_a_problem_row(root):
+    write(root, "ann,c1,ann/c9,7,9,11,fear", "ben,c1,ben/c1,7,8,11,sad")
+    clips, problems, *_ = own.read(root)
+    assert clips["clip_id"].tolist() == ["own/ben/c1"]
+    assert problems["problem"].tolist() == ["folder missing"]
+
+
+def test_a_folder_outside_is_refused(root):
+    write(root, "ann,c1,../../etc,7,9,11,fear")
+    with pytest.raises(ValueError, match=r"folder '\.\./\.\./etc' of clip 'c1' is outside"):
+        own.read(root)
+
+
+def test_a_missing_table_or_column_is_named(root):
+    write(root, "ann,c1,ann/c1,7,9,fear", header="subject,clip,folder,onset,apex,emotion")
+    with pytest.raises(ValueError, match=r"clips\.csv: column 'offset' is missing; it has subject"):
+        own.read(root)
+    (root / "clips.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"clips\.csv is not there; its columns must be subject"):
+        own.read(root)
