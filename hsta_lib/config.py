@@ -17,7 +17,7 @@ from hsta_lib import ROOT
 DatasetName = Literal["synthetic", "casme3", "casme2", "smic", "samm", "megc2019", "own"]
 RepairRule = Literal["repaired", "published", "released", "drop"]
 RecipeName = Literal["equations"]
-SplitName = Literal["subject", "paper", "loso"]
+SplitName = Literal["subject", "paper", "loso", "authors"]
 
 
 class Group(BaseModel):
@@ -169,6 +169,7 @@ class Parameters(Group):
     repair: RepairRule = "repaired"
     labels: str = ""
     split: SplitName = "subject"
+    lists_root: str = ""
     seeds: list[int] = []
     workers: int | None = Field(None, ge=0)
     grid: dict[str, list] = {}

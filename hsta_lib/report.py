@@ -216,7 +216,7 @@ def record(study, dataset, trials, table, summary, references):
 
 def _shared_parameters(parameters):
     """Parameters that say what was run, not where and with how many workers."""
-    return parameters.model_dump(exclude={"data_root", "workers"})
+    return parameters.model_dump(exclude={"data_root", "lists_root", "workers"})
 
 
 def _record_name(study):

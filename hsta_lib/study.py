@@ -10,7 +10,7 @@ import pandas as pd
 from hsta_lib import config, references, runner, store
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.frames import cache_frames
-from hsta_lib.data.splits import check_folds, make_folds
+from hsta_lib.data.splits import SUBJECT_DEPENDENT, check_folds, make_folds
 from hsta_lib.data.table import class_names, default_labels
 from hsta_lib.metrics import METRICS
 from hsta_lib.paper import load_table, table_names
@@ -25,6 +25,8 @@ _PROTOCOLS = {
     "paper": "subject-dependent: {n} random folds over clips, as in the paper's ablations; "
     "nearly every test clip's subject is also in training",
     "loso": "leave one subject out: {n} folds",
+    "authors": "subject-dependent: the authors' {n} lists, which are not grouped by subject; "
+    "nearly every test clip's subject is also in training",
 }
 
 
@@ -135,8 +137,8 @@ class Study:
 
     @property
     def dependence(self):
-        """What the scores of the split ``paper`` are headed with; empty for the others."""
-        return ", **subject-dependent**" if self.settings.split.split == "paper" else ""
+        """What the scores of a subject-dependent split are headed with; empty for the others."""
+        return ", **subject-dependent**" if self.settings.split.split in SUBJECT_DEPENDENT else ""
 
     @property
     def data_name(self):
@@ -190,7 +192,7 @@ def start(name, namespace):
     class_names(labels, parameters.dataset)  # an unknown label set stops here, before any data is made
     parameters = parameters.model_copy(update={"labels": labels})
     preset_name, preset = config.load_preset(parameters.preset)
-    if name in table_names() and name not in preset.grids and not parameters.grid:
+    if "grid" in namespace and name not in preset.grids and not parameters.grid:
         raise ValueError(
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
         )
@@ -205,6 +207,11 @@ def start(name, namespace):
     seeds = tuple(parameters.seeds or preset.seeds)
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"notebook parameters: seeds = {list(seeds)} must be different numbers from 0 on")
+    if parameters.split == "authors" and not parameters.lists_root:
+        raise ValueError(
+            "notebook parameters: split = 'authors' needs lists_root, the folder of a clone of the authors' "
+            "repository (OceanSummerDay/HSTA_MER)"
+        )
     if parameters.data_root and parameters.dataset == "synthetic":
         raise ValueError("notebook parameters: data_root is given, but dataset = 'synthetic' is generated")
     grid = parameters.grid or preset.grids.get(name, {})

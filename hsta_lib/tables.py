@@ -200,7 +200,7 @@ def describe_problems(dataset):
         display(Markdown(f"Not part of this label set: {outside}."))
     if dataset.problems.empty:
         return Markdown("No problems: every clip with a class of this label set could be used.")
-    actions = dataset.problems["action"].value_counts()
+    actions = dataset.problems["action"].str.replace("^taken as .*", "corrected", regex=True).value_counts()
     display(Markdown("; ".join(f"{action}: {n}" for action, n in actions.items()) + "."))
     return dataset.problems
 

@@ -41,9 +41,10 @@ def test_the_frame_most_unlike_the_onset(clips, tmp_path):
     assert again.equals(filled)
 
 
-def test_a_dataset_without_any_apex_is_one_line(clips, tmp_path):
-    _, notes = with_apex(clips.assign(apex=pd.array([pd.NA, pd.NA], "Int64")), "middle", tmp_path)
-    assert [row[1] for row in notes] == ["all clips"]
+def test_many_clips_without_an_apex_are_one_line(clips, tmp_path):
+    many = pd.concat([clips.iloc[:1]] * 11, ignore_index=True)
+    _, notes = with_apex(many, "middle", tmp_path)
+    assert notes == [("annotation sheet", "11 clips", "no apex given", "the middle of onset and offset")]
 
 
 def test_a_clip_without_frames_falls_back_to_the_middle(clips, tmp_path):

@@ -5,8 +5,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from hsta_lib.data.authors_lists import match, read
-from hsta_lib.data.splits import check_folds
+from hsta_lib.data.authors_lists import match, read, with_folds
+from hsta_lib.data.splits import check_folds, make_folds
 from hsta_lib.data.table import COLUMNS, labelled
 
 LABELS = "washed_data/washed_data/new_labels"
@@ -351,3 +351,29 @@ def test_two_listed_clips_of_one_row_are_refused(original):
         ValueError, match=f"two listed clips are clip {clips['clip_id'][0]} of the clip table"
     ):
         match(doubled, clips)
+
+
+@pytest.mark.parametrize(("labels", "kind"), [("emotion7", "emotion"), ("objective7", "objective")])
+def test_the_split_authors_is_made_of_the_lists(original, labels, kind):
+    lists = read(original, labels=kind)
+    table, problems = with_folds(labelled(lists.clips, labels), original, labels)
+    assert problems.empty
+    folds = make_folds(table, split="authors", n_folds=2, stratify=False, split_seed=9)
+    check_folds(table, folds, split="authors")
+    for ours, theirs in zip(folds, lists.folds, strict=True):
+        for side, listed in zip(ours, theirs, strict=True):
+            assert set(ids(table, side)) == set(ids(lists.clips, listed))
+
+
+def test_the_split_authors_needs_the_lists(original):
+    table = labelled(read(original).clips, "emotion7")
+    with pytest.raises(ValueError, match=r"split = 'authors' needs the authors' lists: -p lists_root"):
+        make_folds(table, split="authors", n_folds=5, stratify=False, split_seed=0)
+
+
+def test_folds_that_do_not_train_on_all_others_are_refused(clone):
+    path = file_of(clone, "train_fold_2.csv")
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    table = labelled(read(clone).clips, "emotion7")
+    with pytest.raises(ValueError, match="fold 2 does not train on all clips that it does not test"):
+        with_folds(table, clone, "emotion7")

@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from hsta_lib import ROOT
 from hsta_lib.config import Frames, Parameters, Preset
 from hsta_lib.data import own
 from hsta_lib.data.dataset import open_dataset
+from hsta_lib.data.table import labelled
 
 HEADER = "subject,clip,folder,onset,apex,offset,emotion"
 
@@ -37,6 +39,18 @@ def test_it_is_opened_like_any_other(root, tmp_path):
     assert opened.frames()[0, :, 0, 0, 0].tolist() == [140, 180, 220, 140, 180]
     assert opened.problems[["clip_id", "problem"]].to_numpy().tolist() == [["own/ben/c1", "no apex given"]]
     assert opened.version == "clips.csv (2 rows)"
+
+
+def test_the_example_of_the_readme_is_read(tmp_path):
+    text = (ROOT / "README.md").read_text().split("read by tests/test_own.py -->\n```csv\n")[1]
+    (tmp_path / "clips.csv").write_text(text.split("```")[0])
+    for folder in ("ann/smile1", "ann/smile2", "ben/frown1"):
+        (tmp_path / folder).mkdir(parents=True)
+    clips, problems, *_ = own.read(tmp_path)
+    assert problems.empty
+    assert clips["clip_id"].tolist() == ["own/ann/smile1", "own/ann/smile2", "own/ben/frown1"]
+    assert clips["recording_id"].tolist() == ["own/ann/film1", "own/ann/film1", "own/ben/film2"]
+    assert labelled(clips, "emotion7")["label"].tolist() == [6, 6, 4]
 
 
 def test_optional_columns_are_used(root):

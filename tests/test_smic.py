@@ -299,9 +299,7 @@ def test_a_sheet_without_a_column_is_named(long):
     book = openpyxl.load_workbook(root / smic.SHEET)
     book["HS"].cell(1, 5).value = "Offset"
     book.save(root / smic.SHEET)
-    with pytest.raises(
-        ValueError, match=r"annotation\.xlsx: column 'OffsetF' is missing"
-    ):
+    with pytest.raises(ValueError, match=r"annotation\.xlsx: column 'OffsetF' is missing"):
         smic.read(root, variant="E-HS")
 
 

@@ -9,6 +9,7 @@ from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
 from hsta_lib.data.frames import index_folder, read_image
 
 _SIZE = 64  # px; noise averages out, the expression stays
+_FEW = 10  # clips that are listed one by one
 
 
 def with_apex(clips, method, folder):
@@ -29,7 +30,7 @@ def with_apex(clips, method, folder):
     clips : DataFrame
         Onset, apex and offset as integers.
     notes : list of tuple
-        ``(where, clip_id, problem, action)``; one row if all clips lack an apex.
+        ``(where, clip_id, problem, action)``; one row for all if many clips lack an apex.
     """
     missing = clips["apex"].isna()
     clips = clips.assign(apex=clips["apex"].fillna((clips["onset"] + clips["offset"]) // 2))
@@ -37,7 +38,8 @@ def with_apex(clips, method, folder):
     if method == "difference" and missing.any():
         found = _most_different(clips[missing], folder)
         clips["apex"] = clips["clip_id"].map(found).fillna(clips["apex"]).astype(int)
-    names = ["all clips"] if missing.all() else clips.loc[missing, "clip_id"]
+    names = clips.loc[missing, "clip_id"]
+    names = [f"{len(names)} clips"] if len(names) > _FEW else names
     action = {"middle": "the middle of onset and offset", "difference": "the frame most unlike the onset"}
     return clips, [("annotation sheet", name, "no apex given", action[method]) for name in names]
 

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from hsta_lib.data.reading import listing
@@ -148,6 +149,41 @@ def match(lists, clips):
     folds = [Fold(*(_places(position, side) for side in fold)) for fold in lists.folds]
     problems = problems_table(_differences(lists.clips, clips, row_of))
     return Matched(clips.iloc[kept].reset_index(drop=True), folds, problems)
+
+
+def with_folds(clips, clone, labels):
+    """A clip table with the authors' fold of each clip, *subject-dependent*.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        The labelled clips of a real CAS(ME)^3.
+    clone : str or Path
+        As for `read`.
+    labels : str
+        Label set of the clips: sets of objective classes have lists of their own.
+
+    Returns
+    -------
+    clips : DataFrame
+        Those that the lists name, with the number of the fold that tests them in ``authors_fold``.
+    problems : DataFrame
+        See `Matched`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read` and `match`; also if a clip is never tested, or not trained on by every other fold.
+    """
+    kind = "objective" if labels.startswith("objective") else "emotion"
+    matched = match(read(clone, labels=kind, dataset=clips["dataset"].iloc[0]), clips)
+    numbers = np.full(len(matched.clips), -1)
+    for number, fold in enumerate(matched.folds):
+        numbers[fold.test] = number
+    for number, fold in enumerate(matched.folds):
+        if set(fold.train) != set(np.flatnonzero(numbers != number)) or (numbers < 0).any():
+            raise ValueError(f"{clone}: fold {number + 1} does not train on all clips that it does not test")
+    return matched.clips.assign(authors_fold=numbers), matched.problems
 
 
 def _file(clone, folder, name):

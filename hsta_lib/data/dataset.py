@@ -9,6 +9,7 @@ import pandas as pd
 
 from hsta_lib.data import casme2, casme3, megc2019, own, samm, smic, synthetic
 from hsta_lib.data.apex import with_apex
+from hsta_lib.data.authors_lists import with_folds
 from hsta_lib.data.faces import given_boxes
 from hsta_lib.data.flow import cache_flow
 from hsta_lib.data.frames import cache_frames
@@ -130,6 +131,9 @@ def open_dataset(parameters, preset, data_dir):
     root, reading = read_dataset(parameters, preset, data_dir)
     outside, unknown = without_class(reading.clips, parameters.labels)
     clips = labelled(reading.clips, parameters.labels)
+    if parameters.split == "authors" and parameters.lists_root:
+        clips, unlisted = with_folds(clips, parameters.lists_root, parameters.labels)
+        reading = reading._replace(problems=pd.concat([reading.problems, unlisted], ignore_index=True))
     clips, estimated = with_apex(clips, preset.frames.estimated_apex, data_dir / "cache")
     if preset.frames.crop == "boxes":
         clips["face"] = clips["clip_id"].map(given_boxes(root / _BOXES).get)
@@ -156,5 +160,6 @@ def _relative(problems, root):
 
 
 def _fingerprint(clips, frames_digest):
-    rows = clips[["clip_id", "subject_id", "recording_id", "label"]].to_csv(index=False)
+    columns = ["clip_id", "subject_id", "recording_id", "label"]
+    rows = clips[columns + ["authors_fold"] * ("authors_fold" in clips)].to_csv(index=False)
     return hashlib.sha256((frames_digest + rows).encode()).hexdigest()[:16]
