@@ -16,7 +16,7 @@ from hsta_lib import ROOT
 
 DatasetName = Literal["synthetic", "casme3", "casme2", "smic", "samm", "megc2019", "own"]
 RepairRule = Literal["repaired", "published", "released", "drop"]
-RecipeName = Literal["equations"]
+RecipeName = Literal["equations", "released"]
 SplitName = Literal["subject", "paper", "loso", "authors"]
 
 
@@ -48,9 +48,20 @@ class Frames(Group):
     image_size: int = Field(224, ge=8)
     # Paper: face crop | none, the aspect lost, as in the released code; the central square; the face
     crop: Literal["none", "center_square", "face", "boxes"] = "none"
+    # Uniform over the clip; or drawn anew at every step from the first 51 frames, in training and test alike,
+    # as in the released code.
+    drawing: Literal["uniform", "random"] = "uniform"
+    # Onset and apex; or pictures of sparse tracks (onset to apex, apex to offset), which the released code
+    # calls optical flow.
+    special: Literal["frames", "tracks"] = "frames"
     # Apex of clips that have none in their sheet (SMIC): the middle frame, or the one that differs most from
     # the onset.
     estimated_apex: Literal["middle", "difference"] = "middle"
+
+    @property
+    def n_stored(self):
+        """Video frames kept of each clip: those it is seen with, or those that are drawn from."""
+        return self.n_frames if self.drawing == "uniform" else 51
 
 
 class Model(Group):
@@ -97,7 +108,7 @@ class Training(Group):
     # Paper: pixel normalisation | ImageNet's, as in the released code; or each clip's own
     pixels: Literal["imagenet", "clip"] = "imagenet"
     # Paper: Eq. 16: error of logits or of probabilities | of logits; or of their softmax
-    loss: Literal["mse", "mse_softmax"] = "mse"
+    loss: Literal["mse", "mse_softmax", "cross_entropy"] = "mse"
     # Paper: optimiser | AdamW, as in the released code; or Adam
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = Field(5e-5, gt=0)
@@ -109,6 +120,12 @@ class Training(Group):
     # Paper: decay after the warm-up | cosine to zero; or none
     schedule: Literal["cosine", "constant"] = "cosine"
     sampling: Literal["balanced", "uniform"] = "balanced"
+    # Where the authors' code departs from the paper, or says what it does not.
+    final_rate: float = Field(0, ge=0)  # that the cosine ends at
+    peak_twice: bool = False  # the warm-up ends at the full rate, and the decay begins with it
+    layer_decay: float = Field(1, gt=0, le=1)  # factor on the rate, once more for every module further down
+    # Paper: weight decay on which tensors | all of them; or not on biases and LayerNorms
+    decay_biases: bool = True
 
 
 class TrialTraining(Training):
@@ -137,7 +154,6 @@ class Split(Folds):
 class Settings(Group):
     """Everything one training can depend on, besides the data, the fold and the seed."""
 
-    recipe: RecipeName = "equations"
     labels: str = "emotion7"
     frames: Frames = Frames()
     model: Model = Model()
@@ -288,6 +304,45 @@ def with_fields(settings, **fields):
     for name, value in fields.items():
         values[_group_of(name)][name] = value
     return validated(Settings, values, "settings")
+
+
+# Steps from Eqs. 1-16 and section 4.1 to the authors' code. What a step sets may depend on the size: ratios
+# to the video branch and to the base rate are those of the full size.
+RELEASED_STEPS = {
+    "two widths": lambda s: {"d_special": s.model.d // 2},
+    "two patch sizes, border unread": lambda s: {
+        "patch_size_special": 3 * s.model.patch_size // 4, "border": "crop",
+    },
+    "several heads": lambda s: {"heads": _most_heads(s.model.d, s.model.d_special or s.model.d)},
+    "biases of q, k and v": lambda _: {"attention_bias": True},
+    "projection after attention": lambda _: {"projection": True},
+    "pre-norm, a norm per branch at the end": lambda _: {
+        "pre_norm": True, "eps": 1e-6, "head": "branch_ln_linear",
+    },
+    "feed-forward network": lambda _: {"feed_forward": 4},
+    "dropout": lambda _: {"dropout": 0.2},
+    "stochastic depth": lambda _: {"drop_path": 0.2},
+    "cross-entropy": lambda _: {"loss": "cross_entropy"},
+    "schedule": lambda s: {
+        "learning_rate": 1.25 * s.training.learning_rate, "final_rate": s.training.learning_rate / 400,
+        "warmup_start": 0, "peak_twice": True,
+    },
+    "layer decay": lambda _: {"layer_decay": 0.9},
+    "no weight decay of biases": lambda _: {"decay_biases": False},
+    "frames drawn at random": lambda _: {"drawing": "random"},
+}  # fmt: skip
+
+
+def as_released(settings):
+    """Settings of the recipe ``released``: all of `RELEASED_STEPS`, at the size the settings have."""
+    for step in RELEASED_STEPS.values():
+        settings = with_fields(settings, **step(settings))
+    return settings
+
+
+def _most_heads(*widths):
+    """The most heads, 12 or fewer, that divide all widths."""
+    return max(n for n in range(1, 13) if not any(width % n for width in widths))
 
 
 def field_value(settings, name):

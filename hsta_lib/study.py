@@ -44,7 +44,8 @@ class Study:
 
     def open_dataset(self):
         """The dataset the parameters name; see `hsta_lib.data.dataset.open_dataset`."""
-        return open_dataset(self.parameters, self.preset, config.data_dir())
+        preset = self.preset.model_copy(update={"frames": self.settings.frames})  # as the recipe has them
+        return open_dataset(self.parameters, preset, config.data_dir())
 
     def folds(self, dataset, split=""):
         """Folds of the split, or of another one, checked."""
@@ -152,7 +153,7 @@ class Study:
     def _repr_markdown_(self):
         lines = [
             f"## {_heading(self.name)}: preset `{self.preset_name}`, {self.data_name}{self.dependence}",
-            f"recipe `{self.settings.recipe}`, labels `{self.settings.labels}`, "
+            f"recipe `{self.parameters.recipe}`, labels `{self.settings.labels}`, "
             f"split `{self.settings.split.split}`, seeds {list(self.seeds)}",
         ]
         if self.is_synthetic:
@@ -197,13 +198,14 @@ def start(name, namespace):
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
         )
     settings = config.Settings(
-        recipe=parameters.recipe,
         labels=parameters.labels,
         frames=preset.frames,
         model=preset.model,
         training=preset.training.model_dump(),
         split={**preset.split.model_dump(), "split": parameters.split},
     )
+    if parameters.recipe == "released":
+        settings = config.as_released(settings)
     seeds = tuple(parameters.seeds or preset.seeds)
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"notebook parameters: seeds = {list(seeds)} must be different numbers from 0 on")

@@ -55,7 +55,7 @@ def fit(trial, dataset):
     train, labels = training_labels(dataset.clips, fold.train, settings.training.shuffled_labels, rng)
     seen = np.isin(np.arange(len(dataset.classes)), labels)
     with _reproducible(trial):
-        data = _Data(dataset, settings.training.pixels)
+        data = _Data(dataset, settings, trial)
         model = HSTA.from_settings(settings, len(dataset.classes)).to(data.device)
         losses, epochs = _train(model, data, train, labels, fold.test, settings, rng)
         scores = predict(model, data, fold.test)
@@ -71,7 +71,7 @@ def fit(trial, dataset):
 
 
 def _check_frames(shape, frames):
-    expected = (frames.n_frames + 2, frames.image_size, frames.image_size, 3)
+    expected = (frames.n_stored + 2, frames.image_size, frames.image_size, 3)
     if shape[1:] != expected:
         raise ValueError(f"the data has frames of shape {shape[1:]}, the settings need {expected}")
 
@@ -137,7 +137,7 @@ def epoch_order(labels, sampling, rng):
 
 
 def learning_rate(step, steps_per_epoch, training):
-    """Learning rate of a step: linear warm-up, then cosine to zero or constant.
+    """Learning rate of a step: linear warm-up, then cosine or constant.
 
     Parameters
     ----------
@@ -149,26 +149,31 @@ def learning_rate(step, steps_per_epoch, training):
     Returns
     -------
     float
-        ``warmup_start`` at step 0 where there is a warm-up; ``learning_rate`` when it ends.
+        ``warmup_start`` at step 0 where there is a warm-up; ``learning_rate`` at the first step after it, and
+        with ``peak_twice`` at its last.
     """
     warmup, total = training.warmup_epochs * steps_per_epoch, training.epochs * steps_per_epoch
+    peak, start, end = training.learning_rate, training.warmup_start, training.final_rate
     if step < warmup:
-        return training.warmup_start + (training.learning_rate - training.warmup_start) * step / warmup
+        return start + (peak - start) * step / max(warmup - training.peak_twice, 1)
     if training.schedule == "constant":
-        return training.learning_rate
-    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+        return peak
+    return end + (peak - end) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
 def loss_of(logits, labels, kind):
-    """Mean squared error against one-hot labels (Eq. 16), over the batch and the classes.
+    """Loss of a batch: mean squared error against one-hot labels (Eq. 16), or cross-entropy.
 
     Parameters
     ----------
     logits : Tensor, float, shape (b, n_classes)
     labels : Tensor, int64, shape (b,)
-    kind : {"mse", "mse_softmax"}
-        On the logits, or on their softmax.
+    kind : {"mse", "mse_softmax", "cross_entropy"}
+        Squared error over batch and classes, of the logits or of their softmax; or cross-entropy, as in the
+        released code.
     """
+    if kind == "cross_entropy":
+        return functional.cross_entropy(logits, labels)
     target = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
     return functional.mse_loss(logits.softmax(dim=1) if kind == "mse_softmax" else logits, target)
 
@@ -199,18 +204,50 @@ def normalise(pixels, kind):
 
 
 class _Data:
-    """The dataset's frames on the device as uint8; batches are normalised there."""
+    """The dataset's frames on the device as uint8; batches are drawn and normalised there."""
 
-    def __init__(self, dataset, pixels):
+    def __init__(self, dataset, settings, trial):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.frames = torch.from_numpy(dataset.frames()).to(self.device)
-        self.pixels = pixels
+        self.settings, self.pixels = settings.frames, settings.training.pixels
+        lengths = dataset.clips["offset"] - dataset.clips["onset"] + 1
+        self.lengths = np.minimum(lengths, self.settings.n_stored).to_numpy()
+        # A stream of its own: other choices draw the same numbers with either way of drawing frames.
+        self.rng = np.random.default_rng([trial.seed, trial.fold, 1])
 
     def batch(self, rows):
         """``video (b, 3, n_frames, h, w)`` and ``special (b, 3, 2, h, w)`` of some clips."""
-        clips = normalise(self.frames[torch.from_numpy(rows).to(self.device)], self.pixels)
-        clips = rearrange(clips, "b t h w c -> b c t h w")
+        clips = torch.from_numpy(rows).to(self.device)
+        if self.settings.drawing == "random":
+            drawn = [draw_frames(n, self.settings.n_frames, self.rng) for n in self.lengths[rows]]
+            special = np.tile([self.settings.n_stored, self.settings.n_stored + 1], (len(rows), 1))
+            chosen = torch.from_numpy(np.hstack([drawn, special])).to(self.device)
+            pixels = self.frames[clips[:, None], chosen]
+        else:
+            pixels = self.frames[clips]
+        clips = rearrange(normalise(pixels, self.pixels), "b t h w c -> b c t h w")
         return clips[:, :, :-2], clips[:, :, -2:]
+
+
+def draw_frames(length, n_frames, rng):
+    """Frames of a clip as the released loader draws them (``my_utils.py``).
+
+    Parameters
+    ----------
+    length, n_frames : int
+        Frames there are, frames wanted.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of int, shape (n_frames,)
+        Places from 0, ascending: without replacement; of a shorter clip all, the first repeated in front for
+        half of what is missing, the last behind for the rest.
+    """
+    if length >= n_frames:
+        return np.sort(rng.choice(length, n_frames, replace=False))
+    missing = n_frames - length
+    return np.pad(np.arange(length), (missing // 2, missing - missing // 2), mode="edge")
 
 
 @contextlib.contextmanager
@@ -243,7 +280,7 @@ def _train(model, data, train, labels, test, settings, rng):
         total = torch.zeros((), device=data.device)
         for i, batch in enumerate(order):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(epoch * steps + i, steps, training)
+                group["lr"] = learning_rate(epoch * steps + i, steps, training) * group["scale"]
             loss = loss_of(model(*data.batch(train[batch])), targets[torch.from_numpy(batch)], training.loss)
             optimizer.zero_grad()
             loss.backward()
@@ -260,9 +297,42 @@ def _train(model, data, train, labels, test, settings, rng):
 
 
 def _optimizer(model, training):
-    # Paper: weight decay on which tensors is not said; the optimiser's own rule, all of them.
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[training.optimizer]
-    return kind(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
+    return kind(parameter_groups(model, training), lr=training.learning_rate, fused=True)
+
+
+def parameter_groups(model, training):
+    """Parameters that share their weight decay and the factor on their learning rate.
+
+    Parameters
+    ----------
+    model : hsta_lib.models.hsta.HSTA
+    training : hsta_lib.config.Training
+        ``layer_decay`` is applied once more for every level further down: head, norms and CLS tokens have the
+        full rate (CLS tokens too, as a slip in the released code has it), then module M, ..., module 1, and
+        last the embeddings. ``decay_biases``: whether biases and LayerNorms have weight decay.
+
+    Returns
+    -------
+    list of dict
+        ``params``, ``weight_decay``, ``scale``, for a torch optimiser; one group where nothing differs.
+    """
+    groups = {}
+    for name, parameter in model.named_parameters():
+        scale = training.layer_decay ** _levels_below_head(name, len(model.blocks))
+        decays = training.decay_biases or parameter.ndim > 1
+        key = scale, training.weight_decay if decays else 0.0
+        groups.setdefault(key, []).append(parameter)
+    return [
+        {"params": params, "weight_decay": decay, "scale": scale} for (scale, decay), params in groups.items()
+    ]
+
+
+def _levels_below_head(name, m):
+    first, second, *_ = name.split(".")
+    if first == "blocks":
+        return m - int(second)
+    return m + 1 if first.startswith("embed") and second == "project" else 0
 
 
 def predict(model, data, rows):

@@ -16,6 +16,7 @@ from hsta_lib.config import Frames, Synthetic
 from hsta_lib.data import faces, frames, synthetic
 from hsta_lib.data.cache import Unreadable
 from hsta_lib.data.frames import cache_frames, choose_frames, decode, index_folder, read_image, resize
+from hsta_lib.data.tracks import track_picture
 from hsta_lib.files import file_digest
 
 SETTINGS = Frames(n_frames=6, image_size=8)
@@ -712,3 +713,32 @@ def test_given_boxes_are_used_and_their_lack_is_said(tmp_path):
     ]
     moved = clips.assign(face=[faces.Face((31, 40, 50, 50)), None])
     assert frames.cache_frames(moved, settings, tmp_path / "cache")[0] != path
+
+
+# --- frames to be drawn from, and tracks ------------------------------------------------------------------
+
+
+def test_frames_to_be_drawn_from_are_all_of_the_clip_51_at_most(tmp_path):
+    (tmp_path / "long").mkdir()
+    for number in range(3, 73):
+        write(tmp_path / "long" / f"{number}.png", plain(number))
+    rows = [["short", tmp_path / "long", 10, 11, 13], ["long", tmp_path / "long", 3, 70, 72]]
+    clips = pd.DataFrame(rows, columns=["clip_id", "folder", "onset", "apex", "offset"])
+    settings = Frames(n_frames=6, image_size=8, drawing="random")
+    path, _, left_out, noted = cache_frames(clips, settings, tmp_path / "cache")
+    assert left_out == noted == []
+    numbers = np.load(path)[..., 0, 0, 0]
+    assert numbers[0].tolist() == [10, 11, 12] + [13] * 48 + [10, 11]
+    assert numbers[1].tolist() == [*range(3, 54), 3, 70]  # the apex is not cut off with the rest
+
+
+def test_tracks_take_the_place_of_onset_and_apex(tmp_path):
+    clips = face_clips(tmp_path, n_clips=1)
+    settings = Frames(n_frames=3, image_size=128, special="tracks")
+    path, *_ = cache_frames(clips, settings, tmp_path / "cache")
+    images = [read_image(tmp_path / "0" / f"{number}.png") for number in range(3)]
+    row = np.load(path)[0]
+    assert (row[:3] == images).all()
+    assert (row[3] == track_picture(images[0], images[1])).all()
+    assert (row[4] == track_picture(images[1], images[2])).all()
+    assert row[3].any()

@@ -153,7 +153,7 @@ def test_a_study_can_be_started_without_a_kernel():
         ("preset", "huge", "preset = 'huge' is unknown; .*quick"),
         ("preset", 3, "preset = 3 is not allowed"),
         ("preset", None, "preset = None is not allowed"),
-        ("recipe", "released", "recipe = 'released' is not allowed"),
+        ("recipe", "mine", "recipe = 'mine' is not allowed .*'equations' or 'released'"),
         ("dataset", "casme9", "dataset = 'casme9' is not allowed .*'synthetic'.* 'casme3'"),
         ("data_root", 3, "data_root = 3 is not allowed"),
         ("labels", 7, "labels = 7 is not allowed"),

@@ -1,15 +1,19 @@
 """Training: each recipe field does what it says, and a trial repeated is the same trial."""
 
+import json
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import tiny_dataset, tiny_trials
+from tiny import FINGERPRINT, tiny_dataset, tiny_settings, tiny_trials
 
 from hsta_lib import training
-from hsta_lib.config import Training, TrialTraining
+from hsta_lib.config import RELEASED_STEPS, Training, TrialTraining, as_released, with_fields
 from hsta_lib.data.splits import make_folds
-from hsta_lib.trials import PROTOCOL
+from hsta_lib.models.hsta import HSTA
+from hsta_lib.trials import PROTOCOL, Trial
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +227,8 @@ ALTERNATIVES = {
     "schedule": "constant",
     "sampling": "uniform",
     "shuffled_labels": "fold",
+    "final_rate": 5e-3,
+    "layer_decay": 0.5,
 }
 
 
@@ -238,7 +244,112 @@ def test_the_start_of_the_warm_up_changes_the_predictions(dataset):
 
 
 def test_no_recipe_field_is_left_untested():
-    assert set(ALTERNATIVES) | {"warmup_start", "store_epochs"} == set(TrialTraining.model_fields)
+    elsewhere = {"warmup_start", "store_epochs", "peak_twice", "decay_biases"}
+    assert set(ALTERNATIVES) | elsewhere == set(TrialTraining.model_fields)
+
+
+def test_cross_entropy_is_that_of_the_softmax():
+    logits = torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.5, 0.0]])
+    chosen = [2.0, 0.5]
+    sums = [math.exp(1) + 1 + math.exp(2), 2 + math.exp(0.5)]
+    expected = sum(math.log(total) - value for total, value in zip(sums, chosen, strict=True)) / 2
+    assert training.loss_of(logits, torch.tensor([2, 1]), "cross_entropy").item() == pytest.approx(expected)
+
+
+def test_the_released_schedule_at_chosen_steps():
+    # 21 steps an epoch, 5 epochs of warm-up, 150 in all; the authors' rates for batches of 32.
+    recipe = Training(
+        learning_rate=6.25e-5,
+        final_rate=1.25e-7,
+        warmup_start=0,
+        warmup_epochs=5,
+        epochs=150,
+        peak_twice=True,
+    )
+    rates = [training.learning_rate(step, 21, recipe) for step in range(150 * 21)]
+    assert rates[0] == 0
+    assert rates[52] == pytest.approx(6.25e-5 / 2)  # half of the way over 105 steps, both ends included
+    assert rates[104] == rates[105] == 6.25e-5
+    assert rates[105 + 3045 // 2] == pytest.approx((6.25e-5 + 1.25e-7) / 2, rel=2e-3)
+    assert 1.25e-7 < rates[-1] < 1.26e-7
+    assert rates[104:] == sorted(rates[104:], reverse=True)
+
+
+def test_layers_further_down_learn_slower_and_biases_do_not_decay():
+    model = HSTA.from_settings(tiny_settings(m=3, l_v=2, csta=False, head="branch_ln_linear"), 5)
+    recipe = Training(weight_decay=0.05, layer_decay=0.5, decay_biases=False)
+    groups = training.parameter_groups(model, recipe)
+    of = {id(p): (g["scale"], g["weight_decay"]) for g in groups for p in g["params"]}
+    found = {name: of[id(parameter)] for name, parameter in model.named_parameters()}
+    assert found["embed_video.project.weight"] == (0.5**4, 0.05)
+    assert found["embed_special.project.bias"] == (0.5**4, 0)
+    assert found["embed_video.cls"] == (1, 0.05)
+    assert found["blocks.0.usta_video.1.attention.qkv.weight"] == (0.5**3, 0.05)
+    assert found["blocks.2.usta_special.0.norm.weight"] == (0.5, 0)
+    assert found["norm_video.weight"] == (1, 0)
+    assert found["head.weight"] == (1, 0.05)
+    assert found["head.bias"] == (1, 0)
+    assert len(groups) == 2 * 5
+    assert len(of) == len(found)
+
+
+def test_without_decay_of_rates_all_parameters_are_one_group():
+    model = HSTA.from_settings(tiny_settings(), 5)
+    (group,) = training.parameter_groups(model, Training())
+    assert [id(p) for p in group["params"]] == [id(p) for p in model.parameters()]
+    assert (group["scale"], group["weight_decay"]) == (1, 0.05)
+
+
+def test_the_rate_of_a_group_reaches_the_optimiser(dataset):
+    slow, usual = _fit(dataset, layer_decay=1e-6, epochs=3), _fit(dataset, epochs=3)
+    assert slow["losses"][0] != usual["losses"][0]
+
+
+@pytest.mark.parametrize(
+    ("length", "n_frames", "drawn"), [(6, 6, range(6)), (3, 6, [0, 0, 1, 2, 2, 2]), (1, 4, [0, 0, 0, 0])]
+)
+def test_short_clips_repeat_their_first_and_last_frame(length, n_frames, drawn):
+    assert training.draw_frames(length, n_frames, np.random.default_rng(0)).tolist() == list(drawn)
+
+
+def test_long_clips_give_each_frame_equally_often_and_in_order():
+    rng = np.random.default_rng(0)
+    drawn = np.array([training.draw_frames(11, 5, rng) for _ in range(2200)])
+    assert (np.diff(drawn, axis=1) > 0).all()
+    assert np.bincount(drawn.ravel()) == pytest.approx(1000, abs=100)  # standard deviation 23
+
+
+def test_frames_are_drawn_anew_in_training_and_in_test(tmp_path):
+    data = tiny_dataset(tmp_path, n_frames=51)
+    trial = tiny_trials(drawing="random")[0]
+    first, again = training.fit(trial, data), training.fit(trial, data)
+    assert first["predictions"] == again["predictions"]
+    seen = training._Data(data, trial.settings, trial)
+    rows = np.arange(5)
+    videos = [seen.batch(rows)[0] for _ in range(2)]
+    specials = [seen.batch(rows)[1] for _ in range(2)]
+    assert not torch.equal(*videos)
+    assert torch.equal(*specials)
+
+
+def test_the_released_recipe_trains(tmp_path):
+    settings = as_released(tiny_settings(d=12))
+    assert (settings.model.d_special, settings.model.patch_size_special, settings.model.heads) == (6, 3, 6)
+    result = training.fit(Trial(settings, 0, 0, FINGERPRINT), tiny_dataset(tmp_path, n_frames=51))
+    assert np.isfinite(result["losses"]).all()
+
+
+def test_every_step_to_the_released_recipe_counts_and_can_be_taken_alone(tmp_path):
+    usual = tiny_settings(d=12, m=2, warmup_epochs=1)
+    scores = set()
+    for name, step in {"none": lambda _: {}, **RELEASED_STEPS}.items():
+        settings = with_fields(usual, **step(usual))
+        folder = tmp_path / name.replace(" ", "-")
+        folder.mkdir()
+        data = tiny_dataset(folder, n_frames=settings.frames.n_stored)
+        result = training.fit(Trial(settings, 0, 0, FINGERPRINT), data)
+        scores.add(json.dumps(result["predictions"]["scores"]))
+    assert len(scores) == 1 + len(RELEASED_STEPS)
 
 
 def test_a_class_without_a_training_clip_is_never_predicted(tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
 from hsta_lib.data.faces import align, alignment, find_face
+from hsta_lib.data.tracks import track_picture
 
 SUFFIXES = (".jpg", ".jpeg", ".bmp", ".png")
 _NUMBER = re.compile(rf"(\d+)(?:{'|'.join(map(re.escape, SUFFIXES))})\Z", re.IGNORECASE)
@@ -240,8 +241,9 @@ def cache_frames(clips, settings, folder):
     Returns
     -------
     path : Path
-        Of a ``.npy`` file: uint8, shape ``(n_kept, n_frames + 2, image_size, image_size, 3)``, one row per
-        clip that could be read, in the order of ``clips``; the last two frames are onset and apex.
+        Of a ``.npy`` file: uint8, shape ``(n_kept, n_stored + 2, image_size, image_size, 3)``, one row per
+        clip that could be read, in the order of ``clips``; the last two are onset and apex, or their tracks.
+        Frames to be drawn from are all of the clip, at most 51; the last fills the rest.
     digest : str
         SHA-256 of that file.
     left_out : list of tuple
@@ -259,12 +261,13 @@ def cache_frames(clips, settings, folder):
     items = [(clip_id, (paths, faces.get(clip_id))) for clip_id, paths in chosen]
     described = [[clip_id, [str(path) for path in paths], repr(face)] for clip_id, (paths, face) in items]
     key = cache_key(
-        [_PIXELS_VERSION, settings.model_dump(), described], [path for _, paths in chosen for path in paths]
+        [_PIXELS_VERSION, settings.model_dump(exclude_defaults=True), described],
+        [path for _, paths in chosen for path in paths],
     )
     size = settings.image_size
     path, digest, unreadable = cached_rows(
         Path(folder) / key, items, functools.partial(_decode_clip, settings=settings),
-        shape=(settings.n_frames + 2, size, size, 3), dtype=np.uint8, desc="decoding",
+        shape=(settings.n_stored + 2, size, size, 3), dtype=np.uint8, desc="decoding",
     )  # fmt: skip
     lost = {clip_id for _, clip_id, *_ in unreadable}
     return path, digest, left_out + unreadable, [row for row in noted if row[1] not in lost]
@@ -275,10 +278,8 @@ def _choose_files(clips, settings):
     chosen, left_out, noted = [], [], []
     index = functools.cache(index_folder)  # many clips share a folder
     for clip in clips.itertuples():
-        video = choose_frames(
-            clip.onset, clip.offset, settings.n_frames, apex=clip.apex, keep_apex=settings.keep_apex
-        )
-        paths, problem = _files_of(clip, [*video.tolist(), clip.onset, clip.apex], index(clip.folder))
+        numbers = [*_video_frames(clip, settings), clip.onset, clip.apex, clip.offset]
+        paths, problem = _files_of(clip, numbers, index(clip.folder))
         if paths:
             chosen.append((clip.clip_id, paths))
         if problem:
@@ -286,6 +287,16 @@ def _choose_files(clips, settings):
             action = "nearest frames used" if paths else "clip left out"
             (noted if paths else left_out).append((where, clip.clip_id, problem, action))
     return chosen, left_out, noted
+
+
+def _video_frames(clip, settings):
+    if settings.drawing == "random":
+        last = min(clip.offset, clip.onset + settings.n_stored - 1)
+        numbers = list(range(clip.onset, last + 1))
+        return numbers + [last] * (settings.n_stored - len(numbers))
+    return choose_frames(
+        clip.onset, clip.offset, settings.n_frames, apex=clip.apex, keep_apex=settings.keep_apex
+    ).tolist()
 
 
 def _files_of(clip, numbers, files):
@@ -305,17 +316,28 @@ def _files_of(clip, numbers, files):
 
 def _decode_clip(source, settings):
     """Frames of a clip, in the order of its files; a file that is there twice is decoded once."""
-    paths, face = source
-    frames, first = {}, None
-    place, wanted = _placing(paths[-2], face, settings)
-    for path in dict.fromkeys(paths):
-        image, size = _read(path, wanted)
+    (*video, onset, apex, offset), face = source
+    place, wanted = _placing(onset, face, settings)
+    special = [onset, apex]
+    images = _read_alike(dict.fromkeys([*video, *special]), wanted)
+    frames = {path: place(image) for path, image in images.items()}
+    if settings.special == "tracks":
+        whole = _read_alike([onset, apex, offset], None)
+        pictures = [place(track_picture(whole[a], whole[b])) for a, b in ((onset, apex), (apex, offset))]
+        return np.stack([frames[path] for path in video] + pictures)
+    return np.stack([frames[path] for path in [*video, *special]])
+
+
+def _read_alike(paths, wanted):
+    """Images by their paths, refused if they differ in size."""
+    images, first = {}, None
+    for path in paths:
+        images[path], size = _read(path, wanted)
         first = first or (path.name, size)
         if size != first[1]:
             sizes = "{} x {} px, but {} is {} x {} px".format(*size, first[0], *first[1])
             raise Unreadable(path, sizes)
-        frames[path] = place(image)
-    return np.stack([frames[path] for path in paths])
+    return images
 
 
 def _placing(onset_path, face, settings):

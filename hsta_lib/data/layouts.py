@@ -6,23 +6,20 @@ the three has the classes, the subjects per dataset and the class shares of the 
 """
 
 import hashlib
-import multiprocessing
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-import openpyxl
 import pandas as pd
 from tqdm import tqdm
 
 from hsta_lib.config import n_cores
-from hsta_lib.data import render, sheets, synthetic
+from hsta_lib.data import render, synthetic
 from hsta_lib.data.population import FILMS, sample_clips, stream
-from hsta_lib.data.table import LABELS, class_names, clean_emotion
+from hsta_lib.data.sheets import casme2_workbook, samm_workbook
+from hsta_lib.data.table import LABELS, clean_emotion
 from hsta_lib.files import write_whole
 
 # What each dataset calls an expression, the generator's emotion whose action units it shows, and the clips it
@@ -78,28 +75,6 @@ _PATHS = {
 }
 CASME2_SHEET = "CASME2-coding-20190701.xlsx"
 SAMM_SHEET = "SAMM_Micro_FACS_Codes_v2.xlsx"
-_CASME2_HEADER = [
-    "Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None, "Action Units",
-    "Estimated Emotion", "Objective Classes",
-]  # fmt: skip
-_SAMM_HEADER = [
-    "Subject", "Filename", "Inducement Code", "Onset Frame", "Apex Frame", "Offset Frame", "Duration",
-    "Micro", "Action Units", "Estimated Emotion", "Objective Classes", "Notes",
-]  # fmt: skip
-_SAMM_PROSE = """Codes of synthetic faces
-
-These clips were drawn; no person was recorded.
-The columns are those of the sheet this one stands in for, so that the same reader opens both.
-
-Frames are numbered as in the long video.
-Onset: the last frame before anything moves.
-Apex: the frame of the largest movement.
-Offset: the first frame after it at which the face is at rest again.
-Action units: those drawn; L and R are the person's left and right side.
-Objective classes: 1 to 7, from the action units alone.
-
-The table begins below.
-""".splitlines()
 
 
 def part(layout, spec):
@@ -339,35 +314,16 @@ def _draw(layout, spec, root, variant):
     n_frames = (clips["offset"] - clips["onset"] + 1).groupby(clips["subject"]).sum()
     jobs = n_frames.sort_values(ascending=False, kind="stable").index.tolist()
     work = partial(_write_subject, layout, spec, root, variant)
+    n_workers = n_cores() if n_frames.sum() >= _FEW_FRAMES else 1
     digests = {}
     with tqdm(
         total=n_frames.sum(), desc=f"drawing clips ({layout})", unit="frame", file=sys.stdout, ascii=True,
         mininterval=2,
     ) as bar:  # fmt: skip
-        for subject, written in _results(work, jobs, n_frames.sum()):
+        for subject, written in synthetic.in_processes(work, jobs, n_workers):
             digests.update(written)
             bar.update(n_frames[subject])
     return digests
-
-
-def _results(work, jobs, n_frames):
-    # As in synthetic.py: where processes may not start others, and for little work, this one does it all.
-    left = list(jobs)
-    n_workers = min(n_cores(), len(jobs))
-    if n_workers > 1 and n_frames >= _FEW_FRAMES and not multiprocessing.current_process().daemon:
-        spawn = multiprocessing.get_context("spawn")
-        try:
-            with ProcessPoolExecutor(
-                n_workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)
-            ) as pool:
-                pending = {pool.submit(work, job): job for job in jobs}
-                for future in as_completed(pending):
-                    yield pending[future], future.result()
-                    left.remove(pending[future])
-        except BrokenProcessPool:
-            print("worker processes could not be used; drawing the rest in this one")
-    for job in left:
-        yield job, work(job)
 
 
 def _write_subject(layout, spec, root, variant, subject):
@@ -411,46 +367,5 @@ def _encode(layout, frame):
 def _workbooks(layout, clips):
     """Annotation sheets by their file names; SMIC has none."""
     if layout == "casme2":
-        return {CASME2_SHEET: _casme2_workbook(clips)}
-    return {SAMM_SHEET: _samm_workbook(clips)} if layout == "samm" else {}
-
-
-def _casme2_workbook(clips):
-    """Official columns, two of them without a header; subjects and one apex are text, the rest numbers."""
-    book = openpyxl.Workbook()
-    sheet = book.active
-    sheet.title = "Sheet1"
-    sheet.append(_CASME2_HEADER)
-    for row, clip in enumerate(clips.itertuples()):
-        apex = clip.apex if row else str(clip.apex)  # the official column is not all numbers either
-        place = [clip.subject.removeprefix("sub"), clip.clip, None, clip.onset, apex, clip.offset, None]
-        sheet.append([*place, _cell(clip.action_units), clip.label, _objective_number(clip)])
-    book.create_sheet("Sheet2")
-    book.create_sheet("Sheet3")
-    return sheets._bytes(book)
-
-
-def _samm_workbook(clips):
-    """Thirteen rows of prose, then the official columns."""
-    book = openpyxl.Workbook()
-    sheet = book.active
-    sheet.title = "MICRO_ONLY"
-    for line in _SAMM_PROSE:
-        sheet.append([line or None])
-    sheet.append(_SAMM_HEADER)
-    for clip in clips.itertuples():
-        frames = [clip.onset, clip.apex, clip.offset, clip.offset - clip.onset + 1]
-        shown = [_cell(clip.action_units), clip.label, _objective_number(clip), None]
-        sheet.append(
-            [clip.subject, clip.clip, FILMS.index(clip.film) % 7 + 1, *frames, "Micro - 1/2", *shown]
-        )
-    return sheets._bytes(book)
-
-
-def _cell(action_units):
-    """One unit is a number, several are text, as spreadsheet programs have it."""
-    return int(action_units) if action_units.isdigit() else action_units
-
-
-def _objective_number(clip):
-    return class_names("objective7").index(clip.objective_class) + 1
+        return {CASME2_SHEET: casme2_workbook(clips)}
+    return {SAMM_SHEET: samm_workbook(clips)} if layout == "samm" else {}

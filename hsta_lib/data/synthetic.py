@@ -14,7 +14,7 @@ import uuid
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -46,6 +46,7 @@ __all__ = [
     "clip_frames",
     "ensure",
     "expected_ceiling",
+    "in_processes",
     "sample_clips",
     "true_action_units",
     "true_flow",
@@ -112,21 +113,21 @@ def _damage(spec, root):
 def _build(spec, root):
     # Built beside its place and renamed: a folder of that name is always complete.
     replaces_ruin = root.exists()
-    partial = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
+    unfinished = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
     try:
-        videos = _render(spec, partial, list(_videos(spec)))
-        _write_manifest(spec, partial, videos, _write_sheets(spec, partial, _sheets(spec)))
+        videos = _render(spec, unfinished, list(_videos(spec)))
+        _write_manifest(spec, unfinished, videos, _write_sheets(spec, unfinished, _sheets(spec)))
         if replaces_ruin and _damage(spec, root) is None:
             with suppress(FileNotFoundError):
-                root.rename(partial.with_name(f"{partial.name}-old"))
+                root.rename(unfinished.with_name(f"{unfinished.name}-old"))
         try:
-            partial.rename(root)
+            unfinished.rename(root)
         except OSError:
             if _damage(spec, root) is None:  # else another process was faster: its copy is as good
                 raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(partial.with_name(f"{partial.name}-old"), ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(unfinished.with_name(f"{unfinished.name}-old"), ignore_errors=True)
 
 
 def _repair(spec, root, videos, sheets):
@@ -183,34 +184,50 @@ def _render(spec, root, videos):
         jobs.setdefault(video.split("/")[0], []).append(video)
     jobs = sorted(jobs.values(), key=lambda job: -sum(n_frames[video] for video in job))
     total = sum(n_frames[video] for video in videos)
+    n_workers = n_cores() if total >= _FEW_FRAMES else 1
     digests = {}
     with tqdm(
         total=total, desc="drawing clips", unit="frame", file=sys.stdout, ascii=True, mininterval=2
     ) as bar:
-        for done in _results(spec, root, jobs, total):
+        for _, done in in_processes(partial(_write_videos, spec, root), jobs, n_workers):
             digests.update(done)
             bar.update(sum(n_frames[video] for video in done))
     return digests
 
 
-def _results(spec, root, jobs, n_frames):
-    # Processes of some schedulers may not start others; there, and for little work, this one does it all.
-    n_workers = min(n_cores(), len(jobs))
-    left = list(jobs)
-    if n_workers > 1 and n_frames >= _FEW_FRAMES and not multiprocessing.current_process().daemon:
+def in_processes(work, jobs, n_workers):
+    """Do jobs in processes of one thread each, or in this one where that is not possible.
+
+    Processes of some schedulers may not start others; there, and with one worker, this process does it all.
+
+    Parameters
+    ----------
+    work : callable
+        Of one job; as it goes to other processes, it can be pickled.
+    jobs : list
+        The longest first.
+    n_workers : int
+
+    Yields
+    ------
+    job, result
+        As they are done, in no order.
+    """
+    left, n_workers = list(jobs), min(n_workers, len(jobs))
+    if n_workers > 1 and not multiprocessing.current_process().daemon:
         spawn = multiprocessing.get_context("spawn")
         try:
             with ProcessPoolExecutor(
                 n_workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)
             ) as pool:
-                pending = {pool.submit(_write_videos, spec, root, job): job for job in jobs}
+                pending = {pool.submit(work, job): job for job in jobs}
                 for future in as_completed(pending):
-                    yield future.result()
+                    yield pending[future], future.result()
                     left.remove(pending[future])
         except BrokenProcessPool:
             print("worker processes could not be used; drawing the rest in this one")
     for job in left:
-        yield _write_videos(spec, root, job)
+        yield job, work(job)
 
 
 def _write_videos(spec, root, videos):
