@@ -4,10 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup table4 study test slow readme lab clean
+.PHONY: help setup table4 data study test slow readme lab clean
 
 help:
 	@echo "make table4   report of Table 4, preset quick, in reports/table4.ipynb"
+	@echo "make data     what a copy of a dataset holds, in reports/data.ipynb"
 	@echo "make test     all tests: ruff, pytest, every notebook"
 	@echo "make setup    the environment alone, in .venv"
 	@echo "make study    the reports as committed, preset study (about an hour; resumable)"
@@ -37,7 +38,11 @@ endef
 table4: setup
 	$(call report,table4)
 
+data: setup
+	$(call report,data)
+
 study: setup
+	$(call report,data,-p preset study)
 	$(call report,table4,-p preset study)
 
 test: setup

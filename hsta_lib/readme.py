@@ -43,6 +43,19 @@ def left_open_table():
     return "\n".join(lines)
 
 
+def departures_table():
+    """Where the released code departs from the equations: `config.RELEASED_STEPS`, at full size."""
+    lines = ["| step | field | `equations` | `released` |", "|---|---|---|---|"]
+    settings = config.Settings()
+    for step, fields_of in config.RELEASED_STEPS.items():
+        for field, value in fields_of(settings).items():
+            usual = config.field_value(config.Settings(), field)
+            lines.append(f"| {step} | `{field}` | `{usual}` | `{value}` |")
+            step = ""
+        settings = config.with_fields(settings, **fields_of(settings))
+    return "\n".join(lines)
+
+
 def presets_table():
     """What each preset trains."""
     rows = []
@@ -67,7 +80,12 @@ def presets_table():
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-SECTIONS = {"results": results_table, "left-open": left_open_table, "presets": presets_table}
+SECTIONS = {
+    "results": results_table,
+    "presets": presets_table,
+    "left-open": left_open_table,
+    "departures": departures_table,
+}
 
 
 def render(text):
