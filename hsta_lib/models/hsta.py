@@ -51,6 +51,12 @@ def sincos_positions(n, d):
     return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).float()
 
 
+def attention(queries, keys, values, scale):
+    """Attention without heads: ``(b, m, d)`` queries over ``(b, n, d)`` keys and values."""
+    heads = (rearrange(x, "b n d -> b 1 n d") for x in (queries, keys, values))
+    return rearrange(scaled_dot_product_attention(*heads, scale=scale), "b 1 n d -> b n d")
+
+
 class StochasticDepth(nn.Module):
     """Leave a residual branch out for some clips of a training batch; the others are scaled up to match."""
 
@@ -215,7 +221,9 @@ class CrossAttention(nn.Module):
 
     def __init__(self, d, d_other, mlp, style=EQUATIONS):
         super().__init__()
-        self.heads = style.heads
+        width = d_other // style.heads
+        self.scale = width**-0.5
+        self.register_buffer("rows", torch.eye(style.heads).repeat_interleave(width, dim=1), persistent=False)
         self.mlp1 = projection_mlp(d, d_other, mlp, style)
         self.norm = nn.LayerNorm(d_other, eps=style.eps) if style.pre_norm else nn.Identity()
         self.query = nn.Linear(d_other, d_other, bias=style.attention_bias)
@@ -227,18 +235,14 @@ class CrossAttention(nn.Module):
     def forward(self, cls, features):
         """New CLS token ``(b, 1, d)`` from this branch's own and the other's ``features (b, n, d_other)``."""
         cls = self.mlp1(cls)
-        x = self.norm(torch.cat([cls, features], dim=1))
+        own = self.norm(cls)
+        x = torch.cat([own, self.norm(features)], dim=1)
         # There is one query, so W_k and W_v need not be applied to every token: q.(W_k x) = (W_k^T q).x, and
-        # the weighted sum of W_v x is W_v of the weighted sum. A bias on the keys adds the same to every
-        # score, which softmax does not see.
-        key, value = (
-            rearrange(w, "(h e) d -> h e d", h=self.heads) for w in (self.key.weight, self.value.weight)
-        )
-        query = rearrange(self.query(x[:, :1]), "b 1 (h e) -> b h e", h=self.heads)
-        query = torch.einsum("bhe,hed->bhd", query, key)
-        read = scaled_dot_product_attention(query, x, x, scale=key.shape[1] ** -0.5)
-        read = rearrange(torch.einsum("bhd,hed->bhe", read, value), "b h e -> b 1 (h e)")
-        read = read if self.value.bias is None else read + self.value.bias
+        # the weighted sum of W_v x is W_v of the weighted sum. Each head has its own rows of q and W_v. A
+        # bias on the keys adds the same to every score, which softmax does not see.
+        query = (self.query(own) * self.rows) @ self.key.weight
+        read = attention(query, x, x, scale=self.scale)
+        read = (self.value(read) * self.rows).sum(dim=1, keepdim=True)
         return self.mlp2(cls + self.projection(read))
 
 
