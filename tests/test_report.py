@@ -7,6 +7,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -161,6 +162,31 @@ def test_contact_sheet_shows_onset_apex_and_their_difference():
     assert [panel.get_title() for panel in figure.axes[:2]] == ["happy\nAU 12", "anger\nAU 4"]
     shown = [panel.images[0].get_array()[0, 0, 0] for panel in figure.axes]
     assert shown == [100, 100, 100, 110, 127, 167]  # rows: onset, apex, 127.5 + 4 x difference
+
+
+def test_contact_sheet_draws_the_flow_on_one_scale():
+    rng = np.random.default_rng(0)
+    still = cv2.GaussianBlur(rng.integers(0, 255, (1, 67, 71, 3)).astype(np.uint8)[0], (0, 0), 2)
+    frames = np.stack([[still, still], [still, np.roll(still, 2, axis=1)]])
+    clips = pd.DataFrame({"label": [0, 1], "action_units": ["12", ""]})
+    figure = plots.contact_sheet(clips, frames, ("happy", "anger"), flow=True)
+    assert figure.axes[1].get_title() == "anger\n"
+    assert figure.axes[6].get_ylabel().startswith("flow, to ")
+    at_rest, to_the_right = (panel.images[0].get_array()[33, 35] for panel in figure.axes[6:])
+    assert at_rest.min() > 250  # white
+    assert to_the_right[0] > to_the_right[1] + 50  # red
+
+
+def test_timing_shows_lengths_and_how_soon_the_apex_comes():
+    clips = pd.DataFrame({"onset": [1, 10, 5], "apex": [3, 10, 9], "offset": [7, 10, 90]})
+    length, lag = plots.timing(clips).axes
+    assert [panel.get_legend().get_texts()[0].get_text() for panel in (length, lag)] == [
+        "median 7",
+        "median 2",
+    ]
+    assert (
+        sum(bar.get_height() for bar in length.patches) == sum(bar.get_height() for bar in lag.patches) == 3
+    )
 
 
 @pytest.fixture(scope="module")

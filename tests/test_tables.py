@@ -1,13 +1,16 @@
 """Predictions are checked before they are scored; scores by hand; the paper's cells land beside ours."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import tiny_dataset
 
 from hsta_lib import references, tables
-from hsta_lib.data.splits import Fold
+from hsta_lib.data.splits import Fold, make_folds
+from hsta_lib.data.table import problems_table
 from hsta_lib.metrics import METRICS
 from hsta_lib.paper import load_table
 from hsta_lib.trials import expand_grid
@@ -292,3 +295,67 @@ def test_a_table_without_paper_is_shown_without_its_column(predictions):
     assert "paper" not in html
     assert ">60.0</t" in html
     assert ">all</th>" in html
+
+
+# --- what a dataset holds ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    """Texts that were displayed before what a function returned."""
+    texts = []
+    monkeypatch.setattr(tables, "display", lambda shown: texts.append(shown.data))
+    return texts
+
+
+def dataset_of(tmp_path, **changes):
+    return dataclasses.replace(tiny_dataset(tmp_path), **changes)
+
+
+def counts(expected, listed):
+    table = pd.DataFrame({"emotion": ["sad"], "expected": [expected], "listed": [listed]})
+    return table.assign(difference=table["listed"] - table["expected"])
+
+
+@pytest.mark.parametrize(
+    ("expected", "listed", "words"),
+    [(5, 5, "as published"), (0, 5, "No counts are known")],
+)
+def test_a_version_is_named_and_compared(tmp_path, displayed, expected, listed, words):
+    said = tables.describe_version(dataset_of(tmp_path, counts=counts(expected, listed)))
+    assert words in said.data
+    assert displayed == ["Found: tiny."]
+
+
+def test_counts_that_differ_are_shown(tmp_path, displayed):
+    shown = tables.describe_version(dataset_of(tmp_path, counts=counts(5, 3)))
+    assert shown["difference"].tolist() == [-2]
+    assert "differ from the published" in displayed[1]
+
+
+def test_subjects_are_listed_the_largest_first(tmp_path):
+    data = dataset_of(tmp_path)
+    shown = tables.describe_subjects(data)
+    assert shown["clips"].tolist() == [5, 5, 5, 4, 4]
+    assert shown.columns.tolist() == ["clips", "recordings", "low", "middle", "high"]
+    assert (shown[["low", "middle", "high"]].sum(axis=1) == shown["clips"]).all()
+    assert shown.loc["tiny/s0", "recordings"] == 2
+
+
+def test_overlaps_are_shares_of_the_test_clips(tmp_path):
+    clips = dataset_of(tmp_path).clips.assign(expression_type="micro")
+    folds = {
+        split: make_folds(clips, split=split, n_folds=3, stratify=False, split_seed=0)
+        for split in ("subject", "paper")
+    }
+    html = tables.overlaps(clips, folds).to_html()
+    subject, paper = html.split("paper")
+    assert subject.count(">0.0 %<") == 5
+    assert ">100.0 %<" in paper
+
+
+def test_repairs_are_counted_together(tmp_path, displayed):
+    rows = [("s", "a", "x", "taken as 1 2 3 (A)"), ("s", "b", "x", "taken as 4 5 6"), ("f", "c", "y", "left")]
+    shown = tables.describe_problems(dataset_of(tmp_path, problems=problems_table(rows)))
+    assert len(shown) == 3
+    assert displayed == ["corrected: 2; left: 1."]
