@@ -170,3 +170,112 @@ def timing(clips):
             panel.set(xlabel=name, ylabel="clips")
             panel.legend(frameon=False, fontsize=9)
     return figure
+
+
+def attainable_uf1(curve, pairs, method="HSTA"):
+    """UF1 that each UAR allows, with the pairs that are printed for that dataset.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        From `hsta_lib.audit.attainable`.
+    pairs : DataFrame
+        With ``method``, ``uar``, ``uf1`` and ``possible``; pairs that are not possible are named.
+    method : str
+        Drawn in colour.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(6, 4.2))
+        panel = figure.subplots()
+        panel.fill_between(
+            curve["uar"],
+            curve["folds_low"],
+            curve["folds_high"],
+            color="0.93",
+            label="mean over subjects, bound",
+        )
+        panel.fill_between(curve["uar"], curve["low"], curve["high"], color="0.78", label="pooled, exact")
+        for pair in pairs.itertuples():
+            color = _PALETTE[3] if pair.method == method else "0.25"
+            panel.plot(
+                pair.uar, pair.uf1, marker="o", color=color, markersize=7 if pair.method == method else 4
+            )
+            if not pair.possible or pair.method == method:
+                name = f"{pair.method}: UAR {pair.uar}, UF1 {pair.uf1}"
+                side, align = (-9, "right") if pair.uar > 70 else (9, "left")
+                panel.annotate(name, (pair.uar, pair.uf1), (side, 0), color=color, fontsize=9,
+                               textcoords="offset points", ha=align, va="center")  # fmt: skip
+        panel.set(xlabel="UAR, %", ylabel="UF1, %", xlim=(40, 100), ylim=(0, 100))
+        panel.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def spread(noise):
+    """Standard deviation of Table 4's cells beside that of equally good models, by their disagreement.
+
+    Parameters
+    ----------
+    noise : DataFrame
+        From `hsta_lib.consistency.noise.table4_noise`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per metric.
+    """
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(10, 2.9))
+        panels = figure.subplots(1, len(METRICS), sharey=True)
+        for panel, metric in zip(panels, METRICS, strict=True):
+            rows = noise[noise["score"] == metric]
+            panel.plot(rows["disagreement"], rows["sd"], color=_PALETTE[0], marker="o", markersize=4,
+                       label="equally good models, 95 % of draws")  # fmt: skip
+            panel.fill_between(
+                rows["disagreement"], rows["low"], rows["high"], color=_PALETTE[0], alpha=0.15, lw=0
+            )
+            panel.axhline(rows["printed"].iloc[0], color="0.25", linestyle="--", label="the thirty cells")
+            panel.set(xlabel="disagreement of two models, % of clips", title=HEADINGS[metric])
+        panels[0].set(ylabel="standard deviation, points", ylim=(0, 1.05 * noise["high"].max()))
+        panels[0].legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def pixel_free(scored):
+    """Scores of predictors without pixels, a panel for each protocol and metric; the paper's dashed.
+
+    Parameters
+    ----------
+    scored : DataFrame
+        From `hsta_lib.audit.pixel_free_scores`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    protocols, predictors = scored["protocol"].unique(), list(scored["predictor"].unique())
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(2 + 2.1 * len(protocols), 5.2))
+        grid = figure.subplots(2, len(protocols), sharex=True, sharey=True, squeeze=False)
+        for line, metric in zip(grid, ("uar", "uf1"), strict=True):
+            for panel, protocol in zip(line, protocols, strict=True):
+                _dots(panel, scored[scored["protocol"] == protocol], metric, predictors)
+        for panel, protocol in zip(grid[0], protocols, strict=True):
+            panel.set_title("\n".join(protocol.split(", ")), fontsize=9)
+        grid[0, 0].set_yticks(range(len(predictors)), predictors)
+    return figure
+
+
+def _dots(panel, rows, metric, predictors):
+    places = rows["predictor"].map(predictors.index)
+    panel.hlines(places, rows[f"{metric}_low"], rows[f"{metric}_high"], color=_PALETTE[0], lw=1.5)
+    panel.plot(rows[metric], places, color=_PALETTE[0], marker="o", markersize=4, linestyle="")
+    paper = rows[f"{metric}_paper"].iloc[0]
+    if not np.isnan(paper):
+        panel.axvline(paper, color=_PALETTE[3], linestyle="--", lw=1.2)
+        panel.annotate(f"HSTA {paper:.1f}", (paper, -0.6), (3, 0), textcoords="offset points",
+                       color=_PALETTE[3], fontsize=8, va="center")  # fmt: skip
+    panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, 103), ylim=(len(predictors) - 0.5, -1))

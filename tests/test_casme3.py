@@ -1,12 +1,15 @@
 """The CAS(ME)^3 reader on trees of a few rows, and the label sets of the clip table."""
 
+import shutil
 import zipfile
+from pathlib import Path
 
 import openpyxl
 import pandas as pd
 import pytest
 
-from hsta_lib.data import casme3
+from hsta_lib.data import casme3, reading
+from hsta_lib.data.reading import compare_counts
 from hsta_lib.data.table import (
     COLUMNS,
     class_names,
@@ -17,6 +20,7 @@ from hsta_lib.data.table import (
     without_class,
 )
 
+XLS = Path(__file__).parent / "files" / "sheet_of_invented_rows.xls"
 MICRO = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Objective class", "emotion"]
 ALL = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Expression type", "Objective class"]
 
@@ -163,6 +167,170 @@ def test_a_clip_may_be_one_frame_or_begin_at_its_apex(tree):
     assert len(clips) == 3
 
 
+# --- videos and clips on disk -----------------------------------------------------------------------------
+
+
+def make_folders(root, *names):
+    for name in names:
+        (root / name).mkdir(parents=True)
+
+
+@pytest.mark.parametrize(("sheet", "disk"), [("J", "j"), ("j", "J"), ("J", "J")])
+def test_a_film_is_the_same_in_either_case(tree, sheet, disk):
+    rows = [row(video=sheet), row("200", "203", "210", video="j")]
+    clips, problems, *_ = casme3.read(tree(rows, [f"spNO.1/{disk}"]))
+    assert problems.empty
+    assert clips["clip_id"].tolist() == ["casme3/spNO.1/j/118", "casme3/spNO.1/j/200"]
+    assert {path.parent.name for path in clips["folder"]} == {disk}
+
+
+@pytest.mark.parametrize("name", ["depth", "Depth"])
+def test_depth_lies_beside_colour(tree, name):
+    root = tree([row(), row(video="b")])
+    make_folders(root, f"part_A/spNO.1/a/{name}")
+    clips = casme3.read(root).clips
+    assert clips["depth_folder"].tolist() == [root / "part_A/spNO.1/a" / name, None]
+    assert {path.name for path in clips["folder"]} == {"color"}
+
+
+@pytest.fixture
+def release(tree):
+    """Function that writes a sheet, and folders of the clip release; it returns the root."""
+
+    def build(rows, *folders):
+        root = tree(rows, folders=[])
+        make_folders(root, *folders)
+        return root
+
+    return build
+
+
+def test_the_clip_release_is_read_with_its_depth(release):
+    frame, depth = "Part_A_ME_clip/frame", "Part_A_ME_clip/depth"
+    rows = [row(), row("218.0", "223", "240"), row("118", video="b")]
+    root = release(
+        rows,
+        f"{frame}/spNO.1_a_118",
+        f"{depth}/spNO.1_a_118",
+        f"{frame}/spNO.1_a_218",
+        f"{depth}/spNO.1_b_118",
+    )
+    clips, problems, version, *_ = casme3.read(root)
+    assert clips["clip_id"].tolist() == ["casme3/spNO.1/a/118", "casme3/spNO.1/a/218"]
+    assert clips["recording_id"].tolist() == ["casme3/spNO.1/a"] * 2
+    assert clips["folder"].tolist() == [root / frame / "spNO.1_a_118", root / frame / "spNO.1_a_218"]
+    assert clips["depth_folder"].tolist() == [root / depth / "spNO.1_a_118", None]
+    assert problems[["clip_id", "problem"]].to_numpy().tolist() == [["casme3/spNO.1/b/118", "folder missing"]]
+    assert version.startswith("clip release; ")
+
+
+def test_the_clip_release_may_differ_in_case_and_be_nested(release):
+    root = release([row(subject="spNO.11", video="J")], "PART_A_ME_CLIP/Part_A_ME_clip/Frame/spNo.11_j_118")
+    clips, problems, *_ = casme3.read(root)
+    assert problems.empty
+    assert clips["folder"].tolist() == [root / "PART_A_ME_CLIP/Part_A_ME_clip/Frame/spNo.11_j_118"]
+
+
+def test_the_onset_in_the_name_of_a_clip_is_the_sheet_s_even_if_it_is_repaired(release):
+    rows = [row("3647", "2668", "2694", subject="spNO.216", video="d")]
+    clips = casme3.read(release(rows, "Part_A_ME_clip/frame/spNO.216_d_3647")).clips
+    assert clips[["onset", "clip_id"]].to_numpy().tolist() == [[2647, "casme3/spNO.216/d/3647"]]
+
+
+def test_full_videos_are_preferred_to_clips(release):
+    root = release([row()], "Part_A_ME_clip/frame/spNO.1_a_118", "part_A/spNO.1/a/color")
+    clips, _, version, *_ = casme3.read(root)
+    assert clips["folder"].tolist() == [root / "part_A/spNO.1/a/color"]
+    assert version.startswith("full videos; ")
+
+
+@pytest.mark.parametrize("column", ["subject", "video"])
+@pytest.mark.parametrize(
+    "name", ["../../outside", "..", ".", "a/../../../outside", "..\\outside", "absolute"]
+)
+@pytest.mark.parametrize("place", ["part_A/spNO.1/a/color", "Part_A_ME_clip/frame/spNO.1_a_118"])
+def test_a_cell_that_climbs_out_of_the_dataset_finds_nothing(release, tmp_path, place, name, column):
+    make_folders(tmp_path, "outside/color", "outside/a/color")
+    name = str(tmp_path / "outside") if name == "absolute" else name
+    clips, problems, *_ = casme3.read(release([row(), row(**{column: name})], place))
+    assert clips["clip_id"].tolist() == ["casme3/spNO.1/a/118"]
+    assert problems["problem"].tolist() == ["folder missing"]
+
+
+# --- versions of the sheet --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".xlsx", ".xls"])  # a workbook is told by its content
+@pytest.mark.parametrize(
+    ("usual", "macro"), [(casme3.MICRO_SHEET, False), (casme3.ALL_SHEET, True)], ids=["micro", "all"]
+)
+def test_the_latest_version_of_a_sheet_is_read(tree, usual, macro, ending):
+    root, stem = tree([row()]), usual.removesuffix("_v2.xlsx")
+    (root / "annotation" / casme3.MICRO_SHEET).rename(root / f"cas(me)3_part_A_ME_label_JpgIndex{ending}")
+    for onset, version in enumerate(["_v1", "_v2", "_v2_20250903"], start=7):
+        if macro:
+            cells = ["spNO.1", "a", str(onset), str(onset), "99", "4", "Macro-expression", "III"]
+            write_sheet(root / f"{stem}{version}{ending}", [cells], ALL)
+        else:
+            write_sheet(root / f"{stem}{version}{ending}", [row(str(onset), str(onset))])
+        assert casme3.read(root, macro=macro).clips["onset"].tolist()[-1] == onset
+
+
+OFFICIAL = {
+    "v2": dict(zip(casme3._EMOTIONS, (250, 187, 161, 86, 64, 57, 55), strict=True)),
+    "v1": dict(zip(casme3._EMOTIONS, (275, 199, 166, 91, 67, 63, 60), strict=True)),
+}
+
+
+def rows_of(counts):
+    """Rows of the sheet with so many clips of each emotion, three of them spelt Others."""
+    emotions = [emotion for emotion, count in counts.items() for _ in range(count)]
+    first = emotions.index("others")
+    emotions[first : first + 3] = ["Others"] * 3
+    return [row(str(n), str(n), str(n), emotion=emotion) for n, emotion in enumerate(emotions)]
+
+
+@pytest.mark.parametrize(("version", "n_rows"), [("v2", 860), ("v1", 921)])
+def test_a_version_is_known_by_its_number_of_rows(tree, version, n_rows):
+    listed = casme3.read(tree(rows_of(OFFICIAL[version])))
+    assert listed.version == f"full videos; {casme3.MICRO_SHEET} ({version}, {n_rows} rows)"
+    counts = compare_counts(listed)
+    assert counts["listed"].sum() == n_rows
+    assert dict(zip(counts["emotion"], counts["expected"], strict=True)) == OFFICIAL[version]
+    assert (counts["difference"] == 0).all()
+
+
+def test_counts_of_a_known_version_that_differ_are_shown(tree):
+    rows = rows_of(OFFICIAL["v2"])
+    rows[0] = row("0", "0", "0", emotion="fear")
+    counts = compare_counts(casme3.read(tree(rows))).set_index("emotion")["difference"]
+    assert counts[counts != 0].to_dict() == {"disgust": -1, "fear": 1}
+
+
+def test_a_sheet_of_another_number_of_rows_is_of_no_known_version(tree):
+    listed = casme3.read(tree(rows_of(OFFICIAL["v2"])[1:]))
+    assert listed.version.endswith("(of no known version, 859 rows)")
+    assert (compare_counts(listed)["expected"] == 0).all()
+
+
+def test_macro_expressions_change_neither_version_nor_counts(tree):
+    root = tree(rows_of(OFFICIAL["v2"]), ["spNO.1/a", "spNO.1/b"])
+    macro = ["spNO.1", "b", "20", "25", "30", "12", "Macro-expression", "I"]
+    write_sheet(root / casme3.ALL_SHEET, [macro], ALL)
+    write_macro_emotions(root, [("spNO.1", "b", "20", "disgust")])
+    listed = casme3.read(root, macro=True)
+    assert (listed.clips["expression_type"] == "macro").sum() == 1
+    assert listed.version.endswith("(v2, 860 rows)")
+    assert (compare_counts(listed)["difference"] == 0).all()
+
+
+def test_a_sheet_without_rows_lists_nothing(tree):
+    listed = casme3.read(tree([], ["spNO.1/a"]))
+    assert listed.clips.empty
+    assert listed.problems.empty
+    assert listed.version.endswith("(of no known version, 0 rows)")
+
+
 # --- macro-expressions ------------------------------------------------------------------------------------
 
 
@@ -190,6 +358,127 @@ def test_macro_expressions_are_read_on_demand(tree):
 def test_macro_expressions_need_their_sheet(tree):
     with pytest.raises(FileNotFoundError, match=r"'CAS\(ME\)3_part_A_v2\.xlsx' is neither there"):
         casme3.read(tree([row()]), macro=True)
+
+
+def write_macro_emotions(root, rows):
+    """The sheet of the macro-expressions' emotions: subject, video, onset and emotion among its columns."""
+    header = ["sub", "seq", "onset", "apex", "offset", "AU", "emotion"]
+    name = "cas(me)3_part_A_MaE_label_JpgIndex_v2_emotion.xlsx"
+    cells = [[subject, video, onset, "1", "2", "12", emotion] for subject, video, onset, emotion in rows]
+    write_sheet(root / "annotation" / name, cells, header)
+
+
+def test_macro_expressions_have_the_emotions_of_their_own_sheet(tree):
+    macro = [
+        ["spNO.1", "a", onset, onset, "390", "12", "Macro-expression", "I"] for onset in (300, "310", 320)
+    ]
+    root = tree([row("300", "310", "311", video="b")], ["spNO.1/a", "spNO.1/b"])
+    write_sheet(root / casme3.ALL_SHEET, macro, ALL)
+    emotions = [("SPNO.1 ", "A", "300", "Happiness"), ("spNO.1", "a", 310, "sadness")]
+    write_macro_emotions(root, [*emotions, ("spNO.1", "b", "300", "fear"), ("spNO.2", "a", "320", "fear")])
+    clips, problems, *_ = casme3.read(root, macro=True)
+    assert problems.empty
+    assert clips["clip_id"].str[-5:].tolist() == ["b/300", "a/300", "a/310", "a/320"]
+    assert clips["emotion"].tolist() == ["disgust", "happy", "sad", ""]
+
+
+def test_macro_expressions_may_be_in_an_xls_sheet(tree):
+    root = tree([row()], ["spNO.1/a", "spNO.301/c", "spNO.302/J"])
+    shutil.copy(XLS, root / "annotation" / "CAS(ME)3_part_A_v2.xls")
+    clips, problems, *_ = casme3.read(root, macro=True)
+    assert problems.empty
+    macro = clips[clips["expression_type"] == "macro"]
+    assert macro["clip_id"].tolist() == ["casme3/spNO.301/c/300", "casme3/spNO.302/j/20"]
+    assert macro[["onset", "apex", "offset"]].to_numpy().tolist() == [[300, 330, 390], [20, 24, 35]]
+    assert macro["action_units"].tolist() == ["12", "4"]
+    assert macro["objective_class"].tolist() == ["I", "III"]
+
+
+def test_macro_expressions_have_a_clip_release_of_their_own(release):
+    micro, macro = "Part_A_ME_clip/frame/spNO.1_a_118", "Part_A_MaE_clip/frame/spNO.1_a_300"
+    root = release([row()], micro, macro)
+    write_sheet(root / casme3.ALL_SHEET, all_rows()[:2], ALL)
+    clips, problems, *_ = casme3.read(root, macro=True)
+    assert problems.empty
+    assert clips["folder"].tolist() == [root / micro, root / macro]
+
+
+# --- known errors, and the time rule ----------------------------------------------------------------------
+
+# Clip to the numbers shipped, those taken under "repaired", and whether the clip is micro by the time rule.
+CORRECTED = {
+    "spNO.149/d/112": ((112, 83, 358), [112, 160, 358], False),
+    "spNO.216/d/3647": ((3647, 2668, 2694), [2647, 2668, 2694], False),
+    "spNO.40/e/1812": ((1812, 1824, 0), [1812, 1824, 1845], False),
+    "spNO.40/e/2327": ((2327, 2363, 0), [2327, 2363, 2403], False),
+    "spNO.216/e/0": ((0, 0, 25), [1, 1, 25], True),
+    "spNO.214/c/5": ((5, 5, 3460), [5, 5, 34], True),
+}
+
+
+@pytest.fixture
+def corrected(tree):
+    """Root of a tree of the clips with known errors, as shipped, and of one without."""
+    places = [(clip.split("/"), numbers) for clip, (numbers, *_) in CORRECTED.items()]
+    return tree([row(*map(str, n), subject=place[0], video=place[1]) for place, n in places] + [row()])
+
+
+def indices(clips):
+    numbers = clips.set_index("clip_id")[["onset", "apex", "offset"]]
+    return {clip.removeprefix("casme3/"): list(row) for clip, *row in numbers.itertuples()}
+
+
+def test_every_correction_is_applied_and_told(corrected):
+    clips, problems, *_ = casme3.read(corrected)
+    repaired = {clip: numbers for clip, (_, numbers, _) in CORRECTED.items()}
+    assert indices(clips) == {**repaired, "spNO.1/a/118": [118, 123, 140]}
+    told = problems[problems["problem"].str.endswith("a known error")]
+    assert told["clip_id"].tolist() == [f"casme3/{clip}" for clip in CORRECTED]
+    assert told["action"].str.match(r"taken as \d+ \d+ \d+ \(.*(MEB|CAS3)").all()
+    kept = problems.drop(told.index)
+    assert kept["clip_id"].tolist() == [
+        f"casme3/{c}" for c, (*_, is_micro) in CORRECTED.items() if not is_micro
+    ]
+    assert set(kept["action"]) == {"kept"}
+
+
+def test_no_correction_is_untested():
+    table = pd.read_csv(reading._REPAIRS, comment="#")
+    assert set(table.loc[table["dataset"] == "casme3", "clip"]) == set(CORRECTED)
+
+
+def test_as_published_four_of_the_corrected_clips_cannot_be_used(corrected):
+    kept = {"spNO.216/e/0": [0, 0, 25], "spNO.214/c/5": [5, 5, 3460], "spNO.1/a/118": [118, 123, 140]}
+    assert indices(casme3.read(corrected, repair="published").clips) == kept
+
+
+def test_all_corrected_clips_can_be_dropped(corrected):
+    clips, problems, *_ = casme3.read(corrected, repair="drop")
+    assert clips["clip_id"].tolist() == ["casme3/spNO.1/a/118"]
+    assert problems["clip_id"].tolist() == [f"casme3/{clip}" for clip in CORRECTED]
+
+
+# Under 250 ms to the apex or under 500 ms to the offset, at 30 frames a second: 8 and 15 frames.
+@pytest.mark.parametrize(
+    ("apex", "offset", "is_micro"),
+    [("108", "116", True), ("109", "115", True), ("108", "900", True), ("109", "116", False)],
+)
+def test_the_time_rule_tells_and_drops_what_is_no_micro_expression(tree, apex, offset, is_micro):
+    root = tree([row("100", apex, offset)])
+    for rule in ("repaired", "published", "released", "drop"):
+        clips, problems, *_ = casme3.read(root, repair=rule)
+        assert len(clips) == (is_micro or rule != "drop")
+        action = "clip left out" if rule == "drop" else "kept"
+        assert problems["action"].tolist() == ([] if is_micro else [action])
+        assert problems["problem"].str.startswith("no micro-expression by").all()
+
+
+def test_the_time_rule_is_not_for_macro_expressions(tree):
+    root = tree([row()])
+    write_sheet(root / casme3.ALL_SHEET, all_rows()[1:2], ALL)
+    clips, problems, *_ = casme3.read(root, macro=True, repair="drop")
+    assert clips["onset"].tolist() == [118, 300]
+    assert problems.empty
 
 
 # --- rows that cannot be used -----------------------------------------------------------------------------

@@ -4,13 +4,18 @@ import errno
 import os
 import shutil
 import struct
+import weakref
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import settings as given_settings
+from hypothesis import strategies as st
 
 from hsta_lib.config import Frames, Synthetic
 from hsta_lib.data import faces, frames, synthetic
@@ -20,6 +25,7 @@ from hsta_lib.data.tracks import track_picture
 from hsta_lib.files import file_digest
 
 SETTINGS = Frames(n_frames=6, image_size=8)
+steady = given_settings(derandomize=True, deadline=None)  # the same examples, however slow the machine
 
 
 def write(path, picture):
@@ -108,6 +114,48 @@ def test_frames_stay_in_order_wherever_the_apex_is():
             assert apex in numbers
             assert (np.diff(numbers) >= 0).all()
             assert len(numbers) == 6
+
+
+@st.composite
+def expressions(draw):
+    """Onset, apex, offset: short and long clips, numbered from 0 or from far up."""
+    onset = draw(st.integers(0, 20) | st.integers(0, 10**8))
+    offset = onset + draw(st.integers(0, 12) | st.integers(0, 5000))
+    return onset, draw(st.integers(onset, offset)), offset
+
+
+@steady
+@given(expressions(), st.integers(2, 60))
+def test_any_choice_is_even_and_repeats_frames_only_of_a_short_clip(expression, n_frames):
+    onset, _, offset = expression
+    numbers = choose_frames(onset, offset, n_frames)
+    assert numbers.shape == (n_frames,)
+    assert (numbers[0], numbers[-1]) == (onset, offset)
+    steps = np.diff(numbers)
+    assert (steps >= 0).all()
+    # In whole numbers: no frame is more than half a number from its even place.
+    away = (numbers - onset) * (n_frames - 1) - np.arange(n_frames) * (offset - onset)
+    assert (2 * np.abs(away) <= n_frames - 1).all()
+    if n_frames <= offset - onset + 1:
+        assert (steps > 0).all()
+    else:
+        assert set(numbers) == set(range(onset, offset + 1))
+
+
+@steady
+@given(expressions(), st.integers(2, 60))
+def test_any_apex_that_is_kept_takes_the_place_of_one_nearest_frame(expression, n_frames):
+    onset, apex, offset = expression
+    plain = choose_frames(onset, offset, n_frames)
+    numbers = choose_frames(onset, offset, n_frames, apex=apex, keep_apex=True)
+    assert apex in numbers
+    assert numbers.shape == (n_frames,)
+    assert (np.diff(numbers) >= 0).all()
+    assert len(set(numbers)) == len(set(plain))
+    (changed,) = np.nonzero(numbers != plain)
+    assert len(changed) == (apex not in plain)
+    assert (np.abs(plain[changed] - apex) == np.abs(plain - apex).min()).all()
+    assert {onset, offset} - set(numbers) <= set(plain[changed])
 
 
 @pytest.mark.parametrize(
@@ -434,6 +482,28 @@ def test_a_folder_is_listed_once(clips, tmp_path, monkeypatch):
     assert listed == clips["folder"].tolist()
 
 
+class Names(dict):
+    """A listed folder that can be watched: a plain dict has neither weak references nor a hash."""
+
+    __hash__ = object.__hash__
+
+
+def test_the_names_of_a_few_folders_are_kept_at_a_time(clips, monkeypatch):
+    listed, alive, index = weakref.WeakSet(), [], frames.index_folder
+
+    def watched(folder):
+        names = Names(index(clips["folder"][0]))
+        listed.add(names)
+        alive.append(len(listed))
+        return names
+
+    monkeypatch.setattr(frames, "index_folder", watched)
+    many = pd.concat([clips[:1]] * 211).assign(folder=[f"folder {n}" for n in range(211)])
+    chosen, *_ = frames._choose_files(many, SETTINGS)
+    assert len(chosen) == len(alive) == 211
+    assert max(alive) < 50
+
+
 def test_a_changed_file_makes_a_new_cache(clips, tmp_path):
     before, *_ = cached(clips, tmp_path / "cache")
     frame = write(clips["folder"][0] / "12.png", plain(13))
@@ -514,6 +584,56 @@ def test_an_apex_that_is_kept_may_be_missing_too(clips, tmp_path):
     remove(clips["folder"][0], 15)
     _, numbers, *_ = cached(clips, tmp_path / "cache", SETTINGS.model_copy(update={"keep_apex": True}))
     assert numbers[0] == [10, 12, 14, 16, 18, 20, 10, 14]
+
+
+@st.composite
+def clips_with_gaps(draw):
+    """A clip, the frames wanted of it, and those there: at least half of the clip's, and some outside."""
+    onset = draw(st.integers(0, 300))
+    offset = onset + draw(st.integers(0, 40))
+    apex = draw(st.integers(onset, offset))
+    whole = range(onset, offset + 1)
+    missing = draw(st.sets(st.sampled_from(whole), max_size=len(whole) // 2))
+    around = draw(st.sets(st.integers(onset - 5, onset - 1) | st.integers(offset + 1, offset + 5)))
+    keep_apex = draw(st.booleans())
+    video = choose_frames(onset, offset, draw(st.integers(2, 20)), apex=apex, keep_apex=keep_apex).tolist()
+    clip = SimpleNamespace(folder="nowhere", onset=onset, apex=apex, offset=offset)
+    return clip, [*video, onset, apex], sorted({*whole} - missing), around
+
+
+@steady
+@given(clips_with_gaps())
+def test_whichever_frames_are_missing_the_nearest_of_the_clip_stand_in(clip_with_gaps):
+    clip, wanted, there, around = clip_with_gaps
+    files = {number: Path(f"{number}.jpg") for number in {*there, *around}}
+    paths, problem = frames._files_of(clip, wanted, files)
+    found = [int(path.stem) for path in paths]
+    assert len(found) == len(wanted)
+    assert found[:-2] == sorted(found[:-2])
+    for number, stand_in in zip(wanted, found, strict=True):
+        assert clip.onset <= stand_in <= clip.offset
+        assert stand_in == number or number not in there
+        distances = [abs(other - number) for other in there]
+        assert there[distances.index(min(distances))] == stand_in  # of two as near, the earlier
+    n_frames = clip.offset - clip.onset + 1
+    complete = set(wanted) <= set(there)
+    assert problem == ("" if complete else f"{n_frames - len(there)} of {n_frames} frames missing")
+
+
+@steady
+@given(clips_with_gaps(), st.data())
+def test_with_more_than_half_missing_a_clip_is_left_out_unless_all_it_needs_is_there(clip_with_gaps, data):
+    clip, wanted, there, around = clip_with_gaps
+    n_frames = clip.offset - clip.onset + 1
+    most = (n_frames - 1) // 2
+    few = set(data.draw(st.permutations(there))[:most])
+    files = {number: Path(f"{number}.jpg") for number in few | around}
+    paths, problem = frames._files_of(clip, wanted, files)
+    if set(wanted) <= few:
+        assert ([int(path.stem) for path in paths], problem) == (wanted, "")
+    else:
+        missing = f"{n_frames - len(few)} of {n_frames} frames missing"
+        assert (paths, problem) == ([], missing if files else "folder missing")
 
 
 # --- what cannot be read ----------------------------------------------------------------------------------

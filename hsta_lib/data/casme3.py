@@ -12,7 +12,7 @@ MICRO_SHEET = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
 ALL_SHEET = "CAS(ME)3_part_A_v2.xlsx"
 # The endings of the names are versions: v1, v2, v2_20250903.
 _MICRO_NAMES = r"cas\(me\)3_part_a_me_label_jpgindex.*"
-_ALL_NAMES = r"cas\(me\)3_part_a_v\d+"
+_ALL_NAMES = r"cas\(me\)3_part_a_v\d.*"
 _MACRO_EMOTION_NAMES = r"cas\(me\)3_part_a_mae_label_jpgindex.*"
 _MICRO_COLUMNS = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Objective class", "emotion"]
 _ALL_COLUMNS = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Expression type", "Objective class"]
@@ -59,6 +59,8 @@ def read(root, *, dataset="casme3", repair="repaired", macro=False):
     sheet = _sheet(root, _MICRO_NAMES, MICRO_SHEET)
     rows = read_sheet(sheet, _MICRO_COLUMNS).assign(expression_type="micro")
     version, expected = _EXPECTED.get(len(rows), ("of no known version", {}))
+    version = f"{release}; {sheet.name} ({version}, {len(rows)} rows)"
+    listed = rows["emotion"].map(clean_emotion).value_counts().to_dict()
     if macro:
         rows = pd.concat([rows, _macro_rows(root)], ignore_index=True)
     rows["Subject"] = one_spelling(rows["Subject"])
@@ -66,10 +68,10 @@ def read(root, *, dataset="casme3", repair="repaired", macro=False):
         [_clip(row, dataset, folder_of) for row in rows.to_dict("records")],
         "casme3",
         rule=repair,
-        version=f"{release}; {sheet.name} ({version}, {len(rows)} rows)",
+        version=version,
         expected=expected,
         micro_rule=_is_micro,
-    )
+    )._replace(listed=listed)  # what is expected is of micro-expressions alone
 
 
 def _sheet(root, names, usual):

@@ -276,7 +276,9 @@ def cache_frames(clips, settings, folder):
 def _choose_files(clips, settings):
     """Files to decode per clip, as ``(clip_id, [paths])``; clips left out; clips with frames replaced."""
     chosen, left_out, noted = [], [], []
-    index = functools.cache(index_folder)  # many clips share a folder
+    # Many clips share a folder, and come together in a table sorted by their ids. All the names of CAS(ME)^3
+    # at once would take a gigabyte.
+    index = functools.lru_cache(maxsize=32)(index_folder)
     for clip in clips.itertuples():
         numbers = [*_video_frames(clip, settings), clip.onset, clip.apex, clip.offset]
         paths, problem = _files_of(clip, numbers, index(clip.folder))
