@@ -322,24 +322,24 @@ def _decode_clip(source, settings):
     place, wanted = _placing(onset, face, settings)
     special = [onset, apex]
     images = _read_alike(dict.fromkeys([*video, *special]), wanted)
-    frames = {path: place(image) for path, image in images.items()}
+    frames = {path: place(image) for path, image in images}
     if settings.special == "tracks":
-        whole = _read_alike([onset, apex, offset], None)
+        whole = dict(_read_alike([onset, apex, offset], None))
         pictures = [place(track_picture(whole[a], whole[b])) for a, b in ((onset, apex), (apex, offset))]
         return np.stack([frames[path] for path in video] + pictures)
     return np.stack([frames[path] for path in [*video, *special]])
 
 
 def _read_alike(paths, wanted):
-    """Images by their paths, refused if they differ in size."""
-    images, first = {}, None
+    """Paths and their images, one after the other; refused if they differ in size."""
+    first = None
     for path in paths:
-        images[path], size = _read(path, wanted)
+        image, size = _read(path, wanted)
         first = first or (path.name, size)
         if size != first[1]:
             sizes = "{} x {} px, but {} is {} x {} px".format(*size, first[0], *first[1])
             raise Unreadable(path, sizes)
-    return images
+        yield path, image
 
 
 def _placing(onset_path, face, settings):
