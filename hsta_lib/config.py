@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hsta_lib import ROOT
 
@@ -46,7 +46,7 @@ class Frames(Group):
     keep_apex: bool = False
     # Paper: resolution | in px, square; the released code's
     image_size: int = Field(224, ge=8)
-    # Paper: face crop | none, the aspect lost, as in the released code; the central square; the face
+    # Paper: face crop | none, the aspect lost, as in the released code; a central square; the face or its box
     crop: Literal["none", "center_square", "face", "boxes"] = "none"
     # Uniform over the clip; or drawn anew at every step from the first 51 frames, in training and test alike,
     # as in the released code.
@@ -57,6 +57,12 @@ class Frames(Group):
     # Apex of clips that have none in their sheet (SMIC): the middle frame, or the one that differs most from
     # the onset.
     estimated_apex: Literal["middle", "difference"] = "middle"
+
+    @model_validator(mode="after")
+    def _no_field_without_effect(self):
+        if self.keep_apex and self.drawing == "random":
+            raise ValueError("keep_apex has no effect with drawing = 'random'; leave it False")
+        return self
 
     @property
     def n_stored(self):

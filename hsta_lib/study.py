@@ -55,9 +55,17 @@ class Study:
         return folds
 
     def pictures(self, clips):
-        """Onset and apex of some clips, uint8, shape ``(n_clips, 4, 160, 160, 3)``: the last two frames."""
-        settings = self.settings.frames.model_copy(update={"n_frames": 2, "image_size": _PICTURE_SIZE})
-        path, *_ = cache_frames(clips, settings, config.data_dir() / "cache")
+        """Onset and apex of some clips, uint8, shape ``(n_clips, 4, 160, 160, 3)``: the last two frames.
+
+        Raises
+        ------
+        ValueError
+            If one of the clips cannot be read any more: its picture must not be that of the next.
+        """
+        shown = {"crop": self.settings.frames.crop, "n_frames": 2, "image_size": _PICTURE_SIZE}
+        path, _, left_out, _ = cache_frames(clips, config.Frames(**shown), config.data_dir() / "cache")
+        if left_out:
+            raise ValueError(f"a clip cannot be read any more: {left_out[0]}")
         return np.load(path)
 
     def cells(self):
@@ -113,10 +121,11 @@ class Study:
         return rows
 
     def beside_paper(self, table):
-        """The paper's scores beside ours, left out where ours are not of the same labels and settings."""
+        """The paper's scores beside ours, left out where ours are of other data, labels or settings."""
         table = beside_paper(table, self.name)
         varied = set(self.grid) - {*NAMED_CELL, "depths"}
-        if self.parameters.labels != "emotion7" or varied:
+        is_casme3 = self.parameters.dataset in ("casme3", "synthetic")
+        if not is_casme3 or self.parameters.labels != "emotion7" or varied:
             table[[f"{metric}_paper" for metric in METRICS]] = float("nan")
         return table
 

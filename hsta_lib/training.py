@@ -212,14 +212,17 @@ class _Data:
         self.settings, self.pixels = settings.frames, settings.training.pixels
         lengths = dataset.clips["offset"] - dataset.clips["onset"] + 1
         self.lengths = np.minimum(lengths, self.settings.n_stored).to_numpy()
-        # A stream of its own: other choices draw the same numbers with either way of drawing frames.
-        self.rng = np.random.default_rng([trial.seed, trial.fold, 1])
+        self.seed = [trial.seed, trial.fold]
 
-    def batch(self, rows):
+    def frame_draws(self, purpose):
+        """Random numbers for drawing frames, apart from all others and from those of another purpose."""
+        return np.random.default_rng([*self.seed, {"training": 1, "test": 2}[purpose]])
+
+    def batch(self, rows, draws):
         """``video (b, 3, n_frames, h, w)`` and ``special (b, 3, 2, h, w)`` of some clips."""
         clips = torch.from_numpy(rows).to(self.device)
         if self.settings.drawing == "random":
-            drawn = [draw_frames(n, self.settings.n_frames, self.rng) for n in self.lengths[rows]]
+            drawn = [draw_frames(n, self.settings.n_frames, draws) for n in self.lengths[rows]]
             special = np.tile([self.settings.n_stored, self.settings.n_stored + 1], (len(rows), 1))
             chosen = torch.from_numpy(np.hstack([drawn, special])).to(self.device)
             pixels = self.frames[clips[:, None], chosen]
@@ -274,14 +277,16 @@ def _train(model, data, train, labels, test, settings, rng):
     steps = len(train) // batch_size  # the last partial batch is dropped
     optimizer = _optimizer(model, training)
     targets = torch.from_numpy(labels).to(data.device)
-    losses, epochs = [], []
+    losses, epochs, draws = [], [], data.frame_draws("training")
     for epoch in range(training.epochs):
         order = epoch_order(labels, training.sampling, rng)[: steps * batch_size].reshape(steps, batch_size)
         total = torch.zeros((), device=data.device)
         for i, batch in enumerate(order):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(epoch * steps + i, steps, training) * group["scale"]
-            loss = loss_of(model(*data.batch(train[batch])), targets[torch.from_numpy(batch)], training.loss)
+            loss = loss_of(
+                model(*data.batch(train[batch], draws)), targets[torch.from_numpy(batch)], training.loss
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -336,11 +341,15 @@ def _levels_below_head(name, m):
 
 
 def predict(model, data, rows):
-    """Class scores of some clips, float32, shape ``(n_rows, n_classes)``; leaves the model in train mode."""
+    """Class scores of some clips, float32, shape ``(n_rows, n_classes)``; leaves the model in train mode.
+
+    Where frames are drawn at random, they are the same in every call, whenever in the training it is made.
+    """
+    draws = data.frame_draws("test")
     model.eval()
     with torch.inference_mode():
         parts = [
-            model(*data.batch(rows[i : i + _EVALUATION_BATCH]))
+            model(*data.batch(rows[i : i + _EVALUATION_BATCH], draws))
             for i in range(0, len(rows), _EVALUATION_BATCH)
         ]
     model.train()

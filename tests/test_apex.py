@@ -49,8 +49,20 @@ def test_many_clips_without_an_apex_are_one_line(clips, tmp_path):
 
 def test_a_clip_without_frames_falls_back_to_the_middle(clips, tmp_path):
     clips["folder"] = [tmp_path / "nowhere", tmp_path / "b"]
-    filled, _ = with_apex(clips, "difference", tmp_path / "cache")
+    filled, notes = with_apex(clips, "difference", tmp_path / "cache")
     assert filled["apex"].tolist() == [12, 22]
+    assert [row[1:] for row in notes] == [
+        ("x/a", "no apex given; without a frame from onset to offset", "the middle of onset and offset")
+    ]
+
+
+def test_a_clip_with_an_unreadable_frame_falls_back_and_says_which(clips, tmp_path):
+    (tmp_path / "a" / "img12.png").write_bytes(b"")
+    filled, ((where, clip_id, problem, action),) = with_apex(clips, "difference", tmp_path / "cache")
+    assert filled["apex"].tolist() == [12, 22]
+    assert (where, clip_id) == (str(tmp_path / "a" / "img12.png"), "x/a")
+    assert problem == "no apex given; truncated or no image (0 bytes)"
+    assert action == "the middle of onset and offset"
 
 
 def test_nothing_is_said_where_nothing_is_missing(clips, tmp_path):

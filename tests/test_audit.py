@@ -35,7 +35,7 @@ def line(number, kind, expression="micro"):
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """Lists of five subjects with seven clips, each in a film of its own; each fold tests one clip in five."""
+    """Lists of five subjects with seven clips, each in a film of its own; folds of every fifth clip."""
     root = tmp_path_factory.mktemp("clone")
     for kind, (columns, trainings) in KINDS.items():
         folder = root / LABELS / kind
@@ -134,7 +134,7 @@ def test_the_lists_are_divided_as_the_paper_divides_them(lists):
 
 
 def test_overlap_is_counted_for_the_lists_alone_and_from_fold_one(lists):
-    table = audit.show_overlap(lists)
+    table = audit.overlaps(lists)
     assert table.index.unique("folds").tolist() == [name for name in lists if "authors" in name]
     assert table.index.unique("fold").tolist() == [1, 2, 3, 4, 5, "all"]
     alone = table.loc[("emotions, authors' folds", "micro", "all")]
@@ -264,4 +264,4 @@ def test_tables_can_be_shown(lists, scored):
     html = audit.show_pixel_free(scored).to_html()
     assert "35.8" in html
     assert "HSTA as printed" in html
-    assert isinstance(audit.show_overlap(lists), pd.DataFrame)
+    assert isinstance(audit.overlaps(lists), pd.DataFrame)

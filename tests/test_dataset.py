@@ -196,8 +196,26 @@ def test_the_fingerprint_changes_with_a_subject(root, open_real):
 def test_the_fingerprint_covers_each_column_by_itself(opened, column):
     clips = opened.clips.copy()
     clips.loc[5, column] = 6 - clips["label"][5] * 2 if column == "label" else "another"
-    assert dataset._fingerprint(opened.clips, file_digest(opened.frames_path)) == opened.fingerprint
-    assert dataset._fingerprint(clips, file_digest(opened.frames_path)) != opened.fingerprint
+    assert dataset._fingerprint(opened.clips, file_digest(opened.frames_path), Frames()) == opened.fingerprint
+    assert dataset._fingerprint(clips, file_digest(opened.frames_path), Frames()) != opened.fingerprint
+
+
+def test_the_fingerprint_covers_the_folds_of_the_authors_lists(opened):
+    folds = opened.clips.assign(authors_fold=np.arange(14) % 5)
+    other = opened.clips.assign(authors_fold=np.arange(14)[::-1] % 5)
+    assert len({dataset._fingerprint(clips, "", Frames()) for clips in (opened.clips, folds, other)}) == 3
+
+
+def test_the_fingerprint_covers_the_lengths_that_frames_are_drawn_from(opened):
+    longer = opened.clips.assign(offset=opened.clips["offset"] + 3)
+    both = [opened.clips, longer]
+    assert len({dataset._fingerprint(clips, "", Frames()) for clips in both}) == 1
+    assert len({dataset._fingerprint(clips, "", Frames(drawing="random")) for clips in both}) == 2
+
+
+def test_caches_of_flow_are_told_apart(opened):
+    paths = {opened.flow_path(7), opened.flow_path(5), opened.flow_path(7, "tvl1")}
+    assert len(paths) == 3
 
 
 # --- problems ---------------------------------------------------------------------------------------------
@@ -252,6 +270,18 @@ def test_if_no_clip_can_be_read_the_first_reason_is_given(root, open_real):
         shutil.rmtree(folder)
     with pytest.raises(ValueError, match=r"none of the 14 clips could be read.*folder missing"):
         open_real(root)
+
+
+def test_a_variant_is_refused_where_there_is_none(tmp_path):
+    with pytest.raises(ValueError, match=r"variant = 'HS': synthetic has no variants; leave it empty"):
+        open_dataset(Parameters(labels="emotion7", variant="HS"), PRESET, tmp_path)
+
+
+def test_given_boxes_need_their_file(root, tmp_path):
+    preset = PRESET.model_copy(update={"frames": Frames(n_frames=3, image_size=16, crop="boxes")})
+    parameters = Parameters(dataset="casme3", data_root=str(root), labels="emotion7")
+    with pytest.raises(FileNotFoundError, match=r"face_boxes\.csv is not there; give it the columns clip_id"):
+        open_dataset(parameters, preset, tmp_path / "data")
 
 
 def test_a_real_dataset_needs_its_folder(tmp_path):

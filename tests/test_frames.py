@@ -831,6 +831,9 @@ def test_given_boxes_are_used_and_their_lack_is_said(tmp_path):
     assert [(row[1], row[2]) for row in left_out] == [
         (clips["clip_id"][1], "without a box in face_boxes.csv")
     ]
+    outside = clips.assign(face=[faces.Face((500, 40, 50, 50)), None])
+    _, _, left_out, _ = cache_frames(outside, settings, tmp_path / "cache")
+    assert left_out[0][2] == "128 x 128 px, its face box 500 40 50 50 lies outside"
     moved = clips.assign(face=[faces.Face((31, 40, 50, 50)), None])
     assert frames.cache_frames(moved, settings, tmp_path / "cache")[0] != path
 

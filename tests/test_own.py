@@ -87,3 +87,27 @@ def test_a_missing_table_or_column_is_named(root):
     (root / "clips.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"clips\.csv is not there; its columns must be subject"):
         own.read(root)
+
+
+def test_one_person_has_one_id(root):
+    write(root, "ann,c1,ann/c1,7,9,11,fear", "Ann,c2,ann/c1,7,9,11,fear", "ben,c1,ben/c1,7,9,11,sad")
+    assert own.read(root).clips["subject_id"].tolist() == ["own/Ann", "own/Ann", "own/ben"]
+    write(root, "s01,c1,ann/c1,7,9,11,fear", "s1,c1,ben/c1,7,9,11,sad")
+    with pytest.raises(ValueError, match="subjects 's01' and 's1' differ only in zeros"):
+        own.read(root)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "column 'subject' is missing; it has $"),
+        (HEADER.encode() + b"\nann,c1,ann/c1,7,9,11,joy\xe9", "is not UTF-8"),
+        (HEADER.encode() + b"\nann,c1,ann/c1,7,9,11,fear,", r"line 2: .* must have 7 cells"),
+        (HEADER.encode() + b"\n\nann,,ann/c1,7,9,11,fear", r"line 3: .* must not be empty"),
+        (HEADER.encode() + b",emotion\n", "a column is there twice"),
+    ],
+)
+def test_a_damaged_table_is_named_with_its_line(root, content, message):
+    (root / "clips.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"clips\.csv.*{message}"):
+        own.read(root)

@@ -94,12 +94,27 @@ def test_corrections_may_ask_for_a_missing_number_or_for_the_offset():
     assert indices(read([{**late, "apex": "150"}], "repaired", "casme2")) == [[131, 150, 171]]
 
 
+# Frame numbers as the sheets ship them, or invented where only the wrong one is known.
+SHIPPED = {
+    "spNO.149/d/112": (112, 83, 358), "spNO.216/d/3647": (3647, 2668, 2694),
+    "spNO.40/e/1812": (1812, 1824, 0), "spNO.40/e/2327": (2327, 2363, 0), "spNO.216/e/0": (0, 0, 25), "spNO.214/c/5": (5, 5, 3460),
+    "sub04/EP12_01f": (261, "/", 321), "sub05/EP09_05f": (69, 69, 140), "sub05/EP16_04f": (120, 190, 190),
+    "sub12/EP09_06": (60, 110, 110), "sub20/EP16_01": (60, 120, 120), "sub07/EP06_01": (50, 60, 68),
+    "032/032_3_1": (4896, 1930, 4970), "028/028_4_1": (1071, 1143, 1134),
+}  # fmt: skip
+
+
 def test_every_correction_gives_a_clip_that_can_be_used():
     table = pd.read_csv(reading._REPAIRS, dtype=str, comment="#")
-    assert table["source"].str.len().min() > 2
-    assert set(table["column"]) <= {"onset", "apex", "offset"}
+    assert set(table["clip"]) == set(SHIPPED)
     assert not table.duplicated(["dataset", "clip", "column"]).any()
-    assert (table["repaired"] != table["shipped"]).all()
+    for (dataset, clip), rows in table.groupby(["dataset", "clip"]):
+        listed = read([row(f"{dataset}/{clip}", *SHIPPED[clip])], "repaired", dataset)
+        (kept,) = indices(listed)
+        assert kept == sorted(kept)
+        for fix in rows.itertuples():
+            assert listed.clips[fix.column].tolist() == [int(fix.repaired)]
+            assert fix.source in listed.problems["action"][0]
 
 
 def test_what_is_no_micro_expression_is_told_and_dropped_on_demand():
@@ -141,6 +156,15 @@ def test_counts_stand_side_by_side():
     assert compare_counts(listed).to_numpy().tolist() == [
         ["disgust", 3, 1, -2], ["fear", 0, 1, 1], ["sad", 2, 0, -2],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [("12", 12), (" 12.0 ", 12), ("-3", -3), (7, 7)]
+    + [(cell, None) for cell in ("12.5", "1_2", "#N/A", "nan", "", "1e3")],
+)
+def test_what_is_a_frame_number(cell, number):
+    assert reading.frame_number(cell) == number
 
 
 @pytest.mark.parametrize("name", ["spNO.1", "EP02_01f", "006_1_2", "a", "s1 (copy)"])

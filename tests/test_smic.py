@@ -158,6 +158,13 @@ def test_only_folders_below_micro_are_clips(short):
     assert problems.empty
 
 
+def test_a_subject_in_another_layout_is_told(short):
+    root = short({short_folder("s1_ne_01"): [5, 6], "SMIC_all_cropped/HS/s2/negative/s2_ne_01": [5, 6]})
+    clips, problems, *_ = smic.read(root)
+    assert clips["clip_id"].tolist() == ["smic/s01/s1_ne_01"]
+    assert problems[["clip_id", "problem"]].to_numpy().tolist() == [["smic/s2", "no folder 'micro'"]]
+
+
 def test_defects_of_the_short_version_are_listed_and_nothing_else_is_lost(short):
     hs = "SMIC_all_cropped/HS"
     root = short(

@@ -376,3 +376,25 @@ def test_the_named_setting_is_trained_once_for_table_and_reference(dataset):
     in_table = [trial.id for trial in study.trials(dataset, study.cells())[3]]
     assert in_table == [trial.id for trial in study.reference_trials(dataset)["named"]]
     assert NAMED_CELL == {"m": 4, "l_v": 2, "l_s": 1}
+
+
+def test_the_papers_scores_are_of_casme3_and_of_nothing_else():
+    table = pd.DataFrame({"m": [4], "l_v": [2], "l_s": [1], "acc": [1.0], "uar": [1.0], "uf1": [1.0]})
+    given = {"data_root": "/somewhere"}
+    shown = {
+        name: started(dataset=name, **({} if name == "synthetic" else given)).beside_paper(table)[
+            "uar_paper"
+        ][0]
+        for name in ("synthetic", "casme3", "casme2", "own")
+    }
+    assert shown["synthetic"] == shown["casme3"] > 30
+    assert np.isnan([shown["casme2"], shown["own"]]).all()
+
+
+def test_a_picture_is_never_that_of_another_clip(tmp_path, monkeypatch):
+    monkeypatch.setenv("HSTA_DATA", str(tmp_path))
+    study = started(recipe="released")
+    clips = study.open_dataset().clips.head(3)
+    assert study.pictures(clips).shape == (3, 4, 160, 160, 3)
+    with pytest.raises(ValueError, match="a clip cannot be read any more: .*folder without frames"):
+        study.pictures(clips.assign(folder=[clips["folder"][0], tmp_path, clips["folder"][2]]))

@@ -324,12 +324,30 @@ def test_frames_are_drawn_anew_in_training_and_in_test(tmp_path):
     trial = tiny_trials(drawing="random")[0]
     first, again = training.fit(trial, data), training.fit(trial, data)
     assert first["predictions"] == again["predictions"]
+    stored = training.fit(Trial(tiny_settings(drawing="random", store_epochs=True), 0, 0, FINGERPRINT), data)
+    assert stored["predictions"] == first["predictions"]
     seen = training._Data(data, trial.settings, trial)
-    rows = np.arange(5)
-    videos = [seen.batch(rows)[0] for _ in range(2)]
-    specials = [seen.batch(rows)[1] for _ in range(2)]
-    assert not torch.equal(*videos)
-    assert torch.equal(*specials)
+    draws, rows = seen.frame_draws("training"), np.arange(5)
+    (video, special), (other, same) = (seen.batch(rows, draws) for _ in range(2))
+    assert not torch.equal(video, other)
+    assert torch.equal(special, same)
+    again, _ = seen.batch(rows, seen.frame_draws("test"))
+    assert torch.equal(again, seen.batch(rows, seen.frame_draws("test"))[0])
+
+
+def test_drawn_frames_are_the_clips_own_and_onset_and_apex_stay(tmp_path, monkeypatch):
+    data = tiny_dataset(tmp_path, n_frames=51)  # clips of 9 frames
+    frames = np.array(data.frames())
+    frames[:] = np.arange(53, dtype=np.uint8)[:, None, None, None]
+    np.save(data.frames_path, frames)
+    monkeypatch.setattr(training, "normalise", lambda pixels, kind: pixels.float())
+    trial = tiny_trials(drawing="random")[0]
+    seen = training._Data(data, trial.settings, trial)
+    video, special = seen.batch(np.arange(23), seen.frame_draws("training"))
+    assert special[:, 0, :, 0, 0].tolist() == [[51, 52]] * 23
+    drawn = video[:, 0, :, 0, 0]
+    assert sorted(set(drawn.ravel().tolist())) == list(range(9))
+    assert (drawn.diff(dim=1) > 0).all()
 
 
 def test_the_released_recipe_trains(tmp_path):

@@ -10,6 +10,7 @@ from hsta_lib.data.frames import index_folder, read_image
 
 _SIZE = 64  # px; noise averages out, the expression stays
 _FEW = 10  # clips that are listed one by one
+_ACTIONS = {"middle": "the middle of onset and offset", "difference": "the frame most unlike the onset"}
 
 
 def with_apex(clips, method, folder):
@@ -35,17 +36,21 @@ def with_apex(clips, method, folder):
     missing = clips["apex"].isna()
     clips = clips.assign(apex=clips["apex"].fillna((clips["onset"] + clips["offset"]) // 2))
     clips = clips.astype(dict.fromkeys(["onset", "apex", "offset"], int))
+    names, unread = clips.loc[missing, "clip_id"], []
     if method == "difference" and missing.any():
-        found = _most_different(clips[missing], folder)
+        found, unread = _most_different(clips[missing], folder)
         clips["apex"] = clips["clip_id"].map(found).fillna(clips["apex"]).astype(int)
-    names = clips.loc[missing, "clip_id"]
+        names = names[names.isin(found)]
     names = [f"{len(names)} clips"] if len(names) > _FEW else names
-    action = {"middle": "the middle of onset and offset", "difference": "the frame most unlike the onset"}
-    return clips, [("annotation sheet", name, "no apex given", action[method]) for name in names]
+    notes = [("annotation sheet", name, "no apex given", _ACTIONS[method]) for name in names]
+    return clips, notes + [
+        (where, clip_id, f"no apex given; {reason}", _ACTIONS["middle"])
+        for where, clip_id, reason, _ in unread
+    ]
 
 
 def _most_different(clips, folder):
-    """Clip to the number of its frame that differs most from the onset; clips that cannot be read lack."""
+    """Clip to the number of its frame that differs most from the onset; and the clips that cannot be read."""
     index = functools.cache(index_folder)  # many clips may share a folder
     items = [(clip.clip_id, _frames_of(clip, index(clip.folder))) for clip in clips.itertuples()]
     files = [path for _, frames in items for path in frames.values()]
@@ -60,7 +65,7 @@ def _most_different(clips, folder):
     )
     unread = {clip_id for _, clip_id, _, _ in left_out}
     found = [clip_id for clip_id, _ in items if clip_id not in unread]
-    return dict(zip(found, np.load(path).tolist(), strict=True))
+    return dict(zip(found, np.load(path).tolist(), strict=True)), left_out
 
 
 def _frames_of(clip, files):

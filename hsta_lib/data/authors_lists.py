@@ -175,6 +175,8 @@ def with_folds(clips, clone, labels):
     FileNotFoundError, ValueError
         As `read` and `match`; also if a clip is never tested, or not trained on by every other fold.
     """
+    if clips["dataset"].iloc[0] != "casme3":
+        raise ValueError(f"the authors' lists are of casme3, the clips are of {clips['dataset'].iloc[0]}")
     kind = "objective" if labels.startswith("objective") else "emotion"
     matched = match(read(clone, labels=kind, dataset=clips["dataset"].iloc[0]), clips)
     numbers = np.full(len(matched.clips), -1)

@@ -26,6 +26,7 @@ _READERS = {
     "own": own.read,
 }
 
+_WITH_VARIANTS = ("casme2", "smic", "samm")
 _BOXES = "face_boxes.csv"  # in the dataset's folder, for crop = "boxes"
 
 
@@ -56,10 +57,14 @@ class Dataset:
     def flow(self, size, method="dis"):
         """Optical flow from onset to apex: memory map, float32, shape ``(n_clips, size, size, 3)``.
 
-        u and v in px, and the strain; see `hsta_lib.data.flow.cache_flow`.
+        u and v in px, and the strain; see `hsta_lib.data.flow.cache_flow`. Of frames, not of
+        pictures of tracks (``special = "tracks"``).
         """
-        path = cache_flow(self.frames_path, self.clips["clip_id"], method=method, size=size)
-        return np.load(path, mmap_mode="c")
+        return np.load(self.flow_path(size, method), mmap_mode="c")
+
+    def flow_path(self, size, method="dis"):
+        """File of `flow`, written if it is not there."""
+        return cache_flow(self.frames_path, self.clips["clip_id"], method=method, size=size)
 
 
 def read_dataset(parameters, preset, data_dir):
@@ -86,6 +91,10 @@ def read_dataset(parameters, preset, data_dir):
     FileNotFoundError
         If the root does not hold what the reader needs.
     """
+    if parameters.variant and parameters.dataset not in _WITH_VARIANTS:
+        raise ValueError(
+            f"variant = {parameters.variant!r}: {parameters.dataset} has no variants; leave it empty"
+        )
     if parameters.dataset == "synthetic":
         root = synthetic.ensure(preset.synthetic, data_dir)
     elif parameters.data_root:
@@ -136,7 +145,7 @@ def open_dataset(parameters, preset, data_dir):
         reading = reading._replace(problems=pd.concat([reading.problems, unlisted], ignore_index=True))
     clips, estimated = with_apex(clips, preset.frames.estimated_apex, data_dir / "cache")
     if preset.frames.crop == "boxes":
-        clips["face"] = clips["clip_id"].map(given_boxes(root / _BOXES).get)
+        clips["face"] = clips["clip_id"].map(_boxes(root).get)
     path, digest, left_out, noted = cache_frames(clips, preset.frames, data_dir / "cache")
     clips = clips[~clips["clip_id"].isin([clip_id for _, clip_id, _, _ in left_out])].reset_index(drop=True)
     if clips.empty:
@@ -148,10 +157,18 @@ def open_dataset(parameters, preset, data_dir):
         classes=class_names(parameters.labels, parameters.dataset),
         problems=_relative(pd.concat([reading.problems, found], ignore_index=True), root),
         outside=outside,
-        fingerprint=_fingerprint(clips, digest),
+        fingerprint=_fingerprint(clips, digest, preset.frames),
         version=reading.version,
         counts=compare_counts(reading),
     )
+
+
+def _boxes(root):
+    if not (root / _BOXES).is_file():
+        raise FileNotFoundError(
+            f"{root / _BOXES} is not there; give it the columns clip_id,x,y,w,h or choose another crop"
+        )
+    return given_boxes(root / _BOXES)
 
 
 def _relative(problems, root):
@@ -159,7 +176,9 @@ def _relative(problems, root):
     return problems.map(lambda cell: str(cell).replace(f"{root}/", ""))
 
 
-def _fingerprint(clips, frames_digest):
+def _fingerprint(clips, frames_digest, frames):
     columns = ["clip_id", "subject_id", "recording_id", "label"]
-    rows = clips[columns + ["authors_fold"] * ("authors_fold" in clips)].to_csv(index=False)
+    columns += ["authors_fold"] * ("authors_fold" in clips)
+    columns += ["onset", "offset"] * (frames.drawing == "random")  # how many frames there are to draw from
+    rows = clips[columns].to_csv(index=False)
     return hashlib.sha256((frames_digest + rows).encode()).hexdigest()[:16]

@@ -9,6 +9,7 @@ import numpy as np
 from hsta_lib.data.cache import cache_key, cached_rows
 
 METHODS = ("dis", "tvl1")
+_FLOW_VERSION = 1  # part of every cache's name: raise it when the same frames come to give another flow
 _SMALLEST = 12  # px; OpenCV's DIS refuses less
 
 
@@ -143,7 +144,7 @@ def cache_flow(frames_path, clip_ids, *, method, size):
         Of a ``.npy`` file, float32, shape ``(n_clips, size, size, 3)``; see `flow_strain`.
     """
     frames = np.load(frames_path, mmap_mode="r")
-    folder = frames_path.parent.parent / cache_key(["flow", method, size], [frames_path])
+    folder = frames_path.parent.parent / cache_key(["flow", _FLOW_VERSION, method, size], [frames_path])
     items = list(zip(clip_ids, range(len(frames)), strict=True))
     shape = (size, size, 3)
     path, *_ = cached_rows(

@@ -194,6 +194,11 @@ def _read_labels(root):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         if set(_CSV_COLUMNS) <= set(table.columns):
             names = table["sub"].str.strip() + "_" + table["filename_o"].str.strip()
-            clips = [clip_of(name) or name for name in names]
-            return path, dict(zip(clips, table["label"].str.strip(), strict=True))
+            table = table.assign(
+                clip=[clip_of(name) or name for name in names], label=table["label"].str.strip()
+            )
+            twice = table.groupby("clip")["label"].nunique()
+            if (twice > 1).any():
+                raise ValueError(f"{path}: clip {twice.idxmax()} is there with {twice.max()} labels")
+            return path, dict(zip(table["clip"], table["label"], strict=True))
     raise FileNotFoundError(f"{root}: no .csv file with the columns {', '.join(_CSV_COLUMNS)} there")

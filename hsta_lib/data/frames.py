@@ -347,9 +347,15 @@ def _placing(onset_path, face, settings):
     size = settings.image_size
     if settings.crop not in ("face", "boxes"):
         return functools.partial(resize, image_size=size, crop=settings.crop), size
+    image = read_image(onset_path)
     if settings.crop == "face":
-        face = find_face(read_image(onset_path))
+        face = find_face(image)
     if face is None:
         reason = {"face": "without a face that can be found", "boxes": "without a box in face_boxes.csv"}
         raise Unreadable(onset_path, reason[settings.crop])
+    (x, y, w, h), (height, width) = face.box, image.shape[:2]
+    if not (0 <= x + w / 2 < width and 0 <= y + h / 2 < height):
+        raise Unreadable(
+            onset_path, f"{width} x {height} px, its face box {x:g} {y:g} {w:g} {h:g} lies outside"
+        )
     return functools.partial(align, matrix=alignment(face, size), size=size), None

@@ -1,10 +1,12 @@
 """Read a dataset of your own: a clip table in a CSV file, and folders of frames."""
 
+import csv
+import re
 from pathlib import Path
 
 import pandas as pd
 
-from hsta_lib.data.reading import listing
+from hsta_lib.data.reading import listing, one_spelling
 from hsta_lib.data.table import COLUMNS, clean_emotion
 
 TABLE = "clips.csv"
@@ -37,19 +39,49 @@ def read(root, *, dataset="own", repair="repaired"):
     FileNotFoundError
         If the table is not there.
     ValueError
-        If it lacks a column or a folder lies outside the root.
+        If it lacks a column or a cell, or a folder lies outside the root.
     """
     root = Path(root)
-    path = root / TABLE
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; its columns must be {', '.join(_NEEDED)}")
-    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    missing = [name for name in _NEEDED if name not in rows]
-    if missing:
-        raise ValueError(f"{path}: column {missing[0]!r} is missing; it has {', '.join(rows.columns)}")
-    rows = rows.reindex(columns=_NEEDED + _OPTIONAL, fill_value="").map(str.strip)
+    rows = _read_rows(root / TABLE)
+    rows["subject"] = one_spelling(rows["subject"])
+    _check_subjects(root / TABLE, rows["subject"].unique())
     clips = [_clip(row, dataset, root) for row in rows.to_dict("records")]
     return listing(clips, dataset, rule=repair, version=f"{TABLE} ({len(rows)} rows)", expected={})
+
+
+def _read_rows(path):
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; its columns must be {', '.join(_NEEDED)}")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte-order mark
+            header, *lines = [[cell.strip() for cell in line] for line in csv.reader(file)] or [[]]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}); save it as CSV in UTF-8") from error
+    missing = [name for name in _NEEDED if name not in header]
+    if missing or len(set(header)) < len(header):
+        what = f"column {missing[0]!r} is missing" if missing else "a column is there twice"
+        raise ValueError(f"{path}: {what}; it has {', '.join(header)}")
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        if not any(line):
+            continue
+        row = dict(zip(header, line, strict=False))
+        if len(line) != len(header) or not all(row[name] for name in ("subject", "clip", "folder")):
+            raise ValueError(
+                f"{path}, line {number}: {','.join(line)!r} must have {len(header)} cells, and subject, clip "
+                f"and folder must not be empty"
+            )
+        rows.append(row)
+    return pd.DataFrame(rows).reindex(columns=_NEEDED + _OPTIONAL, fill_value="")
+
+
+def _check_subjects(path, subjects):
+    """Refuse 1 beside 01: one person under two ids could be in training and in test."""
+    numbers = {}
+    for subject in subjects:
+        other = numbers.setdefault(re.sub(r"(?<!\d)0+(?=\d)", "", subject.lower()), subject)
+        if other != subject:
+            raise ValueError(f"{path}: subjects {other!r} and {subject!r} differ only in zeros; write one")
 
 
 def _clip(row, dataset, root):

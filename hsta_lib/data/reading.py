@@ -83,11 +83,8 @@ def listing(rows, dataset, *, rule, version, expected, micro_rule=None):
 
 def frame_number(text):
     """A cell's whole number, also of text such as ``12`` or ``12.0``; None if it is no such number."""
-    try:
-        number = float(text)
-        return int(number) if number == int(number) else None
-    except (ValueError, OverflowError):
-        return None
+    match = re.fullmatch(r"\s*(-?\d+)(\.0*)?\s*", str(text))
+    return int(match[1]) if match else None
 
 
 def one_spelling(names):

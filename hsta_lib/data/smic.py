@@ -129,13 +129,16 @@ def _short_clips(root, camera, dataset):
             f"{root}: no folder 'SMIC_all_cropped/{camera}' or 'SMIC_all_raw/{camera}' there; data_root must "
             f"be the folder that holds SMIC_all_cropped or SMIC_all_raw"
         )
+    kinds = {subject: folders_of(subject) for subject in folders_of(folder).values()}
     found = [
         (subject.name, emotion, clip)
-        for subject in folders_of(folder).values()
-        for emotion, clips in folders_of(folders_of(subject).get("micro", subject / "micro")).items()
+        for subject, kind in kinds.items() if "micro" in kind
+        for emotion, clips in folders_of(kind["micro"]).items()
         for clip in folders_of(clips).values()
-    ]
+    ]  # fmt: skip
     (clips, problems), rows = _named_clips(found, dataset), []
+    for subject in (subject for subject, kind in kinds.items() if not {"micro", "non_micro"} & set(kind)):
+        problems.append((str(subject), f"{dataset}/{subject.name}", "no folder 'micro'", "subject left out"))
     for clip, place in clips.items():
         numbers = index_folder(place)
         if numbers:

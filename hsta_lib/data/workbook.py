@@ -97,7 +97,17 @@ def _xlsx_sheets(content):
 
 def _xls_sheets(content):
     workbook = xlrd.open_workbook(file_contents=content, logfile=io.StringIO())
-    return {sheet.name: [sheet.row_values(i) for i in range(sheet.nrows)] for sheet in workbook.sheets()}
+    return {
+        sheet.name: [[_xls_value(cell) for cell in sheet.row(i)] for i in range(sheet.nrows)]
+        for sheet in workbook.sheets()
+    }
+
+
+def _xls_value(cell):
+    """What a cell shows: xlrd gives errors and truth values as numbers, which would pass for frames."""
+    if cell.ctype == xlrd.XL_CELL_ERROR:
+        return xlrd.error_text_from_code[cell.value]
+    return str(bool(cell.value)) if cell.ctype == xlrd.XL_CELL_BOOLEAN else cell.value
 
 
 def _find_header(rows, columns):
