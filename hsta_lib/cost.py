@@ -35,6 +35,23 @@ def parameters_and_flops(settings, n_classes):
     return tuple((one + (settings.model.m - 1) * (two - one)).tolist())
 
 
+def flops_of_plain_csta(settings, n_classes):
+    """FLOP of one clip's forward pass if CSTA applied W_k and W_v to every token, as the authors' code does.
+
+    The result is the same; ours applies them to one query and one sum per head, see `CrossAttention`.
+    """
+    model = settings.model
+    with torch.device("meta"):
+        network = HSTA.from_settings(with_fields(settings, m=1), n_classes)
+    video, special = network.embed_video.n_tokens, network.embed_special.n_tokens
+    extra = 0
+    for d, n in ((model.d, video), (model.d_special or model.d, special)):
+        plain = 2 * 2 * (1 + n) * d * d + 2 * 2 * (1 + n) * d
+        ours = 2 * 2 * model.heads * d * d + 2 * 2 * model.heads * (1 + n) * d
+        extra += plain - ours
+    return parameters_and_flops(settings, n_classes)[1] + model.m * model.csta * extra
+
+
 @lru_cache(maxsize=1024)
 def _count(settings, n_classes):
     frames = settings.frames

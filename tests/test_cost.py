@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hsta_lib import cost
-from hsta_lib.config import Settings, with_fields
+from hsta_lib.config import Settings, as_released, with_fields
 from hsta_lib.cost import parameters_and_flops, plan, relative_cost
 from hsta_lib.trials import Trial, expand_grid
 
@@ -104,3 +104,16 @@ def test_an_impossible_size_is_refused_before_anything_is_trained():
     cells = expand_grid({"patch_size": [3, 4]})
     with pytest.raises(ValueError, match="patch_size = 4 px"):
         plan(TINY, cells, N_CLASSES)
+
+
+def test_the_authors_network_at_full_size():
+    settings = as_released(Settings())
+    parameters, flops = cost.parameters_and_flops(settings, 7)
+    assert parameters == 81_887_623
+    assert cost.flops_of_plain_csta(settings, 7) / 1e9 == pytest.approx(88.44, abs=0.005)
+    assert flops < cost.flops_of_plain_csta(settings, 7)
+
+
+def test_without_csta_nothing_is_spared():
+    settings = with_fields(Settings(), csta=False, image_size=32, d=12, patch_size=8)
+    assert cost.flops_of_plain_csta(settings, 7) == cost.parameters_and_flops(settings, 7)[1]

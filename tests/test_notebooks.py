@@ -23,7 +23,7 @@ def notebook(request):
 
 
 def test_there_are_notebooks():
-    assert [path.stem for path in NOTEBOOKS] == ["table4"]
+    assert [path.stem for path in NOTEBOOKS] == ["audit", "data", "table4"]
 
 
 def test_it_is_a_valid_notebook_of_the_python3_kernel(notebook):

@@ -97,7 +97,8 @@ def test_corrections_may_ask_for_a_missing_number_or_for_the_offset():
 # Frame numbers as the sheets ship them, or invented where only the wrong one is known.
 SHIPPED = {
     "spNO.149/d/112": (112, 83, 358), "spNO.216/d/3647": (3647, 2668, 2694),
-    "spNO.40/e/1812": (1812, 1824, 0), "spNO.40/e/2327": (2327, 2363, 0), "spNO.216/e/0": (0, 0, 25), "spNO.214/c/5": (5, 5, 3460),
+    "spNO.40/e/1812": (1812, 1824, 0), "spNO.40/e/2327": (2327, 2363, 0),
+    "spNO.216/e/0": (0, 0, 25), "spNO.214/c/5": (5, 5, 3460),
     "sub04/EP12_01f": (261, "/", 321), "sub05/EP09_05f": (69, 69, 140), "sub05/EP16_04f": (120, 190, 190),
     "sub12/EP09_06": (60, 110, 110), "sub20/EP16_01": (60, 120, 120), "sub07/EP06_01": (50, 60, 68),
     "032/032_3_1": (4896, 1930, 4970), "028/028_4_1": (1071, 1143, 1134),

@@ -396,5 +396,5 @@ def test_a_picture_is_never_that_of_another_clip(tmp_path, monkeypatch):
     study = started(recipe="released")
     clips = study.open_dataset().clips.head(3)
     assert study.pictures(clips).shape == (3, 4, 160, 160, 3)
-    with pytest.raises(ValueError, match="a clip cannot be read any more: .*folder without frames"):
+    with pytest.raises(ValueError, match=r"a clip cannot be read any more: .*folder without frames"):
         study.pictures(clips.assign(folder=[clips["folder"][0], tmp_path, clips["folder"][2]]))
