@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# The authors' public lists, if a clone of OceanSummerDay/HSTA_MER lies there.
+LISTS := $(if $(wildcard external/HSTA_MER),-p lists_root external/HSTA_MER)
 
 .PHONY: help setup table4 data audit study test slow readme lab clean
 
@@ -43,10 +45,10 @@ data: setup
 	$(call report,data)
 
 audit: setup
-	$(call report,audit)
+	$(call report,audit,$(LISTS))
 
 study: setup
-	$(call report,audit,-p preset study)
+	$(call report,audit,-p preset study $(LISTS))
 	$(call report,data,-p preset study)
 	$(call report,table4,-p preset study)
 

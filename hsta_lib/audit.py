@@ -1,5 +1,6 @@
 """What the audit's cells call: the paper against itself, the released lists, and what they give away."""
 
+import json
 from math import comb
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from hsta_lib import config, cost, pixel_free, tables
+from hsta_lib import ROOT, config, cost, pixel_free, store, tables
 from hsta_lib.consistency import findings
 from hsta_lib.consistency.folds import fold_range
 from hsta_lib.consistency.noise import table4_noise
@@ -16,10 +17,12 @@ from hsta_lib.data import authors_lists, synthetic
 from hsta_lib.data.dataset import read_dataset
 from hsta_lib.data.splits import Fold, make_folds
 from hsta_lib.data.table import class_names, labelled
+from hsta_lib.files import write_whole
 from hsta_lib.metrics import METRICS
 from hsta_lib.overlap import COUNTS, overlap
 from hsta_lib.paper import load_table
 
+RECORD = ROOT / "reports" / "audit-lists.json"
 # The two predictors that sentences are made of, chosen before any score was seen: by whether training has
 # other clips of the same recording.
 _NAMED = {True: "recording", False: "film"}
@@ -328,3 +331,21 @@ def _beside(row, metric):
         return text
     place = "above" if low > paper else "below" if high < paper else "containing"
     return f"{text}, an interval {place} the printed {paper:.1f}"
+
+
+def record(study, found, scored):
+    """Write the named predictors' scores on the authors' lists beside the report, for the README.
+
+    Returns
+    -------
+    str
+        What was written. Scores on other data are not: they are in the report.
+    """
+    if not study.parameters.lists_root:
+        return "nothing written: these are not the authors' lists"
+    named = {name: _NAMED[_is_shared(division)] for name, division in found.items()}
+    rows = scored[scored["predictor"] == scored["protocol"].map(named)]
+    rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
+    content = {"commit": store.code_version(), "preset": study.preset_name, "rows": rows}
+    write_whole(RECORD, json.dumps(content, indent=1) + "\n")
+    return f"numbers written to {RECORD.relative_to(ROOT)}"

@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 
-from hsta_lib import ROOT, config
+from hsta_lib import ROOT, audit, config
 from hsta_lib.tables import HEADINGS
 
 RECORD = ROOT / "reports" / "table4-study-synthetic-subject.json"
@@ -29,6 +29,22 @@ def results_table():
     for name, row in record["references"].items():
         interval = f"{row['uar_low']:.1f} to {row['uar_high']:.1f}"
         lines.append(f"| *{name}* | UAR | – | {row['uar']:.1f} | {interval} | {data} |")
+    return "\n".join(lines)
+
+
+def lists_table():
+    """What predictors that see no picture reach on the authors' lists, from the committed record."""
+    rows = json.loads(audit.RECORD.read_text())["rows"]
+    lines = [
+        "| protocol | from this alone | UAR | UF1 | printed for HSTA, UAR and UF1 |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [row["protocol"], row["predictor"]]
+        for name in ("uar", "uf1"):
+            cells.append(f"{row[name]:.1f} ({row[f'{name}_low']:.1f} to {row[f'{name}_high']:.1f})")
+        cells.append(", ".join(f"{row[f'{name}_paper']:.1f}" for name in ("uar", "uf1")))
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -82,6 +98,7 @@ def presets_table():
 
 SECTIONS = {
     "results": results_table,
+    "lists": lists_table,
     "presets": presets_table,
     "left-open": left_open_table,
     "departures": departures_table,

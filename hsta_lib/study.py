@@ -171,6 +171,8 @@ class Study:
                 "> **The faces are synthetic: a positive control.** It shows that data way, training and "
                 "scoring work and can find a signal that is there. It is no evidence about real faces.",
             )
+        if self.parameters.lists_root:
+            lines.append("**Where the authors' lists are read, it is said so: that is about real clips.**")
         return "\n\n".join(lines)
 
 

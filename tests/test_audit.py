@@ -1,5 +1,7 @@
 """The audit's tables and sentences, on invented lists and on clips where the answer is known."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -265,3 +267,17 @@ def test_tables_can_be_shown(lists, scored):
     assert "35.8" in html
     assert "HSTA as printed" in html
     assert isinstance(audit.overlaps(lists), pd.DataFrame)
+
+
+def test_only_named_predictors_on_the_authors_lists_are_recorded(clone, lists, scored, tmp_path, monkeypatch):
+    monkeypatch.setattr(audit, "ROOT", tmp_path)
+    monkeypatch.setattr(audit, "RECORD", tmp_path / "reports" / "audit-lists.json")
+    study = start("audit", {"preset": "smoke", "lists_root": str(clone)})
+    assert audit.record(study, lists, scored) == "numbers written to reports/audit-lists.json"
+    rows = json.loads(audit.RECORD.read_text())["rows"]
+    assert [(row["protocol"].endswith("subject out"), row["predictor"]) for row in rows] == [
+        (False, "recording"), (True, "film"), (True, "film"), (False, "recording"), (False, "recording"),
+    ]  # fmt: skip
+    assert str(clone) not in audit.RECORD.read_text()
+    synthetic = start("audit", {"preset": "smoke"})
+    assert audit.record(synthetic, lists, scored).startswith("nothing written")
