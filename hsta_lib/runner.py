@@ -12,7 +12,8 @@ from hsta_lib.cost import relative_cost
 from hsta_lib.training import fit
 
 # glibc returns freed memory to the system and faults it in again at every step of a small network, which
-# costs a third of the time; Dask's own default (65536) makes that worse. Elsewhere the variables do nothing.
+# costs a third of the time; Dask's own default (65536) makes that worse. Trials run beside the main thread,
+# whose arena alone the thresholds spare: there is but one arena. Elsewhere the variables do nothing.
 _WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
     "MALLOC_MMAP_THRESHOLD_": "4000000000",

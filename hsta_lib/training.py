@@ -55,7 +55,7 @@ def fit(trial, dataset):
     train, labels = training_labels(dataset.clips, fold.train, settings.training.shuffled_labels, rng)
     seen = np.isin(np.arange(len(dataset.classes)), labels)
     with _reproducible(trial):
-        data = _Data(dataset, settings, trial)
+        data = _Data(dataset, trial)
         model = HSTA.from_settings(settings, len(dataset.classes)).to(data.device)
         losses, epochs = _train(model, data, train, labels, fold.test, settings, rng)
         scores = predict(model, data, fold.test)
@@ -206,10 +206,10 @@ def normalise(pixels, kind):
 class _Data:
     """The dataset's frames on the device as uint8; batches are drawn and normalised there."""
 
-    def __init__(self, dataset, settings, trial):
+    def __init__(self, dataset, trial):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.frames = torch.from_numpy(dataset.frames()).to(self.device)
-        self.settings, self.pixels = settings.frames, settings.training.pixels
+        self.settings, self.pixels = trial.settings.frames, trial.settings.training.pixels
         lengths = dataset.clips["offset"] - dataset.clips["onset"] + 1
         self.lengths = np.minimum(lengths, self.settings.n_stored).to_numpy()
         self.seed = [trial.seed, trial.fold]

@@ -326,7 +326,7 @@ def test_frames_are_drawn_anew_in_training_and_in_test(tmp_path):
     assert first["predictions"] == again["predictions"]
     stored = training.fit(Trial(tiny_settings(drawing="random", store_epochs=True), 0, 0, FINGERPRINT), data)
     assert stored["predictions"] == first["predictions"]
-    seen = training._Data(data, trial.settings, trial)
+    seen = training._Data(data, trial)
     draws, rows = seen.frame_draws("training"), np.arange(5)
     (video, special), (other, same) = (seen.batch(rows, draws) for _ in range(2))
     assert not torch.equal(video, other)
@@ -342,7 +342,7 @@ def test_drawn_frames_are_the_clips_own_and_onset_and_apex_stay(tmp_path, monkey
     np.save(data.frames_path, frames)
     monkeypatch.setattr(training, "normalise", lambda pixels, kind: pixels.float())
     trial = tiny_trials(drawing="random")[0]
-    seen = training._Data(data, trial.settings, trial)
+    seen = training._Data(data, trial)
     video, special = seen.batch(np.arange(23), seen.frame_draws("training"))
     assert special[:, 0, :, 0, 0].tolist() == [[51, 52]] * 23
     drawn = video[:, 0, :, 0, 0]

@@ -48,9 +48,9 @@ class Dataset:
     counts: pd.DataFrame
 
     def frames(self):
-        """Memory map, uint8, shape ``(n_clips, n_frames + 2, size, size, 3)``; last two: onset, apex.
+        """Memory map, uint8, shape ``(n_clips, n_stored + 2, size, size, 3)``; last two: onset, apex.
 
-        Copy-on-write: what is written to it never reaches the file.
+        See `hsta_lib.data.frames.cache_frames`. Copy-on-write: what is written to it never reaches the file.
         """
         return np.load(self.frames_path, mmap_mode="c")
 
