@@ -22,7 +22,7 @@ def measure(trials, dataset, workers):
     """Trials per minute of running workers, and the wall time of all, training into an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        runner.run(trials, dataset, Path(folder), workers=workers)
+        runner.run(trials, [dataset], Path(folder), workers=workers)
         wall = time.perf_counter() - started
         seconds = [store.load(trial, Path(folder))["seconds"] for trial in trials]
         return 60 * workers / statistics.mean(seconds), wall

@@ -79,11 +79,7 @@ def show_findings(found):
         "follows": "what follows",
         "innocent": "best innocent explanation",
     }
-    left = [
-        {"selector": "th, td", "props": "text-align: left; vertical-align: top; max-width: 24em"},
-        {"selector": "td", "props": "white-space: normal"},
-    ]
-    return found.rename(columns=headings).style.set_table_styles(left).hide(axis="index")
+    return found.rename(columns=headings).style.set_table_styles(tables.LEFT).hide(axis="index")
 
 
 def conclude_findings(found, pairs):

@@ -1,8 +1,8 @@
 """Settings: what can be chosen, what it may be, and where a preset's values come from.
 
 The defaults of these models are the paper's (section 4.1, full size); a preset in ``params/`` lists only
-where it departs from them. Fields marked ``# Paper:`` settle what the paper leaves open, and stand in one
-table in the README. This module alone reads the environment.
+where it departs from them. What the paper leaves open, or the authors' code does otherwise, is listed with
+its field in ``paper/departures.csv``. This module alone reads the environment.
 """
 
 import os
@@ -17,7 +17,8 @@ from hsta_lib import ROOT
 DatasetName = Literal["synthetic", "casme3", "casme2", "smic", "samm", "megc2019", "own"]
 RepairRule = Literal["repaired", "published", "released", "drop"]
 RecipeName = Literal["equations", "released"]
-SplitName = Literal["subject", "paper", "loso", "authors"]
+SplitName = Literal["subject", "paper", "loso", "authors", "subject_seen"]
+MacroRule = Literal["none", "training_subjects", "all"]
 
 
 class Group(BaseModel):
@@ -35,33 +36,33 @@ class Synthetic(Group):
     n_macro: int = Field(0, ge=0)
     difficulty: Literal["easy", "micro"] = "easy"
     frame_size: int = Field(256, ge=32)  # px on disk, square
-    tied_labels: bool = False
+    # Strength of the labels' tie to film and recording, a factor on log-odds: 1 is that of CAS(ME)^3's list.
+    tied_labels: float = Field(0, ge=0, le=1)
 
 
 class Frames(Group):
     """Which frames of a clip are used, and at what size."""
 
     n_frames: int = Field(6, ge=2)
-    # Paper: whether the apex is among the frames | not forced; or put in place of the frame nearest to it
+    # The apex is put in place of the frame nearest to it.
     keep_apex: bool = False
-    # Paper: resolution | in px, square; the released code's
-    image_size: int = Field(224, ge=8)
-    # Paper: face crop | none, the aspect lost, as in the released code; a central square; the face or its box
+    image_size: int = Field(224, ge=8)  # px, square
+    # The whole frame, its aspect lost, as in the released code; a central square; the face or its box.
     crop: Literal["none", "center_square", "face", "boxes"] = "none"
-    # Uniform over the clip; or drawn anew at every step from the first 51 frames, in training and test alike,
-    # as in the released code.
-    drawing: Literal["uniform", "random"] = "uniform"
-    # Onset and apex; or pictures of sparse tracks (onset to apex, apex to offset), which the released code
-    # calls optical flow.
-    special: Literal["frames", "tracks"] = "frames"
+    # Uniform over the clip; or drawn from its first 51 frames, anew at every step of training and test alike,
+    # as in the released code; or in the test alone.
+    drawing: Literal["uniform", "random", "random_test"] = "uniform"
+    # Onset and apex; or two pictures, onset to apex and apex to offset, of sparse tracks, which the released
+    # code calls optical flow, or of the dense flow.
+    special: Literal["frames", "tracks", "flow"] = "frames"
     # Apex of clips that have none in their sheet (SMIC): the middle frame, or the one that differs most from
     # the onset.
     estimated_apex: Literal["middle", "difference"] = "middle"
 
     @model_validator(mode="after")
     def _no_field_without_effect(self):
-        if self.keep_apex and self.drawing == "random":
-            raise ValueError("keep_apex has no effect with drawing = 'random'; leave it False")
+        if self.keep_apex and self.drawing != "uniform":
+            raise ValueError(f"keep_apex has no effect with drawing = {self.drawing!r}; leave it False")
         return self
 
     @property
@@ -80,19 +81,16 @@ class Model(Group):
     l_v: int = Field(2, ge=0)
     l_s: int = Field(1, ge=0)
     csta: bool = True
-    # Paper: width d | one for both branches, that of ViT-Base
     d: int = Field(768, ge=2)
-    # Paper: patch size | in px; that of VideoMAE, which it cites
-    patch_size: int = Field(16, ge=1)
-    # Paper: depth of the "3D CNN" | frames per tubelet; that of VideoMAE
-    tubelet_size: int = Field(2, ge=1)
-    # Paper: positions: Eqs. 1-16 name none | fixed sine-cosine table over CLS and tokens; or none
+    patch_size: int = Field(16, ge=1)  # px
+    tubelet_size: int = Field(2, ge=1)  # frames
+    # None, as in Eqs. 1-16; or a fixed sine-cosine table over CLS and tokens.
     positions: Literal["none", "sincos"] = "sincos"
-    # Paper: MLP1 and MLP2 | LayerNorm, GELU, Linear, d to d; or one Linear
+    # MLP1 and MLP2: LayerNorm, GELU, Linear; or one Linear.
     mlp: Literal["ln_gelu_linear", "linear"] = "ln_gelu_linear"
-    # Paper: P_theta | one Linear from both CLS tokens to the classes; or LayerNorm over both or each first
+    # P_theta: one Linear from both CLS tokens to the classes; or LayerNorm over both or each first.
     head: Literal["linear", "ln_linear", "branch_ln_linear"] = "linear"
-    # Paper: initialisation of Linear layers (Conv3d: PyTorch's own) | normal(0, 0.02); or Xavier
+    # Of Linear layers: normal(0, 0.02); or Xavier. Conv3d has PyTorch's own.
     init: Literal["normal", "xavier"] = "normal"
     # Where the authors' code departs from Eqs. 1-16, see `hsta_lib.models.hsta`; 0: as the video branch.
     d_special: int = Field(0, ge=0)
@@ -111,11 +109,10 @@ class Model(Group):
 class Training(Group):
     """The recipe of section 4.1."""
 
-    # Paper: pixel normalisation | ImageNet's, as in the released code; or each clip's own
+    # Normalised as ImageNet's, as in the released code; or by each clip's own mean frame and deviation.
     pixels: Literal["imagenet", "clip"] = "imagenet"
-    # Paper: Eq. 16: error of logits or of probabilities | of logits; or of their softmax
+    # Squared error (Eq. 16) of logits or of their softmax; or cross-entropy, as in the released code.
     loss: Literal["mse", "mse_softmax", "cross_entropy"] = "mse"
-    # Paper: optimiser | AdamW, as in the released code; or Adam
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = Field(5e-5, gt=0)
     weight_decay: float = Field(0.05, ge=0)
@@ -123,15 +120,13 @@ class Training(Group):
     epochs: int = Field(150, ge=1)
     warmup_epochs: int = Field(5, ge=0)
     warmup_start: float = Field(1e-6, ge=0)
-    # Paper: decay after the warm-up | cosine to zero; or none
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant"] = "cosine"  # after the warm-up
     sampling: Literal["balanced", "uniform"] = "balanced"
     # Where the authors' code departs from the paper, or says what it does not.
     final_rate: float = Field(0, ge=0)  # that the cosine ends at
     peak_twice: bool = False  # the warm-up ends at the full rate, and the decay begins with it
     layer_decay: float = Field(1, gt=0, le=1)  # factor on the rate, once more for every module further down
-    # Paper: weight decay on which tensors | all of them; or not on biases and LayerNorms
-    decay_biases: bool = True
+    decay_biases: bool = True  # weight decay on biases and LayerNorms too
 
 
 class TrialTraining(Training):
@@ -141,6 +136,8 @@ class TrialTraining(Training):
     shuffled_labels: Literal["none", "fold", "recording"] = "none"
     # Also store the test predictions of every epoch.
     store_epochs: bool = False
+    # Also store the test predictions of so many draws of the test clips' frames.
+    store_draws: int = Field(0, ge=0)
 
 
 class Folds(Group):
@@ -155,6 +152,7 @@ class Split(Folds):
     """How clips are divided into training and test folds, see `hsta_lib.data.splits.make_folds`."""
 
     split: SplitName = "subject"
+    macro_clips: MacroRule = "none"  # in training
 
 
 class Settings(Group):
@@ -165,6 +163,12 @@ class Settings(Group):
     model: Model = Model()
     training: TrialTraining = TrialTraining()
     split: Split = Split()
+
+    @model_validator(mode="after")
+    def _draws_are_drawn(self):
+        if self.training.store_draws and self.frames.drawing == "uniform":
+            raise ValueError("store_draws has no effect with drawing = 'uniform'; leave it 0")
+        return self
 
 
 class Preset(Group):
@@ -192,6 +196,7 @@ class Parameters(Group):
     labels: str = ""
     split: SplitName = "subject"
     lists_root: str = ""
+    macro_clips: MacroRule = "none"
     seeds: list[int] = []
     workers: int | None = Field(None, ge=0)
     grid: dict[str, list] = {}

@@ -74,24 +74,28 @@ def scores(matrices):
     return np.stack([accuracy, recall, f1], axis=-1)
 
 
-def per_fold_means(matrices):
+def per_fold_means(matrices, absent="skipped"):
     """Mean over folds of each fold's scores, as the released code reports them; shown beside the pooled.
 
     Parameters
     ----------
-    matrices : array_like, shape (n_folds, n_classes, n_classes)
+    matrices : array_like, shape (..., n_folds, n_classes, n_classes)
+        A fold without clips does not count.
+    absent : {"skipped", "zero"}
+        What a class counts in UAR and UF1 of a fold whose reference labels lack it: nothing, so that they are
+        means over the classes that occur; or 0.
 
     Returns
     -------
-    ndarray of float, shape (3,)
-        In the order of `METRICS`. Within a fold UAR and UF1 are means over the classes that occur in
-        that fold's reference labels, one common convention for classes a fold lacks.
+    ndarray of float, shape (..., 3)
+        In the order of `METRICS`.
     """
     matrices = np.asarray(matrices)
-    occurs = matrices.sum(axis=-1) > 0
-    over_all = scores(matrices)  # absent classes counted 0: rescale to the mean over those that occur
-    over_all[:, 1:] *= matrices.shape[-1] / occurs.sum(axis=-1, keepdims=True)
-    return over_all.mean(axis=0)
+    occurring = (matrices.sum(axis=-1) > 0).sum(axis=-1)
+    of_folds = scores(matrices)
+    if absent == "skipped":
+        of_folds[..., 1:] *= matrices.shape[-1] / np.maximum(occurring, 1)[..., None]
+    return of_folds.sum(axis=-2) / (occurring > 0).sum(axis=-1)[..., None]
 
 
 def _ratio(numerator, denominator):

@@ -279,3 +279,102 @@ def _dots(panel, rows, metric, predictors):
         panel.annotate(f"HSTA {paper:.1f}", (paper, -0.6), (3, 0), textcoords="offset points",
                        color=_PALETTE[3], fontsize=8, va="center")  # fmt: skip
     panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, 103), ylim=(len(predictors) - 0.5, -1))
+
+
+def inflation(table):
+    """What each shortcut adds, a panel per metric, a colour per strength of the labels' ties.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.shortcuts.worth`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    leaking = table[table["protocol"] != table["against"]]
+    protocols, ties = list(leaking["protocol"].unique()), list(leaking["ties"].unique())
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(10, 1.2 + 0.42 * len(protocols)))
+        panels = figure.subplots(1, 2, sharey=True)
+        for panel, metric in zip(panels, ("uar", "uf1"), strict=True):
+            for number, (color, name) in enumerate(zip(_PALETTE, ties, strict=False)):
+                rows = leaking[leaking["ties"] == name]
+                shift = 0.2 * (number - (len(ties) - 1) / 2)
+                _changes(panel, rows, f"{metric}_inflation", rows["protocol"].map(protocols.index) + shift,
+                         color=color, label=name)  # fmt: skip
+            panel.set(xlabel=f"inflation of {HEADINGS[metric]}, points")
+        panels[0].set_yticks(range(len(protocols)), protocols)
+        panels[0].set_ylim(len(protocols) - 0.5, -0.5)
+        panels[1].legend(frameon=False, fontsize=9, title="labels tied to film and recording")
+    return figure
+
+
+def _changes(panel, rows, column, places, **style):
+    """Dots with intervals, and a line at zero."""
+    panel.axvline(0, color="0.25", lw=1)
+    panel.hlines(places, rows[f"{column}_low"], rows[f"{column}_high"], color=style["color"], lw=1.5)
+    panel.plot(rows[column], places, marker="o", markersize=4, linestyle="", **style)
+
+
+def walk(table):
+    """How the scores change from the equations to the released code: each step alone, and all up to it.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.walk.score`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    steps = [step for step, way in zip(table["step"], table["way"], strict=True) if way == "alone"]
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(10, 1.2 + 0.3 * len(steps)))
+        panels = figure.subplots(1, 2, sharey=True)
+        for panel, metric in zip(panels, ("uar", "uf1"), strict=True):
+            for color, way, shift in zip(_PALETTE, ("cumulative", "alone"), (-0.12, 0.12), strict=False):
+                rows = table[table["way"] == way]
+                _changes(panel, rows, f"{metric}_change", rows["step"].map(steps.index) + shift, color=color,
+                         label={"cumulative": "with all steps above it", "alone": "alone"}[way])  # fmt: skip
+            panel.set(xlabel=f"change of {HEADINGS[metric]} from the equations, points")
+        panels[0].set_yticks(range(len(steps)), steps)
+        panels[0].set_ylim(len(steps) - 0.5, -0.5)
+        panels[1].legend(frameon=False, fontsize=9)
+    return figure
+
+
+def chance_by_best_epoch(table):
+    """Scores of pure chance against the number of epochs that each subject's best is chosen from.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.shortcuts.chance_by_best_epoch`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(5.5, 3))
+        panel = figure.subplots()
+        for color, metric in zip(_PALETTE, ("uar", "uf1"), strict=False):
+            panel.fill_between(
+                table["n_epochs"],
+                table[f"{metric}_low"],
+                table[f"{metric}_high"],
+                color=color,
+                alpha=0.15,
+                lw=0,
+            )
+            panel.plot(table["n_epochs"], table[metric], color=color, marker="o", markersize=4,
+                       label=HEADINGS[metric])  # fmt: skip
+        panel.set(xscale="log", xlabel="independent epochs to choose from", ylabel="score of pure chance, %",
+                  ylim=(0, 100))  # fmt: skip
+        panel.set_xticks(table["n_epochs"], table["n_epochs"])
+        panel.minorticks_off()
+        panel.legend(frameon=False, fontsize=9)
+    return figure

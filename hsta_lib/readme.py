@@ -1,12 +1,11 @@
 """Write the generated tables of README.md between their markers: ``python -m hsta_lib.readme``."""
 
-import inspect
 import json
-import re
 
 import pandas as pd
 
 from hsta_lib import ROOT, audit, config
+from hsta_lib.paper import load_departures
 from hsta_lib.tables import HEADINGS
 
 RECORD = ROOT / "reports" / "table4-study-synthetic-subject.json"
@@ -48,28 +47,26 @@ def lists_table():
     return "\n".join(lines)
 
 
-def left_open_table():
-    """What the paper leaves open, our choice, and its field: from the ``# Paper:`` comments of config.py."""
-    lines = ["| the paper leaves open | our choice | field | value at full size |", "|---|---|---|---|"]
-    for group in (config.Frames, config.Model, config.Training):
-        source = inspect.getsource(group)
-        for note, choice, field in re.findall(r"# Paper: (.+?) \| (.+?)\n\s+(\w+):", source):
-            value = group.model_fields[field].default
-            lines.append(f"| {note} | {choice} | `{field}` | `{value}` |")
-    return "\n".join(lines)
-
-
 def departures_table():
-    """Where the released code departs from the equations: `config.RELEASED_STEPS`, at full size."""
-    lines = ["| step | field | `equations` | `released` |", "|---|---|---|---|"]
-    settings = config.Settings()
-    for step, fields_of in config.RELEASED_STEPS.items():
-        for field, value in fields_of(settings).items():
-            usual = config.field_value(config.Settings(), field)
-            lines.append(f"| {step} | `{field}` | `{usual}` | `{value}` |")
-            step = ""
-        settings = config.with_fields(settings, **fields_of(settings))
+    """Paper, released code and this study, from ``departures.csv``; a field's values, from the settings."""
+    lines = ["| what | paper | released code | this study | field |", "|---|---|---|---|---|"]
+    for row in load_departures().itertuples():
+        cells = [row.topic, row.paper, row.released_code, row.this_study, _field_cell(row.field)]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _field_cell(field):
+    """A field and its value, and that of the recipe ``released`` where it is another."""
+    if not field:
+        return ""
+    if field in config.Parameters.model_fields:
+        values = [getattr(config.Parameters(), field)]
+    else:
+        settings = config.Settings()
+        values = [config.field_value(s, field) for s in (settings, config.as_released(settings))]
+    shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    return f"`{field}`: " + " → ".join(f"`{value}`" for value in dict.fromkeys(shown))
 
 
 def presets_table():
@@ -100,7 +97,6 @@ SECTIONS = {
     "results": results_table,
     "lists": lists_table,
     "presets": presets_table,
-    "left-open": left_open_table,
     "departures": departures_table,
 }
 

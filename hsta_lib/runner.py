@@ -25,7 +25,7 @@ class FailedTrials(RuntimeError):
     """Some trials failed; the results of the others are stored."""
 
 
-def run(trials, dataset, folder, *, workers=None):
+def run(trials, datasets, folder, *, workers=None):
     """Train the trials that have no result yet.
 
     Every trial stores its own result, so a run that is stopped or killed loses at most the trials being
@@ -34,7 +34,8 @@ def run(trials, dataset, folder, *, workers=None):
     Parameters
     ----------
     trials : list of Trial
-    dataset : hsta_lib.data.dataset.Dataset
+    datasets : list of hsta_lib.data.dataset.Dataset
+        Each trial is trained on the one whose fingerprint it carries.
     folder : Path
         Of the results.
     workers : int, optional
@@ -48,7 +49,8 @@ def run(trials, dataset, folder, *, workers=None):
     """
     todo = store.missing(trials, folder)
     print(f"{len(set(trials))} trials, {len(todo)} to train")
-    costs = {trial: relative_cost(trial, len(dataset.classes)) for trial in todo}
+    datasets = {dataset.fingerprint: dataset for dataset in datasets}
+    costs = {trial: relative_cost(trial, len(datasets[trial.fingerprint].classes)) for trial in todo}
     todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
     if workers is None:
         workers = 1 if torch.cuda.is_available() else n_cores()
@@ -57,7 +59,7 @@ def run(trials, dataset, folder, *, workers=None):
     failed = []
     with (
         _progress(len(todo), sum(costs.values())) as advance,
-        closing(run_all(todo, dataset, folder, workers)) as finished,  # an interrupt closes the workers too
+        closing(run_all(todo, datasets, folder, workers)) as finished,  # an interrupt closes the workers too
     ):
         for trial, error in finished:
             advance(costs[trial])
@@ -80,24 +82,27 @@ def run_trial(trial, dataset, folder):
         store.save(trial, fit(trial, dataset), folder)
 
 
-def _run_here(todo, dataset, folder, _workers):
+def _run_here(todo, datasets, folder, _workers):
     for trial in todo:
         try:
-            run_trial(trial, dataset, folder)
+            run_trial(trial, datasets[trial.fingerprint], folder)
         except Exception as error:  # as from a worker: report it, go on with the next
             yield trial, error
         else:
             yield trial, None
 
 
-def _run_in_workers(todo, dataset, folder, workers):
+def _run_in_workers(todo, datasets, folder, workers):
     """Yield ``(trial, error or None)`` as the workers finish; a worker that dies is replaced."""
     from distributed import as_completed
 
     with _cluster(workers) as client:
-        shared = client.submit(_itself, dataset)  # unlike scattered data, made again if a worker dies with it
+        # Unlike scattered data, made again if a worker dies with it.
+        shared = {name: client.submit(_itself, dataset) for name, dataset in datasets.items()}
         futures = {
-            client.submit(run_trial, trial, shared, folder, key=f"trial-{trial.id}", priority=-i): trial
+            client.submit(
+                run_trial, trial, shared[trial.fingerprint], folder, key=f"trial-{trial.id}", priority=-i
+            ): trial
             for i, trial in enumerate(todo)
         }
         for future in as_completed(futures):

@@ -53,7 +53,7 @@ def load(trial, folder):
     Returns
     -------
     dict or None
-        None if there is none yet, or if it lacks the epochs' predictions the trial asks for.
+        None if there is none yet, or if it lacks predictions of epochs or draws that the trial asks for.
 
     Raises
     ------
@@ -72,9 +72,10 @@ def load(trial, folder):
         raise DamagedResult(f"{path.name} is not the result of trial {trial.id}: it describes another")
     if not _is_whole(record):
         raise DamagedResult(f"{path.name} is damaged: its predictions are missing, uneven or not finite")
-    if trial.settings.training.store_epochs and "epoch_predictions" not in record:
-        return None
-    return record
+    asked = trial.settings.training
+    lacks_epochs = asked.store_epochs and "epoch_predictions" not in record
+    lacks_draws = asked.store_draws > len(record.get("draw_predictions", []))
+    return None if lacks_epochs or lacks_draws else record
 
 
 def missing(trials, folder):

@@ -10,12 +10,12 @@ import pandas as pd
 from hsta_lib import config, references, runner, store
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.frames import cache_frames
-from hsta_lib.data.splits import SUBJECT_DEPENDENT, check_folds, make_folds
+from hsta_lib.data.splits import check_folds, is_subject_dependent, make_folds
 from hsta_lib.data.table import class_names, default_labels
 from hsta_lib.metrics import METRICS
 from hsta_lib.paper import load_table, table_names
 from hsta_lib.tables import beside_paper
-from hsta_lib.trials import NAMED_CELL, expand_grid, make_trials
+from hsta_lib.trials import NAMED_CELL, Trial, expand_grid, make_trials
 
 _SHUFFLES = 3
 _PICTURE_SIZE = 160  # px
@@ -27,6 +27,13 @@ _PROTOCOLS = {
     "loso": "leave one subject out: {n} folds",
     "authors": "subject-dependent: the authors' {n} lists, which are not grouped by subject; "
     "nearly every test clip's subject is also in training",
+    "subject_seen": "subject-dependent: {n} folds; of the clips of a fold's test subjects half are tested, "
+    "the others are in training",
+}
+_MACRO = {
+    "none": "",
+    "training_subjects": "; macro clips of the training subjects are in training",
+    "all": "; all macro clips are in training, *those of the test subjects included*",
 }
 
 
@@ -42,6 +49,15 @@ class Study:
     grid: dict
     seeds: tuple
 
+    def variant(self, *, synthetic=None, fields=None, **parameters):
+        """The same study with other parameters, fields of the benchmark or fields of the settings."""
+        chosen = config.validated(config.Parameters, self.parameters.model_dump() | parameters, "parameters")
+        spec = self.preset.synthetic.model_dump() | (synthetic or {})
+        spec = config.validated(config.Synthetic, spec, "synthetic")
+        preset = self.preset.model_copy(update={"synthetic": spec})
+        settings = config.with_fields(_settings(chosen, preset), **(fields or {}))
+        return replace(self, parameters=chosen, preset=preset, settings=settings)
+
     def open_dataset(self):
         """The dataset the parameters name; see `hsta_lib.data.dataset.open_dataset`."""
         preset = self.preset.model_copy(update={"frames": self.settings.frames})  # as the recipe has them
@@ -51,7 +67,8 @@ class Study:
         """Folds of the split, or of another one, checked."""
         settings = self.settings.split.model_dump() | ({"split": split} if split else {})
         folds = make_folds(dataset.clips, **settings)
-        check_folds(dataset.clips, folds, split=settings["split"])
+        kind = {name: settings[name] for name in ("split", "macro_clips")}
+        check_folds(dataset.clips, folds, **kind)
         return folds
 
     def pictures(self, clips):
@@ -80,6 +97,13 @@ class Study:
         settings = config.with_fields(self.settings, **fields)
         return make_trials(settings, cells, len(self.folds(dataset)), self.seeds, dataset.fingerprint)
 
+    def trials_of(self, settings, dataset):
+        """Trials of settings that are no cell of the grid: every seed and fold."""
+        n_folds = len(self.folds(dataset))
+        return [
+            Trial(settings, fold, seed, dataset.fingerprint) for seed in self.seeds for fold in range(n_folds)
+        ]
+
     def reference_trials(self, dataset):
         """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation.
 
@@ -95,9 +119,9 @@ class Study:
         named = pd.DataFrame([NAMED_CELL])
         return {name: study.trials(dataset, named, **fields)[0] for name, (study, fields) in runs.items()}
 
-    def run(self, trials, dataset):
+    def run(self, trials, *datasets):
         """Train what has no result yet; see `hsta_lib.runner.run`."""
-        runner.run(trials, dataset, config.results_dir(), workers=self.parameters.workers)
+        runner.run(trials, datasets, config.results_dir(), workers=self.parameters.workers)
 
     def predictions(self, trials_of_cells):
         """Stored predictions of some cells, with a column ``cell`` that counts them from 0."""
@@ -116,7 +140,7 @@ class Study:
         spec = self.preset.synthetic
         if self.is_synthetic:
             rows["linear model on the true motion"] = references.linear_on_true_flow(dataset, folds, spec)
-        if self.is_synthetic and self.parameters.labels == "emotion7" and not spec.tied_labels:
+        if self.is_synthetic and self.parameters.labels == "emotion7" and spec.tied_labels == 0:
             rows["ceiling: true action units known"] = references.ceiling(dataset, folds, spec)
         return rows
 
@@ -138,7 +162,8 @@ class Study:
 
     def protocol(self, folds):
         """How the clips are divided, as a sentence."""
-        return _PROTOCOLS[self.settings.split.split].format(n=len(folds))
+        split = self.settings.split
+        return _PROTOCOLS[split.split].format(n=len(folds)) + _MACRO[split.macro_clips]
 
     @property
     def is_synthetic(self):
@@ -148,7 +173,8 @@ class Study:
     @property
     def dependence(self):
         """What the scores of a subject-dependent split are headed with; empty for the others."""
-        return ", **subject-dependent**" if self.settings.split.split in SUBJECT_DEPENDENT else ""
+        split = self.settings.split
+        return ", **subject-dependent**" * is_subject_dependent(split.split, split.macro_clips)
 
     @property
     def data_name(self):
@@ -157,7 +183,8 @@ class Study:
             return self.parameters.dataset
         spec = self.preset.synthetic
         tied = ", labels tied to film and recording" if spec.tied_labels else ""
-        return f"synthetic faces ({spec.difficulty}{tied})"
+        strength = f", strength {spec.tied_labels:g}" if 0 < spec.tied_labels < 1 else ""
+        return f"synthetic faces ({spec.difficulty}{tied}{strength})"
 
     def _repr_markdown_(self):
         lines = [
@@ -208,15 +235,7 @@ def start(name, namespace):
         raise ValueError(
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
         )
-    settings = config.Settings(
-        labels=parameters.labels,
-        frames=preset.frames,
-        model=preset.model,
-        training=preset.training.model_dump(),
-        split={**preset.split.model_dump(), "split": parameters.split},
-    )
-    if parameters.recipe == "released":
-        settings = config.as_released(settings)
+    settings = _settings(parameters, preset)
     seeds = tuple(parameters.seeds or preset.seeds)
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"notebook parameters: seeds = {list(seeds)} must be different numbers from 0 on")
@@ -232,6 +251,18 @@ def start(name, namespace):
     if grid:
         _check_grid(study)
     return study
+
+
+def _settings(parameters, preset):
+    division = {name: getattr(parameters, name) for name in ("split", "macro_clips")}
+    settings = config.Settings(
+        labels=parameters.labels,
+        frames=preset.frames,
+        model=preset.model,
+        training=preset.training.model_dump(),
+        split=preset.split.model_dump() | division,
+    )
+    return config.as_released(settings) if parameters.recipe == "released" else settings
 
 
 def _check_grid(study):

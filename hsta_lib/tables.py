@@ -12,6 +12,11 @@ from hsta_lib.stats import bootstrap_scores, interval
 _BOOTSTRAP_SEED = 0
 
 HEADINGS = {"acc": "ACC", "uar": "UAR", "uf1": "UF1"}
+# Style of tables of words.
+LEFT = [
+    {"selector": "th, td", "props": "text-align: left; vertical-align: top; max-width: 24em"},
+    {"selector": "td", "props": "white-space: normal"},
+]
 
 
 def check_predictions(predictions, clips):

@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch.nn import functional
 
+from hsta_lib.data.frames import choose_frames
 from hsta_lib.data.splits import make_folds
 from hsta_lib.models.hsta import HSTA
 
@@ -35,7 +36,9 @@ def fit(trial, dataset):
     dict
         JSON values: ``predictions`` (columns ``clip_id``, ``subject_id``, ``y_true``, ``y_pred``,
         ``scores``), ``losses`` (mean per epoch), ``absent_classes`` (names of classes without a training
-        clip), ``n_train``, ``seconds``, ``device``, and ``epoch_predictions`` if the settings ask for it.
+        clip), ``n_train``, ``seconds``, ``device``; and, where the settings ask for them,
+        ``epoch_predictions`` and ``draw_predictions``: the classes predicted after each epoch, and after the
+        last one with each draw of the test clips' frames.
 
     Raises
     ------
@@ -59,6 +62,10 @@ def fit(trial, dataset):
         model = HSTA.from_settings(settings, len(dataset.classes)).to(data.device)
         losses, epochs = _train(model, data, train, labels, fold.test, settings, rng)
         scores = predict(model, data, fold.test)
+        draws = [
+            _most_likely(predict(model, data, fold.test, draw), seen)
+            for draw in range(settings.training.store_draws)
+        ]
     result = {
         "predictions": _prediction_columns(dataset.clips.iloc[fold.test], scores, seen),
         "losses": losses,
@@ -67,7 +74,11 @@ def fit(trial, dataset):
         "seconds": time.perf_counter() - started,
         "device": str(data.device),
     }
-    return result | ({"epoch_predictions": epochs} if settings.training.store_epochs else {})
+    asked = {
+        "epoch_predictions": [_most_likely(scores, seen) for scores in epochs],
+        "draw_predictions": draws,
+    }
+    return result | {name: values for name, values in asked.items() if values}
 
 
 def _check_frames(shape, frames):
@@ -184,7 +195,7 @@ def normalise(pixels, kind):
     Parameters
     ----------
     pixels : Tensor, uint8, shape (b, t, h, w, 3)
-        All frames of each clip.
+        All frames of each clip; or pictures of it, which are no frames (``imagenet`` alone makes sense).
     kind : {"imagenet", "clip"}
         ``imagenet``: ImageNet's mean and deviation per channel. ``clip``: minus the clip's mean frame,
         divided by the deviation of what is left. A still face fills nearly all of a clip's pixel
@@ -214,39 +225,52 @@ class _Data:
         self.lengths = np.minimum(lengths, self.settings.n_stored).to_numpy()
         self.seed = [trial.seed, trial.fold]
 
-    def frame_draws(self, purpose):
-        """Random numbers for drawing frames, apart from all others and from those of another purpose."""
-        return np.random.default_rng([*self.seed, {"training": 1, "test": 2}[purpose]])
+    def frame_draws(self, purpose, draw=0):
+        """Random numbers for drawing frames, apart from those of another purpose; None: evenly spaced."""
+        drawn_in = {"uniform": (), "random": ("training", "test"), "random_test": ("test",)}
+        if purpose not in drawn_in[self.settings.drawing]:
+            return None
+        return np.random.default_rng([*self.seed, {"training": 1, "test": 2 + draw}[purpose]])
 
     def batch(self, rows, draws):
         """``video (b, 3, n_frames, h, w)`` and ``special (b, 3, 2, h, w)`` of some clips."""
         clips = torch.from_numpy(rows).to(self.device)
-        if self.settings.drawing == "random":
+        if self.settings.drawing != "uniform":
             drawn = [draw_frames(n, self.settings.n_frames, draws) for n in self.lengths[rows]]
             special = np.tile([self.settings.n_stored, self.settings.n_stored + 1], (len(rows), 1))
             chosen = torch.from_numpy(np.hstack([drawn, special])).to(self.device)
             pixels = self.frames[clips[:, None], chosen]
         else:
             pixels = self.frames[clips]
-        clips = rearrange(normalise(pixels, self.pixels), "b t h w c -> b c t h w")
+        clips = rearrange(self._normalised(pixels), "b t h w c -> b c t h w")
         return clips[:, :, :-2], clips[:, :, -2:]
+
+    def _normalised(self, pixels):
+        if self.settings.special == "frames":
+            return normalise(pixels, self.pixels)
+        # Pictures of tracks or flow are no frames of the clip, and have no part in its mean frame.
+        video, pictures = normalise(pixels[:, :-2], self.pixels), normalise(pixels[:, -2:], "imagenet")
+        return torch.cat([video, pictures], dim=1)
 
 
 def draw_frames(length, n_frames, rng):
-    """Frames of a clip as the released loader draws them (``my_utils.py``).
+    """Frames of a clip as the released loader draws them (``my_utils.py``), or evenly spaced.
 
     Parameters
     ----------
     length, n_frames : int
         Frames there are, frames wanted.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or None
 
     Returns
     -------
     ndarray of int, shape (n_frames,)
         Places from 0, ascending: without replacement; of a shorter clip all, the first repeated in front for
-        half of what is missing, the last behind for the rest.
+        half of what is missing, the last behind for the rest. Without ``rng``: see
+        `hsta_lib.data.frames.choose_frames`.
     """
+    if rng is None:
+        return choose_frames(0, length - 1, n_frames)
     if length >= n_frames:
         return np.sort(rng.choice(length, n_frames, replace=False))
     missing = n_frames - length
@@ -271,7 +295,7 @@ def _reproducible(trial):
 
 
 def _train(model, data, train, labels, test, settings, rng):
-    """Run all epochs; returns the mean loss of each, and its test predictions if they are stored."""
+    """Run all epochs; returns the mean loss of each, and its test scores if they are to be stored."""
     training = settings.training
     batch_size = min(training.batch_size, len(train))
     steps = len(train) // batch_size  # the last partial batch is dropped
@@ -297,7 +321,7 @@ def _train(model, data, train, labels, test, settings, rng):
                 f"the loss of epoch {epoch} is {losses[-1]}; lower learning_rate = {training.learning_rate}"
             )
         if training.store_epochs:
-            epochs.append(predict(model, data, test).argmax(axis=1).tolist())
+            epochs.append(predict(model, data, test))
     return losses, epochs
 
 
@@ -340,12 +364,12 @@ def _levels_below_head(name, m):
     return m + 1 if first.startswith("embed") and second == "project" else 0
 
 
-def predict(model, data, rows):
+def predict(model, data, rows, draw=0):
     """Class scores of some clips, float32, shape ``(n_rows, n_classes)``; leaves the model in train mode.
 
-    Where frames are drawn at random, they are the same in every call, whenever in the training it is made.
+    Where frames are drawn at random, a draw is the same in every call, whenever in the training it is made.
     """
-    draws = data.frame_draws("test")
+    draws = data.frame_draws("test", draw)
     model.eval()
     with torch.inference_mode():
         parts = [
@@ -356,12 +380,16 @@ def predict(model, data, rows):
     return torch.cat(parts).cpu().numpy()
 
 
-def _prediction_columns(tested, scores, seen):
+def _most_likely(scores, seen):
     # A class without a training clip is never predicted: its recall is 0, not luck.
+    return np.where(seen, scores, -np.inf).argmax(axis=1).tolist()
+
+
+def _prediction_columns(tested, scores, seen):
     return {
         "clip_id": tested["clip_id"].tolist(),
         "subject_id": tested["subject_id"].tolist(),
         "y_true": tested["label"].tolist(),
-        "y_pred": np.where(seen, scores, -np.inf).argmax(axis=1).tolist(),
+        "y_pred": _most_likely(scores, seen),
         "scores": scores.tolist(),
     }

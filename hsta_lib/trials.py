@@ -18,7 +18,7 @@ PROTOCOL = 2
 NAMED_CELL = {"m": 4, "l_v": 2, "l_s": 1}
 
 # What is stored along with the predictions without changing them counts as if it had its default.
-_NOT_HASHED = {"training": {"store_epochs"}}
+_NOT_HASHED = {"training": {"store_epochs", "store_draws"}}
 
 
 @dataclass(frozen=True)

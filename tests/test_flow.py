@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from hsta_lib.config import Synthetic
-from hsta_lib.data.flow import flip, flow_colours, flow_strain, optical_flow, strain
+from hsta_lib.data import flow as flow_module
+from hsta_lib.data.flow import flip, flow_colours, flow_pictures, flow_strain, optical_flow, strain
 from hsta_lib.data.synthetic import clip_frames, sample_clips, true_flow
 
 # Two primes, so that no swapped axis can fit.
@@ -219,6 +220,65 @@ def test_strain_is_taken_before_resizing():
     assert (picture[..., 0] == 0).all()
     # Central differences of stripes are 0; the one-sided ones of the first and last row are 2.
     assert picture[[0, -1], :, 2] == pytest.approx(np.full((2, 14), 0.5 * 2 / np.sqrt(2)))
+
+
+@pytest.fixture
+def known_flow(monkeypatch):
+    """Function that sets the flows of a clip: there and back."""
+
+    def set_to(*fields):
+        left = iter([field[:, :HEIGHT] for field in fields])
+        monkeypatch.setattr(flow_module, "optical_flow", lambda *_: next(left))
+
+    return set_to
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_flow_pictures_have_one_scale_and_zero_in_the_middle(known_flow, order):
+    known_flow(*[np.full((HEIGHT, WIDTH, 2), (6, -8), np.float32), linear(dudx=0.07)][::order])
+    shift, stretch = flow_pictures(None, None, None, HEIGHT)[::order]
+    # The longest vector is (6, -8), 10 px; 76.2 and 101.6 of 127 are left of its parts. It has no strain.
+    assert (shift == (128 + 76, 128 - 102, 128)).all()
+    stretched = np.tile(128 + 12.7 * 0.07 * np.arange(HEIGHT), (HEIGHT, 1))
+    assert stretch[..., 0] == pytest.approx(stretched, abs=0.51)
+    assert (stretch[..., 1] == 128).all()
+    assert (stretch[..., 2] == 255).all()
+    assert shift.dtype == np.uint8
+
+
+def test_how_far_everything_moves_is_lost_and_how_far_compared_with_the_rest_is_kept(known_flow):
+    there, back = (np.random.default_rng(seed).normal(size=(HEIGHT, WIDTH, 2)) for seed in (0, 1))
+    pictures = []
+    for fields in ((there, back), (4 * there, 4 * back), (4 * there, back)):
+        known_flow(*fields)
+        pictures.append(flow_pictures(None, None, None, 23))
+    assert (pictures[0] == pictures[1]).all()
+    assert (pictures[0] != pictures[2]).mean() > 0.5
+    assert pictures[0][..., 2].min() > 128
+    assert pictures[0][..., 2].max() == 255
+
+
+def test_flow_pictures_are_of_onset_to_apex_and_apex_to_offset():
+    # Down by 2 px, then up by 1 px and to the right by 1 px.
+    onset, apex, offset = texture(X, Y), texture(X, Y - 2), texture(X - 1, Y - 1)
+    pictures = flow_pictures(onset, apex, offset, 61)
+    assert (pictures.shape, pictures.dtype) == ((2, 61, 61, 3), np.uint8)
+    there, back = np.median(pictures[:, 8:-8, 8:-8, :2].astype(float) - 128, axis=(1, 2))
+    # In px of the pictures, to which the width has shrunk and the height has not.
+    assert there / there[1] == pytest.approx([0, 1], abs=0.05)
+    assert back / there[1] == pytest.approx([0.5 * 61 / 79, -0.5], abs=0.05)
+    assert there[1] > 90  # the longest vector, somewhere at the border, is not much longer
+
+
+@pytest.mark.parametrize("frame", [texture(X, Y), np.full((HEIGHT, WIDTH, 3), 90, np.uint8)])
+def test_flow_pictures_of_a_still_clip_are_grey(frame):
+    assert (flow_pictures(frame, frame, frame, 13) == 128).all()
+
+
+def test_an_apex_that_is_the_onset_moves_only_on_the_way_back():
+    there, back = flow_pictures(texture(X, Y), texture(X, Y), texture(X - 1, Y), 61)
+    assert (there == 128).all()
+    assert np.median(back[..., 0]) > 128 + 90
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 2), (5, 2, 3, 3)])

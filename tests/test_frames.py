@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hsta_lib.config import Frames, Synthetic
 from hsta_lib.data import faces, frames, synthetic
 from hsta_lib.data.cache import Unreadable
+from hsta_lib.data.flow import flow_pictures
 from hsta_lib.data.frames import cache_frames, choose_frames, decode, index_folder, read_image, resize
 from hsta_lib.data.tracks import track_picture
 from hsta_lib.files import file_digest
@@ -838,7 +839,7 @@ def test_given_boxes_are_used_and_their_lack_is_said(tmp_path):
     assert frames.cache_frames(moved, settings, tmp_path / "cache")[0] != path
 
 
-# --- frames to be drawn from, and tracks ------------------------------------------------------------------
+# --- frames to be drawn from, tracks and flow -------------------------------------------------------------
 
 
 def test_frames_to_be_drawn_from_are_all_of_the_clip_51_at_most(tmp_path):
@@ -865,3 +866,50 @@ def test_tracks_take_the_place_of_onset_and_apex(tmp_path):
     assert (row[3] == track_picture(images[0], images[1])).all()
     assert (row[4] == track_picture(images[1], images[2])).all()
     assert row[3].any()
+
+
+@pytest.mark.parametrize(("image_size", "pictured"), [(31, 224), (227, 227)])
+def test_flow_takes_the_place_of_onset_and_apex_and_is_that_of_larger_frames(tmp_path, image_size, pictured):
+    clips = face_clips(tmp_path, n_clips=1)
+    settings = Frames(n_frames=3, image_size=image_size, special="flow", crop="center_square")
+    path, *_ = cache_frames(clips, settings, tmp_path / "cache")
+    row = np.load(path)[0]
+    paths = [tmp_path / "0" / f"{number}.png" for number in range(3)]
+    assert (row[:3] == [decode(path, image_size, "center_square") for path in paths]).all()
+    larger = [decode(path, pictured, "center_square") for path in paths]
+    assert (row[3:] == flow_pictures(*larger, image_size)).all()
+    assert (np.median(row[3:, ..., 0], axis=(1, 2)) > 128 + 80).all()  # to the right, there and back
+
+
+def test_the_flow_of_a_large_jpeg_is_not_that_of_its_smallest_decoding(tmp_path):
+    clips = face_clips(tmp_path, n_clips=1)
+    for number in range(3):
+        image = read_image(tmp_path / "0" / f"{number}.png")
+        write(tmp_path / "0" / f"{number}.jpg", cv2.resize(image, (896, 896)))
+        (tmp_path / "0" / f"{number}.png").unlink()
+    path, *_ = cache_frames(clips, Frames(n_frames=3, image_size=31, special="flow"), tmp_path / "cache")
+    larger = [decode(tmp_path / "0" / f"{number}.jpg", 224, "none") for number in range(3)]
+    assert (np.load(path)[0, 3:] == flow_pictures(*larger, 31)).all()
+
+
+def test_flow_is_that_of_aligned_faces(tmp_path):
+    clips = face_clips(tmp_path, n_clips=1)
+    settings = Frames(n_frames=3, image_size=31, special="flow", crop="face")
+    path, *_ = cache_frames(clips, settings, tmp_path / "cache")
+    images = [read_image(tmp_path / "0" / f"{number}.png") for number in range(3)]
+    face = faces.find_face(images[0])
+    row = np.load(path)[0]
+    assert (row[:3] == [faces.align(image, faces.alignment(face, 31), 31) for image in images]).all()
+    larger = [faces.align(image, faces.alignment(face, 224), 224) for image in images]
+    assert (row[3:] == flow_pictures(*larger, 31)).all()
+
+
+@pytest.mark.parametrize("special", ["tracks", "flow"])
+def test_pictures_of_a_clip_whose_apex_is_its_onset(tmp_path, special):
+    clips = face_clips(tmp_path, n_clips=1).assign(apex=0)
+    settings = Frames(n_frames=3, image_size=31, special=special)
+    path, _, left_out, _ = cache_frames(clips, settings, tmp_path / "cache")
+    there, back = np.load(path)[0, 3:]
+    assert left_out == []
+    assert (there != back).any()
+    assert (there == 128).all() == (special == "flow")

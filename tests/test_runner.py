@@ -35,21 +35,21 @@ def trials_and_scores(dataset, tmp_path_factory):
     """Trials trained in this process, in one go: what every other way must give."""
     folder = tmp_path_factory.mktemp("expected")
     trials = tiny_trials(seeds=(0, 1), **SLOW)
-    runner.run(trials, dataset, folder, workers=0)
+    runner.run(trials, [dataset], folder, workers=0)
     return trials, _scores(trials, folder)
 
 
 def test_workers_give_the_same_predictions_as_this_process(dataset, trials_and_scores, tmp_path):
     trials, expected = trials_and_scores
-    runner.run(trials, dataset, tmp_path, workers=2)
+    runner.run(trials, [dataset], tmp_path, workers=2)
     assert _scores(trials, tmp_path) == expected
 
 
 def test_a_second_run_trains_nothing(dataset, tmp_path, capsys, monkeypatch):
     trials = tiny_trials()
-    runner.run(trials, dataset, tmp_path, workers=0)
+    runner.run(trials, [dataset], tmp_path, workers=0)
     monkeypatch.setattr(runner, "fit", lambda *_: pytest.fail("trained again"))
-    runner.run(trials, dataset, tmp_path)
+    runner.run(trials, [dataset], tmp_path)
     assert "3 trials, 0 to train" in capsys.readouterr().out
 
 
@@ -67,7 +67,7 @@ def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp
             yield trial, error
 
     monkeypatch.setattr(runner, "_run_in_workers", with_a_kill)
-    runner.run(trials, dataset, tmp_path, workers=workers)
+    runner.run(trials, [dataset], tmp_path, workers=workers)
     assert killed
     assert _scores(trials, tmp_path) == expected
 
@@ -87,7 +87,7 @@ from tiny import tiny_dataset, tiny_trials
 from hsta_lib import runner
 if __name__ == "__main__":
     trials, dataset = tiny_trials(seeds=(0, 1), **{slow!r}), tiny_dataset(Path({data!r}))
-    runner.run(trials, dataset, Path({folder!r}), workers=1)
+    runner.run(trials, [dataset], Path({folder!r}), workers=1)
 """
 
 
@@ -106,7 +106,7 @@ def test_a_killed_runner_continues_and_ends_with_the_same_table(dataset, trials_
     done = {path.stem for path in folder.glob("[!.]*.json")}
     assert 0 < len(done) < len(trials)
     stamps = {name: (folder / f"{name}.json").stat().st_mtime_ns for name in done}
-    runner.run(trials, dataset, folder, workers=0)
+    runner.run(trials, [dataset], folder, workers=0)
     assert {name: (folder / f"{name}.json").stat().st_mtime_ns for name in done} == stamps
     assert _scores(trials, folder) == expected
 
@@ -123,7 +123,7 @@ def test_a_failed_trial_is_named_and_the_others_are_kept(dataset, tmp_path, work
     good = tiny_trials()
     bad = Trial(tiny_settings(learning_rate=1e30, epochs=5), 1, 4, "tiny")
     with pytest.raises(runner.FailedTrials, match=rf"1 of 4 .*{bad.id} \(fold 1, seed 4\).*learning_rate"):
-        runner.run([*good, bad], dataset, tmp_path, workers=workers)
+        runner.run([*good, bad], [dataset], tmp_path, workers=workers)
     assert store.missing([*good, bad], tmp_path) == [bad]
 
 
@@ -133,7 +133,7 @@ def test_longest_trials_go_first_and_the_bar_counts_them(dataset, tmp_path, caps
     original = runner.run_trial
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "run_trial", lambda trial, *rest: (seen.append(trial), original(trial, *rest)))
-        runner.run([*short, *long], dataset, tmp_path, workers=0)
+        runner.run([*short, *long], [dataset], tmp_path, workers=0)
     assert seen[0] == long[0]
     assert "3/3 trials" in capsys.readouterr().out
 
@@ -147,4 +147,4 @@ def test_half_written_results_of_a_kill_are_not_read(dataset, tmp_path):
 def test_a_run_that_stored_nothing_does_not_end_well(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "run_trial", lambda *_: None)
     with pytest.raises(runner.FailedTrials, match="left no result"):
-        runner.run(tiny_trials(), dataset, tmp_path, workers=0)
+        runner.run(tiny_trials(), [dataset], tmp_path, workers=0)

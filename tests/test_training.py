@@ -350,6 +350,35 @@ def test_drawn_frames_are_the_clips_own_and_onset_and_apex_stay(tmp_path, monkey
     assert (drawn.diff(dim=1) > 0).all()
 
 
+def test_onset_and_apex_are_normalised_with_the_rest_of_the_clip(dataset):
+    for pixels in ("imagenet", "clip"):
+        seen = training._Data(dataset, tiny_trials(pixels=pixels)[0])
+        expected = training.normalise(torch.from_numpy(dataset.frames()[:5]), pixels).movedim(-1, 1)
+        assert torch.equal(torch.cat(seen.batch(np.arange(5), None), dim=2), expected)
+
+
+@pytest.mark.parametrize("special", ["tracks", "flow"])
+@pytest.mark.parametrize("pixels", ["imagenet", "clip"])
+def test_pictures_are_normalised_apart_from_the_video(tmp_path, special, pixels):
+    data = tiny_dataset(tmp_path)
+    frames = np.array(data.frames())
+    frames[:, -2:] = 128
+    frames[:, -1, 0, 0] = (0, 128, 255)
+    np.save(data.frames_path, frames)
+    video, pictures = training._Data(data, tiny_trials(pixels=pixels, special=special)[0]).batch(
+        np.arange(23), None
+    )
+    alone = training.normalise(torch.from_numpy(frames[:, :-2]), pixels)
+    assert torch.equal(video, alone.movedim(-1, 1))
+    assert pictures.shape == (23, 3, 2, 8, 8)
+    # ImageNet's means and deviations, by hand.
+    grey = [(128 / 255 - mean) / std for mean, std in [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]]
+    assert np.abs(grey).max() < 0.45
+    assert pictures[3, :, 0, 5, 2].tolist() == pytest.approx(grey, abs=1e-6)
+    dot = [-0.485 / 0.229, grey[1], (1 - 0.406) / 0.225]
+    assert pictures[3, :, 1, 0, 0].tolist() == pytest.approx(dot, abs=1e-6)
+
+
 def test_the_released_recipe_trains(tmp_path):
     settings = as_released(tiny_settings(d=12))
     assert (settings.model.d_special, settings.model.patch_size_special, settings.model.heads) == (6, 3, 6)

@@ -29,6 +29,7 @@ def tiny_dataset(folder, *, n_clips=23, n_subjects=5, size=8, n_frames=6):
             "apex": 5,
             "offset": 9,
             "label": labels,
+            "expression_type": "micro",
         }
     )
     classes = ("low", "middle", "high")

@@ -27,6 +27,7 @@ _READERS = {
 }
 
 _WITH_VARIANTS = ("casme2", "smic", "samm")
+_WITH_MACRO = ("synthetic", "casme3")
 _BOXES = "face_boxes.csv"  # in the dataset's folder, for crop = "boxes"
 
 
@@ -46,6 +47,11 @@ class Dataset:
     fingerprint: str
     version: str
     counts: pd.DataFrame
+
+    @property
+    def tested(self):
+        """The clips that are tested: micro-expressions. Macro clips are only ever trained on."""
+        return self.clips[self.clips["expression_type"] != "macro"]
 
     def frames(self):
         """Memory map, uint8, shape ``(n_clips, n_stored + 2, size, size, 3)``; last two: onset, apex.
@@ -73,7 +79,7 @@ def read_dataset(parameters, preset, data_dir):
     Parameters
     ----------
     parameters : hsta_lib.config.Parameters
-        ``dataset``, ``data_root``, ``variant`` and ``repair`` are used.
+        ``dataset``, ``data_root``, ``variant``, ``repair`` and ``macro_clips`` are used.
     preset : hsta_lib.config.Preset
         ``synthetic``: what to generate.
     data_dir : Path
@@ -95,8 +101,13 @@ def read_dataset(parameters, preset, data_dir):
         raise ValueError(
             f"variant = {parameters.variant!r}: {parameters.dataset} has no variants; leave it empty"
         )
+    if parameters.macro_clips != "none" and parameters.dataset not in _WITH_MACRO:
+        raise ValueError(
+            f"macro_clips = {parameters.macro_clips!r}: {parameters.dataset} has no macro-expressions that "
+            f"are read; datasets with them: {', '.join(_WITH_MACRO)}"
+        )
     if parameters.dataset == "synthetic":
-        root = synthetic.ensure(preset.synthetic, data_dir)
+        root = synthetic.ensure(_with_macro(preset.synthetic, parameters), data_dir)
     elif parameters.data_root:
         root = Path(parameters.data_root).expanduser()
     else:
@@ -104,6 +115,7 @@ def read_dataset(parameters, preset, data_dir):
             f"dataset = {parameters.dataset!r} needs the folder that holds it: -p data_root /path/to/it"
         )
     chosen = {"variant": parameters.variant} if parameters.variant else {}
+    chosen |= {"macro": True} if parameters.macro_clips != "none" else {}
     reader = _READERS[parameters.dataset]
     reading = reader(root, dataset=parameters.dataset, repair=parameters.repair, **chosen)
     if reading.clips.empty:
@@ -112,6 +124,13 @@ def read_dataset(parameters, preset, data_dir):
         )
         raise ValueError(f"{root}: no clip of the annotation sheet can be used; {first}")
     return root, reading
+
+
+def _with_macro(spec, parameters):
+    """The benchmark with as many macro clips as micro clips, where macro clips are asked for."""
+    if parameters.macro_clips == "none" or spec.n_macro:
+        return spec
+    return spec.model_copy(update={"n_macro": spec.n_micro})
 
 
 def open_dataset(parameters, preset, data_dir):
@@ -140,8 +159,15 @@ def open_dataset(parameters, preset, data_dir):
     root, reading = read_dataset(parameters, preset, data_dir)
     outside, unknown = without_class(reading.clips, parameters.labels)
     clips = labelled(reading.clips, parameters.labels)
+    is_macro = clips["expression_type"] == "macro"
+    if parameters.macro_clips != "none" and not is_macro.any():
+        raise ValueError(
+            f"macro_clips = {parameters.macro_clips!r}, but no macro-expression has a class of labels = "
+            f"{parameters.labels!r}; the sheet of CAS(ME)^3 gives them objective classes: -p labels objective7"
+        )
     if parameters.split == "authors" and parameters.lists_root:
-        clips, unlisted = with_folds(clips, parameters.lists_root, parameters.labels)
+        listed, unlisted = with_folds(clips[~is_macro], parameters.lists_root, parameters.labels)
+        clips = pd.concat([listed, clips[is_macro]]).sort_values("clip_id", ignore_index=True)
         reading = reading._replace(problems=pd.concat([reading.problems, unlisted], ignore_index=True))
     clips, estimated = with_apex(clips, preset.frames.estimated_apex, data_dir / "cache")
     if preset.frames.crop == "boxes":
@@ -179,6 +205,7 @@ def _relative(problems, root):
 def _fingerprint(clips, frames_digest, frames):
     columns = ["clip_id", "subject_id", "recording_id", "label"]
     columns += ["authors_fold"] * ("authors_fold" in clips)
-    columns += ["onset", "offset"] * (frames.drawing == "random")  # how many frames there are to draw from
+    columns += ["onset", "offset"] * (frames.drawing != "uniform")  # how many frames there are to draw from
+    columns += ["expression_type"] * bool((clips["expression_type"] == "macro").any())
     rows = clips[columns].to_csv(index=False)
     return hashlib.sha256((frames_digest + rows).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Dense optical flow from the onset to the apex frame, its strain, and pictures of it.
+"""Dense optical flow between two frames of a clip, its strain, and pictures of it.
 
 A flow is float32, shape (h, w, 2): how far each point of the first frame moves, in px, x right and y down.
 """
@@ -9,8 +9,14 @@ import numpy as np
 from hsta_lib.data.cache import cache_key, cached_rows
 
 METHODS = ("dis", "tvl1")
-_FLOW_VERSION = 1  # part of every cache's name: raise it when the same frames come to give another flow
+# Part of every cache's name: raise it when the same frames come to give another flow, and with it
+# _PIXELS_VERSION of frames.py, whose caches may hold `flow_pictures`.
+_FLOW_VERSION = 1
 _SMALLEST = 12  # px; OpenCV's DIS refuses less
+# px of the frames that `flow_pictures` are made from. On the synthetic benchmark, generator seed 1, the flow
+# where the expression moves, shrunk to 32 or 64 px, comes nearer to the true one the larger the frames are,
+# even if they are enlarged. From about this size on it gains little, and the noise before the wall grows on.
+PICTURED_SIZE = 224
 
 
 def optical_flow(first, second, method):
@@ -122,6 +128,39 @@ def flow_strain(flow, size):
     interpolation = cv2.INTER_AREA if size < min(height, width) else cv2.INTER_LINEAR
     resized = cv2.resize(stack, (size, size), interpolation=interpolation)
     return resized * np.array([size / width, size / height, 1], np.float32)
+
+
+def flow_pictures(onset, apex, offset, size):
+    """Two pictures of a clip's dense flow (DIS), from onset to apex and from apex to offset.
+
+    The scales are the clip's own and common to both pictures, so directions and proportions are kept, and how
+    the way back compares with the way there; how far anything moved in px is lost. What moves most sets them,
+    whatever it is: where next to nothing moves, or before a plain wall, that is noise.
+
+    Parameters
+    ----------
+    onset, apex, offset : ndarray, uint8, shape (h, w, 3)
+        RGB, at least 12 px each way; `PICTURED_SIZE` px are a good size, whatever ``size`` is.
+    size : int
+        Side of the pictures, px.
+
+    Returns
+    -------
+    ndarray, uint8, shape (2, size, size, 3)
+        Channels u, v and strain of `flow_strain`. Zero is 128, so a clip in which nothing moves is grey:
+        128 + 127 u / longest, v alike, with the longest vector of both pictures, and
+        128 + 127 strain / largest.
+
+    Raises
+    ------
+    ValueError
+        As in `optical_flow`.
+    """
+    pairs = (onset, apex), (apex, offset)
+    fields = np.stack([flow_strain(optical_flow(*pair, "dis"), size) for pair in pairs])
+    longest = np.linalg.norm(fields[..., :2], axis=3).max()
+    scales = np.array([longest, longest, fields[..., 2].max()])
+    return np.rint(128 + 127 * fields / np.where(scales > 0, scales, 1)).astype(np.uint8)
 
 
 def cache_flow(frames_path, clip_ids, *, method, size):

@@ -12,11 +12,13 @@ from PIL import Image
 
 from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
 from hsta_lib.data.faces import align, alignment, find_face
+from hsta_lib.data.flow import PICTURED_SIZE, flow_pictures
 from hsta_lib.data.tracks import track_picture
 
 SUFFIXES = (".jpg", ".jpeg", ".bmp", ".png")
 _NUMBER = re.compile(rf"(\d+)(?:{'|'.join(map(re.escape, SUFFIXES))})\Z", re.IGNORECASE)
 _LARGE = 512  # px
+_ALIGNED = ("face", "boxes")  # crops that a transform makes
 _SCALES = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -242,8 +244,9 @@ def cache_frames(clips, settings, folder):
     -------
     path : Path
         Of a ``.npy`` file: uint8, shape ``(n_kept, n_stored + 2, image_size, image_size, 3)``, one row per
-        clip that could be read, in the order of ``clips``; the last two are onset and apex, or their tracks.
-        Frames to be drawn from are all of the clip, at most 51; the last fills the rest.
+        clip that could be read, in the order of ``clips``; the last two are onset and apex, or pictures of
+        the tracks or the flow between onset, apex and offset. Frames to be drawn from are all of the clip, at
+        most 51; the last fills the rest.
     digest : str
         SHA-256 of that file.
     left_out : list of tuple
@@ -292,7 +295,7 @@ def _choose_files(clips, settings):
 
 
 def _video_frames(clip, settings):
-    if settings.drawing == "random":
+    if settings.drawing != "uniform":
         last = min(clip.offset, clip.onset + settings.n_stored - 1)
         numbers = list(range(clip.onset, last + 1))
         return numbers + [last] * (settings.n_stored - len(numbers))
@@ -317,17 +320,26 @@ def _files_of(clip, numbers, files):
 
 
 def _decode_clip(source, settings):
-    """Frames of a clip, in the order of its files; a file that is there twice is decoded once."""
+    """Video frames of a clip, in the order of its files, and its two special frames or pictures."""
     (*video, onset, apex, offset), face = source
-    place, wanted = _placing(onset, face, settings)
-    special = [onset, apex]
-    images = _read_alike(dict.fromkeys([*video, *special]), wanted)
-    frames = {path: place(image) for path, image in images}
+    size, place = settings.image_size, _placing(onset, face, settings.crop)
+    frames = _placed([*video, onset, apex], place, size, settings.crop)
     if settings.special == "tracks":
         whole = dict(_read_alike([onset, apex, offset], None))
-        pictures = [place(track_picture(whole[a], whole[b])) for a, b in ((onset, apex), (apex, offset))]
-        return np.stack([frames[path] for path in video] + pictures)
-    return np.stack([frames[path] for path in [*video, *special]])
+        pairs = (onset, apex), (apex, offset)
+        frames[-2:] = [place(track_picture(whole[a], whole[b]), size) for a, b in pairs]
+    if settings.special == "flow":
+        larger = _placed([onset, apex, offset], place, max(size, PICTURED_SIZE), settings.crop)
+        frames[-2:] = flow_pictures(*larger, size)
+    return np.stack(frames)
+
+
+def _placed(paths, place, size, crop):
+    """Frames brought to their size; a file that is there twice is decoded once."""
+    # A transform is in px of the whole frame; for others a large JPEG may come smaller.
+    wanted = None if crop in _ALIGNED else size
+    frames = {path: place(image, size) for path, image in _read_alike(dict.fromkeys(paths), wanted)}
+    return [frames[path] for path in paths]
 
 
 def _read_alike(paths, wanted):
@@ -342,20 +354,19 @@ def _read_alike(paths, wanted):
         yield path, image
 
 
-def _placing(onset_path, face, settings):
-    """Function that brings a clip's frames to their size, and the size they may be decoded at."""
-    size = settings.image_size
-    if settings.crop not in ("face", "boxes"):
-        return functools.partial(resize, image_size=size, crop=settings.crop), size
+def _placing(onset_path, face, crop):
+    """Function of a frame and a size in px that brings all frames of a clip to that size alike."""
+    if crop not in _ALIGNED:
+        return functools.partial(resize, crop=crop)
     image = read_image(onset_path)
-    if settings.crop == "face":
+    if crop == "face":
         face = find_face(image)
     if face is None:
         reason = {"face": "without a face that can be found", "boxes": "without a box in face_boxes.csv"}
-        raise Unreadable(onset_path, reason[settings.crop])
+        raise Unreadable(onset_path, reason[crop])
     (x, y, w, h), (height, width) = face.box, image.shape[:2]
     if not (0 <= x + w / 2 < width and 0 <= y + h / 2 < height):
         raise Unreadable(
             onset_path, f"{width} x {height} px, its face box {x:g} {y:g} {w:g} {h:g} lies outside"
         )
-    return functools.partial(align, matrix=alignment(face, size), size=size), None
+    return lambda image, size: align(image, alignment(face, size), size)

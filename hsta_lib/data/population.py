@@ -41,8 +41,8 @@ _FILMS_OF_EMOTION = {
     "sad": {"g": 0.33, "h": 0.33, "l": 0.32},
     "happy": {"j": 0.46, "k": 0.45},
 }
-# With `tied_labels`: power of the film shares, and spread over subjects and over recordings of the log-odds
-# of an emotion. Set so that votes by film, subject and recording score as on the real list.
+# Power of the film shares, and spread over subjects and over recordings of the log-odds of an emotion, where
+# `tied_labels` is 1. Set so that votes by film, subject and recording score as on the real list.
 _FILM_TIE, _SUBJECT_TIE, _RECORDING_TIE = 1.8, 2.0, 2.2
 
 
@@ -126,7 +126,7 @@ def _draw_emotions(spec, kind, clips):
     """Emotion of each clip. The class counts are fixed, so ties to film or subject never change them."""
     counts = _whole_numbers(list(_EMOTION_COUNTS.values()), len(clips))
     rng = stream(spec, f"{kind} emotions")
-    odds = _tied_odds(spec, clips) if spec.tied_labels else np.ones((len(clips), len(EMOTIONS)))
+    odds = _tied_odds(spec, clips)
     for _ in range(100):
         emotions = np.empty(len(clips), dtype=int)
         left = counts.copy()
@@ -141,13 +141,17 @@ def _draw_emotions(spec, kind, clips):
 
 
 def _tied_odds(spec, clips):
-    """Odds of each emotion in each clip, from its film, its subject and its recording."""
+    """Odds of each emotion in each clip, from its film, its subject and its recording.
+
+    Their logarithms are proportional to the strength of the tie: without one, all odds are 1.
+    """
+    strength = spec.tied_labels
     films = pd.DataFrame({emotion: _film_shares(emotion) for emotion in EMOTIONS}, index=list(FILMS))
-    odds = films.loc[clips["film"]].to_numpy() ** _FILM_TIE
+    odds = films.loc[clips["film"]].to_numpy() ** (strength * _FILM_TIE)
     for (number, film), rows in clips.groupby(["number", "film"]).indices.items():
         subject = stream(spec, "tie", number).standard_normal(len(EMOTIONS))
         recording = stream(spec, "tie", number, FILMS.index(film)).standard_normal(len(EMOTIONS))
-        odds[rows] *= np.exp(_SUBJECT_TIE * subject + _RECORDING_TIE * recording)
+        odds[rows] *= np.exp(strength * (_SUBJECT_TIE * subject + _RECORDING_TIE * recording))
     return odds
 
 

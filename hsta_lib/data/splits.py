@@ -1,4 +1,4 @@
-"""Divide clips into folds: by subject, by clip as in the paper, leaving one out, or by the authors' lists."""
+"""Divide clips into folds: by subject, by clip as in the paper, leaving one out, by the authors' lists."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from sklearn.model_selection import (
     StratifiedKFold,
 )
 
-SUBJECT_DEPENDENT = ("paper", "authors")
+SUBJECT_DEPENDENT = ("paper", "authors", "subject_seen")
 
 
 class Fold(NamedTuple):
@@ -21,24 +21,35 @@ class Fold(NamedTuple):
     test: np.ndarray
 
 
-def make_folds(clips, *, split, n_folds, stratify, split_seed):
+def is_subject_dependent(split, macro_clips="none"):
+    """Whether training may see other clips of a test clip's subject."""
+    return split in SUBJECT_DEPENDENT or macro_clips == "all"
+
+
+def make_folds(clips, *, split, n_folds, stratify, split_seed, macro_clips="none"):
     """Folds of a clip table, the same for every setting that is trained on it.
 
     Parameters
     ----------
     clips : DataFrame
-        With ``clip_id``, ``subject_id`` and ``label``; for ``authors`` also ``authors_fold``. Its order does
-        not matter: the division is made over the sorted ``clip_id``.
-    split : {"subject", "paper", "loso", "authors"}
+        With ``clip_id``, ``subject_id`` and ``label``; for ``authors`` also ``authors_fold``; where there are
+        macro clips, ``expression_type``. Its order does not matter: the division is made over the sorted
+        ``clip_id`` of the micro clips, the only ones that are ever tested.
+    split : {"subject", "paper", "loso", "authors", "subject_seen"}
         ``subject``: ``n_folds`` folds, no subject on both sides. ``paper``: ``n_folds`` random folds over
         clips (section 4.1), *subject-dependent*. ``loso``: one fold per subject, in order of their ids.
         ``authors``: the authors' five lists, *subject-dependent*; see `hsta_lib.data.authors_lists`.
+        ``subject_seen``: the folds of ``subject``, each in two halves over its clips; while one half is
+        tested, the other is in training. *Subject-dependent*: what a few clips of the person are worth.
     n_folds : int
         Not used by ``loso`` and ``authors``, like the next two.
     stratify : bool
         Spread the classes evenly over the folds.
     split_seed : int
         Of the random division.
+    macro_clips : {"none", "training_subjects", "all"}
+        Macro-expressions in training: those of subjects that are not tested in the fold, or *all*, those of
+        the test subjects included, as in the authors' lists.
 
     Returns
     -------
@@ -52,8 +63,33 @@ def make_folds(clips, *, split, n_folds, stratify, split_seed):
     if clips["clip_id"].duplicated().any():
         twice = clips["clip_id"][clips["clip_id"].duplicated()].iloc[0]
         raise ValueError(f"clip {twice} occurs more than once in the clip table")
+    is_macro = _is_macro(clips)
+    rows = np.flatnonzero(~is_macro)
+    folds = _folds_of_micro(clips.iloc[rows], split, n_folds, stratify, split_seed)
+    folds = [Fold(rows[train], rows[test]) for train, test in folds]
+    return [_with_macro(fold, clips, is_macro, macro_clips) for fold in folds]
+
+
+def _is_macro(clips):
+    if "expression_type" not in clips:
+        return np.zeros(len(clips), dtype=bool)
+    return (clips["expression_type"] == "macro").to_numpy()
+
+
+def _with_macro(fold, clips, is_macro, macro_clips):
+    added = is_macro & (macro_clips != "none")
+    if macro_clips == "training_subjects":
+        subjects = clips["subject_id"]
+        added &= ~subjects.isin(subjects.iloc[fold.test]).to_numpy()
+    return Fold(np.union1d(fold.train, np.flatnonzero(added)), fold.test)
+
+
+def _folds_of_micro(clips, split, n_folds, stratify, split_seed):
     if split == "authors":
         return _authors_folds(clips)
+    if split == "subject_seen":
+        whole = _folds_of_micro(clips, "subject", n_folds, stratify, split_seed)
+        return [half for fold in whole for half in _halves(fold, clips, split_seed)]
     splitter = _splitter(split, n_folds, stratify, split_seed)
     units, unit = (len(clips), "clips") if split == "paper" else (clips["subject_id"].nunique(), "subjects")
     needed = 2 if split == "loso" else n_folds
@@ -64,6 +100,17 @@ def make_folds(clips, *, split, n_folds, stratify, split_seed):
     groups = None if split == "paper" else rows["subject_id"]  # a split over clips would warn of them
     parts = splitter.split(rows, rows["label"], groups)
     return [Fold(np.sort(order[train]), np.sort(order[test])) for train, test in parts]
+
+
+def _halves(fold, clips, seed):
+    """Two folds that test half of the clips of each test subject, and train on the other half as well."""
+    rng = np.random.default_rng(seed)
+    test = fold.test[np.argsort(clips["clip_id"].iloc[fold.test].to_numpy(dtype=str), kind="stable")]
+    place = rng.permutation(len(test))
+    order = np.lexsort([place, clips["subject_id"].iloc[test].to_numpy(dtype=str)])  # by subject, shuffled
+    for half in (test[order[0::2]], test[order[1::2]]):
+        if len(half):
+            yield Fold(np.union1d(fold.train, np.setdiff1d(test, half)), np.sort(half))
 
 
 def _authors_folds(clips):
@@ -83,26 +130,32 @@ def _splitter(split, n_folds, stratify, split_seed):
         return StratifiedGroupKFold(**shuffled) if stratify else GroupKFold(**shuffled)
     if split == "paper":
         return StratifiedKFold(**shuffled) if stratify else KFold(**shuffled)
-    raise ValueError(f"split = {split!r} is unknown; known splits: subject, paper, loso, authors")
+    raise ValueError(
+        f"split = {split!r} is unknown; known splits: subject, paper, loso, authors, subject_seen"
+    )
 
 
-def check_folds(clips, folds, *, split):
+def check_folds(clips, folds, *, split, macro_clips="none"):
     """Check the contract of a division: no leak, nothing untested.
 
     Raises
     ------
     ValueError
-        If a clip is in training and test of one fold, is tested never or twice, or, unless ``split`` is
-        subject-dependent, a test subject is in training. The message names the fold and the clip or subject.
+        If a clip is in training and test of one fold, a micro clip is tested never or twice, a macro clip is
+        tested, or, unless the division is subject-dependent, a test subject is in training. The message names
+        the fold and the clip or subject.
     """
     tested = np.zeros(len(clips), dtype=int)
+    keys = ["clip_id"] if is_subject_dependent(split, macro_clips) else ["clip_id", "subject_id"]
     for number, (train, test) in enumerate(folds):
         np.add.at(tested, test, 1)  # += would count a row given twice once
-        keys = ["clip_id"] if split in SUBJECT_DEPENDENT else ["clip_id", "subject_id"]
         for key in keys:
             both = set(clips[key].iloc[train]) & set(clips[key].iloc[test])
             if both:
                 raise ValueError(f"fold {number}: {key} {sorted(both)[0]} is in training and in test")
-    if (tested != 1).any():
-        row = int(np.flatnonzero(tested != 1)[0])
-        raise ValueError(f"clip {clips['clip_id'].iloc[row]} is tested {tested[row]} times, not once")
+    expected = np.where(_is_macro(clips), 0, 1)
+    if (tested != expected).any():
+        row = int(np.flatnonzero(tested != expected)[0])
+        kind = "macro clip" if expected[row] == 0 else "clip"
+        times = ("never", "once")[expected[row]]
+        raise ValueError(f"{kind} {clips['clip_id'].iloc[row]} is tested {tested[row]} times, not {times}")

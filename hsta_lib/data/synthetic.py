@@ -86,7 +86,9 @@ def ensure(spec, data_dir):
 
 
 def _fingerprint(spec):
-    text = json.dumps({**spec.model_dump(), "version": VERSION}, sort_keys=True)
+    # JSON writes 0, 0.0 and False differently, though they are one strength, and so one benchmark.
+    tie = bool(spec.tied_labels) if spec.tied_labels in (0, 1) else spec.tied_labels
+    text = json.dumps({**spec.model_dump(), "tied_labels": tie, "version": VERSION}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

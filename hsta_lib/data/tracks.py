@@ -18,7 +18,7 @@ def track_picture(first, second):
     """Where up to 100 corners of a frame have gone, drawn on black: green lines between red dots.
 
     It is no flow field: nothing is drawn where there is no corner, and lines of movements below their own
-    width of 5 px all look alike.
+    width of 5 px all look alike. The dense counterpart is `hsta_lib.data.flow.flow_pictures`.
 
     Parameters
     ----------

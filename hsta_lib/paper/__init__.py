@@ -1,4 +1,4 @@
-"""The paper's printed numbers (arXiv 2405.03202), one CSV per table, in percent."""
+"""The paper (arXiv 2405.03202): its printed numbers, one CSV per table, and where code and study depart."""
 
 from pathlib import Path
 
@@ -31,3 +31,16 @@ def load_table(name):
     if name not in table_names():
         raise ValueError(f"the paper has no {name!r} with printed numbers; known: {', '.join(table_names())}")
     return pd.read_csv(Path(__file__).with_name(f"{name}.csv"))
+
+
+def load_departures():
+    """Differences between the paper, the released code and this study.
+
+    Returns
+    -------
+    DataFrame of str
+        One row per ``topic``: network, recipe, data, evaluation, in this order. ``field`` is the setting or
+        notebook parameter that switches it, empty where nothing does; ``paper``, ``released_code`` and
+        ``this_study`` say what each does, ``paper`` "not said" where it is silent.
+    """
+    return pd.read_csv(Path(__file__).with_name("departures.csv"), dtype=str, keep_default_na=False)

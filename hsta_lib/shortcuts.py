@@ -1,0 +1,308 @@
+"""What evaluation shortcuts are worth: one network and its data, scored from honest to fully leaking."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from hsta_lib import config, store
+from hsta_lib.consistency import findings
+from hsta_lib.data.dataset import Dataset
+from hsta_lib.metrics import METRICS, confusion, per_fold_means, scores
+from hsta_lib.stats import interval
+from hsta_lib.tables import HEADINGS, LEFT
+
+N_DRAWS = 20  # of the test clips' frames
+_BOOTSTRAP_SEED = 0
+HONEST = "honest"
+_OF_OTHERS = "macro clips of training subjects"
+
+# Trainings: parameters of the study, and fields of its settings, that differ from its own.
+_RUNS = {
+    "subjects apart": ({}, {"store_epochs": True}),
+    "clips apart": ({"split": "paper"}, {"store_epochs": True}),
+    "subject seen": ({"split": "subject_seen"}, {}),
+    "frames drawn": ({}, {"drawing": "random_test", "store_draws": N_DRAWS}),
+    "macro": ({"labels": "objective7", "macro_clips": "training_subjects"}, {}),
+    "macro of all": ({"labels": "objective7", "macro_clips": "all"}, {}),
+}
+
+
+class Protocol(NamedTuple):
+    """How a training is turned into a score, and which protocol it is compared with.
+
+    ``scoring``: pooled over folds, or the mean over folds with absent classes counted ``zero`` or
+    ``skipped``. ``best_epoch``: of each fold, the epoch with the highest UF1 on the test fold itself.
+    """
+
+    run: str
+    scoring: str = "pooled"
+    best_epoch: bool = False
+    against: str = HONEST
+
+
+PROTOCOLS = {
+    HONEST: Protocol("subjects apart"),
+    "mean over folds, absent classes 0": Protocol("subjects apart", "zero"),
+    "mean over folds, absent classes skipped": Protocol("subjects apart", "skipped"),
+    "best epoch on the test fold": Protocol("subjects apart", best_epoch=True),
+    "random frames at test": Protocol("frames drawn"),
+    "clips of the test subject in training": Protocol("subject seen"),
+    "folds over clips": Protocol("clips apart"),
+    "folds over clips, best epoch, absent skipped": Protocol("clips apart", "skipped", best_epoch=True),
+    _OF_OTHERS: Protocol("macro", against=_OF_OTHERS),
+    "macro clips of test subjects too": Protocol("macro of all", against=_OF_OTHERS),
+}
+
+
+class Data(NamedTuple):
+    """The trainings of one strength of the ties: by the name of the run, its dataset and trials."""
+
+    datasets: dict[str, Dataset]
+    trials: dict[str, list]
+
+
+def prepare(study, strengths=(0, 1)):
+    """Datasets and trials for every protocol, by the strength of the labels' tie to film and recording.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.Study
+        Its first cell is trained.
+    strengths : sequence of float
+        Of a synthetic benchmark; a real dataset is as it is.
+
+    Returns
+    -------
+    dict of str to Data
+        Runs with macro clips are left out where the dataset has none that are read.
+    """
+    if not study.is_synthetic:
+        return {study.parameters.dataset: _prepare(study)}
+    return {
+        f"strength {strength:g}": _prepare(study.variant(synthetic={"tied_labels": strength}))
+        for strength in strengths
+    }
+
+
+def _prepare(study):
+    has_macro = study.parameters.dataset in ("synthetic", "casme3")
+    studies = {
+        name: study.variant(**parameters, fields=fields)
+        for name, (parameters, fields) in _RUNS.items()
+        if has_macro or "macro_clips" not in parameters
+    }
+    datasets = {name: run.open_dataset() for name, run in studies.items()}
+    trials = {name: run.trials(datasets[name], run.cells().iloc[:1])[0] for name, run in studies.items()}
+    return Data(datasets, trials)
+
+
+def train(study, prepared):
+    """Train what has no result yet, all of it in one run."""
+    trials = [trial for data in prepared.values() for runs in data.trials.values() for trial in runs]
+    study.run(trials, *(dataset for data in prepared.values() for dataset in data.datasets.values()))
+    return trials
+
+
+def worth(prepared, n_boot):
+    """Scores of every protocol, and what each adds to the one it is compared with.
+
+    Parameters
+    ----------
+    prepared : dict of str to Data
+        From `prepare`, trained.
+    n_boot : int
+        Draws of subjects and seeds, the same in all protocols.
+
+    Returns
+    -------
+    DataFrame
+        ``ties, protocol, against`` and, for each metric, ``<metric>`` and ``<metric>_inflation``, each with
+        ``_low`` and ``_high``, in percent and points.
+    """
+    return pd.concat(
+        [_worth(data, n_boot).assign(ties=ties) for ties, data in prepared.items()], ignore_index=True
+    )
+
+
+def _worth(data, n_boot):
+    chosen = {name: protocol for name, protocol in PROTOCOLS.items() if protocol.run in data.trials}
+    counts = {name: _count(data, protocol) for name, protocol in chosen.items()}
+    n_seeds, _, n_subjects = counts[HONEST].shape[:3]
+    rng = np.random.default_rng(_BOOTSTRAP_SEED)
+    subjects = rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_boot)
+    seeds = rng.integers(n_seeds, size=(n_boot, n_seeds))
+    everybody, every_seed = np.ones((1, n_subjects)), np.arange(n_seeds)[None]
+    point, drawn = ({
+        name: 100 * _scores(counts[name], protocol.scoring, *weights)
+        for name, protocol in chosen.items()
+    } for weights in ((everybody, every_seed), (subjects, seeds)))  # fmt: skip
+    rows = []
+    for name, protocol in chosen.items():
+        row = {"protocol": name, "against": protocol.against}
+        inflation = (values[name] - values[protocol.against] for values in (point, drawn))
+        for suffix, (value, draws) in (("", (point[name], drawn[name])), ("_inflation", inflation)):
+            low, high = interval(draws)
+            for i, metric in enumerate(METRICS):
+                column = f"{metric}{suffix}"
+                row |= {column: value[0, i], f"{column}_low": low[i], f"{column}_high": high[i]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _count(data, protocol):
+    """Confusion matrices, shape (n_seeds, n_folds, n_subjects, n_classes, n_classes)."""
+    dataset = data.datasets[protocol.run]
+    predictions = (
+        best_epochs(data.trials[protocol.run], len(dataset.classes))
+        if protocol.best_epoch
+        else (store.predictions(data.trials[protocol.run], config.results_dir()))
+    )
+    # Subjects are those of all clips, in one order for all label sets.
+    subjects = np.unique(dataset.tested["subject_id"])
+    groups = [predictions["fold"], np.searchsorted(subjects, predictions["subject_id"])]
+    groups.insert(0, pd.factorize(predictions["seed"], sort=True)[0])
+    matrices = confusion(predictions["y_true"], predictions["y_pred"], len(dataset.classes), by=groups)
+    return np.pad(matrices, [(0, 0), (0, 0), (0, len(subjects) - matrices.shape[2]), (0, 0), (0, 0)])
+
+
+def best_epochs(trials, n_classes):
+    """Predictions of each trial after the epoch that has the highest UF1 on its own test fold.
+
+    What many published codes do. Of equal epochs the first is taken.
+    """
+    parts = []
+    for trial in trials:
+        record = store.load(trial, config.results_dir())
+        rows = pd.DataFrame(
+            {name: record["predictions"][name] for name in ("clip_id", "subject_id", "y_true")}
+        )
+        epochs = np.array(record["epoch_predictions"])
+        uf1 = [scores(confusion(rows["y_true"], epoch, n_classes))[METRICS.index("uf1")] for epoch in epochs]
+        parts.append(rows.assign(y_pred=epochs[int(np.argmax(uf1))], fold=trial.fold, seed=trial.seed))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _scores(counts, scoring, subjects, seeds):
+    """Mean over drawn seeds of the score of drawn subjects, shape (n_draws, 3)."""
+    drawn = np.stack([np.tensordot(subjects, of_seed, axes=(1, 1)) for of_seed in counts], axis=1)
+    of_seeds = scores(drawn.sum(axis=2)) if scoring == "pooled" else per_fold_means(drawn, scoring)
+    return np.take_along_axis(of_seeds, seeds[..., None], axis=1).mean(axis=1)
+
+
+def show(table):
+    """The table of `worth` for reading."""
+    shown = {("", "ties"): table["ties"], ("", "protocol"): table["protocol"]}
+    for metric in ("uar", "uf1"):
+        heading = f"{HEADINGS[metric]}, %"
+        shown[heading, "score"] = [f"{value:.1f}" for value in table[metric]]
+        shown[heading, "inflation, points"] = [_inflation(row, metric) for row in table.to_dict("records")]
+    return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)
+
+
+def _inflation(row, metric):
+    if row["protocol"] == row["against"]:
+        return "–"
+    value, low, high = (row[f"{metric}_inflation{end}"] for end in ("", "_low", "_high"))
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def conclude(table, draws):
+    """What each shortcut adds to UF1 and UAR, and whether zero lies within its interval.
+
+    Parameters
+    ----------
+    table, draws : DataFrame
+        From `worth` and `frame_draws`.
+    """
+    lines = []
+    for ties, rows in table.groupby("ties", sort=False):
+        lines.append(f"**{ties[0].upper()}{ties[1:]}**")
+        leaking = [row for row in rows.to_dict("records") if row["protocol"] != row["against"]]
+        lines += [f"- {row['protocol']}: {_said(row)}" for row in leaking]
+        values = draws.loc[draws["ties"] == ties, "uf1"]
+        lines.append(
+            f"- {len(values)} draws of test frames for the same networks: UF1 {values.min():.1f} to "
+            f"{values.max():.1f}, standard deviation {values.std():.2f}; keeping the best draw adds "
+            f"{values.max() - values.mean():.1f} points to their mean."
+        )
+        lines.append("")
+    return Markdown("\n".join(lines))
+
+
+def _said(row):
+    parts = []
+    for metric in ("uf1", "uar"):
+        low, high = row[f"{metric}_inflation_low"], row[f"{metric}_inflation_high"]
+        verdict = "above zero" if low > 0 else "below zero" if high < 0 else "not shown to differ from zero"
+        parts.append(f"{HEADINGS[metric]} {_inflation(row, metric)} points, {verdict}")
+    than = "" if row["against"] == HONEST else f", against *{row['against']}*"
+    return f"{'; '.join(parts)}{than}."
+
+
+def frame_draws(prepared):
+    """Scores of the same trained networks over draws of the test clips' frames.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``ties``, ``draw`` and seed's mean: the three metrics, in percent, pooled over folds.
+    """
+    rows = []
+    for ties, data in prepared.items():
+        trials, n_classes = data.trials["frames drawn"], len(data.datasets["frames drawn"].classes)
+        records = [store.load(trial, config.results_dir()) for trial in trials]
+        seeds = pd.factorize(np.array([trial.seed for trial in trials]))[0]
+        for draw in range(N_DRAWS):
+            matrices = np.zeros((max(seeds) + 1, n_classes, n_classes))
+            for seed, record in zip(seeds, records, strict=True):
+                matrices[seed] += confusion(
+                    record["predictions"]["y_true"], record["draw_predictions"][draw], n_classes
+                )
+            values = 100 * scores(matrices).mean(axis=0)
+            rows.append({"ties": ties, "draw": draw, **dict(zip(METRICS, values, strict=True))})
+    return pd.DataFrame(rows)
+
+
+def chance_by_best_epoch(n_epochs=(1, 2, 5, 10, 30, 100), n_draws=200, seed=0):
+    """Pooled scores of pure chance when each left-out subject keeps its best epoch.
+
+    The subjects are those of MEGC2019's composite, 68 with 442 clips of three classes. An epoch is a guess
+    of every clip, independent of all other guesses; of a subject's epochs the most accurate is kept.
+
+    Parameters
+    ----------
+    n_epochs : sequence of int
+        Independent epochs to choose from; those of a real training resemble each other and count as fewer.
+    n_draws : int
+        Simulated studies.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``n_epochs`` and, for each metric, its mean and the range of 95 % of the studies, in percent.
+    """
+    rng = np.random.default_rng(seed)
+    subjects = np.array(
+        [subject for name in ("CASME II", "SMIC", "SAMM") for subject in findings.SUBJECTS[name]]
+    )
+    rows = []
+    for n in n_epochs:
+        pooled = sum(_best_guess(subject, n, n_draws, rng) for subject in subjects)
+        values = 100 * scores(pooled)
+        row = {"n_epochs": n}
+        low, high = interval(values)
+        for i, metric in enumerate(METRICS):
+            row |= {metric: values[:, i].mean(), f"{metric}_low": low[i], f"{metric}_high": high[i]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _best_guess(counts, n_epochs, n_draws, rng):
+    """Confusion matrices of the most accurate of some guesses of one subject's clips, one per draw."""
+    n_classes = len(counts)
+    guesses = rng.multinomial(counts, np.full(n_classes, 1 / n_classes), size=(n_draws, n_epochs, n_classes))
+    hits = np.trace(guesses, axis1=2, axis2=3)
+    return guesses[np.arange(n_draws), hits.argmax(axis=1)]
