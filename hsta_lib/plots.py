@@ -287,7 +287,7 @@ def inflation(table):
     Parameters
     ----------
     table : DataFrame
-        From `hsta_lib.shortcuts.worth`.
+        From `hsta_lib.protocols.worth`.
 
     Returns
     -------
@@ -352,7 +352,7 @@ def chance_by_best_epoch(table):
     Parameters
     ----------
     table : DataFrame
-        From `hsta_lib.shortcuts.chance_by_best_epoch`.
+        From `hsta_lib.protocols.chance_by_best_epoch`.
 
     Returns
     -------
