@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from hsta_lib import ROOT
 from hsta_lib.comparisons import compare, detectable, pair
 from hsta_lib.consistency.findings import SUBJECTS
 from hsta_lib.metrics import METRICS, scores
-from hsta_lib.paper import __file__ as paper
 from hsta_lib.stats import interval, score_interval
 
 EFFECTS = {"ability": 0.8, "leaning": 0.5, "clip": 1.0, "network": 0.4, "network with subject": 0.3}  # logits
@@ -43,7 +43,7 @@ class Population(NamedTuple):
 @cache
 def real_subjects():
     """Clips of each class by subject, dataset to an array of shape (n_subjects, n_classes)."""
-    table = pd.read_csv(paper.replace("__init__.py", "subjects.csv"), comment="#")
+    table = pd.read_csv(ROOT / "hsta_lib" / "paper" / "subjects.csv", comment="#")
     read = {
         name: np.array([list(map(int, clips.split("/"))) for clips in rows])
         for name, rows in table.groupby("dataset")["clips"]
@@ -154,7 +154,7 @@ def _estimate(matrices, times, share):
     """Scores of weighted subjects and seeds, and their standard errors by the infinitesimal jackknife."""
     hits, total, weights = _ratios(matrices)
     pooled_hits, pooled = (np.einsum("bn,snk->bsk", times, part, optimize=True) for part in (hits, total))
-    inverse = np.divide(1, pooled, out=np.zeros_like(pooled), where=pooled > 0)
+    inverse = np.divide(1, pooled, out=np.zeros(pooled.shape), where=pooled > 0)
     ratio = pooled_hits * inverse
     of_seeds = ratio @ weights
     slope = (share[:, :, None] * inverse)[..., None] * weights
@@ -217,7 +217,7 @@ def found_if_detectable(name, n_subjects, n_draws, skill=1, seed=3):
     for _ in range(29):
         matrices, _ = draw(population, n_subjects, 2, rng)
         sizes.append(detectable(matrices[:, None], [pair(0, 1)], rng, n_swaps=399)[0])
-    skills = skill + np.arange(0, 3.1, 0.25)
+    skills = skill + np.arange(0, 2.6, 0.5)
     truths = [make_population(name, value, network=0).truth.mean(axis=0) for value in skills]
     gains = np.array(truths) - population.truth.mean(axis=0)
     shares = []

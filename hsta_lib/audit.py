@@ -252,14 +252,13 @@ def _expected(division):
 # --- what they give away without a picture ----------------------------------------------------------------
 
 
-def pixel_free_scores(found, n_boot):
+def pixel_free_scores(found):
     """Scores of predictors that see no pixels, with intervals over subjects, beside the paper's.
 
     Parameters
     ----------
     found : dict of str to Division
         From `divisions`.
-    n_boot : int
 
     Returns
     -------
@@ -274,7 +273,7 @@ def pixel_free_scores(found, n_boot):
         if not _is_shared(division):
             chosen = {row: predict for row, predict in chosen.items() if row not in _OF_SUBJECTS}
         rows = {row: predict(division.clips, division.folds) for row, predict in chosen.items()}
-        scored = tables.score_rows(rows, division.n_classes, n_boot)
+        scored = tables.score_rows(rows, division.n_classes)
         paper = {f"{metric}_paper": division.printed.get(metric, np.nan) for metric in METRICS}
         parts.append(scored.rename_axis("predictor").reset_index().assign(protocol=name, **paper))
     return pd.concat(parts, ignore_index=True)

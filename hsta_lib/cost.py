@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.config import with_fields
 from hsta_lib.models.hsta import HSTA
+from hsta_lib.trials import settings_of
 
 
 def parameters_and_flops(settings, n_classes):
@@ -79,8 +80,7 @@ def plan(settings, cells, n_classes):
     DataFrame
         ``cells`` with ``parameters`` and ``mflop``, 10^6 FLOP of one clip's forward pass.
     """
-    variants = [with_fields(settings, **cell) for cell in cells.to_dict("records")]
-    counts = [parameters_and_flops(variant, n_classes) for variant in variants]
+    counts = [parameters_and_flops(variant, n_classes) for variant in settings_of(settings, cells)]
     return cells.assign(parameters=[n for n, _ in counts], mflop=[flops / 1e6 for _, flops in counts])
 
 

@@ -89,7 +89,14 @@ def per_fold_means(matrices, absent="skipped"):
     -------
     ndarray of float, shape (..., 3)
         In the order of `METRICS`.
+
+    Raises
+    ------
+    ValueError
+        If ``absent`` is neither.
     """
+    if absent not in ("skipped", "zero"):
+        raise ValueError(f"absent = {absent!r} must be 'skipped' or 'zero'")
     matrices = np.asarray(matrices)
     occurring = (matrices.sum(axis=-1) > 0).sum(axis=-1)
     of_folds = scores(matrices)

@@ -18,7 +18,11 @@ _BOOTSTRAP_SEED = 0
 HONEST = "honest"
 _OF_OTHERS = "macro clips of training subjects"
 
-# Trainings: parameters of the study, and fields of its settings, that differ from its own.
+# Of every training but where `_RUNS` says otherwise, whatever the study's own: nothing leaks.
+_PARAMETERS = {"split": "subject", "macro_clips": "none"}
+_FIELDS = {"drawing": "uniform"}
+
+# Trainings: parameters of the study and fields of its settings that differ from these.
 _RUNS = {
     "subjects apart": ({}, {"store_epochs": True}),
     "clips apart": ({"split": "paper"}, {"store_epochs": True}),
@@ -69,7 +73,7 @@ def prepare(study, strengths=(0, 1)):
     Parameters
     ----------
     study : hsta_lib.study.Study
-        Its first cell is trained.
+        The first cell of its grid is trained, on folds that share no subject but where a protocol says so.
     strengths : sequence of float
         Of a synthetic benchmark; a real dataset is as it is.
 
@@ -77,6 +81,11 @@ def prepare(study, strengths=(0, 1)):
     -------
     dict of str to Data
         Runs with macro clips are left out where the dataset has none that are read.
+
+    Raises
+    ------
+    ValueError
+        If the study has no grid.
     """
     if not study.is_synthetic:
         return {study.parameters.dataset: _prepare(study)}
@@ -89,7 +98,7 @@ def prepare(study, strengths=(0, 1)):
 def _prepare(study):
     has_macro = study.parameters.dataset in ("synthetic", "casme3")
     studies = {
-        name: study.variant(**parameters, fields=fields)
+        name: study.variant(**(_PARAMETERS | parameters), fields=_FIELDS | fields)
         for name, (parameters, fields) in _RUNS.items()
         if has_macro or "macro_clips" not in parameters
     }
@@ -99,7 +108,7 @@ def _prepare(study):
 
 
 def train(study, prepared):
-    """Train what has no result yet, all of it in one run."""
+    """Train what has no result yet, all of it in one run; returns all trials, in one list."""
     trials = [trial for data in prepared.values() for runs in data.trials.values() for trial in runs]
     study.run(trials, *(dataset for data in prepared.values() for dataset in data.datasets.values()))
     return trials
@@ -113,7 +122,7 @@ def worth(prepared, n_boot):
     prepared : dict of str to Data
         From `prepare`, trained.
     n_boot : int
-        Draws of subjects and seeds, the same in all protocols.
+        Draws of subjects and seeds, the same in all protocols. A best epoch stays what it is in every draw.
 
     Returns
     -------
@@ -128,7 +137,9 @@ def worth(prepared, n_boot):
 
 def _worth(data, n_boot):
     chosen = {name: protocol for name, protocol in PROTOCOLS.items() if protocol.run in data.trials}
-    counts = {name: _count(data, protocol) for name, protocol in chosen.items()}
+    # A label set may leave out all clips of a subject: one order for all runs.
+    known = np.unique(np.concatenate([dataset.tested["subject_id"] for dataset in data.datasets.values()]))
+    counts = {name: _count(data, protocol, known) for name, protocol in chosen.items()}
     n_seeds, _, n_subjects = counts[HONEST].shape[:3]
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
     subjects = rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_boot)
@@ -151,26 +162,23 @@ def _worth(data, n_boot):
     return pd.DataFrame(rows)
 
 
-def _count(data, protocol):
+def _count(data, protocol, subjects):
     """Confusion matrices, shape (n_seeds, n_folds, n_subjects, n_classes, n_classes)."""
-    dataset = data.datasets[protocol.run]
-    predictions = (
-        best_epochs(data.trials[protocol.run], len(dataset.classes))
-        if protocol.best_epoch
-        else (store.predictions(data.trials[protocol.run], config.results_dir()))
-    )
-    # Subjects are those of all clips, in one order for all label sets.
-    subjects = np.unique(dataset.tested["subject_id"])
-    groups = [predictions["fold"], np.searchsorted(subjects, predictions["subject_id"])]
-    groups.insert(0, pd.factorize(predictions["seed"], sort=True)[0])
-    matrices = confusion(predictions["y_true"], predictions["y_pred"], len(dataset.classes), by=groups)
+    trials, n_classes = data.trials[protocol.run], len(data.datasets[protocol.run].classes)
+    if protocol.best_epoch:
+        predictions = best_epochs(trials, n_classes)
+    else:
+        predictions = store.predictions(trials, config.results_dir())
+    seeds = pd.factorize(predictions["seed"], sort=True)[0]
+    groups = [seeds, predictions["fold"], np.searchsorted(subjects, predictions["subject_id"])]
+    matrices = confusion(predictions["y_true"], predictions["y_pred"], n_classes, by=groups)
     return np.pad(matrices, [(0, 0), (0, 0), (0, len(subjects) - matrices.shape[2]), (0, 0), (0, 0)])
 
 
 def best_epochs(trials, n_classes):
     """Predictions of each trial after the epoch that has the highest UF1 on its own test fold.
 
-    What many published codes do. Of equal epochs the first is taken.
+    Of equal epochs the first is taken.
     """
     parts = []
     for trial in trials:
@@ -185,7 +193,10 @@ def best_epochs(trials, n_classes):
 
 
 def _scores(counts, scoring, subjects, seeds):
-    """Mean over drawn seeds of the score of drawn subjects, shape (n_draws, 3)."""
+    """Mean over drawn seeds of the score of drawn subjects, shape (n_draws, 3).
+
+    ``subjects``: how often each is drawn, (n_draws, n_subjects); ``seeds``: which, (n_draws, n_seeds).
+    """
     drawn = np.stack([np.tensordot(subjects, of_seed, axes=(1, 1)) for of_seed in counts], axis=1)
     of_seeds = scores(drawn.sum(axis=2)) if scoring == "pooled" else per_fold_means(drawn, scoring)
     return np.take_along_axis(of_seeds, seeds[..., None], axis=1).mean(axis=1)

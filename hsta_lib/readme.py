@@ -74,7 +74,6 @@ def presets_table():
     rows = []
     for name in ("smoke", "quick", "study", "full"):
         _, preset = config.load_preset(name)
-        cells = preset.grids["table4"]
         rows.append(
             {
                 "preset": f"`{name}`",
@@ -85,7 +84,6 @@ def presets_table():
                 "epochs": preset.training.epochs,
                 "seeds": len(preset.seeds),
                 "folds": preset.split.n_folds,
-                "settings of Table 4": len(cells["m"]) * len(cells["depths"]),
             }
         )
     table = pd.DataFrame(rows).astype(str)

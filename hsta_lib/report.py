@@ -12,21 +12,21 @@ from hsta_lib import ROOT, config, store
 from hsta_lib.data.table import default_labels
 from hsta_lib.files import write_whole
 from hsta_lib.metrics import METRICS
-from hsta_lib.stats import interval
+from hsta_lib.stats import score_interval
 from hsta_lib.trials import NAMED_CELL
 
 _LIBRARIES = ("numpy", "pandas", "scikit-learn", "papermill")
 
 
-def summarise(table, draws):
+def summarise(table, matrices):
     """The two results named beforehand: the named setting, and the mean over all cells.
 
     Parameters
     ----------
     table : DataFrame
         From `hsta_lib.tables.beside_paper`.
-    draws : ndarray, shape (n_boot, n_cells, 3)
-        From `hsta_lib.tables.score_table`; the mean is taken draw by draw.
+    matrices : ndarray, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
+        From `hsta_lib.tables.score_table`.
 
     Returns
     -------
@@ -40,16 +40,22 @@ def summarise(table, draws):
     if named.any():
         name = "named setting (M = {m}, L_v = {l_v}, L_s = {l_s})".format(**NAMED_CELL)
         rows[name] = table.loc[named, scored].iloc[0]
-    rows[f"mean of all {len(table)} settings"] = _mean_row(table[scored], draws)
+    rows[f"mean of all {len(table)} settings"] = _mean_row(table[scored], matrices)
     return pd.DataFrame(rows).T
 
 
-def _mean_row(scored, draws):
+def _mean_row(scored, matrices):
     mean = scored.mean()
-    low, high = interval(draws.mean(axis=1))
+    _, low, high = _contrast(matrices, np.full(len(matrices), 1 / len(matrices)))
     for i, metric in enumerate(METRICS):
         mean[f"{metric}_low"], mean[f"{metric}_high"] = low[i], high[i]
     return mean
+
+
+def _contrast(matrices, weights):
+    """Weighted sum of the settings' scores and its interval, in percent; each of shape (3,)."""
+    found = score_interval(matrices, weights[None])
+    return [100 * values[0] for values in (found.estimate, found.low, found.high)]
 
 
 def _span(low, high):
@@ -67,7 +73,7 @@ def _against(row, chance):
     return "below chance" if row["uar_high"] < chance else "not distinguishable from chance"
 
 
-def depth_trends(table, draws):
+def depth_trends(table, matrices):
     """Change of UF1 from the smallest to the largest M, for each pair (L_v, L_s), paired by subject.
 
     Returns
@@ -80,15 +86,16 @@ def depth_trends(table, draws):
         first, last = group["m"].idxmin(), group["m"].idxmax()
         if first == last:
             continue
-        uf1 = METRICS.index("uf1")
-        low, high = interval(draws[:, last, uf1] - draws[:, first, uf1])
-        change, paper_change = (table[name][last] - table[name][first] for name in ("uf1", "uf1_paper"))
+        weights = np.zeros(len(table))
+        weights[[first, last]] = -1, 1
+        change, low, high = (values[METRICS.index("uf1")] for values in _contrast(matrices, weights))
+        paper_change = table["uf1_paper"][last] - table["uf1_paper"][first]
         rows.append([l_v, l_s, table["m"][first], table["m"][last], change, low, high, paper_change])
     columns = ["l_v", "l_s", "m_from", "m_to", "change", "low", "high", "paper_change"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def product_contrast(table, draws):
+def product_contrast(table, matrices):
     """UF1 of the settings with M x L_v = 8 less the mean of the others: the paper's reading of its Table 4.
 
     Returns
@@ -99,10 +106,10 @@ def product_contrast(table, draws):
     product = (table["m"] * table["l_v"] == 8).to_numpy()
     if product.all() or not product.any():
         return None
-    uf1 = draws[:, :, METRICS.index("uf1")]
-    low, high = interval(uf1[:, product].mean(axis=1) - uf1[:, ~product].mean(axis=1))
-    means = table.loc[product, ["uf1", "uf1_paper"]].mean() - table.loc[~product, ["uf1", "uf1_paper"]].mean()
-    return pd.Series({"change": means["uf1"], "low": low, "high": high, "paper_change": means["uf1_paper"]})
+    weights = product / product.sum() - ~product / (~product).sum()
+    change, low, high = (values[METRICS.index("uf1")] for values in _contrast(matrices, weights))
+    paper_change = table["uf1_paper"] @ weights
+    return pd.Series({"change": change, "low": low, "high": high, "paper_change": paper_change})
 
 
 def conclude_table4(study, summary, references, trends, contrast, chance):

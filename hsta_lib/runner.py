@@ -46,10 +46,16 @@ def run(trials, datasets, folder, *, workers=None):
     ------
     FailedTrials
         After all trials have been tried, if some failed; the message names the first and its error.
+    ValueError
+        If a trial to be trained is of none of the datasets.
     """
     todo = store.missing(trials, folder)
     print(f"{len(set(trials))} trials, {len(todo)} to train")
     datasets = {dataset.fingerprint: dataset for dataset in datasets}
+    for trial in todo:
+        if trial.fingerprint not in datasets:
+            given = ", ".join(datasets)
+            raise ValueError(f"trial {trial.id} is of data {trial.fingerprint}, the datasets are {given}")
     costs = {trial: relative_cost(trial, len(datasets[trial.fingerprint].classes)) for trial in todo}
     todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
     if workers is None:

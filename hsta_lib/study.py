@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 
 from hsta_lib import config, references, runner, store
-from hsta_lib.data.dataset import open_dataset
+from hsta_lib.data.dataset import benchmark, open_dataset
 from hsta_lib.data.frames import cache_frames
 from hsta_lib.data.splits import check_folds, is_subject_dependent, make_folds
 from hsta_lib.data.table import class_names, default_labels
 from hsta_lib.metrics import METRICS
-from hsta_lib.paper import load_table, table_names
+from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names
 from hsta_lib.tables import beside_paper
-from hsta_lib.trials import NAMED_CELL, Trial, expand_grid, make_trials
+from hsta_lib.trials import NAMED_CELL, Trial, expand_grid, make_trials, settings_of
 
 _SHUFFLES = 3
+_PRINTED = ("table1", "table2", "table3", "table4")  # whose rows are trained where no grid is given
 _PICTURE_SIZE = 160  # px
 
 _PROTOCOLS = {
@@ -86,16 +87,56 @@ class Study:
         return np.load(path)
 
     def cells(self):
-        """Settings of the grid, one row each, with M, L_v and L_s; see `hsta_lib.trials.expand_grid`."""
-        cells = expand_grid(self.grid)
-        variants = [config.with_fields(self.settings, **cell) for cell in cells.to_dict("records")]
-        names = [*NAMED_CELL, *(name for name in cells if name not in NAMED_CELL)]
-        return pd.DataFrame({name: [config.field_value(v, name) for v in variants] for name in names})
+        """Settings of the grid, else the rows the paper prints, one each, with M, L_v and L_s.
+
+        See `hsta_lib.trials.expand_grid` and `hsta_lib.paper.printed_cells`.
+        """
+        cells = expand_grid(self.grid) if self.grid else printed_cells(self.name)
+        variants = settings_of(self.settings, cells)
+        kept = cells[[name for name in cells if name in ROW_NAMES]]
+        names = [*NAMED_CELL, *(name for name in cells if name not in (*NAMED_CELL, *ROW_NAMES))]
+        return kept.assign(**{name: [config.field_value(v, name) for v in variants] for name in names})
 
     def trials(self, dataset, cells, **fields):
         """Trials of some cells, one list per cell; ``fields`` replace fields of the settings."""
         settings = config.with_fields(self.settings, **fields)
         return make_trials(settings, cells, len(self.folds(dataset)), self.seeds, dataset.fingerprint)
+
+    def prepare(self, cells):
+        """Datasets and trials of cells that may differ in any parameter or field, also in their frames.
+
+        Parameters
+        ----------
+        cells : DataFrame
+            One row per cell; columns are notebook parameters, fields of the settings, or names of rows.
+
+        Returns
+        -------
+        studies : list of Study
+            Of each cell.
+        datasets : list of Dataset
+            Of each cell; those that are the same are opened once.
+        trials : list of list of Trial
+            Of each cell.
+        """
+        chosen = cells.drop(columns=[name for name in cells if name in ROW_NAMES]).to_dict("records")
+        studies = [self._with_cell(cell) for cell in chosen]
+        opened = {}
+        datasets = []
+        for study in studies:
+            key = study.parameters.model_dump_json(), study.preset.synthetic, study.settings.frames
+            if key not in opened:
+                opened[key] = study.open_dataset()
+            datasets.append(opened[key])
+        trials = [
+            study.trials_of(study.settings, dataset) for study, dataset in zip(studies, datasets, strict=True)
+        ]
+        return studies, datasets, trials
+
+    def _with_cell(self, cell):
+        parameters = {name: value for name, value in cell.items() if name in config.Parameters.model_fields}
+        fields = {name: value for name, value in cell.items() if name not in parameters}
+        return self.variant(**parameters, fields=fields)
 
     def trials_of(self, settings, dataset):
         """Trials of settings that are no cell of the grid: every seed and fold."""
@@ -137,7 +178,7 @@ class Study:
             "labels shuffled within each recording": stored["recording"],
             "named setting, pixels normalised as ImageNet's": stored["imagenet"],
         }
-        spec = self.preset.synthetic
+        spec = benchmark(self.preset.synthetic, self.parameters.macro_clips)
         if self.is_synthetic:
             rows["linear model on the true motion"] = references.linear_on_true_flow(dataset, folds, spec)
         if self.is_synthetic and self.parameters.labels == "emotion7" and spec.tied_labels == 0:
@@ -147,7 +188,7 @@ class Study:
     def beside_paper(self, table):
         """The paper's scores beside ours, left out where ours are of other data, labels or settings."""
         table = beside_paper(table, self.name)
-        varied = set(self.grid) - {*NAMED_CELL, "depths"}
+        varied = set(self.grid) - {*NAMED_CELL, "depths", "csta"}
         is_casme3 = self.parameters.dataset in ("casme3", "synthetic")
         if not is_casme3 or self.parameters.labels != "emotion7" or varied:
             table[[f"{metric}_paper" for metric in METRICS]] = float("nan")
@@ -231,7 +272,7 @@ def start(name, namespace):
     class_names(labels, parameters.dataset)  # an unknown label set stops here, before any data is made
     parameters = parameters.model_copy(update={"labels": labels})
     preset_name, preset = config.load_preset(parameters.preset)
-    if "grid" in namespace and name not in preset.grids and not parameters.grid:
+    if "grid" in namespace and name not in (*preset.grids, *_PRINTED) and not parameters.grid:
         raise ValueError(
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
         )

@@ -7,11 +7,10 @@ from IPython.display import Markdown, display
 from hsta_lib.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.overlap import COUNTS, overlap
 from hsta_lib.paper import load_table
-from hsta_lib.stats import bootstrap_scores, interval
-
-_BOOTSTRAP_SEED = 0
+from hsta_lib.stats import score_interval
 
 HEADINGS = {"acc": "ACC", "uar": "UAR", "uf1": "UF1"}
+_MACRO = "macro clips, for training"
 # Style of tables of words.
 LEFT = [
     {"selector": "th, td", "props": "text-align: left; vertical-align: top; max-width: 24em"},
@@ -81,7 +80,7 @@ def count(predictions, unit, n_classes):
     return confusion(predictions["y_true"], predictions["y_pred"], n_classes, by=groups)
 
 
-def score_table(cells, predictions, n_classes, n_boot):
+def score_table(cells, predictions, n_classes):
     """Scores of each cell: pooled over folds, with a 95 % interval over subjects, and the mean over folds.
 
     Parameters
@@ -91,38 +90,35 @@ def score_table(cells, predictions, n_classes, n_boot):
     predictions : DataFrame
         Of these cells, counted by the column ``cell``.
     n_classes : int
-    n_boot : int
-        Bootstrap draws.
 
     Returns
     -------
     table : DataFrame
         ``cells`` and, for each metric, ``<metric>``, ``<metric>_low``, ``<metric>_high`` and
-        ``<metric>_folds``, in percent; means over seeds.
-    draws : ndarray, shape (n_boot, n_cells, 3)
-        Bootstrap draws in percent, the same subjects in every cell; see `hsta_lib.stats.bootstrap_scores`.
+        ``<metric>_folds``, in percent; means over seeds. See `hsta_lib.stats.score_interval`.
+    matrices : ndarray of int, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
+        What settings are compared by, see `hsta_lib.comparisons`.
     """
-    by_subject = count(predictions, "subject_id", n_classes)
+    matrices = count(predictions, "subject_id", n_classes)
     by_fold = count(predictions, "fold", n_classes)
-    pooled = 100 * scores(by_subject.sum(axis=2)).mean(axis=1)
-    draws = 100 * bootstrap_scores(by_subject, n_boot, np.random.default_rng(_BOOTSTRAP_SEED))
-    low, high = interval(draws)
-    folds = 100 * np.array([[per_fold_means(seed) for seed in cell] for cell in by_fold]).mean(axis=1)
+    found = score_interval(matrices)
+    folds = per_fold_means(by_fold).mean(axis=1)
     table = cells.reset_index(drop=True).copy()
     for i, metric in enumerate(METRICS):
-        table[metric], table[f"{metric}_low"], table[f"{metric}_high"] = pooled[:, i], low[:, i], high[:, i]
-        table[f"{metric}_folds"] = folds[:, i]
-    return table, draws
+        table[metric] = 100 * found.estimate[:, i]
+        table[f"{metric}_low"], table[f"{metric}_high"] = 100 * found.low[:, i], 100 * found.high[:, i]
+        table[f"{metric}_folds"] = 100 * folds[:, i]
+    return table, matrices
 
 
-def score_rows(rows, n_classes, n_boot):
+def score_rows(rows, n_classes):
     """Scores of predictions that need not share seeds or folds: reference rows, controls.
 
     Parameters
     ----------
     rows : dict of str to DataFrame
         Name of the row to its predictions, without ``cell``.
-    n_classes, n_boot : int
+    n_classes : int
 
     Returns
     -------
@@ -130,7 +126,7 @@ def score_rows(rows, n_classes, n_boot):
         As the table of `score_table`, indexed by the row's name.
     """
     parts = [
-        score_table(pd.DataFrame({"row": [name]}), predictions.assign(cell=0), n_classes, n_boot)[0]
+        score_table(pd.DataFrame({"row": [name]}), predictions.assign(cell=0), n_classes)[0]
         for name, predictions in rows.items()
     ]
     return pd.concat(parts).set_index("row")
@@ -186,8 +182,8 @@ def chance(labels, n_classes):
 
 
 def describe_clips(dataset):
-    """Clips and subjects per class, and in all."""
-    clips = dataset.clips
+    """Tested clips and subjects per class, and in all; beside them the macro clips, where there are some."""
+    clips = dataset.tested
     by_class = clips.groupby("label").agg(clips=("clip_id", "size"), subjects=("subject_id", "nunique"))
     by_class = by_class.reindex(range(len(dataset.classes)), fill_value=0)
     by_class.index = pd.Index(dataset.classes, name="class")
@@ -195,7 +191,16 @@ def describe_clips(dataset):
     medians = length.groupby(clips["label"]).median().reindex(range(len(by_class)))
     by_class["median length, frames"] = medians.to_numpy()
     total = [len(clips), clips["subject_id"].nunique(), length.median()]
+    macro = _macro_clips(dataset)
+    if len(macro):
+        by_class[_MACRO] = np.bincount(macro["label"], minlength=len(by_class))
+        total.append(len(macro))
     return pd.concat([by_class, pd.DataFrame([total], columns=by_class.columns, index=["all"])]).round(1)
+
+
+def _macro_clips(dataset):
+    """The clips that are only ever trained on."""
+    return dataset.clips.drop(dataset.tested.index)
 
 
 def describe_problems(dataset):
@@ -222,14 +227,21 @@ def describe_version(dataset):
 
 
 def describe_subjects(dataset):
-    """Clips of each subject and class, most first, and the number of recordings."""
-    clips = dataset.clips
+    """Tested clips of each subject and class, most first, and the number of recordings.
+
+    Where there are macro clips, they have a column of their own; a subject may have nothing else.
+    """
+    clips, macro = dataset.tested, _macro_clips(dataset)
     counts = pd.crosstab(clips["subject_id"], clips["label"]).reindex(
         columns=range(len(dataset.classes)), fill_value=0
     )
     counts.columns = dataset.classes
     counts.insert(0, "recordings", clips.groupby("subject_id")["recording_id"].nunique())
     counts.insert(0, "clips", clips.groupby("subject_id").size())
+    if len(macro):
+        of_subject = macro.groupby("subject_id").size()
+        counts = counts.reindex(counts.index.union(of_subject.index), fill_value=0)
+        counts[_MACRO] = of_subject.reindex(counts.index, fill_value=0)
     return counts.sort_values("clips", ascending=False, kind="stable")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from hsta_lib.config import Settings, with_fields
+from hsta_lib.paper import ROW_NAMES
 
 # Raised when the arithmetic of a training changes while the settings do not, so that older results are
 # not mistaken for it, and when the default of a setting changes (an id leaves out what has its default, so
@@ -93,6 +94,25 @@ def _cell(grid, values):
     return cell
 
 
+def settings_of(settings, cells):
+    """Settings of every cell.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the cells have in common.
+    cells : DataFrame
+        From `expand_grid` or `hsta_lib.paper.printed_cells`: its columns are fields of the settings, or names
+        of rows, which are left aside.
+
+    Returns
+    -------
+    list of Settings
+    """
+    fields = cells.drop(columns=[name for name in ROW_NAMES if name in cells])
+    return [with_fields(settings, **cell) for cell in fields.to_dict("records")]
+
+
 def make_trials(settings, cells, n_folds, seeds, fingerprint):
     """Trials of every cell of a grid, every fold and every seed.
 
@@ -101,7 +121,7 @@ def make_trials(settings, cells, n_folds, seeds, fingerprint):
     settings : Settings
         What the cells have in common.
     cells : DataFrame
-        From `expand_grid`; its columns are fields of the settings.
+        See `settings_of`.
     n_folds : int
         Folds of the split, see `hsta_lib.data.splits.make_folds`.
     seeds : list of int
@@ -113,8 +133,7 @@ def make_trials(settings, cells, n_folds, seeds, fingerprint):
     list of list of Trial
         One list per cell, in the order of ``cells``; seeds in the outer, folds in the inner order.
     """
-    variants = [with_fields(settings, **cell) for cell in cells.to_dict("records")]
     return [
         [Trial(variant, fold, seed, fingerprint) for seed in seeds for fold in range(n_folds)]
-        for variant in variants
+        for variant in settings_of(settings, cells)
     ]

@@ -67,7 +67,7 @@ def synthetic():
 
 @pytest.fixture(scope="module")
 def scored(lists):
-    return audit.pixel_free_scores(lists, n_boot=100)
+    return audit.pixel_free_scores(lists)
 
 
 # --- the paper against itself -----------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def test_a_class_of_one_recording_is_warned_of(lists):
 
 def test_tied_labels_are_found_and_others_are_not():
     study = start("audit", {"preset": "study"})
-    scored = audit.pixel_free_scores(audit.divisions(study), n_boot=100)
+    scored = audit.pixel_free_scores(audit.divisions(study))
     film = scored[scored["predictor"] == "film"].set_index("protocol")
     tied, free = (film.loc[f"labels {name}, leave one subject out"] for name in ("tied", "not tied"))
     assert free["uar_low"] < 100 / 7 + 4

@@ -272,7 +272,7 @@ def test_rows_can_be_scored_beside_the_references(random):
     for rows in made.values():
         assert list(rows.columns) == COLUMNS
         assert rows["y_pred"].dtype == rows["y_true"].dtype == int
-    scored = score_rows(made, 3, n_boot=2)
+    scored = score_rows(made, 3)
     assert scored.loc["majority class", "uar"] == pytest.approx(100 / 3, abs=10)
     assert scored["uar"].between(20, 47).all()  # nothing to know: 33, with a standard error of 3
 

@@ -1,10 +1,25 @@
-"""The bootstrap draws subjects and seeds, the same for every setting; its intervals by hand."""
+"""The bootstrap draws subjects and seeds, the same for every setting; intervals by hand and by simulation."""
+
+import importlib.util
 
 import numpy as np
 import pytest
 
+from hsta_lib import ROOT
+from hsta_lib.consistency.findings import COUNTS
 from hsta_lib.metrics import scores
-from hsta_lib.stats import bootstrap_scores, interval
+from hsta_lib.stats import (
+    bootstrap_scores,
+    effective_subjects,
+    interval,
+    score_interval,
+    vanishing,
+    without_largest,
+)
+
+_SPEC = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "coverage.py")
+benchmark = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(benchmark)
 
 RIGHT, WRONG = [[1, 0], [0, 1]], [[0, 1], [1, 0]]
 
@@ -126,3 +141,204 @@ def test_interval_keeps_trailing_axes():
     low, high = interval(draws[:, None], level=0.9)
     assert low.shape == high.shape == (1, 2)
     np.testing.assert_allclose([low[0], high[0]], [[5, 50], [95, 950]], rtol=0, atol=1e-9)
+
+
+def same_clips(n_settings, n_seeds, n_subjects, n_classes=3, seed=0):
+    """Random predictions of the same clips by all settings and seeds."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 7, size=(n_subjects, n_classes))
+    chance = np.full(n_classes, 1 / n_classes)
+    return rng.multinomial(counts, chance, size=(n_settings, n_seeds, *counts.shape))
+
+
+def test_jackknife_of_a_mean_is_students_interval():
+    # Seven equal subjects of 5 clips: accuracy is the mean of their own.
+    right = np.array([0, 1, 2, 2, 3, 4, 4])
+    subjects = np.array([[[k, 4 - k], [0, 1]] for k in right])
+    found = score_interval(subjects[None, None])
+    own = (right + 1) / 5
+    error = own.std(ddof=1) / np.sqrt(7)
+    t = 2.446912  # of 6 degrees of freedom, from a table
+    assert found.estimate[0, 0] == pytest.approx(own.mean())
+    assert found.standard_error[0, 0] == pytest.approx(error)
+    assert found.degrees[0, 0] == pytest.approx(6)
+    assert found.low[0, 0] == pytest.approx(own.mean() - t * error, abs=1e-6)
+    assert found.high[0, 0] == pytest.approx(own.mean() + t * error, abs=1e-6)
+
+
+def test_jackknife_of_unequal_subjects_by_hand():
+    # 3 of 4 right, 2 of 2, 4 of 5; without each in turn 6 of 7, 7 of 9, 5 of 6.
+    subjects = [[[2, 1], [0, 1]], [[1, 0], [0, 1]], [[3, 1], [0, 1]]]
+    found = score_interval([[subjects]])
+    left_out = np.array([6 / 7, 7 / 9, 5 / 6])
+    expected = 2 / 3 * ((left_out - left_out.mean()) ** 2).sum()
+    assert found.estimate[0, 0] == pytest.approx(9 / 11)
+    assert found.standard_error[0, 0] ** 2 == pytest.approx(expected)
+    assert found.degrees[0, 0] == pytest.approx(11**2 / (4**2 + 2**2 + 5**2) - 1)
+
+
+def test_subjects_and_seeds_add_and_what_both_contain_is_counted_once():
+    # Seven equal subjects, three seeds: accuracy is a mean over a two-way table of shares.
+    n_subjects, n_seeds, n_clips = 7, 3, 97
+    right = np.random.default_rng(0).integers(n_clips, size=(n_seeds, n_subjects))
+    matrices = np.zeros((1, n_seeds, n_subjects, 2, 2))
+    matrices[0, :, :, 0, 0], matrices[0, :, :, 0, 1], matrices[..., 1, 1] = right, n_clips - right, 1
+    shares = (right + 1) / (n_clips + 1)
+    rest = shares - shares.mean(axis=0) - shares.mean(axis=1, keepdims=True) + shares.mean()
+    of_subjects = shares.mean(axis=0).var(ddof=1) / n_subjects
+    within = (rest**2).sum() / ((n_seeds - 1) * (n_subjects - 1)) / (n_seeds * n_subjects)
+    of_seeds = max(shares.mean(axis=1).var(ddof=1) / n_seeds - within, 0)
+    total = of_subjects + of_seeds
+    found = score_interval(matrices)
+    assert of_seeds > 0
+    assert found.standard_error[0, 0] ** 2 == pytest.approx(total)
+    expected = total**2 / (of_subjects**2 / (n_subjects - 1) + of_seeds**2 / (n_seeds - 1))
+    assert found.degrees[0, 0] == pytest.approx(expected)
+
+
+def test_equal_seeds_add_nothing():
+    one = same_clips(2, 1, 11)
+    single, triple = score_interval(one), score_interval(np.repeat(one, 3, axis=1))
+    np.testing.assert_allclose(triple.low, single.low)
+    np.testing.assert_allclose(triple.degrees, single.degrees)
+
+
+def test_contrasts_are_of_the_same_clips():
+    matrices = same_clips(3, 2, 11)
+    found, alone = score_interval(matrices, [[-1, 1, 0], [0, 0, 1]]), score_interval(matrices)
+    np.testing.assert_allclose(found.estimate[0], alone.estimate[1] - alone.estimate[0])
+    np.testing.assert_allclose(found.high[1], alone.high[2])
+    nothing = score_interval(matrices[[0, 0]], [[-1, 1]])
+    np.testing.assert_array_equal([nothing.low, nothing.high], 0)
+
+
+def test_the_order_of_subjects_and_seeds_does_not_matter():
+    matrices = same_clips(2, 3, 13)
+    order = np.random.default_rng(1).permutation(13)
+    mixed = matrices[:, [2, 0, 1]][:, :, order]
+    for ours, theirs in zip(score_interval(matrices), score_interval(mixed), strict=True):
+        np.testing.assert_allclose(ours, theirs)
+    np.testing.assert_allclose(without_largest(matrices), without_largest(mixed))
+    np.testing.assert_allclose(vanishing(matrices), vanishing(mixed))
+
+
+def test_subjects_without_clips_are_passed_over():
+    matrices = same_clips(2, 3, 7)
+    more = np.insert(matrices, [0, 4], 0, axis=2)
+    for ours, theirs in zip(score_interval(matrices), score_interval(more), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_intervals_of_scores_stay_between_none_and_all():
+    subjects = np.array([RIGHT] * 4 + [WRONG])
+    found = score_interval(subjects[None, None])
+    assert (found.high == 1).all()
+    assert (score_interval(subjects[None, None], [[1]]).high > 1).all()
+
+
+def test_a_larger_level_gives_a_wider_interval():
+    matrices = same_clips(1, 2, 11)
+    narrow, wide = (score_interval(matrices, level=level) for level in (0.8, 0.99))
+    assert (narrow.low > wide.low).all()
+    assert (narrow.high < wide.high).all()
+
+
+def test_classes_that_vanish_are_reported():
+    # Class 1 is in one of four subjects: leaving that one out, or drawing others four times, loses it.
+    subjects = [[[2, 1], [0, 0]]] * 3 + [[[1, 0], [1, 1]]]
+    assert score_interval([[subjects]]).vanished == 0.25
+    np.testing.assert_allclose(vanishing([[subjects]]), [0, 0.75**4])
+    drawn = bootstrap_scores([[subjects]], 997, np.random.default_rng(0))
+    # UAR without class 1 is half of 2/3. 997 draws know 0.316 to 0.015, and four of those.
+    assert np.isclose(drawn[:, 0, 1], 1 / 3).mean() == pytest.approx(0.75**4, abs=0.06)
+
+
+def test_effective_subjects_by_hand():
+    assert effective_subjects([5, 5, 5]) == pytest.approx(3)
+    assert effective_subjects([8, 1, 1]) == pytest.approx(100 / 66)
+    assert effective_subjects([7, 0]) == pytest.approx(1)
+
+
+def test_without_the_largest_subject_by_hand():
+    # Without the second: 2 of 3 and 1 of 1 of class 0 right, 1 of 2 of class 1.
+    subjects = [[[2, 1], [0, 1]], [[0, 9], [9, 0]], [[1, 0], [1, 0]]]
+    np.testing.assert_allclose(without_largest([[subjects]])[0, :2], [4 / 6, (3 / 4 + 1 / 2) / 2])
+
+
+@pytest.mark.parametrize(
+    ("matrices", "message"),
+    [
+        (np.ones((2, 3, 3)), r"shape \(2, 3, 3\)"),
+        (np.ones((1, 1, 5, 2, 3)), "n_classes, n_classes"),
+        (np.ones((1, 1, 1, 3, 3)), "1 subject with clips"),
+        ([[[[[2, 1], [0, 0]], [[1, 1], [0, 0]]]]], "1 class with clips"),
+        ([[[RIGHT, RIGHT]], [[RIGHT, [[1, 1], [0, 1]]]]], "clips of subject 1"),
+        ([[[RIGHT, [[-1, 2], [0, 1]]]]], "negative"),
+        ([[[RIGHT, [[np.nan, 2], [0, 1]]]]], "not finite"),
+    ],
+)
+@pytest.mark.parametrize("function", [score_interval, without_largest, vanishing])
+def test_what_cannot_be_resampled_is_refused(function, matrices, message):
+    with pytest.raises(ValueError, match=message):
+        function(matrices)
+
+
+def test_contrasts_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"contrasts of shape \(1, 3\).*2 settings"):
+        score_interval(same_clips(2, 1, 5), [[1, 0, -1]])
+
+
+@pytest.mark.parametrize("sizes", [[], [0, 0], [3, -1], [[1, 2]]])
+def test_sizes_that_are_no_numbers_of_clips_are_refused(sizes):
+    with pytest.raises(ValueError, match="sizes must be"):
+        effective_subjects(sizes)
+
+
+def test_the_simulated_subjects_are_the_real_ones():
+    subjects = benchmark.real_subjects()
+    sizes = {name: len(counts) for name, counts in subjects.items()}
+    assert list(sizes.values()) == [16, 24, 28, 68, 88, 94]
+    for name in ("SMIC", "CASME II", "SAMM", "CAS(ME)^3, 3 classes", "CAS(ME)^3, 7 classes"):
+        assert sorted(subjects[name].sum(axis=0)) == sorted(COUNTS[name])
+
+
+def test_the_benchmark_bootstraps_as_the_library_does():
+    matrices = same_clips(1, 3, 23, n_classes=7)[0]
+    draws, _, _ = benchmark._bootstrap(matrices, np.random.default_rng(0))
+    ours = bootstrap_scores(matrices[None], 499, np.random.default_rng(1))[:, 0]
+    # Means and spreads of 499 draws: known to 4.5 % and 3.2 % of the spread, and four of those and more.
+    np.testing.assert_allclose(
+        draws.mean(axis=0), ours.mean(axis=0), rtol=0, atol=0.3 * ours.std(axis=0).min()
+    )
+    np.testing.assert_allclose(draws.std(axis=0), ours.std(axis=0), rtol=0.2)
+
+
+def check_coverage(found, lowest, n_draws):
+    """Coverage from ``lowest`` to 98 %, with three standard errors of the simulation on either side."""
+    slack = [300 * np.sqrt(p * (1 - p) / n_draws) for p in (lowest / 100, 0.98)]
+    assert (found["jackknife-t"] >= lowest - slack[0]).all(), found
+    assert (found["jackknife-t"] <= 98 + slack[1]).all(), found
+
+
+@pytest.mark.parametrize(
+    ("name", "n_subjects", "lowest"), [("SMIC", 16, 88), ("CAS(ME)^3, 7 classes", 94, 91)]
+)
+def test_intervals_cover_and_those_over_clips_do_not(name, n_subjects, lowest):
+    found = benchmark.coverage(name, n_subjects, n_seeds=1, skill=1, n_draws=199)
+    check_coverage(found, lowest, n_draws=199)
+    # In 1,000 data sets, clips drawn as if independent gave intervals that fell short by 9 points or more.
+    assert (found["clips"] < found["jackknife-t"] - 5).all()
+    assert (found["clips"] < 91).all()
+
+
+def test_intervals_cover_with_seeds():
+    check_coverage(benchmark.coverage("SAMM", 28, n_seeds=3, skill=1, n_draws=199), 88, n_draws=199)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_seeds", [1, 3])
+@pytest.mark.parametrize("skill", [1, 2.5])
+@pytest.mark.parametrize(("name", "n_subjects"), benchmark.ROWS)
+def test_intervals_cover_at_every_size(name, n_subjects, skill, n_seeds):
+    found = benchmark.coverage(name, n_subjects, n_seeds, skill, n_draws=997)
+    check_coverage(found, 88 if n_subjects <= 30 else 91, n_draws=997)

@@ -111,7 +111,7 @@ def test_counts_come_to_all_predictions(predictions):
 
 
 def test_pooled_scores_by_hand_are_not_the_mean_over_folds(predictions):
-    table, _ = tables.score_table(pd.DataFrame({"m": [1, 2]}), predictions, 3, n_boot=11)
+    table, _ = tables.score_table(pd.DataFrame({"m": [1, 2]}), predictions, 3)
     # Cell 0, pooled: hits 1, 1, 1 of 2, 1, 2; predicted 2, 2, 1 times.
     pooled = [3 / 5, (1 / 2 + 1 + 1 / 2) / 3, (2 / 4 + 2 / 3 + 2 / 3) / 3]
     # Fold 0 holds classes 0 and 1, fold 1 class 2 alone.
@@ -129,7 +129,7 @@ def test_scores_are_means_over_seeds(predictions):
     mixed = predictions.where(
         predictions["seed"] == 3, right
     )  # cell 0: 60 % with one seed, 100 % with the other
-    table, _ = tables.score_table(pd.DataFrame({"m": [1, 2]}), mixed.astype({"y_pred": int}), 3, n_boot=11)
+    table, _ = tables.score_table(pd.DataFrame({"m": [1, 2]}), mixed.astype({"y_pred": int}), 3)
     assert table["acc"].tolist() == pytest.approx([(60 + 100) / 2, (40 + 100) / 2], abs=1e-9)
     # UF1 with seed 3 is 11/18 and 4/21, as above; counts pooled over seeds would give other numbers.
     expected = np.multiply(50, [11 / 18 + 1, 4 / 21 + 1])
@@ -138,30 +138,27 @@ def test_scores_are_means_over_seeds(predictions):
 
 def test_score_table_keeps_the_cells_and_adds_intervals(predictions):
     cells = pd.DataFrame({"m": [7, 2], "l_v": [3, 5]}, index=[4, 9])
-    table, draws = tables.score_table(cells, predictions, 3, n_boot=101)
+    table, matrices = tables.score_table(cells, predictions, 3)
     assert table[["m", "l_v"]].to_numpy().tolist() == [[7, 3], [2, 5]]
     assert table.index.tolist() == [0, 1]
-    assert draws.shape == (101, 2, 3)
+    np.testing.assert_array_equal(matrices, tables.count(predictions, "subject_id", 3))
+    found = score_interval(matrices)
     for i, metric in enumerate(METRICS):
-        bounds = np.quantile(draws[:, :, i], [0.025, 0.975], axis=0)
-        np.testing.assert_allclose(table[[f"{metric}_low", f"{metric}_high"]].to_numpy().T, bounds, **EXACT)
+        for bound, values in (("low", found.low), ("high", found.high)):
+            np.testing.assert_allclose(table[f"{metric}_{bound}"], 100 * values[:, i], **EXACT)
         assert (table[f"{metric}_low"] < table[f"{metric}_high"]).all()
 
 
 def test_score_table_says_the_same_twice_and_in_any_row_order(predictions):
     cells = pd.DataFrame({"m": [1, 2]})
-    once, _ = tables.score_table(cells, predictions, 3, n_boot=11)
-    again, _ = tables.score_table(cells, predictions.iloc[::-1], 3, n_boot=11)
+    once, _ = tables.score_table(cells, predictions, 3)
+    again, _ = tables.score_table(cells, predictions.iloc[::-1], 3)
     pd.testing.assert_frame_equal(once, again, check_exact=True)
 
 
-def test_one_subject_has_an_interval_without_width(predictions):
-    table, _ = tables.score_table(
-        pd.DataFrame({"m": [1, 2]}), predictions.assign(subject_id="s"), 3, n_boot=11
-    )
-    for metric in METRICS:
-        for bound in ("low", "high"):
-            np.testing.assert_allclose(table[f"{metric}_{bound}"], table[metric], **EXACT)
+def test_one_subject_is_too_few_for_an_interval(predictions):
+    with pytest.raises(ValueError, match="subject"):
+        tables.score_table(pd.DataFrame({"m": [1, 2]}), predictions.assign(subject_id="s"), 3)
 
 
 def test_score_rows_scores_each_row_by_itself(predictions):
@@ -169,8 +166,8 @@ def test_score_rows_scores_each_row_by_itself(predictions):
         "wrong twice": predictions[(predictions["cell"] == 0) & (predictions["seed"] == 3)],
         "always 0": predictions[predictions["cell"] == 1],
     }
-    rows = tables.score_rows({name: p.drop(columns="cell") for name, p in by_cell.items()}, 3, n_boot=11)
-    table, _ = tables.score_table(pd.DataFrame({"m": [1, 2]}), predictions, 3, n_boot=11)
+    rows = tables.score_rows({name: p.drop(columns="cell") for name, p in by_cell.items()}, 3)
+    table, _ = tables.score_table(pd.DataFrame({"m": [1, 2]}), predictions, 3)
     assert rows.index.tolist() == ["wrong twice", "always 0"]
     np.testing.assert_allclose(rows[list(METRICS)], table[list(METRICS)], **EXACT)
 
@@ -289,7 +286,7 @@ def test_a_shown_table_prints_no_nan_and_sets_ours_bold(shown_html):
 
 def test_a_table_without_paper_is_shown_without_its_column(predictions):
     rows = tables.score_rows(
-        {"all": predictions[predictions["cell"] == 0].drop(columns="cell")}, 3, n_boot=11
+        {"all": predictions[predictions["cell"] == 0].drop(columns="cell")}, 3
     )
     html = tables.show(rows).to_html()
     assert "paper" not in html

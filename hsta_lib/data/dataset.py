@@ -107,7 +107,7 @@ def read_dataset(parameters, preset, data_dir):
             f"are read; datasets with them: {', '.join(_WITH_MACRO)}"
         )
     if parameters.dataset == "synthetic":
-        root = synthetic.ensure(_with_macro(preset.synthetic, parameters), data_dir)
+        root = synthetic.ensure(benchmark(preset.synthetic, parameters.macro_clips), data_dir)
     elif parameters.data_root:
         root = Path(parameters.data_root).expanduser()
     else:
@@ -126,9 +126,19 @@ def read_dataset(parameters, preset, data_dir):
     return root, reading
 
 
-def _with_macro(spec, parameters):
-    """The benchmark with as many macro clips as micro clips, where macro clips are asked for."""
-    if parameters.macro_clips == "none" or spec.n_macro:
+def benchmark(spec, macro_clips):
+    """What to generate: as many macro clips as micro clips, where some are asked for and none are given.
+
+    Parameters
+    ----------
+    spec : hsta_lib.config.Synthetic
+    macro_clips : {"none", "training_subjects", "all"}
+
+    Returns
+    -------
+    hsta_lib.config.Synthetic
+    """
+    if macro_clips == "none" or spec.n_macro:
         return spec
     return spec.model_copy(update={"n_macro": spec.n_micro})
 

@@ -142,20 +142,36 @@ def check_folds(clips, folds, *, split, macro_clips="none"):
     ------
     ValueError
         If a clip is in training and test of one fold, a micro clip is tested never or twice, a macro clip is
-        tested, or, unless the division is subject-dependent, a test subject is in training. The message names
-        the fold and the clip or subject.
+        tested, or in training against ``macro_clips``, or, unless the split is subject-dependent, a micro clip
+        of a test subject is in training. The message names the fold and the clip or subject.
     """
-    tested = np.zeros(len(clips), dtype=int)
-    keys = ["clip_id"] if is_subject_dependent(split, macro_clips) else ["clip_id", "subject_id"]
+    tested, is_macro = np.zeros(len(clips), dtype=int), _is_macro(clips)
+    keys = ["clip_id"] if split in SUBJECT_DEPENDENT else ["clip_id", "subject_id"]
     for number, (train, test) in enumerate(folds):
         np.add.at(tested, test, 1)  # += would count a row given twice once
         for key in keys:
-            both = set(clips[key].iloc[train]) & set(clips[key].iloc[test])
+            counted = train if key == "clip_id" else train[~is_macro[train]]
+            both = set(clips[key].iloc[counted]) & set(clips[key].iloc[test])
             if both:
                 raise ValueError(f"fold {number}: {key} {sorted(both)[0]} is in training and in test")
-    expected = np.where(_is_macro(clips), 0, 1)
+        _check_macro(clips.iloc[train[is_macro[train]]], clips.iloc[test], number, macro_clips)
+    expected = np.where(is_macro, 0, 1)
     if (tested != expected).any():
         row = int(np.flatnonzero(tested != expected)[0])
         kind = "macro clip" if expected[row] == 0 else "clip"
         times = ("never", "once")[expected[row]]
         raise ValueError(f"{kind} {clips['clip_id'].iloc[row]} is tested {tested[row]} times, not {times}")
+
+
+def _check_macro(macro, test, number, macro_clips):
+    """Refuse macro clips in training that the rule leaves out."""
+    left_out = {
+        "none": np.full(len(macro), True),
+        "training_subjects": macro["subject_id"].isin(test["subject_id"]).to_numpy(),
+        "all": np.full(len(macro), False),
+    }[macro_clips]
+    if left_out.any():
+        clip_id = macro["clip_id"][left_out].iloc[0]
+        raise ValueError(
+            f"fold {number}: macro clip {clip_id} is in training with macro_clips = {macro_clips!r}"
+        )

@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
+# Columns of the printed tables that name a row and are no setting themselves.
+ROW_NAMES = ("setting", "branch", "n_layers")
+_ONE_MODULE = {"m": 1}
+_BRANCHES = {"video": "l_v", "special": "l_s"}
+
 
 def table_names():
     """Names of the tables with printed numbers."""
@@ -31,6 +36,27 @@ def load_table(name):
     if name not in table_names():
         raise ValueError(f"the paper has no {name!r} with printed numbers; known: {', '.join(table_names())}")
     return pd.read_csv(Path(__file__).with_name(f"{name}.csv"))
+
+
+def printed_cells(name):
+    """Settings of each row of Tables 1 to 4, as fields of the settings, with the printed names of the rows.
+
+    Table 1's columns are one branch with its layers, the other without any, no CSTA and M = 1; Table 2 has
+    M = 1. Their shared rows agree with this reading.
+
+    Returns
+    -------
+    DataFrame
+        In printed order.
+    """
+    table = load_table(name)
+    cells = table[[column for column in table if column in (*ROW_NAMES, "m", "l_v", "l_s", "csta")]]
+    if name == "table1":
+        layers = {
+            field: table["n_layers"].where(table["branch"] == branch, 0) for branch, field in _BRANCHES.items()
+        }
+        cells = cells.assign(**layers, csta=False)
+    return cells if "m" in cells else cells.assign(**_ONE_MODULE)
 
 
 def load_departures():
