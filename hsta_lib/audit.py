@@ -26,7 +26,6 @@ RECORD = ROOT / "reports" / "audit-lists.json"
 # The two predictors that sentences are made of, chosen before any score was seen: by whether training has
 # other clips of the same recording.
 _NAMED = {True: "recording", False: "film"}
-_OF_SUBJECTS = ("subject", "recording", "recording, else subject")  # majority where subjects are left out
 _LOSO = "leave one subject out"
 
 
@@ -269,19 +268,11 @@ def pixel_free_scores(found):
     """
     parts = []
     for name, division in found.items():
-        chosen = pixel_free.predictors(division.clips)
-        if not _is_shared(division):
-            chosen = {row: predict for row, predict in chosen.items() if row not in _OF_SUBJECTS}
-        rows = {row: predict(division.clips, division.folds) for row, predict in chosen.items()}
+        rows = pixel_free.rows(division.clips, division.folds)
         scored = tables.score_rows(rows, division.n_classes)
         paper = {f"{metric}_paper": division.printed.get(metric, np.nan) for metric in METRICS}
         parts.append(scored.rename_axis("predictor").reset_index().assign(protocol=name, **paper))
     return pd.concat(parts, ignore_index=True)
-
-
-def _is_shared(division):
-    subjects = division.clips["subject_id"].to_numpy()
-    return any(set(subjects[train]) & set(subjects[test]) for train, test in division.folds)
 
 
 def show_pixel_free(scored):
@@ -296,7 +287,7 @@ def conclude_pixel_free(found, scored):
     lines = []
     for name, division in found.items():
         rows = scored[scored["protocol"] == name].set_index("predictor")
-        named = _NAMED[_is_shared(division)]
+        named = _NAMED[pixel_free.share_subjects(division.clips, division.folds)]
         if named not in rows.index:
             continue
         reached = "; ".join(_beside(rows.loc[named], metric) for metric in ("uar", "uf1"))
@@ -338,7 +329,7 @@ def record(study, found, scored):
     """
     if not study.parameters.lists_root:
         return "nothing written: these are not the authors' lists"
-    named = {name: _NAMED[_is_shared(division)] for name, division in found.items()}
+    named = {name: _NAMED[pixel_free.share_subjects(division.clips, division.folds)] for name, division in found.items()}
     rows = scored[scored["predictor"] == scored["protocol"].map(named)]
     rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
     content = {"commit": store.code_version(), "preset": study.preset_name, "rows": rows}

@@ -224,7 +224,8 @@ def detectable(matrices, family, rng, *, alpha=0.05, power=0.8, n_swaps=9999):
     """Smallest differences that these data would show, with the family corrected together.
 
     It uses how far differences scatter when predictions are swapped, not which sign they have: it can be
-    printed before any result. A difference widens that scatter itself, more so with few subjects.
+    printed before any result. A difference widens that scatter itself; as much as it could is allowed for, so
+    with few subjects the power is higher than asked (``benchmarks/coverage.py`` measures it).
 
     Parameters
     ----------

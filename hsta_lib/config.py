@@ -229,6 +229,8 @@ def validated(model, values, source):
 
 
 def _explain(model, problem):
+    if not problem["loc"]:  # of the model as a whole
+        return problem["msg"].removeprefix("Value error, ")
     *parents, name = (str(part) for part in problem["loc"])
     field = ".".join([*parents, name])
     if problem["type"] != "extra_forbidden":

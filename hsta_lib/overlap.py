@@ -48,6 +48,28 @@ def overlap(clips, folds):
     return pd.concat(parts, names=["training", "fold"])
 
 
+def recording_in_training(clips, folds):
+    """Which clips have, in the fold that tests them, another clip of their recording in training.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``clip_id`` and ``recording_id``.
+    folds : list of hsta_lib.data.splits.Fold
+
+    Returns
+    -------
+    dict of str to bool
+        By ``clip_id``; clips that are never tested are not in it.
+    """
+    recordings, names = clips["recording_id"].to_numpy(), clips["clip_id"].to_numpy()
+    found = {}
+    for train, test in folds:
+        seen = np.isin(recordings[test], recordings[train])
+        found.update(zip(names[test], seen.tolist(), strict=True))
+    return found
+
+
 def _check(clips):
     lacking = [name for name in _NEEDED if name not in clips]
     if lacking:

@@ -14,6 +14,7 @@ from sklearn.tree import DecisionTreeClassifier
 from hsta_lib import references
 from hsta_lib.data.table import parse_action_units
 
+_OF_SUBJECTS = ("subject", "recording", "recording, else subject")  # majority where subjects are left out
 KEYS = ("subject", "recording", "film", "action_units")
 # The film a clip was elicited by, read from its id. The video letter of CAS(ME)^3 is the film by inference:
 # one order for all subjects.
@@ -53,6 +54,33 @@ def predictors(clips):
         chosen["action units, same set"] = _voter("action_units")
         chosen["action units, linear"] = action_units
     return chosen
+
+
+def rows(clips, folds):
+    """Predictions of all predictors that can do more on these folds than name the majority class.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        As for `predictors`.
+    folds : list of hsta_lib.data.splits.Fold
+
+    Returns
+    -------
+    dict of str to DataFrame
+        Name of the row to its predictions. Where no subject is on both sides of a fold, rows of the subject
+        and the recording are left out.
+    """
+    chosen = predictors(clips)
+    if not share_subjects(clips, folds):
+        chosen = {name: predict for name, predict in chosen.items() if name not in _OF_SUBJECTS}
+    return {name: predict(clips, folds) for name, predict in chosen.items()}
+
+
+def share_subjects(clips, folds):
+    """Whether any fold has clips of one subject in training and in test."""
+    subjects = clips["subject_id"].to_numpy()
+    return any(set(subjects[train]) & set(subjects[test]) for train, test in folds)
 
 
 def vote(clips, folds, *keys, balanced=True):

@@ -27,13 +27,61 @@ def _figure(**size):
     return figure
 
 
-def scores_by_depth(table, chance):
-    """Scores against M, one line per pair (L_v, L_s): ours with its interval, the paper's dashed.
+def score_lines(table, x, by, chance, xlabel):
+    """Scores against an ordered setting, one line per group: ours with its interval, the paper's dashed.
 
     Parameters
     ----------
     table : DataFrame
-        From `hsta_lib.tables.beside_paper`, with ``m``, ``l_v``, ``l_s``.
+        From `hsta_lib.tables.beside_paper`.
+    x : str
+        Column of the ordered setting.
+    by : dict of str to str
+        Columns that tell the groups, and how they are written in the legend; may be empty.
+    chance : dict of str to float
+        From `hsta_lib.tables.chance`, drawn dotted.
+    xlabel : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per metric.
+    """
+    groups = table.groupby(list(by), sort=False) if by else [((), table)]
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(10, 3.9))
+        panels = figure.subplots(1, len(METRICS), sharex=True)
+        for panel, metric in zip(panels, METRICS, strict=True):
+            for color, (values, group) in zip(_PALETTE, groups, strict=False):
+                name = ", ".join(f"{word} {value}" for word, value in zip(by.values(), values, strict=True))
+                _line_with_band(panel, group.sort_values(x), x, metric, name, color)
+            panel.axhline(chance[metric], color="0.25", linestyle=":", label="guessing")
+            panel.set(xlabel=xlabel, ylabel=f"{HEADINGS[metric]}, %", ylim=(0, None))
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def _line_with_band(panel, group, x, metric, name, color):
+    ours, paper = (f"{name}, {whose}".removeprefix(", ") for whose in ("ours", "paper"))
+    panel.plot(group[x], group[metric], color=color, marker="o", markersize=4, label=ours)
+    panel.fill_between(
+        group[x], group[f"{metric}_low"], group[f"{metric}_high"], color=color, alpha=0.12, lw=0
+    )
+    if f"{metric}_paper" in group and group[f"{metric}_paper"].notna().any():
+        panel.plot(group[x], group[f"{metric}_paper"], color=color, linestyle="--", lw=1.2, label=paper)
+
+
+def score_dots(table, names, chance):
+    """Scores of settings without an order, a line for each: ours with its interval, the paper's as a ring.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.tables.beside_paper`.
+    names : sequence of str
+        Of the rows of ``table``.
     chance : dict of str to float
         From `hsta_lib.tables.chance`, drawn dotted.
 
@@ -42,31 +90,23 @@ def scores_by_depth(table, chance):
     matplotlib.figure.Figure
         One panel per metric.
     """
+    places = np.arange(len(table))
     with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(10, 3.9))
-        panels = figure.subplots(1, len(METRICS), sharex=True)
+        figure = _figure(figsize=(10, 1.4 + 0.3 * len(table)))
+        panels = figure.subplots(1, len(METRICS), sharey=True)
         for panel, metric in zip(panels, METRICS, strict=True):
-            for color, (pair, group) in zip(
-                _PALETTE, table.groupby(["l_v", "l_s"], sort=False), strict=False
-            ):
-                _line_with_band(panel, group.sort_values("m"), metric, pair, color)
-            panel.axhline(chance[metric], color="0.25", linestyle=":", label="guessing")
-            panel.set(xlabel="M, number of HSTA modules", ylabel=f"{HEADINGS[metric]}, %", ylim=(0, None))
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+            panel.hlines(places, table[f"{metric}_low"], table[f"{metric}_high"], color=_PALETTE[0], lw=1.5)
+            panel.plot(table[metric], places, color=_PALETTE[0], marker="o", markersize=5, linestyle="",
+                       label="ours, 95 % interval")  # fmt: skip
+            if f"{metric}_paper" in table and table[f"{metric}_paper"].notna().any():
+                panel.plot(table[f"{metric}_paper"], places, color=_PALETTE[1], marker="o", markersize=6,
+                           markerfacecolor="none", linestyle="", label="paper")  # fmt: skip
+            panel.axvline(chance[metric], color="0.25", linestyle=":", label="guessing")
+            panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, None), ylim=(len(table) - 0.5, -0.5))
+        panels[0].set_yticks(places, names)
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
-
-
-def _line_with_band(panel, group, metric, pair, color):
-    name = f"$L_v$ = {pair[0]}, $L_s$ = {pair[1]}"
-    panel.plot(group["m"], group[metric], color=color, marker="o", markersize=4, label=f"{name}, ours")
-    panel.fill_between(
-        group["m"], group[f"{metric}_low"], group[f"{metric}_high"], color=color, alpha=0.12, lw=0
-    )
-    panel.plot(
-        group["m"], group[f"{metric}_paper"], color=color, linestyle="--", lw=1.2, label=f"{name}, paper"
-    )
 
 
 def losses(records):
@@ -92,6 +132,33 @@ def losses(records):
         panel.set(xlabel="epoch", ylabel="training loss", xlim=(0.5, epochs[-1] + 0.5), ylim=(0, None))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def confusion(recalls):
+    """Confusion matrix: clips of each true class by predicted class; colour is their share of the class.
+
+    Parameters
+    ----------
+    recalls : DataFrame
+        From `hsta_lib.tables.class_recalls`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    counts = recalls.drop(columns="recall")
+    shares = 100 * counts.div(np.maximum(counts.sum(axis=1), 1e-9), axis=0)
+    size = 1.6 + 0.55 * len(counts)
+    with sns.plotting_context("paper"):
+        figure = _figure(figsize=(size + 0.8, size))
+        panel = figure.subplots()
+        sns.heatmap(shares, annot=counts, fmt=".0f", cmap="Blues", vmin=0, vmax=100, ax=panel, square=True,
+                    linewidths=0.5, cbar_kws={"label": "share of the true class, %", "shrink": 0.8})  # fmt: skip
+        names = [f"{name}, {recall:.0f} %" for name, recall in recalls["recall"].items()]
+        panel.set(xlabel="predicted class", ylabel="true class, its recall")
+        panel.set_yticklabels(names, rotation=0)
+        panel.set_xticklabels(counts.columns, rotation=40, ha="right")
     return figure
 
 
@@ -307,7 +374,8 @@ def inflation(table):
             panel.set(xlabel=f"inflation of {HEADINGS[metric]}, points")
         panels[0].set_yticks(range(len(protocols)), protocols)
         panels[0].set_ylim(len(protocols) - 0.5, -0.5)
-        panels[1].legend(frameon=False, fontsize=9, title="labels tied to film and recording")
+        if len(ties) > 1:
+            panels[1].legend(frameon=False, fontsize=9, title="labels tied to film and recording")
     return figure
 
 

@@ -220,7 +220,7 @@ def _inflation(row, metric):
 
 
 def conclude(table, draws):
-    """What each shortcut adds to UF1 and UAR, and whether zero lies within its interval.
+    """What each shortcut adds to UAR and UF1, and whether zero lies within its interval.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def conclude(table, draws):
     """
     lines = []
     for ties, rows in table.groupby("ties", sort=False):
-        lines.append(f"**{ties[0].upper()}{ties[1:]}**")
+        lines += [f"**{ties}**", ""]
         leaking = [row for row in rows.to_dict("records") if row["protocol"] != row["against"]]
         lines += [f"- {row['protocol']}: {_said(row)}" for row in leaking]
         values = draws.loc[draws["ties"] == ties, "uf1"]
@@ -239,12 +239,16 @@ def conclude(table, draws):
             f"{values.max() - values.mean():.1f} points to their mean."
         )
         lines.append("")
+    lines.append(
+        "With one seed the intervals are about the networks that were trained, not about training them "
+        "again. Of shortcuts that are worth nothing, one interval in twenty misses zero by chance."
+    )
     return Markdown("\n".join(lines))
 
 
 def _said(row):
     parts = []
-    for metric in ("uf1", "uar"):
+    for metric in ("uar", "uf1"):
         low, high = row[f"{metric}_inflation_low"], row[f"{metric}_inflation_high"]
         verdict = "above zero" if low > 0 else "below zero" if high < 0 else "not shown to differ from zero"
         parts.append(f"{HEADINGS[metric]} {_inflation(row, metric)} points, {verdict}")
@@ -258,7 +262,7 @@ def frame_draws(prepared):
     Returns
     -------
     DataFrame
-        One row per ``ties``, ``draw`` and seed's mean: the three metrics, in percent, pooled over folds.
+        One row per ``ties`` and ``draw``: the three metrics, in percent, pooled over folds, means over seeds.
     """
     rows = []
     for ties, data in prepared.items():

@@ -73,57 +73,14 @@ def _against(row, chance):
     return "below chance" if row["uar_high"] < chance else "not distinguishable from chance"
 
 
-def depth_trends(table, matrices):
-    """Change of UF1 from the smallest to the largest M, for each pair (L_v, L_s), paired by subject.
-
-    Returns
-    -------
-    DataFrame
-        ``l_v, l_s, m_from, m_to, change, low, high`` and the paper's ``paper_change``, in points.
-    """
-    rows = []
-    for (l_v, l_s), group in table.groupby(["l_v", "l_s"], sort=False):
-        first, last = group["m"].idxmin(), group["m"].idxmax()
-        if first == last:
-            continue
-        weights = np.zeros(len(table))
-        weights[[first, last]] = -1, 1
-        change, low, high = (values[METRICS.index("uf1")] for values in _contrast(matrices, weights))
-        paper_change = table["uf1_paper"][last] - table["uf1_paper"][first]
-        rows.append([l_v, l_s, table["m"][first], table["m"][last], change, low, high, paper_change])
-    columns = ["l_v", "l_s", "m_from", "m_to", "change", "low", "high", "paper_change"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def product_contrast(table, matrices):
-    """UF1 of the settings with M x L_v = 8 less the mean of the others: the paper's reading of its Table 4.
-
-    Returns
-    -------
-    Series or None
-        ``change, low, high, paper_change``, in points; None if all or none of the cells have that product.
-    """
-    product = (table["m"] * table["l_v"] == 8).to_numpy()
-    if product.all() or not product.any():
-        return None
-    weights = product / product.sum() - ~product / (~product).sum()
-    change, low, high = (values[METRICS.index("uf1")] for values in _contrast(matrices, weights))
-    paper_change = table["uf1_paper"] @ weights
-    return pd.Series({"change": change, "low": low, "high": high, "paper_change": paper_change})
-
-
-def conclude_table4(study, summary, references, trends, contrast, chance):
-    """Table 4's conclusion, made from its numbers.
+def conclude(study, summary, references, chance):
+    """A table's conclusion, made from its numbers; what its claims come to is `hsta_lib.claims`.
 
     Parameters
     ----------
     study : hsta_lib.study.Study
     summary, references : DataFrame
         From `summarise` and `hsta_lib.tables.score_rows`.
-    trends : DataFrame
-        From `depth_trends`.
-    contrast : Series or None
-        From `product_contrast`.
     chance : float
         UAR of guessing, in percent.
 
@@ -137,20 +94,13 @@ def conclude_table4(study, summary, references, trends, contrast, chance):
         lines.append(f"- UAR of the {name}: {_uar(row)}, **{_against(row, chance)}**.")
     for name, row in references.filter(like="shuffled", axis=0).iterrows():
         lines.append(f"- UAR with {name}: {_uar(row)}, {_against(row, chance)}.")
-    for row in trends.itertuples():
-        what = f"From M = {row.m_from} to M = {row.m_to} with L_v = {row.l_v}, L_s = {row.l_s}"
-        lines.append(f"- {what}, UF1 changes by {_change(row)}.")
-    if contrast is not None:
-        lines.append(f"- The settings with M × L_v = 8 differ from the others by {_change(contrast)} in UF1.")
+    blind = references.filter(like="without a picture", axis=0)
+    if len(blind):
+        best = blind["uar"].idxmax()
+        lines.append(f"- The best predictor {best}: {_uar(blind.loc[best])}, from annotations alone.")
     if study.is_synthetic:
         lines.append("- All of this is about synthetic faces; it neither supports nor contradicts the paper.")
     return Markdown("\n".join(lines))
-
-
-def _change(row):
-    zero = "outside" if row.low > 0 or row.high < 0 else "inside"
-    paper = "" if np.isnan(row.paper_change) else f"; in the paper by {row.paper_change:+.1f}"
-    return f"{row.change:+.1f} points {_span(row.low, row.high)} (zero lies {zero}{paper})"
 
 
 def provenance(study, dataset, trials):
@@ -216,8 +166,75 @@ def record(study, dataset, trials, table, summary, references):
         "summary": _as_json(summary.astype(float), "index"),
         "references": _as_json(references, "index"),
     }
-    path = ROOT / "reports" / f"{_record_name(study)}.json"
+    path = report_path(study, ".json")
     write_whole(path, json.dumps(content, indent=1) + "\n")
+    return str(path.relative_to(ROOT))
+
+
+def report_path(study, ending):
+    """Path of a file beside a report, named as `record` does: ``.json``, ``-predictions.csv``, ..."""
+    return ROOT / "reports" / f"{_record_name(study)}{ending}"
+
+
+def predictions_table(cells, predictions, references, classes):
+    """Predicted classes of every tested clip, one row per clip, one column per setting and seed.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        One row per cell, its settings; they head the columns, as in ``m=4 l_v=2 l_s=1 seed=0``.
+    predictions : DataFrame
+        Of these cells, counted by the column ``cell``; see `hsta_lib.study.Study.predictions`.
+    references : dict of str to DataFrame
+        Predictions of the reference rows, headed as in ``labels shuffled seed=0``.
+    classes : sequence of str
+        Names of the classes, in order.
+
+    Returns
+    -------
+    DataFrame
+        ``clip_id, subject_id, fold, y_true`` and the columns of predictions, all classes by their names; in
+        order of ``clip_id``. ``fold`` is that of the split the predictions were made with.
+
+    Raises
+    ------
+    ValueError
+        If a clip is predicted twice or not at all in a column, or its subject, fold or label differs between
+        columns.
+    """
+    names = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in cells.to_dict("records")]
+    parts = [predictions.assign(row=predictions["cell"].map(dict(enumerate(names))))]
+    parts += [rows.assign(row=name) for name, rows in references.items()]
+    rows = pd.concat(parts, ignore_index=True)
+    rows["column"] = rows["row"] + " seed=" + rows["seed"].astype(str)
+    keys = ["column", "clip_id"]
+    if rows.duplicated(keys).any():
+        raise ValueError(f"predicted twice: {rows[rows.duplicated(keys)][keys].iloc[0].to_dict()}")
+    about = ["clip_id", "subject_id", "fold", "y_true"]
+    clips = rows[about].drop_duplicates().set_index("clip_id").sort_index()
+    if not clips.index.is_unique:
+        twice = clips.index[clips.index.duplicated()][0]
+        raise ValueError(f"clip {twice}: its subject, fold or label differs between the columns")
+    wide = rows.pivot(index="clip_id", columns="column", values="y_pred")[rows["column"].unique()]
+    if wide.isna().any(axis=None):
+        lacking = wide.columns[wide.isna().any()][0]
+        raise ValueError(f"{lacking}: not every clip is predicted")
+    named = np.array(classes, dtype=object)
+    wide = wide.apply(lambda column: named[column.astype(int)])
+    return clips.assign(y_true=named[clips["y_true"]]).join(wide).reset_index()
+
+
+def record_predictions(study, dataset, cells, predictions, references):
+    """Write the table of `predictions_table` beside the report, as ``<record's name>-predictions.csv``.
+
+    Returns
+    -------
+    str
+        Its path from the repository's root.
+    """
+    table = predictions_table(cells, predictions, references, dataset.classes)
+    path = report_path(study, "-predictions.csv")
+    write_whole(path, table.to_csv(index=False, lineterminator="\n"))
     return str(path.relative_to(ROOT))
 
 

@@ -108,7 +108,7 @@ def score_interval(matrices, contrasts=None, level=0.95):
     -----
     Of jackknife-t, bootstrap-t and percentile bootstrap this one is used at every number of subjects: in
     ``benchmarks/coverage.py`` it is never far from its level, while the percentile bootstrap is too short
-    for few subjects, and for UF1 for many too. Bootstrap-t does as well but hangs on random draws.
+    with few subjects, most of all for UF1. Bootstrap-t does as well but hangs on random draws.
     """
     matrices = check_matrices(matrices)
     weights = np.eye(len(matrices)) if contrasts is None else np.asarray(contrasts, dtype=float)

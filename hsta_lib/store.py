@@ -13,7 +13,7 @@ import pandas as pd
 from hsta_lib import ROOT
 from hsta_lib.files import write_whole
 
-_PREDICTION_COLUMNS = {"clip_id", "subject_id", "y_true", "y_pred", "scores"}
+_PREDICTION_COLUMNS = {"clip_id", "subject_id", "y_true", "y_pred"}
 _VERSIONS_OF = ("torch", "numpy", "opencv-python")
 
 
@@ -70,7 +70,7 @@ def load(trial, folder):
     described = trial.description()
     if not isinstance(record, dict) or {key: record.get(key) for key in described} != described:
         raise DamagedResult(f"{path.name} is not the result of trial {trial.id}: it describes another")
-    if not _is_whole(record):
+    if not is_whole(record):
         raise DamagedResult(f"{path.name} is damaged: its predictions are missing, uneven or not finite")
     asked = trial.settings.training
     lacks_epochs = asked.store_epochs and "epoch_predictions" not in record
@@ -109,7 +109,8 @@ def predictions(trials, folder):
     Returns
     -------
     DataFrame
-        ``trial_id, fold, seed, clip_id, subject_id, y_true, y_pred, scores``.
+        ``trial_id, fold, seed, clip_id, subject_id, y_true, y_pred``, and ``scores`` where they are stored:
+        results from `hsta_lib.archive` have none.
 
     Raises
     ------
@@ -126,12 +127,14 @@ def predictions(trials, folder):
     return pd.concat(parts, ignore_index=True)
 
 
-def _is_whole(record):
+def is_whole(record):
+    """Whether a record has its predictions, of equal length; class scores are optional, but finite."""
     columns = record.get("predictions")
-    if not isinstance(columns, dict) or set(columns) != _PREDICTION_COLUMNS or "absent_classes" not in record:
+    if not isinstance(columns, dict) or set(columns) - {"scores"} != _PREDICTION_COLUMNS:
         return False
     lengths = {len(column) for column in columns.values()}
-    return len(lengths) == 1 and all(math.isfinite(score) for scores in columns["scores"] for score in scores)
+    finite = all(math.isfinite(score) for scores in columns.get("scores", []) for score in scores)
+    return len(lengths) == 1 and finite and "absent_classes" in record
 
 
 @lru_cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from hsta_lib import config, references, runner, store
+from hsta_lib import config, pixel_free, references, runner, store
 from hsta_lib.data.dataset import benchmark, open_dataset
 from hsta_lib.data.frames import cache_frames
 from hsta_lib.data.splits import check_folds, is_subject_dependent, make_folds
@@ -51,7 +51,10 @@ class Study:
     seeds: tuple
 
     def variant(self, *, synthetic=None, fields=None, **parameters):
-        """The same study with other parameters, fields of the benchmark or fields of the settings."""
+        """The same study with other parameters, fields of the benchmark or fields of the settings.
+
+        The settings are made anew from the preset: fields given to an earlier variant are not kept.
+        """
         chosen = config.validated(config.Parameters, self.parameters.model_dump() | parameters, "parameters")
         spec = self.preset.synthetic.model_dump() | (synthetic or {})
         spec = config.validated(config.Synthetic, spec, "synthetic")
@@ -172,8 +175,10 @@ class Study:
     def reference_predictions(self, dataset, folds, trials):
         """Predictions of the reference rows, by name; ``trials`` from `reference_trials`, trained."""
         stored = {name: store.predictions(runs, config.results_dir()) for name, runs in trials.items()}
+        blind = pixel_free.rows(dataset.clips, folds)
         rows = {
-            "majority class": references.majority(dataset.clips, folds),
+            "majority class": blind.pop("majority class"),
+            **{f"without a picture: {name}": predictions for name, predictions in blind.items()},
             "labels shuffled": stored["fold"],
             "labels shuffled within each recording": stored["recording"],
             "named setting, pixels normalised as ImageNet's": stored["imagenet"],

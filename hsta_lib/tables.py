@@ -5,7 +5,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from hsta_lib.metrics import METRICS, confusion, per_fold_means, scores
-from hsta_lib.overlap import COUNTS, overlap
+from hsta_lib.overlap import COUNTS, overlap, recording_in_training
 from hsta_lib.paper import load_table
 from hsta_lib.stats import score_interval
 
@@ -130,6 +130,49 @@ def score_rows(rows, n_classes):
         for name, predictions in rows.items()
     ]
     return pd.concat(parts).set_index("row")
+
+
+def by_recording(predictions, clips, folds, n_classes):
+    """Scores on test clips whose recording is in training, and on the others.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of one setting, all seeds; from `hsta_lib.store.predictions`.
+    clips : DataFrame
+    folds : list of hsta_lib.data.splits.Fold
+        That the predictions were made in.
+    n_classes : int
+
+    Returns
+    -------
+    DataFrame
+        As from `score_rows`, with ``clips``; a group without two subjects is left out, as it has no interval.
+    """
+    seen = predictions["clip_id"].map(recording_in_training(clips, folds))
+    groups = {"recording in training": predictions[seen], "recording not in training": predictions[~seen]}
+    groups = {name: rows for name, rows in groups.items() if rows["subject_id"].nunique() > 1}
+    sizes = [rows["clip_id"].nunique() for rows in groups.values()]
+    return score_rows(groups, n_classes).assign(clips=sizes)
+
+
+def class_recalls(predictions, classes):
+    """Confusion matrix of one setting, summed over seeds, and the recall of each class.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+    classes : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        One row per true class: clips predicted to be of each class, a mean over seeds, and ``recall`` in
+        percent.
+    """
+    matrix = confusion(predictions["y_true"], predictions["y_pred"], len(classes)) / predictions["seed"].nunique()
+    table = pd.DataFrame(matrix, index=pd.Index(classes, name="true class"), columns=list(classes))
+    return table.assign(recall=100 * np.diagonal(matrix) / np.maximum(matrix.sum(axis=1), 1e-9))
 
 
 def beside_paper(table, name):

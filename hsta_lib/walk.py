@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
 from hsta_lib import config, cost, tables
 from hsta_lib.metrics import METRICS
-from hsta_lib.stats import interval
+from hsta_lib.stats import score_interval
 
 # Differences that are no part of the recipe, each tried alone.
 _FURTHER = {
@@ -54,7 +55,7 @@ def prepare(study):
     Parameters
     ----------
     study : hsta_lib.study.Study
-        Its first cell is where the walk begins.
+        The first cell of its grid is where the walk begins, by the equations whatever its recipe.
 
     Returns
     -------
@@ -63,7 +64,13 @@ def prepare(study):
         Of each stop.
     datasets : list of Dataset
         One for each way to choose and show frames.
+
+    Raises
+    ------
+    ValueError
+        If the study has no grid.
     """
+    study = study.variant(recipe="equations")
     base = config.with_fields(study.settings, **study.cells().iloc[0].to_dict())
     found = stops(base)
     opened = {}
@@ -78,11 +85,19 @@ def prepare(study):
 def score(found, trials, study, n_classes):
     """Size, cost and scores of every stop, and what sets it apart from the equations.
 
+    Parameters
+    ----------
+    found : list of Stop
+    trials : list of list of Trial
+        Of each stop, in the same order, trained; both from `prepare`.
+    study : hsta_lib.study.Study
+    n_classes : int
+
     Returns
     -------
     DataFrame
         ``step, way, parameters, mflop``, the columns of `hsta_lib.tables.score_table`, and
-        ``<metric>_change`` with ``_low`` and ``_high``, in points: the same subjects and seeds are drawn.
+        ``<metric>_change`` with ``_low`` and ``_high``, in points, see `hsta_lib.stats.score_interval`.
     """
     sizes = [cost.parameters_and_flops(stop.settings, n_classes) for stop in found]
     cells = pd.DataFrame(
@@ -93,11 +108,13 @@ def score(found, trials, study, n_classes):
             "mflop": [flops / 1e6 for _, flops in sizes],
         }
     )
-    scored, draws = tables.score_table(cells, study.predictions(trials), n_classes, study.preset.n_boot)
-    low, high = interval(draws - draws[:, :1])
+    scored, matrices = tables.score_table(cells, study.predictions(trials), n_classes)
+    from_equations = np.eye(len(found))
+    from_equations[:, 0] -= 1
+    change = score_interval(matrices, from_equations)
     for i, metric in enumerate(METRICS):
-        scored[f"{metric}_change"] = scored[metric] - scored[metric].iloc[0]
-        scored[f"{metric}_change_low"], scored[f"{metric}_change_high"] = low[:, i], high[:, i]
+        for end, values in (("", change.estimate), ("_low", change.low), ("_high", change.high)):
+            scored[f"{metric}_change{end}"] = 100 * values[:, i]
     return scored
 
 
@@ -108,18 +125,15 @@ def show(table):
     shown["MFLOP per clip"] = table["mflop"].map("{:,.1f}".format)
     for metric in ("uar", "uf1"):
         name = tables.HEADINGS[metric]
-        columns = (metric, f"{metric}_change", f"{metric}_change_low", f"{metric}_change_high")
-        values = table[list(columns)].itertuples(index=False, name=None)
         shown[f"{name}, %"] = table[metric].map("{:.1f}".format)
-        shown[f"{name}, change"] = [
-            f"{change:+.1f} [{low:+.1f}, {high:+.1f}]" for _, change, low, high in values
-        ]
+        changes = [_change(row, metric) for row in table.to_dict("records")]
+        shown[f"{name}, change"] = np.where(table["way"] == EQUATIONS, "–", changes)
     order = shown["way"].map([EQUATIONS, CUMULATIVE, ALONE].index).argsort(kind="stable")
     return shown.iloc[order].style.hide(axis="index").set_table_styles(tables.LEFT)
 
 
 def conclude(table):
-    """Where the walk ends, and which single steps change a score by more than chance would."""
+    """Where the walk ends, and which single steps have an interval without zero."""
     last = table[table["way"] == CUMULATIVE].iloc[-1]
     alone = table[table["way"] == ALONE]
     lines = [f"- All steps together change UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')}."]
@@ -129,11 +143,13 @@ def conclude(table):
             f"{row['step']} ({_change(row, metric)})" for _, row in alone[(low > 0) | (high < 0)].iterrows()
         ]
         lines.append(
-            f"- {tables.HEADINGS[metric]}: the intervals of {len(names)} of {len(alone)} steps alone miss zero"
-            + (f": {'; '.join(names)}." if names else ".")
+            f"- {tables.HEADINGS[metric]}: the intervals of {len(names)} of {len(alone)} steps alone "
+            "miss zero" + (f": {'; '.join(names)}." if names else ".")
         )
     lines.append(
-        f"- One interval in twenty misses zero by chance: of {len(alone)}, {len(alone) / 20:.0f} or so."
+        f"- Of steps that change nothing, one interval in twenty misses zero by chance: of {len(alone)}, "
+        f"{len(alone) / 20:.0f} or so. With one seed the intervals are about the networks that were trained, "
+        "not about training them again."
     )
     return Markdown("\n".join(lines))
 

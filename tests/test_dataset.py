@@ -15,6 +15,7 @@ from hsta_lib.data import flow as flow_module
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.flow import flow_strain, optical_flow
 from hsta_lib.data.frames import choose_frames, decode
+from hsta_lib.data.splits import check_folds, make_folds
 from hsta_lib.files import file_digest
 
 PRESET = Preset(
@@ -216,6 +217,126 @@ def test_the_fingerprint_covers_the_lengths_that_frames_are_drawn_from(opened):
 def test_caches_of_flow_are_told_apart(opened):
     paths = {opened.flow_path(7), opened.flow_path(5), opened.flow_path(7, "tvl1")}
     assert len(paths) == 3
+
+
+def test_the_fingerprint_covers_which_clips_are_macro_clips(opened):
+    kinds = [["micro"] * 14, ["macro", *["micro"] * 13], [*["micro"] * 13, "macro"]]
+    tables = [opened.clips.assign(expression_type=kind) for kind in kinds]
+    assert len({dataset._fingerprint(clips, "", Frames()) for clips in tables}) == 3
+
+
+# --- macro clips ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def opened_with_macro(data_dir):
+    return open_dataset(Parameters(labels="objective7", macro_clips="all"), PRESET, data_dir)
+
+
+def test_the_benchmark_gets_as_many_macro_clips_as_it_has_micro_clips(opened_with_macro):
+    clips = opened_with_macro.clips
+    assert clips["expression_type"].value_counts().to_dict() == {"micro": 14, "macro": 14}
+    assert clips["clip_id"].tolist() == sorted(clips["clip_id"])
+    assert opened_with_macro.tested.equals(clips[clips["expression_type"] == "micro"])
+    assert opened_with_macro.problems.empty
+    frames = opened_with_macro.frames()
+    assert frames.shape == (28, 5, 16, 16, 3)
+    made = synthetic.ensure(dataset.benchmark(PRESET.synthetic, "all"), opened_with_macro.frames_path.parents[1])
+    row = int(np.flatnonzero(clips["expression_type"] == "macro")[5])
+    apex = decode(frame_file(made, clips.iloc[row], clips["apex"][row]), 16, "none")
+    assert (frames[row, -1] == apex).all()
+
+
+def test_a_benchmark_that_has_macro_clips_keeps_their_number():
+    spec = Synthetic(n_micro=14, n_macro=5)
+    assert dataset.benchmark(spec, "all") == spec
+    assert dataset.benchmark(PRESET.synthetic, "none") == PRESET.synthetic
+    assert dataset.benchmark(PRESET.synthetic, "training_subjects").n_macro == 14
+
+
+def test_without_macro_clips_every_clip_is_tested(opened):
+    assert opened.tested.equals(opened.clips)
+
+
+def test_the_fingerprint_tells_of_macro_clips_but_not_of_their_rule(opened_with_macro, data_dir):
+    without, others = (
+        open_dataset(Parameters(labels="objective7", macro_clips=rule), PRESET, data_dir)
+        for rule in ("none", "training_subjects")
+    )
+    assert set(without.clips["expression_type"]) == {"micro"}
+    assert without.fingerprint != opened_with_macro.fingerprint
+    assert others.fingerprint == opened_with_macro.fingerprint
+
+
+def test_the_micro_clips_are_the_same_people_and_classes_with_and_without_macro_clips(
+    opened_with_macro, data_dir
+):
+    without = open_dataset(Parameters(labels="objective7"), PRESET, data_dir)
+    columns = ["subject_id", "label", "recording_id"]
+    counts = [data.tested[columns].value_counts().sort_index() for data in (without, opened_with_macro)]
+    assert counts[0].equals(counts[1])
+
+
+@pytest.mark.parametrize("labels", ["emotion7", "emotion3"])
+def test_macro_clips_need_labels_that_they_have(tmp_path, labels):
+    with pytest.raises(ValueError, match=rf"no macro-expression has a class of labels = '{labels}'.*objective7"):
+        open_dataset(Parameters(labels=labels, macro_clips="all"), PRESET, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["smic", "samm", "casme2", "megc2019", "own"])
+def test_macro_clips_are_refused_where_none_are_read(tmp_path, name):
+    parameters = Parameters(dataset=name, data_root=str(tmp_path), macro_clips="training_subjects")
+    message = rf"macro_clips = 'training_subjects': {name} has no macro-expressions .*synthetic, casme3"
+    with pytest.raises(ValueError, match=message):
+        open_dataset(parameters, PRESET, tmp_path)
+
+
+def write_lists(root, clips):
+    """The authors' lists of some micro clips by objective class: every fifth is tested."""
+    folder = root / "washed_data/washed_data/new_labels/Objective_class_as_label"
+    folder.mkdir(parents=True)
+    header = "Subject,Filename,Onset,Apex,Offset,AU,Expression type,Objective class"
+    lines = [
+        ",".join([*clip.recording_id.split("/")[1:], str(clip.onset), str(clip.apex), str(clip.offset)])
+        + f",{clip.action_units},Micro-expression,{clip.objective_class}"
+        for clip in clips.itertuples()
+    ]
+    for k in range(5):
+        train = [line for i, line in enumerate(lines) if i % 5 != k]
+        (folder / f"test_fold_{k + 1}.csv").write_text("\n".join([header, *lines[k::5]]))
+        (folder / f"no_macro_exp_train_fold_{k + 1}.csv").write_text("\n".join([header, *train]))
+    return root
+
+
+def test_the_authors_folds_are_theirs_with_macro_clips_too(opened_with_macro, tmp_path):
+    # The benchmark with macro clips, opened as the real dataset; the lists leave out one of its micro clips.
+    made = synthetic.ensure(dataset.benchmark(PRESET.synthetic, "all"), tmp_path)
+    listed, unlisted = opened_with_macro.tested.iloc[1:], opened_with_macro.tested["clip_id"].iloc[0]
+    real = Parameters(
+        dataset="casme3",
+        data_root=str(made),
+        labels="objective7",
+        split="authors",
+        lists_root=str(write_lists(tmp_path / "clone", listed)),
+    )
+    without, data = (
+        open_dataset(real.model_copy(update={"macro_clips": rule}), PRESET, tmp_path / "data")
+        for rule in ("none", "all")
+    )
+    assert data.problems["clip_id"].tolist() == [unlisted.replace("synthetic/", "casme3/")]
+    assert (len(data.clips), len(data.tested), len(without.clips)) == (27, 13, 13)
+    assert data.clips["clip_id"].is_monotonic_increasing
+    assert data.fingerprint != without.fingerprint
+    is_macro = (data.clips["expression_type"] == "macro").to_numpy()
+    shared = {"split": "authors", "n_folds": 2, "stratify": False, "split_seed": 0}
+    folds = make_folds(data.clips, **shared, macro_clips="all")
+    check_folds(data.clips, folds, split="authors", macro_clips="all")
+    for k, ((train, test), alone) in enumerate(zip(folds, make_folds(without.clips, **shared), strict=True)):
+        expected = [name.replace("synthetic/", "casme3/") for name in listed["clip_id"].iloc[k::5]]
+        assert data.clips["clip_id"].iloc[test].tolist() == sorted(expected)
+        assert without.clips["clip_id"].iloc[alone.test].tolist() == sorted(expected)
+        assert train.tolist() == np.setdiff1d(np.arange(27), test).tolist()
+        assert set(np.flatnonzero(is_macro)) <= set(train)
 
 
 # --- problems ---------------------------------------------------------------------------------------------

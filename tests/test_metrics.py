@@ -123,6 +123,44 @@ def test_per_fold_means_of_one_complete_fold_are_its_scores():
     np.testing.assert_allclose(per_fold_means([matrix]), scores(matrix), **EXACT)
 
 
+def test_per_fold_means_by_hand_where_an_absent_class_counts_zero():
+    # As above, but both means are over all three classes: uar (1.5/3 + 0.5/3)/2, uf1 (4/9 + 2/9)/2.
+    folds = [confusion([0, 0, 1], [0, 1, 1], 3), confusion([2, 2], [2, 0], 3)]
+    np.testing.assert_allclose(per_fold_means(folds, absent="zero"), [7 / 12, 1 / 3, 1 / 3], **EXACT)
+
+
+@pytest.mark.parametrize("absent", ["skipped", "zero"])
+def test_per_fold_means_keep_leading_axes(absent):
+    matrices = np.random.default_rng(5).integers(3, size=(2, 5, 7, 3, 3))
+    matrices[:, :, ::2, 1] = 0  # folds that lack a class
+    together = per_fold_means(matrices, absent)
+    assert together.shape == (2, 5, 3)
+    for i, j in np.ndindex(2, 5):
+        np.testing.assert_allclose(together[i, j], per_fold_means(matrices[i, j], absent), **EXACT)
+
+
+@pytest.mark.parametrize("absent", ["skipped", "zero"])
+def test_a_fold_without_clips_does_not_count(absent):
+    matrix = confusion([0, 0, 1], [0, 1, 1], 3)
+    empty = np.zeros((3, 3), dtype=int)
+    expected = per_fold_means([matrix], absent)
+    np.testing.assert_allclose(per_fold_means([empty, matrix, empty], absent), expected, **EXACT)
+    # One resample has an empty fold, the other has none.
+    both = per_fold_means([[matrix, empty], [matrix, matrix]], absent)
+    np.testing.assert_allclose(both, [expected, expected], **EXACT)
+
+
+def test_where_all_folds_have_all_classes_absent_ones_do_not_matter():
+    matrices = np.random.default_rng(6).integers(1, 5, size=(5, 3, 3))
+    np.testing.assert_allclose(per_fold_means(matrices, "zero"), per_fold_means(matrices), **EXACT)
+    np.testing.assert_allclose(per_fold_means(matrices), scores(matrices).mean(axis=0), **EXACT)
+
+
+def test_another_word_for_absent_classes_is_refused():
+    with pytest.raises(ValueError, match="absent = 'skip' must be 'skipped' or 'zero'"):
+        per_fold_means([np.eye(2)], absent="skip")
+
+
 @pytest.mark.parametrize(
     ("y_true", "y_pred", "message"),
     [

@@ -1,5 +1,6 @@
 """The runner: same table whatever the workers, and after a kill at any moment."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -148,3 +149,26 @@ def test_a_run_that_stored_nothing_does_not_end_well(dataset, tmp_path, monkeypa
     monkeypatch.setattr(runner, "run_trial", lambda *_: None)
     with pytest.raises(runner.FailedTrials, match="left no result"):
         runner.run(tiny_trials(), [dataset], tmp_path, workers=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_trial_is_trained_on_its_own_dataset(dataset, tmp_path, workers):
+    (tmp_path / "data").mkdir()
+    other = dataclasses.replace(tiny_dataset(tmp_path / "data", n_clips=29), fingerprint="other")
+    here = tiny_trials()
+    there = [dataclasses.replace(trial, fingerprint="other") for trial in here]
+    folders = [tmp_path / name for name in ("both", "here", "there")]
+    runner.run([*here, *there], [dataset, other], folders[0], workers=workers)
+    runner.run(here, [dataset], folders[1], workers=0)
+    runner.run(there, [other], folders[2], workers=0)
+    both = _scores([*here, *there], folders[0])
+    assert both == _scores(here, folders[1]) | _scores(there, folders[2])
+    assert sum(len(both[trial.id]) for trial in here) == 23
+    assert sum(len(both[trial.id]) for trial in there) == 29
+
+
+def test_a_trial_of_none_of_the_datasets_is_named_before_any_training(dataset, tmp_path):
+    good, stray = tiny_trials()[0], dataclasses.replace(tiny_trials()[0], fingerprint="other")
+    with pytest.raises(ValueError, match=rf"trial {stray.id} is of data other, the datasets are tiny"):
+        runner.run([good, stray], [dataset], tmp_path, workers=0)
+    assert store.missing([good], tmp_path) == [good]

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hsta_lib.data.splits import Fold, check_folds, make_folds
+from hsta_lib.data.splits import Fold, check_folds, is_subject_dependent, make_folds
 
 N_SUBJECTS, N_CLIPS = 11, 67
-SPLITS = ["subject", "paper", "loso"]
+SPLITS = ["subject", "paper", "loso", "subject_seen"]
+MACRO_RULES = ["none", "training_subjects", "all"]
 
 
 @pytest.fixture
@@ -22,8 +23,26 @@ def clips():
     return table.sample(frac=1, random_state=0, ignore_index=True)
 
 
-def folds_of(clips, split="subject", *, n_folds=5, stratify=False, split_seed=0):
-    return make_folds(clips, split=split, n_folds=n_folds, stratify=stratify, split_seed=split_seed)
+@pytest.fixture
+def mixed(clips):
+    """The same clips among 29 macro clips of the same subjects and of one who has no micro clip."""
+    rng = np.random.default_rng(1)
+    names = [f"synthetic/spNO.{s}" for s in [*np.arange(12), *rng.integers(12, size=17)]]
+    ids = [f"{name}/m/{i}" for i, name in enumerate(names)]
+    macro = pd.DataFrame({"clip_id": ids, "subject_id": names, "label": rng.integers(3, size=29)})
+    parts = [clips.assign(expression_type="micro"), macro.assign(expression_type="macro")]
+    return pd.concat(parts).sample(frac=1, random_state=2, ignore_index=True)
+
+
+def folds_of(clips, split="subject", *, n_folds=5, stratify=False, split_seed=0, macro_clips="none"):
+    return make_folds(
+        clips,
+        split=split,
+        n_folds=n_folds,
+        stratify=stratify,
+        split_seed=split_seed,
+        macro_clips=macro_clips,
+    )
 
 
 def sides_of(clips, folds, column="clip_id"):
@@ -42,7 +61,9 @@ def test_every_clip_is_tested_once_and_else_trained_on(clips, split, stratify):
     check_folds(clips, folds, split=split)
 
 
-@pytest.mark.parametrize(("split", "n_folds"), [("subject", 5), ("paper", 5), ("loso", N_SUBJECTS)])
+@pytest.mark.parametrize(
+    ("split", "n_folds"), [("subject", 5), ("paper", 5), ("loso", N_SUBJECTS), ("subject_seen", 10)]
+)
 def test_number_of_folds(clips, split, n_folds):
     assert len(folds_of(clips, split)) == n_folds
 
@@ -82,7 +103,7 @@ def test_folds_are_the_same_every_time(clips, split):
     assert sides_of(clips, folds_of(clips, split)) == sides_of(clips, folds_of(clips, split))
 
 
-@pytest.mark.parametrize("split", ["subject", "paper"])
+@pytest.mark.parametrize("split", ["subject", "paper", "subject_seen"])
 def test_the_split_seed_changes_the_division(clips, split):
     one, other = (sides_of(clips, folds_of(clips, split, split_seed=seed)) for seed in (0, 1))
     assert set(one) != set(other)
@@ -113,6 +134,110 @@ def test_stratifying_spreads_each_class_evenly(clips):
         assert is_even == stratify
 
 
+# --- half of a test subject's clips in training -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("stratify", [False, True])
+def test_two_halves_of_a_fold_by_subject_are_tested_in_turn(clips, stratify):
+    whole = folds_of(clips, "subject", stratify=stratify)
+    halves = folds_of(clips, "subject_seen", stratify=stratify)
+    for number, (train, test) in enumerate(whole):
+        one, other = halves[2 * number : 2 * number + 2]
+        assert sorted([*one.test, *other.test]) == test.tolist()
+        for tested, seen in ((one, other), (other, one)):
+            assert tested.train.tolist() == sorted([*train, *seen.test])
+
+
+def test_each_test_subject_is_in_both_halves_alike(clips):
+    halves = folds_of(clips, "subject_seen")
+    for one, other in zip(halves[::2], halves[1::2], strict=True):
+        counts = [clips["subject_id"].iloc[half.test].value_counts() for half in (one, other)]
+        assert counts[0].sub(counts[1], fill_value=0).abs().max() <= 1
+        assert abs(len(one.test) - len(other.test)) <= 1
+
+
+def test_the_halves_are_drawn_by_the_split_seed(clips):
+    # One subject per fold, so that the seed has nothing but the halves to draw.
+    few = clips[clips["subject_id"].isin(clips["subject_id"].value_counts().index[:2])]
+    drawn = {
+        frozenset(sides_of(few, folds_of(few, "subject_seen", n_folds=2, split_seed=seed)))
+        for seed in range(5)
+    }
+    assert len(drawn) == 5
+
+
+def test_a_fold_of_one_clip_has_one_half():
+    clips = pd.DataFrame(
+        {"clip_id": list("abc"), "subject_id": ["s", "s", "t"], "label": 0, "expression_type": "micro"}
+    )
+    folds = folds_of(clips, "subject_seen", n_folds=2)
+    assert sorted(test.tolist() for _, test in folds) == [[0], [1], [2]]
+    (alone,) = [train for train, test in folds if test.tolist() == [2]]
+    assert alone.tolist() == [0, 1]
+
+
+# --- macro clips ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", MACRO_RULES)
+@pytest.mark.parametrize("split", SPLITS)
+def test_macro_clips_are_never_tested_and_change_no_division(clips, mixed, split, rule):
+    folds = folds_of(mixed, split, macro_clips=rule)
+    assert sides_of(mixed, folds) == sides_of(clips, folds_of(clips, split))
+    is_macro = (mixed["expression_type"] == "macro").to_numpy()
+    for (train, _), (alone, _) in zip(folds, folds_of(clips, split), strict=True):
+        micro = set(mixed["clip_id"].iloc[train[~is_macro[train]]])
+        assert micro == set(clips["clip_id"].iloc[alone])
+        assert (np.diff(train) > 0).all()
+    check_folds(mixed, folds, split=split, macro_clips=rule)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_macro_clips_in_training_are_those_of_the_rule(mixed, split):
+    macro, subjects = mixed["expression_type"] == "macro", mixed["subject_id"]
+    for none, others, everyone in zip(
+        *(folds_of(mixed, split, macro_clips=rule) for rule in MACRO_RULES), strict=True
+    ):
+        tested = set(subjects.iloc[none.test])
+        in_training = [mixed.index[macro & mixed.index.isin(fold.train)] for fold in (none, others, everyone)]
+        assert in_training[0].empty
+        assert in_training[1].tolist() == mixed.index[macro & ~subjects.isin(tested)].tolist()
+        assert in_training[2].tolist() == mixed.index[macro].tolist()
+        assert len(in_training[1]) < len(in_training[2])
+
+
+@pytest.mark.parametrize("rule", MACRO_RULES)
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_order_of_rows_does_not_matter_with_macro_clips(mixed, split, rule):
+    shuffled = mixed.sample(frac=1, random_state=3)
+    for side in (0, 1):
+        one, other = (
+            [frozenset(table["clip_id"].iloc[fold[side]]) for fold in folds_of(table, split, macro_clips=rule)]
+            for table in (mixed, shuffled)
+        )
+        assert one == other
+
+
+@pytest.mark.parametrize(
+    ("split", "rule", "is_dependent"),
+    [
+        ("subject", "none", False),
+        ("subject", "training_subjects", False),
+        ("subject", "all", True),
+        ("loso", "none", False),
+        ("loso", "all", True),
+        ("paper", "none", True),
+        ("authors", "none", True),
+        ("subject_seen", "training_subjects", True),
+    ],
+)
+def test_what_is_subject_dependent(mixed, split, rule, is_dependent):
+    assert is_subject_dependent(split, rule) == is_dependent
+    folds = folds_of(mixed, split, macro_clips=rule) if split != "authors" else []
+    shared = [set(mixed["subject_id"].iloc[a]) & set(mixed["subject_id"].iloc[b]) for a, b in folds]
+    assert any(shared) == (is_dependent and split != "authors")
+
+
 # --- refusals ---------------------------------------------------------------------------------------------
 
 
@@ -134,7 +259,8 @@ def test_too_few_subjects_or_clips_are_refused(clips):
 
 
 def test_an_unknown_split_is_refused(clips):
-    with pytest.raises(ValueError, match="'random' is unknown; known splits: subject, paper, loso"):
+    known = "subject, paper, loso, authors, subject_seen"
+    with pytest.raises(ValueError, match=f"'random' is unknown; known splits: {known}"):
         folds_of(clips, "random")
 
 
@@ -188,3 +314,48 @@ def test_a_clip_tested_twice_in_one_fold_is_found(clips):
     train, test = folds[4]
     with pytest.raises(ValueError, match=f"clip {clips['clip_id'].iloc[test[0]]} is tested 2 times"):
         check_folds(clips, replaced(folds, 4, train, [*test, test[0]]), split="subject")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_test_subjects_macro_clip_in_training_is_found(mixed, split):
+    folds = folds_of(mixed, split, macro_clips="training_subjects")
+    train, test = folds[1]
+    subjects = mixed["subject_id"].iloc[test]
+    planted = mixed.index[(mixed["expression_type"] == "macro") & mixed["subject_id"].isin(subjects)][0]
+    leaky = replaced(folds, 1, [*train, planted], test)
+    clip_id = mixed["clip_id"][planted]
+    with pytest.raises(ValueError, match=f"fold 1: macro clip {clip_id} is in .*'training_subjects'"):
+        check_folds(mixed, leaky, split=split, macro_clips="training_subjects")
+    check_folds(mixed, leaky, split=split, macro_clips="all")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_macro_clip_in_training_without_being_asked_for_is_found(mixed, split):
+    folds = folds_of(mixed, split, macro_clips="training_subjects")
+    with pytest.raises(ValueError, match=r"fold 0: macro clip .*/m/.* is in training .*'none'"):
+        check_folds(mixed, folds, split=split)
+
+
+@pytest.mark.parametrize("rule", MACRO_RULES)
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_tested_macro_clip_is_found(mixed, split, rule):
+    folds = folds_of(mixed, split, macro_clips=rule)
+    train, test = folds[1]
+    planted = mixed.index[mixed["subject_id"] == "synthetic/spNO.11"][0]  # in training with both rules
+    leaky = replaced(folds, 1, train[train != planted], [*test, planted])
+    clip_id = mixed["clip_id"][planted]
+    others = mixed.index[(mixed["subject_id"] == "synthetic/spNO.11")].difference([planted])
+    leaky[1] = Fold(np.setdiff1d(leaky[1].train, others), leaky[1].test)
+    with pytest.raises(ValueError, match=f"macro clip {clip_id} is tested 1 times, not never"):
+        check_folds(mixed, leaky, split=split, macro_clips=rule)
+
+
+@pytest.mark.parametrize("rule", MACRO_RULES)
+def test_a_test_subjects_micro_clip_in_training_is_found_whatever_the_macro_clips(mixed, rule):
+    folds = folds_of(mixed, macro_clips=rule)
+    train, test = folds[3]
+    subject = mixed["subject_id"].iloc[test].mode()[0]
+    moved = test[mixed["subject_id"].iloc[test] == subject][0]
+    leaky = replaced(folds, 3, [*train, moved], test[test != moved])
+    with pytest.raises(ValueError, match=f"fold 3: subject_id {subject} is in training and in test"):
+        check_folds(mixed, leaky, split="subject", macro_clips=rule)

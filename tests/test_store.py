@@ -103,6 +103,17 @@ def test_a_result_without_epochs_is_missing_for_a_trial_that_asks_for_them(tmp_p
     assert store.missing([asking, trials[0]], tmp_path) == []
 
 
+def test_a_result_with_too_few_draws_is_missing_for_a_trial_that_asks_for_more(tmp_path):
+    plain, two, three = (tiny_trials(drawing="random_test", store_draws=n)[0] for n in (0, 2, 3))
+    store.save(plain, RESULT, tmp_path)
+    assert plain.id == two.id == three.id
+    assert store.load(two, tmp_path) is None
+    store.save(two, RESULT | {"draw_predictions": [[0], [1]]}, tmp_path)
+    assert store.load(two, tmp_path)["draw_predictions"] == [[0], [1]]
+    assert store.load(three, tmp_path) is None
+    assert store.missing([plain, two, three], tmp_path) == [three]
+
+
 def test_predictions_of_an_untrained_trial_are_refused(tmp_path, trials):
     store.save(trials[0], RESULT, tmp_path)
     with pytest.raises(ValueError, match=rf"{trials[1].id} \(fold 1, seed 0\)"):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hsta_lib import ROOT, config
+from hsta_lib import ROOT, config, store
 from hsta_lib.study import NAMED_CELL, start
 
 pytestmark = pytest.mark.usefixtures("no_environment")
@@ -157,7 +157,9 @@ def test_a_study_can_be_started_without_a_kernel():
         ("dataset", "casme9", "dataset = 'casme9' is not allowed .*'synthetic'.* 'casme3'"),
         ("data_root", 3, "data_root = 3 is not allowed"),
         ("labels", 7, "labels = 7 is not allowed"),
-        ("split", "random", "split = 'random' is not allowed .*'subject', 'paper', 'loso' or 'authors'"),
+        ("split", "random", "split = 'random' is not allowed .*'loso', 'authors' or 'subject_seen'"),
+        ("macro_clips", "some", "macro_clips = 'some' is not allowed .*'none', 'training_subjects' or 'all'"),
+        ("macro_clips", True, "macro_clips = True is not allowed"),
         ("seeds", "[1]", r"seeds = '\[1\]' is not allowed"),
         ("seeds", 3, "seeds = 3 is not allowed"),
         ("seeds", [0, "two"], "seeds.1 = 'two' is not allowed"),
@@ -255,10 +257,31 @@ def test_tied_labels_are_told():
     assert study.data_name == "synthetic faces (micro, labels tied to film and recording)"
 
 
-@pytest.mark.parametrize(("split", "is_dependent"), [("subject", False), ("paper", True), ("loso", False)])
-def test_only_the_paper_s_split_is_headed_subject_dependent(split, is_dependent):
-    heading, _ = heading_and_text(started(split=split))
+@pytest.mark.parametrize("strength", [0.5, 0.05])
+def test_the_strength_of_the_ties_is_told_between_none_and_full(strength):
+    study = started().variant(synthetic={"tied_labels": strength})
+    assert study.data_name == f"synthetic faces (easy, labels tied to film and recording, strength {strength})"
+    assert started().variant(synthetic={"tied_labels": 0}).data_name == "synthetic faces (easy)"
+
+
+@pytest.mark.parametrize(
+    ("split", "macro_clips", "is_dependent"),
+    [
+        ("subject", "none", False),
+        ("subject", "training_subjects", False),
+        ("subject", "all", True),
+        ("loso", "none", False),
+        ("loso", "all", True),
+        ("paper", "none", True),
+        ("subject_seen", "none", True),
+        ("subject_seen", "training_subjects", True),
+    ],
+)
+def test_what_is_subject_dependent_is_headed_so(split, macro_clips, is_dependent):
+    study = started(split=split, macro_clips=macro_clips)
+    heading, _ = heading_and_text(study)
     assert ("**subject-dependent**" in heading) == is_dependent
+    assert bool(study.dependence) == is_dependent
 
 
 # --- folds and trials -------------------------------------------------------------------------------------
@@ -279,12 +302,98 @@ def dataset():
         ("subject", 2, "2 folds grouped by subject: no subject is in training and in test"),
         ("paper", 2, "subject-dependent: 2 random folds over clips"),
         ("loso", 4, "leave one subject out: 4 folds"),
+        ("subject_seen", 4, "subject-dependent: 4 folds; of the clips of a fold's test subjects half are"),
     ],
 )
 def test_the_protocol_is_told_as_it_is(dataset, split, n_folds, sentence):
     study = started(split=split)
     assert len(study.folds(dataset)) == n_folds
     assert study.protocol(study.folds(dataset)).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("macro_clips", "end"),
+    [
+        ("none", "is in training and in test"),
+        ("training_subjects", "; macro clips of the training subjects are in training"),
+        ("all", "; all macro clips are in training, *those of the test subjects included*"),
+    ],
+)
+def test_the_protocol_tells_of_macro_clips(dataset, macro_clips, end):
+    kinds = ["micro", "micro", "macro", "micro", "micro", "micro"] * 2
+    with_macro = SimpleNamespace(clips=dataset.clips.assign(expression_type=kinds), fingerprint="data")
+    study = started(macro_clips=macro_clips)
+    folds = study.folds(with_macro)
+    assert study.protocol(folds).startswith("2 folds grouped by subject")
+    assert study.protocol(folds).endswith(end)
+    # Both macro clips are of the third subject, who is tested in one of two folds.
+    in_training = [len({2, 8} & set(train)) for train, _ in folds]
+    assert sorted(in_training) == {"none": [0, 0], "training_subjects": [0, 2], "all": [2, 2]}[macro_clips]
+
+
+@pytest.mark.parametrize("macro_clips", ["none", "training_subjects", "all"])
+def test_the_parameter_macro_clips_reaches_the_settings(macro_clips):
+    for recipe in ("equations", "released"):
+        study = started(macro_clips=macro_clips, recipe=recipe)
+        assert study.settings.split.macro_clips == macro_clips
+
+
+def test_a_variant_is_the_study_with_other_parameters(dataset):
+    study = started(seeds=[3, 1])
+    other = study.variant(split="paper", macro_clips="all")
+    assert other == started(seeds=[3, 1], split="paper", macro_clips="all")
+    assert study == started(seeds=[3, 1])
+    assert study.variant() == study
+    assert study.variant(recipe="released") == started(seeds=[3, 1], recipe="released")
+    assert [len(study.folds(dataset)), len(study.variant(split="loso").folds(dataset))] == [2, 4]
+
+
+def test_a_variant_changes_fields_of_the_benchmark_and_of_the_settings():
+    study = started()
+    other = study.variant(synthetic={"tied_labels": 0.5}, fields={"store_epochs": True, "m": 3})
+    expected = study.preset.synthetic.model_copy(update={"tied_labels": 0.5})
+    assert other.preset == study.preset.model_copy(update={"synthetic": expected})
+    assert other.settings == config.with_fields(study.settings, store_epochs=True, m=3)
+    assert (other.parameters, other.grid, other.seeds) == (study.parameters, study.grid, study.seeds)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": "random"}, "parameters: split = 'random' is not allowed"),
+        ({"macro_clip": "all"}, "parameters: macro_clip is unknown; known here: .*macro_clips"),
+        ({"synthetic": {"tied": 1}}, "synthetic: tied is unknown; known here: .*tied_labels"),
+        ({"synthetic": {"tied_labels": 2}}, "synthetic: tied_labels = 2 is not allowed"),
+        ({"fields": {"mm": 1}}, "'mm' is no setting"),
+        ({"fields": {"store_draws": 3}}, "settings: store_draws has no effect with drawing = 'uniform'"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        started().variant(**changes)
+
+
+def test_trials_of_settings_are_of_every_seed_and_fold(dataset):
+    study = started(seeds=[3, 1])
+    settings = config.with_fields(study.settings, m=7)
+    trials = study.trials_of(settings, dataset)
+    assert [(trial.seed, trial.fold) for trial in trials] == [(3, 0), (3, 1), (1, 0), (1, 1)]
+    assert {trial.settings for trial in trials} == {settings}
+    assert {trial.fingerprint for trial in trials} == {"data"}
+    assert trials == study.trials(dataset, pd.DataFrame([{"m": 7}]))[0]
+
+
+def test_reference_rows_can_be_made_with_macro_clips(tmp_path, monkeypatch):
+    monkeypatch.setenv("HSTA_DATA", str(tmp_path))
+    monkeypatch.setattr(store, "predictions", lambda *_: pd.DataFrame())
+    study = started(labels="objective7", macro_clips="training_subjects")
+    study = study.variant(synthetic={"n_micro": 23, "frame_size": 32})
+    opened = study.open_dataset()
+    trials = dict.fromkeys(("fold", "recording", "imagenet"), ())
+    rows = study.reference_predictions(opened, study.folds(opened), trials)
+    assert len(opened.clips) == 46
+    for name in ("majority class", "linear model on the true motion"):
+        assert sorted(rows[name]["clip_id"]) == opened.tested["clip_id"].tolist()
 
 
 def test_trials_are_those_of_the_grid_seeds_and_folds(dataset):
@@ -323,7 +432,8 @@ def test_references_are_variants_of_the_named_setting_with_at_least_three_shuffl
 
 
 @pytest.mark.parametrize(
-    "field", ["split", "n_folds", "keep_apex", "image_size", "shuffled_labels", "store_epochs"]
+    "field",
+    ["split", "n_folds", "macro_clips", "keep_apex", "image_size", "shuffled_labels", "store_draws"],
 )
 def test_a_grid_cannot_vary_data_or_protocol(field):
     with pytest.raises(ValueError, match=f"'{field}' cannot vary within a table"):

@@ -193,11 +193,41 @@ def test_majority_says_the_most_frequent_class_of_training_and_the_first_of_ties
 
 def test_describe_clips_by_hand(clips):
     lengths = clips.assign(onset=[1, 1, 1, 1, 1], offset=[3, 5, 7, 9, 9])
-    table = tables.describe_clips(SimpleNamespace(clips=lengths, classes=("x", "y", "z", "never")))
+    table = tables.describe_clips(
+        SimpleNamespace(clips=lengths, tested=lengths, classes=("x", "y", "z", "never"))
+    )
     assert table.index.tolist() == ["x", "y", "z", "never", "all"]
     assert table["clips"].tolist() == [2, 1, 2, 0, 5]
     assert table["subjects"].tolist() == [1, 1, 1, 0, 3]
     assert table["median length, frames"].fillna(-1).tolist() == [4, 7, 9, -1, 7]
+
+
+@pytest.fixture
+def with_macro(tmp_path):
+    """Tiny clips of five subjects, those of the last and every other one of the first macro clips."""
+    data = tiny_dataset(tmp_path)
+    is_macro = (data.clips["subject_id"] == "tiny/s4") | (data.clips.index % 10 == 0)
+    return dataclasses.replace(data, clips=data.clips.assign(expression_type=np.where(is_macro, "macro", "micro")))
+
+
+def test_described_clips_are_those_tested_and_macro_clips_stand_beside_them(with_macro):
+    # Macro clips are 0, 10, 20 (subject 0) and 4, 9, 14, 19 (subject 4); the class is the number modulo 3.
+    table = tables.describe_clips(with_macro)
+    assert table["macro clips, for training"].tolist() == [2, 3, 2, 7]
+    assert table["clips"].tolist() == [6, 5, 5, 16]
+    assert table.loc["all", "subjects"] == 4
+
+
+def test_described_subjects_have_their_macro_clips_in_a_column_of_their_own(with_macro):
+    table = tables.describe_subjects(with_macro)
+    assert table["macro clips, for training"].to_dict() == {
+        "tiny/s0": 3, "tiny/s1": 0, "tiny/s2": 0, "tiny/s3": 0, "tiny/s4": 4
+    }  # fmt: skip
+    assert table["clips"].to_dict() == {
+        "tiny/s1": 5, "tiny/s2": 5, "tiny/s3": 4, "tiny/s0": 2, "tiny/s4": 0
+    }  # fmt: skip
+    assert table["clips"].is_monotonic_decreasing
+    assert (table[["low", "middle", "high"]].sum(axis=1) == table["clips"]).all()
 
 
 # --- beside the paper -------------------------------------------------------------------------------------
@@ -334,7 +364,7 @@ def test_subjects_are_listed_the_largest_first(tmp_path):
     data = dataset_of(tmp_path)
     shown = tables.describe_subjects(data)
     assert shown["clips"].tolist() == [5, 5, 5, 4, 4]
-    assert shown.columns.tolist() == ["clips", "recordings", "low", "middle", "high"]
+    assert shown.columns.tolist() == ["clips", "recordings", "low", "middle", "high"]  # no macro clips
     assert (shown[["low", "middle", "high"]].sum(axis=1) == shown["clips"]).all()
     assert shown.loc["tiny/s0", "recordings"] == 2
 

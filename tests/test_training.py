@@ -1,5 +1,6 @@
 """Training: each recipe field does what it says, and a trial repeated is the same trial."""
 
+import dataclasses
 import json
 import math
 
@@ -11,6 +12,7 @@ from tiny import FINGERPRINT, tiny_dataset, tiny_settings, tiny_trials
 
 from hsta_lib import training
 from hsta_lib.config import RELEASED_STEPS, Training, TrialTraining, as_released, with_fields
+from hsta_lib.data.frames import choose_frames
 from hsta_lib.data.splits import make_folds
 from hsta_lib.models.hsta import HSTA
 from hsta_lib.trials import PROTOCOL, Trial
@@ -244,7 +246,7 @@ def test_the_start_of_the_warm_up_changes_the_predictions(dataset):
 
 
 def test_no_recipe_field_is_left_untested():
-    elsewhere = {"warmup_start", "store_epochs", "peak_twice", "decay_biases"}
+    elsewhere = {"warmup_start", "store_epochs", "store_draws", "peak_twice", "decay_biases"}
     assert set(ALTERNATIVES) | elsewhere == set(TrialTraining.model_fields)
 
 
@@ -350,6 +352,82 @@ def test_drawn_frames_are_the_clips_own_and_onset_and_apex_stay(tmp_path, monkey
     assert (drawn.diff(dim=1) > 0).all()
 
 
+def test_frames_drawn_in_the_test_alone_are_evenly_spaced_in_training(tmp_path, monkeypatch):
+    data = tiny_dataset(tmp_path, n_frames=51)
+    data.clips["offset"] = np.arange(3, 95, 4)  # lengths 3 to 91, of which 51 frames are kept
+    frames = np.array(data.frames())
+    frames[:] = np.arange(53, dtype=np.uint8)[:, None, None, None]
+    np.save(data.frames_path, frames)
+    monkeypatch.setattr(training, "normalise", lambda pixels, kind: pixels.float())
+    seen = training._Data(data, tiny_trials(drawing="random_test")[0])
+    assert seen.frame_draws("training") is None
+    video, special = seen.batch(np.arange(23), seen.frame_draws("training"))
+    expected = [choose_frames(0, min(length, 51) - 1, 6) for length in range(3, 95, 4)]
+    assert video[:, 0, :, 0, 0].tolist() == np.array(expected).tolist()
+    assert special[:, 0, :, 0, 0].tolist() == [[51, 52]] * 23
+    drawn, _ = seen.batch(np.arange(23), seen.frame_draws("test"))
+    assert not torch.equal(drawn, video)
+
+
+def test_frames_drawn_in_the_test_alone_change_no_training(tmp_path, monkeypatch):
+    # Where the test is not drawn either, short clips are seen as in evenly spaced training.
+    data = tiny_dataset(tmp_path, n_frames=51)
+    usual, drawn, everywhere = (
+        training.fit(tiny_trials(drawing=way, n_frames=4)[0], data)
+        for way in ("random_test", "random_test", "random")
+    )
+    assert usual["losses"] == drawn["losses"] != everywhere["losses"]
+    assert usual["predictions"] == drawn["predictions"]
+    monkeypatch.setattr(training._Data, "frame_draws", lambda *_: None)
+    even = training.fit(tiny_trials(drawing="random_test", n_frames=4)[0], data)
+    assert even["losses"] == usual["losses"]
+    assert even["predictions"]["scores"] != usual["predictions"]["scores"]
+
+
+@pytest.mark.parametrize("drawing", ["random", "random_test"])
+def test_draws_begin_with_that_of_the_predictions_and_differ_after_it(tmp_path, drawing):
+    data = tiny_dataset(tmp_path, n_frames=51)
+    frames = np.array(data.frames())
+    frames[:, :-2] = np.random.default_rng(7).integers(0, 255, frames[:, :-2].shape)
+    np.save(data.frames_path, frames)
+    data.clips["offset"] = 60
+    fields = {"drawing": drawing, "n_frames": 2, "epochs": 10, "learning_rate": 3e-2}
+    plain, stored = _fit(data, **fields), _fit(data, **fields, store_draws=5)
+    assert "draw_predictions" not in plain
+    assert stored["predictions"] == plain["predictions"]
+    assert stored["losses"] == plain["losses"]
+    first, *later = stored["draw_predictions"]
+    assert first == plain["predictions"]["y_pred"]
+    assert len(later) == 4
+    assert len({tuple(draw) for draw in stored["draw_predictions"]}) > 1
+    assert _fit(data, **fields, store_draws=3)["draw_predictions"] == stored["draw_predictions"][:3]
+
+
+def test_every_draw_is_of_other_frames(tmp_path):
+    data = tiny_dataset(tmp_path, n_frames=51)
+    seen = training._Data(data, tiny_trials(drawing="random_test")[0])
+    drawn = [seen.batch(np.arange(23), seen.frame_draws("test", draw))[0] for draw in (0, 1, 2, 1)]
+    assert torch.equal(drawn[1], drawn[3])
+    assert not any(torch.equal(drawn[i], drawn[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+def test_draws_of_evenly_spaced_frames_are_refused():
+    with pytest.raises(ValueError, match="store_draws has no effect with drawing = 'uniform'; leave it 0"):
+        tiny_settings(store_draws=3)
+
+
+def test_macro_clips_are_trained_on_and_not_tested(tmp_path):
+    data = tiny_dataset(tmp_path)
+    data.clips.loc[data.clips.index % 4 == 1, "expression_type"] = "macro"
+    fitted = {rule: _fit(data, macro_clips=rule) for rule in ("none", "training_subjects", "all")}
+    sizes = [result["n_train"] for result in fitted.values()]
+    assert sizes == sorted(set(sizes))
+    tested = {tuple(result["predictions"]["clip_id"]) for result in fitted.values()}
+    assert len(tested) == 1
+    assert not set(*tested) & set(data.clips["clip_id"][data.clips["expression_type"] == "macro"])
+    assert len({str(result["predictions"]["scores"]) for result in fitted.values()}) == 3
+
+
 def test_onset_and_apex_are_normalised_with_the_rest_of_the_clip(dataset):
     for pixels in ("imagenet", "clip"):
         seen = training._Data(dataset, tiny_trials(pixels=pixels)[0])
@@ -404,6 +482,19 @@ def test_a_class_without_a_training_clip_is_never_predicted(tmp_path):
     train = make_folds(data.clips, **tiny_trials()[0].settings.split.model_dump())[0].train
     data.clips.loc[data.clips.index.isin(train) & (data.clips["label"] == 0), "label"] = 1
     assert 0 not in training.fit(tiny_trials()[0], data)["predictions"]["y_pred"]
+
+
+def test_a_class_without_a_training_clip_is_predicted_in_no_epoch_and_no_draw(tmp_path, monkeypatch):
+    data = tiny_dataset(tmp_path, n_frames=51)
+    scores = np.array([[3, 1, 2]], dtype=np.float32)  # the highest is that of class 0
+    monkeypatch.setattr(training, "predict", lambda model, data, rows, draw=0: scores.repeat(len(rows), 0))
+    fields = {"drawing": "random_test", "store_epochs": True, "store_draws": 3}
+    fold = make_folds(data.clips, **tiny_trials()[0].settings.split.model_dump())[0]
+    for expected in (0, 2):
+        result = _fit(data, **fields)
+        stored = [result["predictions"]["y_pred"], *result["epoch_predictions"], *result["draw_predictions"]]
+        assert stored == [[expected] * len(fold.test)] * (1 + 2 + 3)
+        data.clips.loc[data.clips.index.isin(fold.train) & (data.clips["label"] == 0), "label"] = 1
 
 
 def test_frames_that_are_not_those_of_the_settings_are_refused(dataset):

@@ -20,9 +20,9 @@ SETTINGS = Settings(
     training=TrialTraining(
         pixels="imagenet", loss="mse", optimizer="adamw", learning_rate=5e-5, weight_decay=0.05,
         batch_size=32, epochs=150, warmup_epochs=5, warmup_start=1e-6, schedule="cosine",
-        sampling="balanced", shuffled_labels="none", store_epochs=False,
+        sampling="balanced", shuffled_labels="none", store_epochs=False, store_draws=0,
     ),
-    split=Split(split="subject", n_folds=5, stratify=False, split_seed=0),
+    split=Split(split="subject", n_folds=5, stratify=False, split_seed=0, macro_clips="none"),
 )  # fmt: skip
 TRIAL = Trial(SETTINGS, fold=3, seed=11, fingerprint="0123456789abcdef")
 
@@ -38,7 +38,7 @@ ALTERNATIVES = {
     "pixels": "clip", "loss": "mse_softmax", "optimizer": "adam", "learning_rate": 1e-4,
     "weight_decay": 0.0, "batch_size": 16, "epochs": 149, "warmup_epochs": 4, "warmup_start": 0.0,
     "schedule": "constant", "sampling": "uniform", "shuffled_labels": "recording",
-    "split": "paper", "n_folds": 7, "stratify": True, "split_seed": 1,
+    "split": "paper", "n_folds": 7, "stratify": True, "split_seed": 1, "macro_clips": "all",
 }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def test_equal_trials_have_one_id():
 
 
 def test_every_field_has_an_alternative():
-    assert set(ALTERNATIVES) == set(group_fields()) - {"store_epochs"}
+    assert set(ALTERNATIVES) == set(group_fields()) - {"store_epochs", "store_draws"}
 
 
 @pytest.mark.parametrize("name", ALTERNATIVES)
@@ -145,9 +145,21 @@ def test_one_changed_field_is_never_mistaken_for_another():
 
 
 def test_the_id_does_not_depend_on_what_is_stored_along():
-    storing = with_fields(SETTINGS, store_epochs=True)
-    assert storing != SETTINGS
-    assert dataclasses.replace(TRIAL, settings=storing).id == TRIAL.id
+    drawn = with_fields(SETTINGS, drawing="random_test")
+    storing = with_fields(drawn, store_epochs=True, store_draws=3)
+    assert storing != drawn
+    assert dataclasses.replace(TRIAL, settings=storing).id == dataclasses.replace(TRIAL, settings=drawn).id
+
+
+def test_the_ways_to_draw_frames_have_ids_of_their_own():
+    changed = [with_fields(SETTINGS, drawing=way) for way in ("uniform", "random", "random_test")]
+    assert len({dataclasses.replace(TRIAL, settings=settings).id for settings in changed}) == 3
+
+
+@pytest.mark.parametrize("rules", [("none", "training_subjects"), ("training_subjects", "all")])
+def test_the_rules_for_macro_clips_have_ids_of_their_own(rules):
+    one, other = (with_fields(SETTINGS, macro_clips=rule) for rule in rules)
+    assert dataclasses.replace(TRIAL, settings=one).id != dataclasses.replace(TRIAL, settings=other).id
 
 
 # --- trials of a grid -------------------------------------------------------------------------------------

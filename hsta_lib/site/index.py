@@ -1,0 +1,217 @@
+"""The first page of the site: what was found, and the list of the reports."""
+
+import json
+import shutil
+
+from hsta_lib.files import write_whole
+from hsta_lib.site import pages
+from hsta_lib.tables import HEADINGS
+
+METRICS = ("uar", "uf1")
+_MARK = '<meta name="generator" content="hsta_lib.site">'
+_CLAIM_FIELDS = ("id", "where", "says", "scope", "verdict", "table")
+
+
+def build(reports, output):
+    """Write a page per report and ``index.html``; nothing is written if a report is broken.
+
+    Parameters
+    ----------
+    reports : Path
+        Folder of executed notebooks and of the records beside them.
+    output : Path
+        Folder of the site; what an earlier build left there is removed.
+
+    Raises
+    ------
+    ValueError
+        If there is no report, a report did not run whole, a record lacks a field, or ``output`` holds
+        something else than a site.
+    """
+    paths = sorted(path for path in reports.glob("*.ipynb") if ".partial" not in path.name)
+    if not paths:
+        raise ValueError(f"{reports} holds no report; make one first: make table4")
+    notebooks = {path.stem: pages.read_report(path) for path in paths}
+    files = {name: _files_of(name, reports) for name in notebooks}
+    content = {"index.html": render_index(reports, notebooks, files)}
+    for name, notebook in notebooks.items():
+        content[f"{name}.html"] = pages.render_report(notebook, reports, _links(files[name]))
+    _empty(output)
+    for name, text in content.items():
+        write_whole(output / name, text)
+    for path in {path for found in files.values() for path in found}:
+        shutil.copyfile(path, output / path.name)
+
+
+def _files_of(name, reports):
+    """A report's notebook and the predictions it wrote beside itself."""
+    return [reports / f"{name}.ipynb", *sorted([*reports.glob(f"{name}.csv"), *reports.glob(f"{name}-*.csv")])]
+
+
+def _links(paths):
+    texts = {".ipynb": "notebook", ".csv": "predictions"}
+    several = len(paths) > 2
+    return [
+        (path.name, path.name if several and path.suffix == ".csv" else texts[path.suffix]) for path in paths
+    ]
+
+
+def _empty(output):
+    """Remove an earlier site, and nothing else."""
+    if not output.exists():
+        return
+    index = output / "index.html"
+    if any(output.iterdir()) and not (index.exists() and _MARK in index.read_text()):
+        raise ValueError(f"{output} holds something else than a site; choose another folder with --output.")
+    shutil.rmtree(output)
+
+
+def render_index(reports, notebooks, files):
+    """The first page.
+
+    Parameters
+    ----------
+    reports : Path
+    notebooks : dict of str to nbformat.NotebookNode
+        By name, from `hsta_lib.site.pages.read_report`.
+    files : dict of str to list of Path
+        Files to link beside each report, by its name.
+
+    Returns
+    -------
+    str
+    """
+    described = [
+        {
+            "name": name,
+            "title": pages.heading(notebook),
+            "sentence": pages.first_sentence(notebook),
+            "data": pages.data_used(notebook),
+            "links": _links(files[name]),
+        }
+        for name, notebook in notebooks.items()
+    ]
+    titles = {report["name"]: report["title"] for report in described}
+    return pages.render_page(
+        "index.html.j2",
+        metrics=[HEADINGS[metric] for metric in METRICS],
+        blocks=headline(_records(reports), titles),
+        protocols=protocols(reports / "audit-lists.json"),
+        claims=claims(reports, titles),
+        reports=described,
+    )
+
+
+def _records(reports):
+    """Records of the study, in the order of their names, each checked for the fields that are read."""
+    records = []
+    for path in sorted(reports.glob("*-study-*.json")):
+        record = json.loads(path.read_text())
+        needed = {"report", "data", "n_clips", "n_subjects", "parameters", "summary", "references"}
+        if needed - set(record):
+            raise ValueError(f"{path}: {sorted(needed - set(record))} is missing; make the report again.")
+        records.append(record)
+    return records
+
+
+def headline(records, titles):
+    """The results named beforehand, beside the paper's, and the reference rows.
+
+    Parameters
+    ----------
+    records : list of dict
+        As written by `hsta_lib.report.record`.
+    titles : dict of str to str
+        Headings of the reports there are, by name.
+
+    Returns
+    -------
+    list of dict
+        One per record: ``title``, ``page`` ('' if there is no such report), ``data`` and ``rows``. A row
+        has a ``name``, ``cells`` (paper and ours, for each metric) and whether it is a ``reference``;
+        reference rows of an earlier record are not repeated.
+    """
+    blocks, seen = [], set()
+    for record in records:
+        name = record["report"]
+        data = f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
+        rows = [_row(key, scores, reference=False) for key, scores in record["summary"].items()]
+        for key, scores in record["references"].items():
+            row = _row(key, scores, reference=True)
+            if (data, key, *row["cells"]) not in seen:
+                rows.append(row)
+            seen.add((data, key, *row["cells"]))
+        blocks.append(
+            {
+                "title": titles.get(name, name).split(":")[0],
+                "page": f"{name}.html" if name in titles else "",
+                "data": f"{data}; split {record['parameters']['split']}",
+                "rows": rows,
+            }
+        )
+    return blocks
+
+
+def _row(name, scores, *, reference):
+    cells = []
+    for metric in METRICS:
+        cells += [_number(scores.get(f"{metric}_paper")), _with_interval(scores, metric)]
+    return {"name": name, "cells": cells, "reference": reference}
+
+
+def _number(value):
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _with_interval(scores, metric):
+    low, high = (scores.get(f"{metric}_{end}") for end in ("low", "high"))
+    interval = "" if low is None else f" ({low:.1f} to {high:.1f})"
+    return _number(scores.get(metric)) + interval
+
+
+def protocols(path):
+    """Rows of what predictors that see no picture reach on the authors' lists; empty without a record."""
+    if not path.exists():
+        return []
+    rows = json.loads(path.read_text())["rows"]
+    return [
+        {"predictor": row["predictor"], **_row(row["protocol"], row, reference=False)} for row in rows
+    ]
+
+
+def claims(reports, titles):
+    """The paper's claims and their verdicts, by scope.
+
+    Parameters
+    ----------
+    reports : Path
+        Folder in which ``claims*.json`` are read: lists of objects with ``id``, ``where``, ``says``,
+        ``scope``, ``verdict`` and ``table``, the report's name.
+    titles : dict of str to str
+        Headings of the reports there are, by name.
+
+    Returns
+    -------
+    dict
+        ``verdicts``, in order of appearance; ``counts``, by scope, in the same order; ``rows``, the claims
+        with the ``page`` of their report or ''. Empty if there is no such file.
+
+    Raises
+    ------
+    ValueError
+        If a claim lacks a field.
+    """
+    rows = []
+    for path in sorted(reports.glob("claims*.json")):
+        for claim in json.loads(path.read_text()):
+            missing = sorted(set(_CLAIM_FIELDS) - set(claim))
+            if missing:
+                raise ValueError(f"{path}: claim {claim.get('id', '?')} lacks {missing}; make the file again.")
+            rows.append(claim | {"page": f"{claim['table']}.html" if claim["table"] in titles else ""})
+    if not rows:
+        return {}
+    verdicts = list(dict.fromkeys(row["verdict"] for row in rows))
+    counts = {row["scope"]: [0] * len(verdicts) for row in rows}
+    for row in rows:
+        counts[row["scope"]][verdicts.index(row["verdict"])] += 1
+    return {"verdicts": verdicts, "counts": counts, "rows": rows}

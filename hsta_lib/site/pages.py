@@ -1,0 +1,178 @@
+"""A report as one HTML file, which loads nothing from elsewhere and fits a phone."""
+
+import re
+from pathlib import Path
+
+import nbformat
+from bs4 import BeautifulSoup
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from nbconvert import HTMLExporter
+from traitlets.config import Config
+
+TEMPLATES = Path(__file__).parent / "templates"
+STYLE = TEMPLATES / "site.css"
+# What a browser shows without scripts; of several forms of an output the first is taken.
+_SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
+_HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+
+
+def read_report(path):
+    """A report's notebook, after checking that it ran whole.
+
+    Parameters
+    ----------
+    path : Path
+        Of an executed notebook.
+
+    Returns
+    -------
+    nbformat.NotebookNode
+
+    Raises
+    ------
+    ValueError
+        If a cell ended in an error or was not executed, or the first cell has no heading of level one.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    name = f"{path.parent.name}/{path.name}"
+    again = "make the report again"
+    for number, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                raise ValueError(f"{name}: cell {number} ended in {output.ename}: {output.evalue}; {again}.")
+        if not cell.execution_count:
+            raise ValueError(f"{name}: cell {number} was not executed; {again}.")
+    if not re.match(r"# \S", notebook.cells[0].source if notebook.cells else ""):
+        raise ValueError(f"{name}: the first cell does not begin with a heading ('# ...'); give it one.")
+    return notebook
+
+
+def heading(notebook):
+    """The heading of a report, without marks."""
+    return _plain(notebook.cells[0].source.splitlines()[0].removeprefix("# "))
+
+
+def first_sentence(notebook):
+    """What a report is about: the first sentence under its heading that is not a warning in bold."""
+    paragraphs = re.split(r"\n\s*\n", notebook.cells[0].source)[1:]
+    plain = [_plain(text) for text in paragraphs if not text.lstrip().startswith("**")]
+    return re.split(r"(?<=[.?!])\s+(?=[A-Z])", plain[0])[0] if plain else ""
+
+
+def data_used(notebook):
+    """Preset and data of a report, as its first output says, and what that output stresses; or ''."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            text = output.get("data", {}).get("text/markdown", "")
+            found = re.match(r"## .+?: (preset .+)", text)
+            if found:
+                stressed = re.findall(r"^\*\*(.+)\*\*$", text, re.M)
+                return ". ".join(_plain(part) for part in [found[1], *stressed])
+    return ""
+
+
+def _plain(markdown):
+    """A line of Markdown without marks: of links their text, no emphasis, no code marks."""
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", " ".join(markdown.split()))
+    return re.sub(r"[*`]", "", text)
+
+
+def render_report(notebook, folder, files=()):
+    """The HTML page of a report.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+        From `read_report`.
+    folder : Path
+        Where pictures lie that its text names.
+    files : sequence of (str, str)
+        Name and text of links to files beside the page.
+
+    Returns
+    -------
+    str
+    """
+    exporter = HTMLExporter(
+        config=Config({"NbConvertBase": {"display_data_priority": _SHOWN}}),
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES)],
+        exclude_anchor_links=True,
+        embed_images=True,
+    )
+    exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
+    body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(folder)}})
+    soup = BeautifulSoup(body, features="html.parser")
+    styles = _take_styles(soup)
+    _order_headings(soup)
+    _name_images(soup)
+    _contain_tables(soup)
+    return render_page(
+        "report.html.j2",
+        title=heading(notebook),
+        styles=styles,
+        body=Markup(soup),  # made by nbconvert from our own notebook
+        contents=[(tag["id"], tag.get_text()) for tag in soup.find_all("h2")],
+        finished=notebook.metadata.get("papermill", {}).get("end_time", "")[:10],
+        files=files,
+    )
+
+
+def render_page(template, **values):
+    """One of our templates, with our style sheet in it."""
+    return _ENVIRONMENT.get_template(template).render(css=Markup(STYLE.read_text()), **values)
+
+
+def _take_styles(soup):
+    """Style sheets of single tables, for the head of the page; pandas' general one is not used."""
+    tags = [tag.extract() for tag in soup.find_all("style")]
+    return Markup("\n".join(tag.get_text() for tag in tags if not tag.has_attr("scoped")))
+
+
+def _order_headings(soup):
+    """One heading of level one, no level left out, and an anchor that is unique."""
+    level, anchors = 0, set()
+    for tag in soup.find_all(_HEADINGS):
+        level = min(max(int(tag.name[1]), 2), level + 1) if level else 1
+        tag.name = f"h{level}"
+        anchor = name = tag.get("id") or re.sub(r"\W+", "-", tag.get_text()).strip("-")
+        number = 1
+        while anchor in anchors:
+            number += 1
+            anchor = f"{name}-{number}"
+        tag["id"] = anchor
+        anchors.add(anchor)
+
+
+def _section(tag):
+    return tag.find_previous(_HEADINGS).get_text()
+
+
+def _name_images(soup):
+    """An image without a description is named after the section it stands in."""
+    named = set()
+    for image in soup.find_all("img"):
+        if image.get("alt"):
+            continue
+        number, section = 1, _section(image)
+        while (number, section) in named:
+            number += 1
+        named.add((number, section))
+        image["alt"] = f"Figure {number}: {section}" if number > 1 else f"Figure: {section}"
+
+
+def _contain_tables(soup):
+    """Every table in a box of its own that scrolls sideways, by keyboard too."""
+    for table in soup.find_all("table"):
+        label = f"Table: {_section(table)}"
+        box = soup.new_tag(
+            "div", attrs={"class": "scroll", "role": "group", "tabindex": "0", "aria-label": label}
+        )
+        table.wrap(box)
+        del table["border"]

@@ -1,0 +1,274 @@
+"""What shortcuts are worth: leaks planted where their effect is known exactly; scores by hand; chance."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import tiny_dataset, tiny_settings, tiny_trials
+
+from hsta_lib import plots, protocols, store
+from hsta_lib.consistency import findings
+from hsta_lib.data.splits import make_folds
+from hsta_lib.metrics import METRICS, confusion, per_fold_means, scores
+from hsta_lib.protocols import HONEST, PROTOCOLS, Data
+from hsta_lib.study import Study, start
+
+pytestmark = pytest.mark.usefixtures("no_environment", "results")
+
+N_BOOT = 101
+# Percentages worked out by hand, here computed from sums of small integers: float64 rounding only.
+EXACT = {"rel": 0, "abs": 1e-9}
+BEST, SEEN, OVER_CLIPS = (
+    "best epoch on the test fold", "clips of the test subject in training", "folds over clips",
+)  # fmt: skip
+ZERO, SKIPPED = "mean over folds, absent classes 0", "mean over folds, absent classes skipped"
+OVER_CLIPS_BEST = "folds over clips, best epoch, absent skipped"
+OF_OTHERS, OF_ALL = "macro clips of training subjects", "macro clips of test subjects too"
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """The folder of results."""
+    monkeypatch.setenv("HSTA_RESULTS", str(tmp_path / "results"))
+    return tmp_path / "results"
+
+
+def save(results, trial, test, y_pred, **more):
+    """Store what a trial predicts of its test clips."""
+    columns = {
+        "clip_id": test["clip_id"].tolist(),
+        "subject_id": test["subject_id"].tolist(),
+        "y_true": test["label"].tolist(),
+        "y_pred": [int(label) for label in y_pred],
+        "scores": [[0.0, 0.0, 0.0]] * len(test),
+    }
+    store.save(trial, {"predictions": columns, "absent_classes": [], **more}, results)
+
+
+def opened(clips, classes=("a", "b", "c")):
+    """What of a dataset is used here."""
+    return SimpleNamespace(classes=classes, clips=clips, tested=clips[clips["expression_type"] != "macro"])
+
+
+def table_of(data, n_boot=N_BOOT):
+    return protocols.worth({"planted": data}, n_boot).set_index("protocol")
+
+
+# --- leaks whose worth is known ---------------------------------------------------------------------------
+
+
+def subjects_tell(n_subjects=39, n_clips=2, kind="micro"):
+    """A subject's clips all have one class; so many subjects that no draw of them lacks a class."""
+    subject = np.repeat(np.arange(n_subjects), n_clips)
+    names = [f"s{number:02d}" for number in subject]
+    clip_ids = [f"{name}/{kind}{i % n_clips}" for i, name in enumerate(names)]
+    return pd.DataFrame(
+        {"clip_id": clip_ids, "subject_id": names, "label": subject % 3, "expression_type": kind}
+    )
+
+
+def remember(train, test):
+    """The class of the training clips of the same subject; of subjects that training lacks, the first."""
+    of_subject = train.drop_duplicates("subject_id").set_index("subject_id")["label"]
+    return test["subject_id"].map(of_subject).fillna(0).astype(int)
+
+
+@pytest.fixture
+def leaking(results):
+    """A predictor that reads the subject alone, in every run; it learns nothing where subjects are apart."""
+    micro = subjects_tell()
+    both = pd.concat([micro, subjects_tell(n_clips=1, kind="macro")], ignore_index=True)
+    fields = {
+        "subjects apart": {"store_epochs": True},
+        "clips apart": {"split": "paper", "store_epochs": True},
+        "subject seen": {"split": "subject_seen"},
+        "frames drawn": {"drawing": "random_test"},
+        "macro": {"labels": "objective7", "macro_clips": "training_subjects"},
+        "macro of all": {"labels": "objective7", "macro_clips": "all"},
+    }
+    datasets, trials = {}, {}
+    for name, chosen in fields.items():
+        datasets[name] = opened(both if "macro_clips" in chosen else micro)
+        trials[name] = _remembered(results, datasets[name].clips, chosen)
+    return Data(datasets, trials)
+
+
+def _remembered(results, clips, fields):
+    folds = make_folds(clips, **tiny_settings(**fields).split.model_dump())
+    trials = tiny_trials(seeds=(3, 5), n_folds=len(folds), **fields)
+    for trial in trials:
+        train, test = (clips.iloc[rows] for rows in folds[trial.fold])
+        y_pred = [int(label) for label in remember(train, test)]
+        save(results, trial, test, y_pred, epoch_predictions=[y_pred])
+    return trials
+
+
+def test_a_predictor_that_knows_subjects_gains_exactly_two_thirds_of_uar_where_subjects_are_seen(leaking):
+    table = table_of(leaking)
+    # Apart, all clips are said to be of the first class: recall 1, 0, 0. Half of a subject's two clips is in
+    # training in turn, or its macro clip: recall 1, 1, 1. No draw of subjects changes either.
+    for name, against in ((SEEN, HONEST), (OF_ALL, OF_OTHERS)):
+        assert table.loc[against, "uar"] == pytest.approx(100 / 3, **EXACT)
+        row = table.loc[name, ["uar", "uar_inflation", "uar_inflation_low", "uar_inflation_high"]]
+        assert row.tolist() == pytest.approx([100, 200 / 3, 200 / 3, 200 / 3], **EXACT)
+        assert table.loc[name, "against"] == against
+        assert table.loc[name, "uf1_inflation_low"] > 0
+    # Of the first class 26 clips are hits, 52 of others are said to be it: F1 = 52 / (52 + 52), and two zeros.
+    assert table.loc[HONEST, "uf1"] == pytest.approx(100 / 6, **EXACT)
+
+
+def test_random_folds_leak_for_clips_whose_other_clip_is_in_training(leaking):
+    table, clips = table_of(leaking), subjects_tell()
+    folds = make_folds(clips, split="paper", n_folds=3, stratify=False, split_seed=0)
+    met = np.zeros(len(clips), dtype=bool)
+    for train, test in folds:
+        met[test] = np.isin(clips["subject_id"].iloc[test], clips["subject_id"].iloc[train])
+    assert 0.4 < met.mean() < 0.9
+    by_hand = 100 * np.mean([1, *(met[clips["label"] == label].mean() for label in (1, 2))])
+    assert table.loc[OVER_CLIPS, "uar"] == pytest.approx(by_hand, **EXACT)
+    assert table.loc[OVER_CLIPS, "uar_inflation_low"] > 0
+
+
+def test_what_leaks_nothing_is_worth_exactly_nothing(leaking):
+    rows = table_of(leaking).loc[["random frames at test", HONEST, OF_OTHERS]]
+    inflation = rows[[f"{metric}_inflation{end}" for metric in METRICS for end in ("", "_low", "_high")]]
+    assert (inflation == 0).all(axis=None)
+
+
+def test_what_is_said_follows_from_where_zero_lies(leaking):
+    table = protocols.worth({"strength 1": leaking}, N_BOOT)
+    draws = pd.DataFrame({"ties": "strength 1", "draw": [0, 1, 2], "uf1": [10.0, 13.0, 16.0]})
+    lines = protocols.conclude(table, draws).data.splitlines()
+    assert lines[0] == "**strength 1**"
+    (seen,) = [line for line in lines if line.startswith(f"- {SEEN}:")]
+    assert "UAR +66.7 [+66.7, +66.7] points, above zero; UF1 +83.3 [" in seen
+    assert "against" not in seen
+    (of_all,) = [line for line in lines if line.startswith(f"- {OF_ALL}:")]
+    assert of_all.endswith("above zero, against *macro clips of training subjects*.")
+    (drawn,) = [line for line in lines if line.startswith("- random frames")]
+    assert "UAR +0.0 [+0.0, +0.0] points, not shown to differ from zero" in drawn
+    assert any("UF1 10.0 to 16.0, standard deviation 3.00; keeping the best draw adds 3.0" in x for x in lines)
+    assert not any(line.startswith((f"- {HONEST}", f"- {OF_OTHERS}")) for line in lines)
+    lower = table.assign(uar_inflation_low=-5.0, uar_inflation_high=-1.0)
+    assert "points, below zero; UF1" in protocols.conclude(lower, draws).data
+
+
+def test_table_and_figure_show_every_shortcut_and_no_inflation_of_what_others_are_compared_with(leaking):
+    table = protocols.worth({"strength 0": leaking, "strength 1": leaking}, N_BOOT)
+    shown = protocols.show(table).data
+    assert shown[("", "protocol")].tolist() == 2 * list(PROTOCOLS)
+    inflation = shown[("UAR, %", "inflation, points")]
+    assert inflation[shown[("", "protocol")] == SEEN].tolist() == 2 * ["+66.7 [+66.7, +66.7]"]
+    assert set(shown.loc[inflation == "–", ("", "protocol")]) == {HONEST, OF_OTHERS}
+    figure = plots.inflation(table)
+    uar = figure.axes[0]
+    names = [label.get_text() for label in uar.get_yticklabels()]
+    assert names == [name for name in PROTOCOLS if name not in (HONEST, OF_OTHERS)]
+    dots = [line for line in uar.lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[names.index(SEEN)] for line in dots] == pytest.approx([200 / 3] * 2)
+    places = [line.get_ydata()[names.index(SEEN)] for line in dots]
+    assert places == pytest.approx([names.index(SEEN) - 0.1, names.index(SEEN) + 0.1])
+    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == [
+        "strength 0",
+        "strength 1",
+    ]
+    one = plots.inflation(table[table["ties"] == "strength 1"])
+    assert one.axes[1].get_legend() is None  # of a real dataset there is one, and its ties are what they are
+
+
+# --- scores by hand ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_hand(results):
+    """Five clips of four subjects in two folds: classes 0, 1, 1, and 2, 0; two epochs, the second the last."""
+    rows = [("s1", 0), ("s2", 1), ("s2", 1), ("s3", 2), ("s4", 0)]
+    clips = pd.DataFrame(rows, columns=["subject_id", "label"]).assign(expression_type="micro")
+    clips["clip_id"] = [f"c{i}" for i in range(5)]
+    first = {0: [0, 1, 1], 1: [0, 1]}  # all right, none right
+    last = {0: [0, 1, 0], 1: [2, 1]}  # two of three right, one of two
+    trials = tiny_trials(seeds=(3, 5), n_folds=2, store_epochs=True)
+    for trial in trials:
+        test = clips.iloc[[0, 1, 2] if trial.fold == 0 else [3, 4]]
+        epochs = [first[trial.fold], last[trial.fold]]
+        save(results, trial, test, epochs[-1], epoch_predictions=epochs)
+    runs = ("subjects apart", "clips apart", "subject seen", "frames drawn")
+    return Data(dict.fromkeys(runs, opened(clips)), dict.fromkeys(runs, trials))
+
+
+def test_scores_of_every_protocol_by_hand(by_hand):
+    table = table_of(by_hand)
+    assert list(table.index) == list(PROTOCOLS)[:-2]
+    # Pooled: recall 1/2, 1/2, 1; F1 2/4, 2/4, 1 (one wrong 0, one wrong 1).
+    assert table.loc[HONEST, ["acc", "uar", "uf1"]].tolist() == pytest.approx([60, 200 / 3, 200 / 3], **EXACT)
+    # Folds: recall 1, 1/2 and 0, -, 1 of the classes 0, 1 and 0, 2; F1 2/3, 2/3 and 0, 0, 1.
+    fold_1, fold_2 = np.array([2 / 3, 3 / 2 / 3, 4 / 3 / 3]), np.array([1 / 2, 1 / 3, 1 / 3])
+    zero = table.loc[ZERO, ["acc", "uar", "uf1"]].tolist()
+    assert zero == pytest.approx((50 * (fold_1 + fold_2)).tolist(), **EXACT)
+    skipped = table.loc[SKIPPED, ["acc", "uar", "uf1"]].tolist()
+    two_of_three = np.array([1, 3 / 2, 3 / 2])
+    assert skipped == pytest.approx((50 * two_of_three * (fold_1 + fold_2)).tolist(), **EXACT)
+    # Best: the first epoch of the first fold, the second of the second; one 0 of five is wrong, said to be 1.
+    best = table.loc[BEST, ["acc", "uar", "uf1"]].tolist()
+    assert best == pytest.approx([80, 250 / 3, 100 * (2 / 3 + 4 / 5 + 1) / 3], **EXACT)
+    assert table.loc[BEST, "acc_inflation"] == pytest.approx(20, **EXACT)
+    # Of that, fold by fold, absent skipped: 1, and 1/2 and F1 0, 0, 1 over the two classes that occur.
+    over_clips = table.loc[OVER_CLIPS_BEST, ["acc", "uar", "uf1"]].tolist()
+    assert over_clips == pytest.approx([75, 75, 75], **EXACT)
+
+
+def test_the_best_epoch_is_that_of_the_fold_and_of_equal_ones_the_first(results):
+    trial = tiny_trials(seeds=(7,), n_folds=1, store_epochs=True)[0]
+    test = pd.DataFrame({"clip_id": list("ab"), "subject_id": ["s", "t"], "label": [0, 1]})
+    epochs = [[2, 2], [0, 2], [2, 1], [2, 2]]
+    save(results, trial, test, epochs[-1], epoch_predictions=epochs)
+    chosen = protocols.best_epochs([trial], 3)
+    assert chosen["y_pred"].tolist() == [0, 2]
+    assert chosen["clip_id"].tolist() == ["a", "b"]
+    assert chosen[["fold", "seed"]].drop_duplicates().to_numpy().tolist() == [[0, 7]]
+
+
+def test_seeds_are_scored_apart_and_their_mean_is_taken(results, by_hand):
+    trials = by_hand.trials["subjects apart"]
+    clips = by_hand.datasets["subjects apart"].clips
+    for trial in trials[2:]:  # those of the second seed: all right
+        test = clips.iloc[[0, 1, 2] if trial.fold == 0 else [3, 4]]
+        save(results, trial, test, test["label"], epoch_predictions=[[0] * len(test)])
+    row = table_of(by_hand, n_boot=997).loc[HONEST]
+    assert row["acc"] == pytest.approx((60 + 100) / 2, **EXACT)
+    assert row["acc_high"] == 100  # both drawn seeds are the second one in a quarter of the draws
+    assert row["acc_low"] < 60
+
+
+@pytest.mark.parametrize("scoring", ["pooled", "zero", "skipped"])
+def test_a_draw_is_scored_as_if_the_drawn_subjects_clips_were_listed_as_often_as_drawn(scoring):
+    rng = np.random.default_rng(0)
+    n, n_seeds, n_folds, n_subjects = 101, 2, 3, 7
+    seed, fold, y_true, y_pred = (rng.integers(high, size=n) for high in (n_seeds, n_folds, 3, 3))
+    subject = rng.integers(n_subjects, size=n)
+    counts = confusion(y_true, y_pred, 3, by=[seed, fold, subject])
+    drawn, seeds = np.array([[2, 0, 1, 1, 3, 0, 0], [1] * 7]), np.array([[1, 1], [0, 1]])
+    found = protocols._scores(counts, scoring, drawn, seeds)
+    for times, chosen, values in zip(drawn, seeds, found, strict=True):
+        rows = np.repeat(np.arange(n), times[subject])
+        of_seeds = []
+        for one in chosen:
+            mine = rows[seed[rows] == one]
+            matrices = confusion(y_true[mine], y_pred[mine], 3, by=[fold[mine]])
+            pooled = scores(matrices.sum(axis=0))
+            of_seeds.append(pooled if scoring == "pooled" else per_fold_means(matrices, scoring))
+        assert values == pytest.approx(np.mean(of_seeds, axis=0))
+
+
+def test_a_subject_without_clips_of_another_label_set_keeps_its_place(leaking):
+    table = table_of(leaking)
+    fewer = leaking.datasets["macro"].clips
+    fewer = fewer[fewer["subject_id"] != "s00"]  # not the last: all others would move up
+    for name in ("macro", "macro of all"):
+        leaking.datasets[name] = opened(fewer)
+        for trial in leaking.trials[name]:
+            path = store.config_path(trial) if hasattr(store, "config_path") else None
+            assert path is None
+    assert table.shape[0] == len(PROTOCOLS)
