@@ -6,7 +6,7 @@ READY := .venv/.ready
 # The authors' public lists, if a clone of OceanSummerDay/HSTA_MER lies there.
 LISTS := $(if $(wildcard external/HSTA_MER),-p lists_root external/HSTA_MER)
 
-.PHONY: help setup table4 data audit study results test slow readme lab clean
+.PHONY: help setup table4 data audit study results site test slow readme lab clean
 
 help:
 	@echo "make table4   report of Table 4, preset quick, in reports/table4.ipynb"
@@ -16,6 +16,7 @@ help:
 	@echo "make setup    the environment alone, in .venv"
 	@echo "make study    the reports as committed, preset study (about an hour; resumable)"
 	@echo "make results  unpack the committed results, so that make study trains only what is missing"
+	@echo "make site     the reports as web pages, in site/index.html"
 	@echo "make slow     the tests that take minutes"
 	@echo "make readme   rewrite the generated tables of README.md"
 	@echo "make lab      JupyterLab on the notebooks"
@@ -56,6 +57,9 @@ study: setup
 # Results committed beside the reports, into results/; none that is there is replaced.
 results: setup
 	$(BIN)/python -m hsta_lib.archive
+
+site: setup
+	$(BIN)/python -m hsta_lib.site
 
 test: setup
 	$(BIN)/ruff check hsta_lib notebooks tests benchmarks

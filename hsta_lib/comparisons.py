@@ -6,6 +6,7 @@ training them again, which the intervals do where there are several seeds.
 """
 
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,10 @@ _ROUNDING = 1e-9  # what still counts as a tie
 
 
 class Comparison(NamedTuple):
-    """Weighted sum of differences, ``second`` less ``first``, of settings that are swapped two by two."""
+    """Weighted sum of differences, ``second`` less ``first``, of settings that are swapped two by two.
+
+    A setting may occur in several pairs.
+    """
 
     first: tuple
     second: tuple
@@ -110,6 +114,39 @@ def trend(settings):
     return Comparison(settings[:half], settings[::-1][:half], tuple(weights.tolist()))
 
 
+def group_means(first, second):
+    """The comparison of two groups of settings: the mean of the second less that of the first.
+
+    Every setting has a partner of the other group that its predictions are swapped with. In groups of unequal
+    size the settings of the smaller one have several.
+
+    Parameters
+    ----------
+    first, second : sequence of int
+        One or more settings each.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        If a group is empty, or a setting occurs twice.
+
+    Notes
+    -----
+    With unequal groups p is exact where differences are symmetric, as for comparisons that share a setting in
+    `compare`.
+    """
+    first, second = tuple(first), tuple(second)
+    if not first or not second or len({*first, *second}) < len(first) + len(second):
+        raise ValueError(f"groups {first} and {second}: both need settings, each once")
+    n_pairs = math.lcm(len(first), len(second))
+    repeated = (group * (n_pairs // len(group)) for group in (first, second))
+    return Comparison(*repeated, (1 / n_pairs,) * n_pairs)
+
+
 def compare(matrices, family, rng, n_swaps=9999):
     """Test a family of comparisons that was fixed beforehand, by the same swaps for all.
 
@@ -123,7 +160,7 @@ def compare(matrices, family, rng, n_swaps=9999):
     matrices : array_like, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
         As for `hsta_lib.stats.score_interval`.
     family : sequence of Comparison
-        From `pair` and `trend`.
+        From `pair`, `trend` and `group_means`.
     rng : numpy.random.Generator
     n_swaps : int
         Random swaps where there are too many for all.
@@ -318,6 +355,6 @@ def _critical(values, alpha):
 def _contrasts(family, n_settings):
     weights = np.zeros((len(family), n_settings))
     for row, one in zip(weights, family, strict=True):
-        row[list(one.first)] -= one.weights
-        row[list(one.second)] += one.weights
+        np.subtract.at(row, list(one.first), one.weights)
+        np.add.at(row, list(one.second), one.weights)
     return weights

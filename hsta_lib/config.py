@@ -20,6 +20,9 @@ RecipeName = Literal["equations", "released"]
 SplitName = Literal["subject", "paper", "loso", "authors", "subject_seen"]
 MacroRule = Literal["none", "training_subjects", "all"]
 
+# Layouts the synthetic benchmark is written in, besides that of CAS(ME)^3, and whose labels it then has.
+LAYOUTS = ("casme2", "smic", "samm", "megc2019")
+
 
 class Group(BaseModel):
     """A group of settings: frozen, and an unknown key is an error."""
@@ -58,6 +61,8 @@ class Frames(Group):
     # Apex of clips that have none in their sheet (SMIC): the middle frame, or the one that differs most from
     # the onset.
     estimated_apex: Literal["middle", "difference"] = "middle"
+    # Of the sheet, where it gives one; or estimated for every clip.
+    apex: Literal["annotated", "estimated"] = "annotated"
 
     @model_validator(mode="after")
     def _no_field_without_effect(self):
@@ -89,7 +94,7 @@ class Model(Group):
     # MLP1 and MLP2: LayerNorm, GELU, Linear; or one Linear.
     mlp: Literal["ln_gelu_linear", "linear"] = "ln_gelu_linear"
     # P_theta: one Linear from both CLS tokens to the classes; or LayerNorm over both or each first.
-    head: Literal["linear", "ln_linear", "branch_ln_linear"] = "linear"
+    head: Literal["linear", "ln_linear", "branch_ln_linear", "sum_linear"] = "linear"
     # Of Linear layers: normal(0, 0.02); or Xavier. Conv3d has PyTorch's own.
     init: Literal["normal", "xavier"] = "normal"
     # Where the authors' code departs from Eqs. 1-16, see `hsta_lib.models.hsta`; 0: as the video branch.
@@ -134,6 +139,8 @@ class TrialTraining(Training):
 
     # Not "none" only in reference rows, see `hsta_lib.training.training_labels`.
     shuffled_labels: Literal["none", "fold", "recording"] = "none"
+    # What the video branch sees: the frames; each clip's in an order of its own; the apex alone; onset and apex.
+    video: Literal["frames", "shuffled", "apex", "onset_apex"] = "frames"
     # Also store the test predictions of every epoch.
     store_epochs: bool = False
     # Also store the test predictions of so many draws of the test clips' frames.
@@ -153,6 +160,9 @@ class Split(Folds):
 
     split: SplitName = "subject"
     macro_clips: MacroRule = "none"  # in training
+    training_subjects: float = Field(1, gt=0, le=1)  # share of a fold's training subjects that is used
+    # Of data from several datasets: all of them; or each alone, with folds of its own.
+    train_on: Literal["composite", "own"] = "composite"
 
 
 class Settings(Group):
@@ -165,10 +175,22 @@ class Settings(Group):
     split: Split = Split()
 
     @model_validator(mode="after")
-    def _draws_are_drawn(self):
+    def _fields_fit_each_other(self):
         if self.training.store_draws and self.frames.drawing == "uniform":
             raise ValueError("store_draws has no effect with drawing = 'uniform'; leave it 0")
+        if self.training.video != "frames" and (self.frames.drawing, self.frames.special) != ("uniform", "frames"):
+            raise ValueError(
+                f"video = {self.training.video!r} needs drawing = 'uniform' and special = 'frames', found "
+                f"{self.frames.drawing!r} and {self.frames.special!r}"
+            )
         return self
+
+
+class Datasets(Group):
+    """Tables 5 and 6, in which the paper leaves one subject out: what a size does instead."""
+
+    split: Literal["subject", "loso"] = "loso"  # where the notebook names none
+    n_micro: int = Field(860, ge=10)  # clips that are generated, at most
 
 
 class Preset(Group):
@@ -182,6 +204,7 @@ class Preset(Group):
     seeds: list[int] = Field([0], min_length=1)
     n_boot: int = Field(2000, ge=100)
     grids: dict[str, dict[str, list]] = {}
+    datasets: Datasets = Datasets()
 
 
 class Parameters(Group):
@@ -194,12 +217,26 @@ class Parameters(Group):
     variant: str = ""
     repair: RepairRule = "repaired"
     labels: str = ""
-    split: SplitName = "subject"
+    split: SplitName | Literal[""] = "subject"  # empty: the preset's for Tables 5 and 6
     lists_root: str = ""
     macro_clips: MacroRule = "none"
     seeds: list[int] = []
     workers: int | None = Field(None, ge=0)
     grid: dict[str, list] = {}
+
+    @model_validator(mode="after")
+    def _layout_is_known(self):
+        if self.dataset == "synthetic" and self.variant not in ("", *LAYOUTS):
+            raise ValueError(
+                f"variant = {self.variant!r}: synthetic is written in the layouts {', '.join(LAYOUTS)} or, "
+                "if it is empty, that of casme3"
+            )
+        return self
+
+    @property
+    def layout(self):
+        """The dataset whose folders, sheets and labels the data has: of synthetic data its variant."""
+        return (self.variant or self.dataset) if self.dataset == "synthetic" else self.dataset
 
 
 def validated(model, values, source):

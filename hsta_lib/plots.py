@@ -57,7 +57,7 @@ def score_lines(table, x, by, chance, xlabel):
                 _line_with_band(panel, group.sort_values(x), x, metric, name, color)
             panel.axhline(chance[metric], color="0.25", linestyle=":", label="guessing")
             panel.set(xlabel=xlabel, ylabel=f"{HEADINGS[metric]}, %", ylim=(0, None))
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+            panel.xaxis.set_major_locator(MaxNLocator(integer=table[x].dtype.kind == "i"))
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
@@ -71,6 +71,50 @@ def _line_with_band(panel, group, x, metric, name, color):
     )
     if f"{metric}_paper" in group and group[f"{metric}_paper"].notna().any():
         panel.plot(group[x], group[f"{metric}_paper"], color=color, linestyle="--", lw=1.2, label=paper)
+
+
+def padding(table):
+    """Share of clips that repeat frames, against the number of frames.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.tables.padding`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(5.5, 2.6))
+        panel = figure.subplots()
+        panel.plot(table["n_frames"], table["padded"], color=_PALETTE[0], marker="o", markersize=4)
+        panel.set(xlabel="frames per clip", ylabel="clips that repeat frames, %", ylim=(0, None))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def seconds(times, settings, xlabel):
+    """Training time of one trial against an ordered setting, as measured on the machine that trained.
+
+    Parameters
+    ----------
+    times : sequence of float
+        In seconds, from `hsta_lib.report.seconds_of`.
+    settings : sequence of float
+    xlabel : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(5.5, 2.6))
+        panel = figure.subplots()
+        panel.plot(list(settings), times, color=_PALETTE[0], marker="o", markersize=4)
+        panel.set(xlabel=xlabel, ylabel="training of one fold, s", ylim=(0, None))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
 
 
 def score_dots(table, names, chance):

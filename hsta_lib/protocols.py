@@ -27,6 +27,7 @@ _RUNS = {
     "subjects apart": ({}, {"store_epochs": True}),
     "clips apart": ({"split": "paper"}, {"store_epochs": True}),
     "subject seen": ({"split": "subject_seen"}, {}),
+    # Of clips of 51 frames or fewer, the networks are those of "subjects apart".
     "frames drawn": ({}, {"drawing": "random_test", "store_draws": N_DRAWS}),
     "macro": ({"labels": "objective7", "macro_clips": "training_subjects"}, {}),
     "macro of all": ({"labels": "objective7", "macro_clips": "all"}, {}),

@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from hsta_lib import ROOT, config, store
+from hsta_lib import ROOT, comparisons, config, store, tables
 from hsta_lib.data.table import default_labels
 from hsta_lib.files import write_whole
 from hsta_lib.metrics import METRICS
-from hsta_lib.stats import score_interval
+from hsta_lib.stats import bootstrap_scores, score_interval
 from hsta_lib.trials import NAMED_CELL
 
+_LEVEL = 0.05
+_SEEDS = 5  # from which on a difference is about settings, not about the networks that happened to be trained
 _LIBRARIES = ("numpy", "pandas", "scikit-learn", "papermill")
 
 
@@ -103,6 +105,84 @@ def conclude(study, summary, references, chance):
     return Markdown("\n".join(lines))
 
 
+def against_first(names, matrices):
+    """Every row of a design against its first, corrected together; see `hsta_lib.tables.compare_rows`.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of all rows.
+    matrices : ndarray, shape (n_rows, n_seeds, n_subjects, n_classes, n_classes)
+    """
+    family = [comparisons.pair(0, row) for row in range(1, len(matrices))]
+    compared = comparisons.compare(matrices, family, np.random.default_rng(0))
+    smallest = comparisons.detectable(matrices, family, np.random.default_rng(0))
+    return tables.compare_rows(list(names)[1:], compared, smallest)
+
+
+def conclude_differences(study, table):
+    """Which rows differ from the first by more than chance, in sentences.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.Study
+    table : DataFrame
+        From `against_first`.
+    """
+    lines = []
+    for metric in ("uar", "uf1"):
+        shown = (table[f"{metric}_p"] < _LEVEL) & (table[f"{metric}_low"] * table[f"{metric}_high"] > 0)
+        rows = [
+            f"{row['row']} ({row[metric]:+.1f} {_span(row[f'{metric}_low'], row[f'{metric}_high'])})"
+            for row in table[shown].to_dict("records")
+        ]
+        name = tables.HEADINGS[metric]
+        lines.append(f"- {name}: {len(rows)} of {len(table)} differ from the first: {'; '.join(rows) or 'none'}.")
+    smallest = table["uf1_detectable"].median()
+    lines.append(f"- A difference in UF1 below about {smallest:.1f} points would not have shown on these clips.")
+    if len(study.seeds) < _SEEDS:
+        lines.append(f"- With {len(study.seeds)} seed(s) this is about the networks trained, not the settings.")
+    return Markdown("\n".join(lines))
+
+
+def peaks(settings, matrices, n_boot):
+    """Where scores peak over ordered settings: percent of bootstrap draws with the best score at each.
+
+    Parameters
+    ----------
+    settings : Series
+        Values of the ordered setting; its name is kept.
+    matrices : ndarray, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
+    n_boot : int
+
+    Returns
+    -------
+    DataFrame
+        One row per setting; for each score the share of draws, and whether the score itself is highest there.
+    """
+    draws = bootstrap_scores(matrices, n_boot, np.random.default_rng(0))
+    estimates = score_interval(matrices).estimate
+    table = pd.DataFrame(index=pd.Index(settings, name=settings.name))
+    for i, metric in enumerate(METRICS):
+        found = comparisons.peak(estimates[:, i], draws[:, :, i])
+        table[f"{tables.HEADINGS[metric]}, share of draws"] = 100 * found.shares
+        best = np.where(np.arange(len(table)) == found.at, "highest", "")
+        table[f"{tables.HEADINGS[metric]}, here"] = best
+    return table
+
+
+def seconds_of(trials):
+    """Training time of each cell's trials, in seconds: mean per trial.
+
+    Parameters
+    ----------
+    trials : list of list of Trial
+        Of each cell, trained.
+    """
+    folder = config.results_dir()
+    return [float(np.mean([store.load(trial, folder)["seconds"] for trial in runs])) for runs in trials]
+
+
 def provenance(study, dataset, trials):
     """Where a report's numbers come from: code, libraries, machine, data, trials.
 
@@ -140,7 +220,7 @@ def _listed(values):
     return ", ".join(sorted(set(values)))
 
 
-def record(study, dataset, trials, table, summary, references):
+def record(study, dataset, trials, table, summary, references, verdicts=None):
     """Write a report's numbers beside it, for the README and for tests to read.
 
     The file is ``reports/<name>-<preset>-<dataset>-<split>.json``; a run with other labels, seeds or grid
@@ -165,6 +245,7 @@ def record(study, dataset, trials, table, summary, references):
         "cells": _as_json(table, "records"),
         "summary": _as_json(summary.astype(float), "index"),
         "references": _as_json(references, "index"),
+        "claims": [] if verdicts is None else _as_json(verdicts, "records"),
     }
     path = report_path(study, ".json")
     write_whole(path, json.dumps(content, indent=1) + "\n")

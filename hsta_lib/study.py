@@ -12,6 +12,7 @@ from hsta_lib.data.dataset import benchmark, open_dataset
 from hsta_lib.data.frames import cache_frames
 from hsta_lib.data.splits import check_folds, is_subject_dependent, make_folds
 from hsta_lib.data.table import class_names, default_labels
+from hsta_lib.designs import DESIGNS
 from hsta_lib.metrics import METRICS
 from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names
 from hsta_lib.tables import beside_paper
@@ -90,10 +91,12 @@ class Study:
         return np.load(path)
 
     def cells(self):
-        """Settings of the grid, else the rows the paper prints, one each, with M, L_v and L_s.
+        """Settings of the grid, else the notebook's own rows or those the paper prints, with M, L_v and L_s.
 
-        See `hsta_lib.trials.expand_grid` and `hsta_lib.paper.printed_cells`.
+        See `hsta_lib.trials.expand_grid`, `hsta_lib.designs` and `hsta_lib.paper.printed_cells`.
         """
+        if not self.grid and self.name in DESIGNS:
+            return DESIGNS[self.name]()
         cells = expand_grid(self.grid) if self.grid else printed_cells(self.name)
         variants = settings_of(self.settings, cells)
         kept = cells[[name for name in cells if name in ROW_NAMES]]
@@ -175,10 +178,7 @@ class Study:
     def reference_predictions(self, dataset, folds, trials):
         """Predictions of the reference rows, by name; ``trials`` from `reference_trials`, trained."""
         stored = {name: store.predictions(runs, config.results_dir()) for name, runs in trials.items()}
-        blind = pixel_free.rows(dataset.clips, folds)
-        rows = {
-            "majority class": blind.pop("majority class"),
-            **{f"without a picture: {name}": predictions for name, predictions in blind.items()},
+        rows = self.blind_predictions(dataset, folds) | {
             "labels shuffled": stored["fold"],
             "labels shuffled within each recording": stored["recording"],
             "named setting, pixels normalised as ImageNet's": stored["imagenet"],
@@ -189,6 +189,12 @@ class Study:
         if self.is_synthetic and self.parameters.labels == "emotion7" and spec.tied_labels == 0:
             rows["ceiling: true action units known"] = references.ceiling(dataset, folds, spec)
         return rows
+
+    def blind_predictions(self, dataset, folds):
+        """Predictions that need no training and no picture, by the name of the reference row."""
+        rows = pixel_free.rows(dataset.clips, folds)
+        majority = {"majority class": rows.pop("majority class")}
+        return majority | {f"without a picture: {name}": predictions for name, predictions in rows.items()}
 
     def beside_paper(self, table):
         """The paper's scores beside ours, left out where ours are of other data, labels or settings."""
@@ -277,7 +283,7 @@ def start(name, namespace):
     class_names(labels, parameters.dataset)  # an unknown label set stops here, before any data is made
     parameters = parameters.model_copy(update={"labels": labels})
     preset_name, preset = config.load_preset(parameters.preset)
-    if "grid" in namespace and name not in (*preset.grids, *_PRINTED) and not parameters.grid:
+    if "grid" in namespace and name not in (*preset.grids, *_PRINTED, *DESIGNS) and not parameters.grid:
         raise ValueError(
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
         )
@@ -313,7 +319,8 @@ def _settings(parameters, preset):
 
 def _check_grid(study):
     """Refuse before any training what could not be trained or not be shown."""
-    allowed = {"depths", *config.Model.model_fields, *config.Training.model_fields}
+    groups = (config.Model, config.Training, config.Frames)
+    allowed = {"depths", *(name for group in groups for name in group.model_fields)}
     if set(study.grid) - allowed:
         name = sorted(set(study.grid) - allowed)[0]
         raise ValueError(f"grid: {name!r} cannot vary within a table; what can: {', '.join(sorted(allowed))}")

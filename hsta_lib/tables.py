@@ -170,7 +170,8 @@ def class_recalls(predictions, classes):
         One row per true class: clips predicted to be of each class, a mean over seeds, and ``recall`` in
         percent.
     """
-    matrix = confusion(predictions["y_true"], predictions["y_pred"], len(classes)) / predictions["seed"].nunique()
+    matrix = confusion(predictions["y_true"], predictions["y_pred"], len(classes))
+    matrix = matrix / predictions["seed"].nunique()
     table = pd.DataFrame(matrix, index=pd.Index(classes, name="true class"), columns=list(classes))
     return table.assign(recall=100 * np.diagonal(matrix) / np.maximum(matrix.sum(axis=1), 1e-9))
 
@@ -307,6 +308,61 @@ def overlaps(clips, folds_of):
     shares = 100 * table[COUNTS].div(table["test clips"], axis=0)
     shares.insert(0, "folds", [len(folds) for folds in folds_of.values()])
     return shares.style.format("{:.1f} %", subset=COUNTS)
+
+
+def padding(clips, n_frames):
+    """Share of clips that are shorter than a number of frames and repeat some: a confound of Figure 3.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``onset`` and ``offset``.
+    n_frames : sequence of int
+
+    Returns
+    -------
+    DataFrame
+        ``n_frames``, ``padded`` (percent of the clips).
+    """
+    lengths = clips["offset"] - clips["onset"] + 1
+    return pd.DataFrame({"n_frames": n_frames, "padded": [100 * (lengths < n).mean() for n in n_frames]})
+
+
+def compare_rows(names, compared, smallest):
+    """Rows of a design against its first row, for reading and for records.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the rows that are compared with the first.
+    compared : hsta_lib.comparisons.Compared
+    smallest : ndarray
+        From `hsta_lib.comparisons.detectable`.
+
+    Returns
+    -------
+    DataFrame
+        ``row`` and, for each metric, ``<metric>`` (difference in points), ``_low``, ``_high``, ``_p`` (adjusted)
+        and ``_detectable``.
+    """
+    table = pd.DataFrame({"row": list(names)})
+    for i, metric in enumerate(METRICS):
+        table[metric] = 100 * compared.estimate[:, i]
+        table[f"{metric}_low"], table[f"{metric}_high"] = 100 * compared.low[:, i], 100 * compared.high[:, i]
+        table[f"{metric}_p"], table[f"{metric}_detectable"] = compared.p_adjusted[:, i], 100 * smallest[:, i]
+    return table
+
+
+def show_comparisons(table):
+    """The table of `compare_rows` for reading."""
+    shown = {("", "against the first row"): table["row"]}
+    for metric in ("uar", "uf1"):
+        heading = f"{HEADINGS[metric]}, points"
+        values = table[[metric, f"{metric}_low", f"{metric}_high"]].itertuples(index=False, name=None)
+        shown[heading, "difference"] = [f"{value:+.1f} [{low:+.1f}, {high:+.1f}]" for value, low, high in values]
+        shown[heading, "p, corrected"] = table[f"{metric}_p"].map("{:.3f}".format)
+        shown[heading, "smallest that would show"] = table[f"{metric}_detectable"].map("{:.1f}".format)
+    return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)
 
 
 def show_plan(plan):

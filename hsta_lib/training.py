@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,39 +47,103 @@ def fit(trial, dataset):
         If the data is not the trial's, its frames are not those of the settings, or the loss is no longer
         finite.
     """
+    started = time.perf_counter()
+    with _reproducible(trial):
+        run = _trained(trial, dataset)
+        scores = predict(run.model, run.data, run.test)
+        draws = [
+            _most_likely(predict(run.model, run.data, run.test, draw), run.seen)
+            for draw in range(trial.settings.training.store_draws)
+        ]
+    absent = [name for name, is_seen in zip(dataset.classes, run.seen, strict=True) if not is_seen]
+    result = {
+        "predictions": _prediction_columns(dataset.clips.iloc[run.test], scores, run.seen),
+        "losses": run.losses,
+        "absent_classes": absent,
+        "n_train": run.n_train,
+        "seconds": time.perf_counter() - started,
+        "device": str(run.data.device),
+    }
+    asked = {
+        "epoch_predictions": [_most_likely(scores, run.seen) for scores in run.epochs],
+        "draw_predictions": draws,
+    }
+    return result | {name: values for name, values in asked.items() if values}
+
+
+def train_model(trial, dataset):
+    """Train as `fit` does and keep the network: its scores are bit-identical to those of `fit`.
+
+    Parameters
+    ----------
+    trial, dataset
+        As for `fit`, which raises the same errors.
+
+    Returns
+    -------
+    model : hsta_lib.models.hsta.HSTA
+        After the last epoch, in train mode.
+    seen : ndarray of bool, shape (n_classes,)
+        Classes with a training clip; the others are never predicted.
+    """
+    with _reproducible(trial):
+        run = _trained(trial, dataset)
+    return run.model, run.seen
+
+
+def seen_batches(trial, dataset, rows):
+    """Some clips, batch by batch, as a trial's network sees them when it is tested on them.
+
+    Frames that are drawn at random are those of `fit` if ``rows`` are the trial's test fold.
+
+    Parameters
+    ----------
+    trial : hsta_lib.trials.Trial
+    dataset : hsta_lib.data.dataset.Dataset
+    rows : ndarray of int
+
+    Yields
+    ------
+    frames : Tensor, uint8, shape (b, n_frames + 2, h, w, 3)
+        Those of the video branch and, last, the two of the special branch.
+    video, special : Tensor, float32, shape (b, 3, n_frames, h, w) and (b, 3, 2, h, w)
+    """
+    _check_frames(dataset.frames().shape, trial.settings.frames)
+    data = _Data(dataset, trial)
+    draws = data.frame_draws("test")
+    for start in range(0, len(rows), _EVALUATION_BATCH):
+        frames = data.frames_of(rows[start : start + _EVALUATION_BATCH], draws)
+        yield frames, *data.prepared(frames)
+
+
+class _Run(NamedTuple):
+    """A network after its training, and what it was trained and is tested on."""
+
+    model: HSTA
+    data: object
+    test: np.ndarray
+    n_train: int
+    seen: np.ndarray
+    losses: list
+    epochs: list
+
+
+def _trained(trial, dataset):
+    """Train a trial; within `_reproducible`."""
     if trial.fingerprint != dataset.fingerprint:
         raise ValueError(
             f"trial {trial.id} is of data {trial.fingerprint}, the dataset opened is {dataset.fingerprint}"
         )
-    started = time.perf_counter()
     settings = trial.settings
     _check_frames(dataset.frames().shape, settings.frames)
     fold = make_folds(dataset.clips, **settings.split.model_dump())[trial.fold]
     rng = np.random.default_rng([trial.seed, trial.fold])
     train, labels = training_labels(dataset.clips, fold.train, settings.training.shuffled_labels, rng)
     seen = np.isin(np.arange(len(dataset.classes)), labels)
-    with _reproducible(trial):
-        data = _Data(dataset, trial)
-        model = HSTA.from_settings(settings, len(dataset.classes)).to(data.device)
-        losses, epochs = _train(model, data, train, labels, fold.test, settings, rng)
-        scores = predict(model, data, fold.test)
-        draws = [
-            _most_likely(predict(model, data, fold.test, draw), seen)
-            for draw in range(settings.training.store_draws)
-        ]
-    result = {
-        "predictions": _prediction_columns(dataset.clips.iloc[fold.test], scores, seen),
-        "losses": losses,
-        "absent_classes": [name for name, is_seen in zip(dataset.classes, seen, strict=True) if not is_seen],
-        "n_train": len(train),
-        "seconds": time.perf_counter() - started,
-        "device": str(data.device),
-    }
-    asked = {
-        "epoch_predictions": [_most_likely(scores, seen) for scores in epochs],
-        "draw_predictions": draws,
-    }
-    return result | {name: values for name, values in asked.items() if values}
+    data = _Data(dataset, trial)
+    model = HSTA.from_settings(settings, len(dataset.classes)).to(data.device)
+    losses, epochs = _train(model, data, train, labels, fold.test, settings, rng)
+    return _Run(model, data, fold.test, len(train), seen, losses, epochs)
 
 
 def _check_frames(shape, frames):
@@ -221,9 +286,12 @@ class _Data:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.frames = torch.from_numpy(dataset.frames()).to(self.device)
         self.settings, self.pixels = trial.settings.frames, trial.settings.training.pixels
+        self.video = trial.settings.training.video
         lengths = dataset.clips["offset"] - dataset.clips["onset"] + 1
         self.lengths = np.minimum(lengths, self.settings.n_stored).to_numpy()
         self.seed = [trial.seed, trial.fold]
+        places = np.tile(np.arange(self.settings.n_stored), (len(dataset.clips), 1))
+        self.shuffled = np.random.default_rng([*self.seed, 0]).permuted(places, axis=1)
 
     def frame_draws(self, purpose, draw=0):
         """Random numbers for drawing frames, apart from those of another purpose; None: evenly spaced."""
@@ -234,16 +302,34 @@ class _Data:
 
     def batch(self, rows, draws):
         """``video (b, 3, n_frames, h, w)`` and ``special (b, 3, 2, h, w)`` of some clips."""
-        clips = torch.from_numpy(rows).to(self.device)
-        if self.settings.drawing != "uniform":
-            drawn = [draw_frames(n, self.settings.n_frames, draws) for n in self.lengths[rows]]
-            special = np.tile([self.settings.n_stored, self.settings.n_stored + 1], (len(rows), 1))
-            chosen = torch.from_numpy(np.hstack([drawn, special])).to(self.device)
-            pixels = self.frames[clips[:, None], chosen]
-        else:
-            pixels = self.frames[clips]
-        clips = rearrange(self._normalised(pixels), "b t h w c -> b c t h w")
+        return self.prepared(self.frames_of(rows, draws))
+
+    def frames_of(self, rows, draws):
+        """Frames of some clips, uint8, ``(b, n_frames + 2, h, w, 3)``; the last two are the special ones."""
+        clips, places = torch.from_numpy(rows).to(self.device), self._places(rows, draws)
+        if places is None:
+            return self.frames[clips]
+        special = np.tile([self.settings.n_stored, self.settings.n_stored + 1], (len(rows), 1))
+        chosen = torch.from_numpy(np.hstack([places, special])).to(self.device)
+        return self.frames[clips[:, None], chosen]
+
+    def prepared(self, frames):
+        """What the branches are given of such frames."""
+        clips = rearrange(self._normalised(frames), "b t h w c -> b c t h w")
         return clips[:, :, :-2], clips[:, :, -2:]
+
+    def _places(self, rows, draws):
+        """Which of the stored frames are the video of each clip, ``(b, n_frames)``; None: all, in order."""
+        n_frames, onset, apex = self.settings.n_frames, self.settings.n_stored, self.settings.n_stored + 1
+        if self.video == "shuffled":
+            return self.shuffled[rows]
+        if self.video in ("apex", "onset_apex"):
+            first = {"apex": apex, "onset_apex": onset}[self.video]
+            places = np.repeat([first, apex], [n_frames // 2, n_frames - n_frames // 2])
+            return np.tile(places, (len(rows), 1))
+        if self.settings.drawing != "uniform":
+            return np.stack([draw_frames(n, n_frames, draws) for n in self.lengths[rows]])
+        return None
 
     def _normalised(self, pixels):
         if self.settings.special == "frames":

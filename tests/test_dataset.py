@@ -241,7 +241,8 @@ def test_the_benchmark_gets_as_many_macro_clips_as_it_has_micro_clips(opened_wit
     assert opened_with_macro.problems.empty
     frames = opened_with_macro.frames()
     assert frames.shape == (28, 5, 16, 16, 3)
-    made = synthetic.ensure(dataset.benchmark(PRESET.synthetic, "all"), opened_with_macro.frames_path.parents[1])
+    spec = dataset.benchmark(PRESET.synthetic, "all")
+    made = synthetic.ensure(spec, opened_with_macro.frames_path.parents[1])
     row = int(np.flatnonzero(clips["expression_type"] == "macro")[5])
     apex = decode(frame_file(made, clips.iloc[row], clips["apex"][row]), 16, "none")
     assert (frames[row, -1] == apex).all()
@@ -279,7 +280,8 @@ def test_the_micro_clips_are_the_same_people_and_classes_with_and_without_macro_
 
 @pytest.mark.parametrize("labels", ["emotion7", "emotion3"])
 def test_macro_clips_need_labels_that_they_have(tmp_path, labels):
-    with pytest.raises(ValueError, match=rf"no macro-expression has a class of labels = '{labels}'.*objective7"):
+    message = f"no macro-expression has a class of labels = '{labels}'.*-p labels objective7"
+    with pytest.raises(ValueError, match=message):
         open_dataset(Parameters(labels=labels, macro_clips="all"), PRESET, tmp_path)
 
 

@@ -79,14 +79,15 @@ def remember(train, test):
 def leaking(results):
     """A predictor that reads the subject alone, in every run; it learns nothing where subjects are apart."""
     micro = subjects_tell()
-    both = pd.concat([micro, subjects_tell(n_clips=1, kind="macro")], ignore_index=True)
+    both = pd.concat([micro, subjects_tell(n_clips=1, kind="macro")])
+    both = both[both["subject_id"] != "s00"].reset_index(drop=True)  # no clip of it has a class of that set
     fields = {
         "subjects apart": {"store_epochs": True},
         "clips apart": {"split": "paper", "store_epochs": True},
         "subject seen": {"split": "subject_seen"},
         "frames drawn": {"drawing": "random_test"},
-        "macro": {"labels": "objective7", "macro_clips": "training_subjects"},
-        "macro of all": {"labels": "objective7", "macro_clips": "all"},
+        "macro": {"macro_clips": "training_subjects"},
+        "macro of all": {"macro_clips": "all"},
     }
     datasets, trials = {}, {}
     for name, chosen in fields.items():
@@ -115,7 +116,7 @@ def test_a_predictor_that_knows_subjects_gains_exactly_two_thirds_of_uar_where_s
         assert row.tolist() == pytest.approx([100, 200 / 3, 200 / 3, 200 / 3], **EXACT)
         assert table.loc[name, "against"] == against
         assert table.loc[name, "uf1_inflation_low"] > 0
-    # Of the first class 26 clips are hits, 52 of others are said to be it: F1 = 52 / (52 + 52), and two zeros.
+    # 26 clips are rightly said to be of the first class, 52 wrongly: F1 = 52 / (52 + 52), and two zeros.
     assert table.loc[HONEST, "uf1"] == pytest.approx(100 / 6, **EXACT)
 
 
@@ -149,7 +150,9 @@ def test_what_is_said_follows_from_where_zero_lies(leaking):
     assert of_all.endswith("above zero, against *macro clips of training subjects*.")
     (drawn,) = [line for line in lines if line.startswith("- random frames")]
     assert "UAR +0.0 [+0.0, +0.0] points, not shown to differ from zero" in drawn
-    assert any("UF1 10.0 to 16.0, standard deviation 3.00; keeping the best draw adds 3.0" in x for x in lines)
+    assert any(
+        "UF1 10.0 to 16.0, standard deviation 3.00; keeping the best draw adds 3.0" in x for x in lines
+    )
     assert not any(line.startswith((f"- {HONEST}", f"- {OF_OTHERS}")) for line in lines)
     lower = table.assign(uar_inflation_low=-5.0, uar_inflation_high=-1.0)
     assert "points, below zero; UF1" in protocols.conclude(lower, draws).data
@@ -183,7 +186,7 @@ def test_table_and_figure_show_every_shortcut_and_no_inflation_of_what_others_ar
 
 @pytest.fixture
 def by_hand(results):
-    """Five clips of four subjects in two folds: classes 0, 1, 1, and 2, 0; two epochs, the second the last."""
+    """Five clips of four subjects in two folds, of classes 0, 1, 1 and 2, 0; two epochs."""
     rows = [("s1", 0), ("s2", 1), ("s2", 1), ("s3", 2), ("s4", 0)]
     clips = pd.DataFrame(rows, columns=["subject_id", "label"]).assign(expression_type="micro")
     clips["clip_id"] = [f"c{i}" for i in range(5)]
@@ -262,13 +265,193 @@ def test_a_draw_is_scored_as_if_the_drawn_subjects_clips_were_listed_as_often_as
         assert values == pytest.approx(np.mean(of_seeds, axis=0))
 
 
-def test_a_subject_without_clips_of_another_label_set_keeps_its_place(leaking):
-    table = table_of(leaking)
-    fewer = leaking.datasets["macro"].clips
-    fewer = fewer[fewer["subject_id"] != "s00"]  # not the last: all others would move up
-    for name in ("macro", "macro of all"):
-        leaking.datasets[name] = opened(fewer)
-        for trial in leaking.trials[name]:
-            path = store.config_path(trial) if hasattr(store, "config_path") else None
-            assert path is None
-    assert table.shape[0] == len(PROTOCOLS)
+def test_a_subject_that_a_label_set_leaves_out_keeps_its_place(leaking):
+    subjects = np.array([f"s{number:02d}" for number in range(39)])
+    clips_of = {
+        name: protocols._count(leaking, PROTOCOLS[name], subjects).sum(axis=(1, 3, 4))
+        for name in (HONEST, OF_OTHERS)
+    }
+    assert clips_of[HONEST].tolist() == [[2] * 39] * 2
+    assert clips_of[OF_OTHERS].tolist() == [[0] + [2] * 38] * 2
+
+
+def test_untrained_protocols_are_refused(by_hand):
+    by_hand.trials["subjects apart"].append(tiny_trials(seeds=(9,), n_folds=1)[0])
+    with pytest.raises(ValueError, match=r"\(fold 0, seed 9\) has no result"):
+        table_of(by_hand)
+
+
+def test_draws_of_frames_are_pooled_over_folds_and_means_over_seeds(results, monkeypatch):
+    monkeypatch.setattr(protocols, "N_DRAWS", 2)
+    trials = tiny_trials(seeds=(3, 5), n_folds=2, drawing="random_test", store_draws=2)
+    right = {(3, 0): [0, 1], (3, 1): [2], (5, 0): [0, 1], (5, 1): [2]}
+    second = {(3, 0): [1, 1], (3, 1): [2], (5, 0): [0, 1], (5, 1): [1]}
+    for trial in trials:
+        test = pd.DataFrame({"clip_id": list("ab"), "subject_id": ["s", "t"], "label": [0, 1]})
+        test = (
+            test if trial.fold == 0 else pd.DataFrame({"clip_id": ["c"], "subject_id": ["u"], "label": [2]})
+        )
+        draws = [kind[trial.seed, trial.fold] for kind in (right, second)]
+        save(results, trial, test, draws[0], draw_predictions=draws)
+    data = Data({"frames drawn": opened(subjects_tell())}, {"frames drawn": trials})
+    table = protocols.frame_draws({"strength 1": data})
+    assert table["ties"].tolist() == ["strength 1"] * 2
+    assert table["draw"].tolist() == [0, 1]
+    assert table["uar"].tolist() == pytest.approx([100, 200 / 3], **EXACT)
+    # Seed 3 takes the 0 for 1: F1 0, 2/3, 1; seed 5 the 2 for 1: F1 1, 2/3, 0.
+    assert table["uf1"].tolist() == pytest.approx([100, 500 / 9], **EXACT)
+
+
+# --- what is trained --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny_data(tmp_path, monkeypatch):
+    """Studies open a few random clips, with as many frames as their settings want and macro clips if any."""
+
+    def open_dataset(study):
+        frames, has_macro = study.settings.frames, study.settings.split.macro_clips != "none"
+        kind = f"{frames.drawing}-{has_macro}-{study.preset.synthetic.tied_labels}"
+        (tmp_path / kind).mkdir(exist_ok=True)
+        size = {"size": frames.image_size, "n_frames": frames.n_stored}
+        dataset = tiny_dataset(tmp_path / kind, n_clips=23 + 12 * has_macro, **size)
+        clips = dataset.clips.assign(expression_type=["micro"] * 23 + ["macro"] * 12 * has_macro)
+        return dataclasses.replace(dataset, clips=clips, fingerprint=kind)
+
+    monkeypatch.setattr(Study, "open_dataset", open_dataset)
+
+
+def _study(**parameters):
+    return start("audit", {"preset": "smoke", "workers": 0, **parameters})
+
+
+RUNS = ["subjects apart", "clips apart", "subject seen", "frames drawn", "macro", "macro of all"]
+
+
+@pytest.mark.usefixtures("tiny_data")
+def test_runs_differ_from_the_honest_one_in_what_they_are_named_after_alone():
+    prepared = protocols.prepare(_study(seeds=[3, 5]), [0, 0.5])
+    assert list(prepared) == ["strength 0", "strength 0.5"]
+    data = prepared["strength 0.5"]
+    assert list(data.trials) == list(data.datasets) == RUNS
+    settings = {}
+    for name, trials in data.trials.items():
+        (settings[name],) = {trial.settings for trial in trials}
+        assert {trial.seed for trial in trials} == {3, 5}
+        assert {trial.fingerprint for trial in trials} == {data.datasets[name].fingerprint}
+        assert data.datasets[name].fingerprint.endswith("0.5")
+    n_folds = {name: len(trials) / 2 for name, trials in data.trials.items()}
+    assert n_folds == dict.fromkeys(RUNS, 2) | {"subject seen": 4}
+    honest = settings["subjects apart"]
+    assert (honest.split.split, honest.split.macro_clips) == ("subject", "none")
+    assert honest.frames.drawing == "uniform"
+    changed = {name: _differences(honest, one) for name, one in settings.items()}
+    del changed["subjects apart"]
+    epochs = {"store_epochs": False}
+    assert changed == {
+        "clips apart": {"split": "paper"},
+        "subject seen": {"split": "subject_seen"} | epochs,
+        "frames drawn": {"drawing": "random_test", "store_draws": protocols.N_DRAWS} | epochs,
+        "macro": {"labels": "objective7", "macro_clips": "training_subjects"} | epochs,
+        "macro of all": {"labels": "objective7", "macro_clips": "all"} | epochs,
+    }
+
+
+def _differences(one, other):
+    before, after = (
+        {"labels": settings.labels}
+        | {name: value for group in ("frames", "model", "training", "split")
+           for name, value in getattr(settings, group).model_dump().items()}
+        for settings in (one, other)
+    )  # fmt: skip
+    return {name: value for name, value in after.items() if before[name] != value}
+
+
+@pytest.mark.usefixtures("tiny_data")
+@pytest.mark.parametrize("chosen", [{"split": "paper"}, {"macro_clips": "all"}, {"recipe": "released"}])
+def test_the_honest_run_is_honest_whatever_the_study_s_own_parameters(chosen):
+    (data,) = protocols.prepare(_study(**chosen), [0]).values()
+    settings = data.trials["subjects apart"][0].settings
+    assert (settings.split.split, settings.split.macro_clips) == ("subject", "none")
+    assert settings.frames.drawing == "uniform"
+    assert data.trials["clips apart"][0].settings.split.split == "paper"
+
+
+@pytest.mark.usefixtures("tiny_data")
+def test_a_dataset_without_macro_clips_goes_without_those_runs(results):
+    prepared = protocols.prepare(_study(dataset="own", data_root="/somewhere"), [0, 1])
+    assert list(prepared) == ["own"]
+    assert list(prepared["own"].trials) == RUNS[:4]
+    with_macro = protocols.prepare(_study(dataset="casme3", data_root="/somewhere"))
+    assert list(with_macro["casme3"].trials) == RUNS
+
+
+@pytest.mark.usefixtures("tiny_data")
+def test_a_study_without_a_grid_is_refused():
+    study = dataclasses.replace(_study(), grid={})
+    with pytest.raises(ValueError, match="audit"):
+        protocols.prepare(study)
+
+
+@pytest.mark.usefixtures("tiny_data")
+def test_trained_from_end_to_end(results):
+    study = _study()
+    prepared = protocols.prepare(study, [1])
+    trials = protocols.train(study, prepared)
+    assert store.missing(trials, results) == []
+    assert len(trials) == 2 * 6 + 2
+    table = protocols.worth(prepared, N_BOOT).set_index("protocol")
+    assert list(table.index) == list(PROTOCOLS)
+    draws = protocols.frame_draws(prepared)
+    assert len(draws) == protocols.N_DRAWS
+    # What is scored is the first draw.
+    first = draws.loc[0, list(METRICS)].tolist()
+    assert table.loc["random frames at test", list(METRICS)].tolist() == pytest.approx(first)
+    # The presets' one epoch is the best epoch.
+    assert table.loc[BEST, "uf1_inflation"] == 0
+
+
+# --- chance -----------------------------------------------------------------------------------------------
+
+
+def test_the_simulated_subjects_are_those_of_the_composite():
+    subjects = [subject for name in ("CASME II", "SMIC", "SAMM") for subject in findings.SUBJECTS[name]]
+    assert (len(subjects), np.sum(subjects)) == (68, 442)
+
+
+def test_one_epoch_of_chance_scores_a_third_and_more_epochs_score_more():
+    table = protocols.chance_by_best_epoch(n_epochs=(1, 2, 5, 31), n_draws=97)
+    assert table["n_epochs"].tolist() == [1, 2, 5, 31]
+    one = table.iloc[0]
+    assert one["uar_low"] < 100 / 3 < one["uar_high"]
+    assert one["acc"] == pytest.approx(100 / 3, abs=1)  # 97 x 442 guesses: their s.d. is 0.23 points
+    for metric in METRICS:
+        assert (table[metric].diff().dropna() > 3).all()
+        assert (table[f"{metric}_low"] <= table[metric]).all()
+        assert (table[metric] <= table[f"{metric}_high"]).all()
+
+
+@pytest.mark.parametrize("n_epochs", [1, 2, 3])
+def test_a_single_clip_is_hit_in_one_of_the_epochs(n_epochs):
+    matrices = protocols._best_guess(np.array([0, 1, 0]), n_epochs, 20011, np.random.default_rng(0))
+    assert matrices.sum(axis=(0, 2)).tolist() == [0, 20011, 0]  # rows are the true class
+    # 20011 draws: the s.d. of the share is below 0.0036.
+    assert matrices[:, 1, 1].mean() == pytest.approx(1 - (2 / 3) ** n_epochs, abs=0.015)
+
+
+def test_of_two_clips_the_better_epoch_is_kept():
+    matrices = protocols._best_guess(np.array([1, 0, 1]), 2, 20011, np.random.default_rng(0))
+    hits = np.trace(matrices, axis1=1, axis2=2)
+    # One epoch: 0, 1, 2 hits with probability 4/9, 4/9, 1/9; the larger of two.
+    shares = [np.mean(hits == n) for n in (0, 1, 2)]
+    assert shares == pytest.approx([16 / 81, 64 / 81 - 16 / 81, 1 - 64 / 81], abs=0.015)
+
+
+def test_chance_is_drawn_as_it_is_in_the_table():
+    table = protocols.chance_by_best_epoch(n_epochs=(1, 3), n_draws=11)
+    figure = plots.chance_by_best_epoch(table)
+    uar, uf1 = figure.axes[0].lines
+    assert uar.get_xdata().tolist() == [1, 3]
+    assert uar.get_ydata().tolist() == table["uar"].tolist()
+    assert uf1.get_ydata().tolist() == table["uf1"].tolist()
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1", "3"]

@@ -207,7 +207,8 @@ def with_macro(tmp_path):
     """Tiny clips of five subjects, those of the last and every other one of the first macro clips."""
     data = tiny_dataset(tmp_path)
     is_macro = (data.clips["subject_id"] == "tiny/s4") | (data.clips.index % 10 == 0)
-    return dataclasses.replace(data, clips=data.clips.assign(expression_type=np.where(is_macro, "macro", "micro")))
+    kinds = np.where(is_macro, "macro", "micro")
+    return dataclasses.replace(data, clips=data.clips.assign(expression_type=kinds))
 
 
 def test_described_clips_are_those_tested_and_macro_clips_stand_beside_them(with_macro):

@@ -1,6 +1,5 @@
 """Training: each recipe field does what it says, and a trial repeated is the same trial."""
 
-import dataclasses
 import json
 import math
 
@@ -229,6 +228,7 @@ ALTERNATIVES = {
     "schedule": "constant",
     "sampling": "uniform",
     "shuffled_labels": "fold",
+    "video": "shuffled",
     "final_rate": 5e-3,
     "layer_decay": 0.5,
 }
@@ -391,7 +391,8 @@ def test_draws_begin_with_that_of_the_predictions_and_differ_after_it(tmp_path, 
     frames[:, :-2] = np.random.default_rng(7).integers(0, 255, frames[:, :-2].shape)
     np.save(data.frames_path, frames)
     data.clips["offset"] = 60
-    fields = {"drawing": drawing, "n_frames": 2, "epochs": 10, "learning_rate": 3e-2}
+    # Hardly trained, scores are close to one another, and other frames are enough for another class.
+    fields = {"drawing": drawing, "n_frames": 2, "epochs": 1, "learning_rate": 1e-6}
     plain, stored = _fit(data, **fields), _fit(data, **fields, store_draws=5)
     assert "draw_predictions" not in plain
     assert stored["predictions"] == plain["predictions"]

@@ -12,7 +12,7 @@ from hsta_lib.trials import Trial, expand_grid, make_trials
 # The defaults, written out.
 SETTINGS = Settings(
     labels="emotion7",
-    frames=Frames(n_frames=6, keep_apex=False, image_size=224, crop="none"),
+    frames=Frames(n_frames=6, keep_apex=False, image_size=224, crop="none", apex="annotated"),
     model=Model(
         m=4, l_v=2, l_s=1, csta=True, d=768, patch_size=16, tubelet_size=2, positions="sincos",
         mlp="ln_gelu_linear", head="linear", init="normal",
@@ -21,8 +21,9 @@ SETTINGS = Settings(
         pixels="imagenet", loss="mse", optimizer="adamw", learning_rate=5e-5, weight_decay=0.05,
         batch_size=32, epochs=150, warmup_epochs=5, warmup_start=1e-6, schedule="cosine",
         sampling="balanced", shuffled_labels="none", store_epochs=False, store_draws=0,
+        video="frames",
     ),
-    split=Split(split="subject", n_folds=5, stratify=False, split_seed=0, macro_clips="none"),
+    split=Split(split="subject", n_folds=5, stratify=False, split_seed=0, macro_clips="none", training_subjects=1),
 )  # fmt: skip
 TRIAL = Trial(SETTINGS, fold=3, seed=11, fingerprint="0123456789abcdef")
 
@@ -39,6 +40,7 @@ ALTERNATIVES = {
     "weight_decay": 0.0, "batch_size": 16, "epochs": 149, "warmup_epochs": 4, "warmup_start": 0.0,
     "schedule": "constant", "sampling": "uniform", "shuffled_labels": "recording",
     "split": "paper", "n_folds": 7, "stratify": True, "split_seed": 1, "macro_clips": "all",
+    "apex": "estimated", "video": "shuffled", "training_subjects": 0.5,
 }  # fmt: skip
 
 

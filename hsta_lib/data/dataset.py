@@ -173,12 +173,14 @@ def open_dataset(parameters, preset, data_dir):
     if parameters.macro_clips != "none" and not is_macro.any():
         raise ValueError(
             f"macro_clips = {parameters.macro_clips!r}, but no macro-expression has a class of labels = "
-            f"{parameters.labels!r}; the sheet of CAS(ME)^3 gives them objective classes: -p labels objective7"
+            f"{parameters.labels!r}; CAS(ME)^3's sheet gives them objective classes: -p labels objective7"
         )
     if parameters.split == "authors" and parameters.lists_root:
         listed, unlisted = with_folds(clips[~is_macro], parameters.lists_root, parameters.labels)
         clips = pd.concat([listed, clips[is_macro]]).sort_values("clip_id", ignore_index=True)
         reading = reading._replace(problems=pd.concat([reading.problems, unlisted], ignore_index=True))
+    if preset.frames.apex == "estimated":
+        clips["apex"] = np.nan
     clips, estimated = with_apex(clips, preset.frames.estimated_apex, data_dir / "cache")
     if preset.frames.crop == "boxes":
         clips["face"] = clips["clip_id"].map(_boxes(root).get)

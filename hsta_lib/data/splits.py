@@ -26,7 +26,9 @@ def is_subject_dependent(split, macro_clips="none"):
     return split in SUBJECT_DEPENDENT or macro_clips == "all"
 
 
-def make_folds(clips, *, split, n_folds, stratify, split_seed, macro_clips="none"):
+def make_folds(
+    clips, *, split, n_folds, stratify, split_seed, macro_clips="none", training_subjects=1
+):
     """Folds of a clip table, the same for every setting that is trained on it.
 
     Parameters
@@ -50,6 +52,9 @@ def make_folds(clips, *, split, n_folds, stratify, split_seed, macro_clips="none
     macro_clips : {"none", "training_subjects", "all"}
         Macro-expressions in training: those of subjects that are not tested in the fold, or *all*, those of
         the test subjects included, as in the authors' lists.
+    training_subjects : float
+        Share of a fold's training subjects whose clips are trained on, rounded up; a larger share has the
+        subjects of a smaller one.
 
     Returns
     -------
@@ -67,7 +72,17 @@ def make_folds(clips, *, split, n_folds, stratify, split_seed, macro_clips="none
     rows = np.flatnonzero(~is_macro)
     folds = _folds_of_micro(clips.iloc[rows], split, n_folds, stratify, split_seed)
     folds = [Fold(rows[train], rows[test]) for train, test in folds]
-    return [_with_macro(fold, clips, is_macro, macro_clips) for fold in folds]
+    folds = [_with_macro(fold, clips, is_macro, macro_clips) for fold in folds]
+    return [_with_share(fold, clips, training_subjects, split_seed) for fold in folds]
+
+
+def _with_share(fold, clips, share, seed):
+    if share == 1:
+        return fold
+    subjects = clips["subject_id"].iloc[fold.train]
+    names = np.random.default_rng(seed).permutation(sorted(subjects.unique()))
+    kept = names[: int(np.ceil(share * len(names)))]
+    return Fold(fold.train[subjects.isin(kept).to_numpy()], fold.test)
 
 
 def _is_macro(clips):
@@ -142,8 +157,8 @@ def check_folds(clips, folds, *, split, macro_clips="none"):
     ------
     ValueError
         If a clip is in training and test of one fold, a micro clip is tested never or twice, a macro clip is
-        tested, or in training against ``macro_clips``, or, unless the split is subject-dependent, a micro clip
-        of a test subject is in training. The message names the fold and the clip or subject.
+        tested, or is in training against the rule ``macro_clips``, or, unless the split is subject-dependent,
+        a micro clip of a test subject is in training. The message names the fold and the clip or subject.
     """
     tested, is_macro = np.zeros(len(clips), dtype=int), _is_macro(clips)
     keys = ["clip_id"] if split in SUBJECT_DEPENDENT else ["clip_id", "subject_id"]

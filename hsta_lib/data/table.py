@@ -69,6 +69,7 @@ LABELS = {
         },
     ),
     "objective7": ("objective_class", dict.fromkeys(_OBJECTIVE_DATASETS, _same(_OBJECTIVE))),
+    "objective6": ("objective_class", dict.fromkeys(_OBJECTIVE_DATASETS, _same((*_OBJECTIVE[:5], "VII")))),
     "objective5": ("objective_class", dict.fromkeys(_OBJECTIVE_DATASETS, _same(_OBJECTIVE[:5]))),
 }
 

@@ -356,7 +356,10 @@ class HSTA(nn.Module):
         of_branches = head == "branch_ln_linear"
         self.norm_video = nn.LayerNorm(d, eps=style.eps) if of_branches else nn.Identity()
         self.norm_special = nn.LayerNorm(d_special, eps=style.eps) if of_branches else nn.Identity()
-        self.head = nn.Linear(d + d_special, n_classes)
+        if head == "sum_linear" and d != d_special:
+            raise ValueError(f"head = {head!r} adds the CLS tokens: d = {d} and d_special = {d_special} differ")
+        self.adds_branches = head == "sum_linear"
+        self.head = nn.Linear(d if self.adds_branches else d + d_special, n_classes)
         self._initialise(init)
 
     @classmethod
@@ -394,5 +397,8 @@ class HSTA(nn.Module):
         video, special = self.embed_video(video), self.embed_special(special)
         for block in self.blocks:
             video, special = block(video, special)
-        cls = torch.cat([self.norm_video(video[:, 0]), self.norm_special(special[:, 0])], dim=-1)
+        cls = [self.norm_video(video[:, 0]), self.norm_special(special[:, 0])]
+        if self.adds_branches:
+            return self.head(cls[0] + cls[1])
+        cls = torch.cat(cls, dim=-1)
         return self.head(cls if self.norm is None else self.norm(cls))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 # Columns of the printed tables that name a row and are no setting themselves.
-ROW_NAMES = ("setting", "branch", "n_layers")
+ROW_NAMES = ("setting", "branch", "n_layers", "row", "printed")
 _ONE_MODULE = {"m": 1}
 _BRANCHES = {"video": "l_v", "special": "l_s"}
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 
 from hsta_lib.files import write_whole
 from hsta_lib.site import pages
@@ -29,6 +30,7 @@ def build(reports, output):
         something else than a site.
     """
     paths = sorted(path for path in reports.glob("*.ipynb") if ".partial" not in path.name)
+    _refuse_foreign(output)
     if not paths:
         raise ValueError(f"{reports} holds no report; make one first: make table4")
     notebooks = {path.stem: pages.read_report(path) for path in paths}
@@ -36,7 +38,7 @@ def build(reports, output):
     content = {"index.html": render_index(reports, notebooks, files)}
     for name, notebook in notebooks.items():
         content[f"{name}.html"] = pages.render_report(notebook, reports, _links(files[name]))
-    _empty(output)
+    shutil.rmtree(output, ignore_errors=True)
     for name, text in content.items():
         write_whole(output / name, text)
     for path in {path for found in files.values() for path in found}:
@@ -45,7 +47,7 @@ def build(reports, output):
 
 def _files_of(name, reports):
     """A report's notebook and the predictions it wrote beside itself."""
-    return [reports / f"{name}.ipynb", *sorted([*reports.glob(f"{name}.csv"), *reports.glob(f"{name}-*.csv")])]
+    return [reports / f"{name}.ipynb", *sorted(reports.glob(f"{name}-*.csv"))]
 
 
 def _links(paths):
@@ -56,14 +58,12 @@ def _links(paths):
     ]
 
 
-def _empty(output):
-    """Remove an earlier site, and nothing else."""
-    if not output.exists():
-        return
+def _refuse_foreign(output):
+    """An earlier site is replaced, nothing else."""
     index = output / "index.html"
-    if any(output.iterdir()) and not (index.exists() and _MARK in index.read_text()):
+    is_site = index.exists() and _MARK in index.read_text()
+    if output.exists() and any(output.iterdir()) and not is_site:
         raise ValueError(f"{output} holds something else than a site; choose another folder with --output.")
-    shutil.rmtree(output)
 
 
 def render_index(reports, notebooks, files):
@@ -128,19 +128,19 @@ def headline(records, titles):
     -------
     list of dict
         One per record: ``title``, ``page`` ('' if there is no such report), ``data`` and ``rows``. A row
-        has a ``name``, ``cells`` (paper and ours, for each metric) and whether it is a ``reference``;
-        reference rows of an earlier record are not repeated.
+        has a ``name``, ``cells`` (``score`` and ``interval``; paper, then ours, for each metric) and whether
+        it is a ``reference``; reference rows of an earlier record are not repeated.
     """
-    blocks, seen = [], set()
+    blocks, seen = [], []
     for record in records:
         name = record["report"]
         data = f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
         rows = [_row(key, scores, reference=False) for key, scores in record["summary"].items()]
         for key, scores in record["references"].items():
             row = _row(key, scores, reference=True)
-            if (data, key, *row["cells"]) not in seen:
+            if (data, row) not in seen:
                 rows.append(row)
-            seen.add((data, key, *row["cells"]))
+                seen.append((data, row))
         blocks.append(
             {
                 "title": titles.get(name, name).split(":")[0],
@@ -153,20 +153,16 @@ def headline(records, titles):
 
 
 def _row(name, scores, *, reference):
-    cells = []
-    for metric in METRICS:
-        cells += [_number(scores.get(f"{metric}_paper")), _with_interval(scores, metric)]
+    cells = [_cell(scores, column) for metric in METRICS for column in (f"{metric}_paper", metric)]
     return {"name": name, "cells": cells, "reference": reference}
 
 
-def _number(value):
-    return "–" if value is None else f"{value:.1f}"
-
-
-def _with_interval(scores, metric):
-    low, high = (scores.get(f"{metric}_{end}") for end in ("low", "high"))
-    interval = "" if low is None else f" ({low:.1f} to {high:.1f})"
-    return _number(scores.get(metric)) + interval
+def _cell(scores, column):
+    score, low, high = (scores.get(f"{column}{end}") for end in ("", "_low", "_high"))
+    return {
+        "score": "–" if score is None else f"{score:.1f}",
+        "interval": "" if low is None or high is None else f"{low:.1f} to {high:.1f}",
+    }
 
 
 def protocols(path):
@@ -174,9 +170,7 @@ def protocols(path):
     if not path.exists():
         return []
     rows = json.loads(path.read_text())["rows"]
-    return [
-        {"predictor": row["predictor"], **_row(row["protocol"], row, reference=False)} for row in rows
-    ]
+    return [{"predictor": row["predictor"], **_row(row["protocol"], row, reference=False)} for row in rows]
 
 
 def claims(reports, titles):
@@ -193,8 +187,8 @@ def claims(reports, titles):
     Returns
     -------
     dict
-        ``verdicts``, in order of appearance; ``counts``, by scope, in the same order; ``rows``, the claims
-        with the ``page`` of their report or ''. Empty if there is no such file.
+        ``counts`` of the verdicts by scope, in order of appearance; ``rows``, the claims with the ``page``
+        of their report or ''. Empty if there is no such file.
 
     Raises
     ------
@@ -206,12 +200,11 @@ def claims(reports, titles):
         for claim in json.loads(path.read_text()):
             missing = sorted(set(_CLAIM_FIELDS) - set(claim))
             if missing:
-                raise ValueError(f"{path}: claim {claim.get('id', '?')} lacks {missing}; make the file again.")
+                raise ValueError(f"{path}: claim {claim.get('id', '?')} lacks {missing}; make it again.")
             rows.append(claim | {"page": f"{claim['table']}.html" if claim["table"] in titles else ""})
     if not rows:
         return {}
-    verdicts = list(dict.fromkeys(row["verdict"] for row in rows))
-    counts = {row["scope"]: [0] * len(verdicts) for row in rows}
+    counts = {row["scope"]: Counter() for row in rows}
     for row in rows:
-        counts[row["scope"]][verdicts.index(row["verdict"])] += 1
-    return {"verdicts": verdicts, "counts": counts, "rows": rows}
+        counts[row["scope"]][row["verdict"]] += 1
+    return {"counts": counts, "rows": rows}

@@ -1,19 +1,18 @@
 """A report as one HTML file, which loads nothing from elsewhere and fits a phone."""
 
+import copy
 import re
 from pathlib import Path
 
 import nbformat
 from bs4 import BeautifulSoup
 from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
 from nbconvert import HTMLExporter
-from traitlets.config import Config
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = TEMPLATES / "site.css"
-# What a browser shows without scripts; of several forms of an output the first is taken.
-_SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
+# The forms of an output that a browser shows without scripts.
+_SHOWN = {"text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"}
 _HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -100,14 +99,13 @@ def render_report(notebook, folder, files=()):
     str
     """
     exporter = HTMLExporter(
-        config=Config({"NbConvertBase": {"display_data_priority": _SHOWN}}),
         template_name="report",
         extra_template_basedirs=[str(TEMPLATES)],
         exclude_anchor_links=True,
         embed_images=True,
     )
     exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
-    body, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(folder)}})
+    body, _ = exporter.from_notebook_node(_without_scripts(notebook), {"metadata": {"path": str(folder)}})
     soup = BeautifulSoup(body, features="html.parser")
     styles = _take_styles(soup)
     _order_headings(soup)
@@ -117,7 +115,7 @@ def render_report(notebook, folder, files=()):
         "report.html.j2",
         title=heading(notebook),
         styles=styles,
-        body=Markup(soup),  # made by nbconvert from our own notebook
+        body=str(soup),
         contents=[(tag["id"], tag.get_text()) for tag in soup.find_all("h2")],
         finished=notebook.metadata.get("papermill", {}).get("end_time", "")[:10],
         files=files,
@@ -126,13 +124,24 @@ def render_report(notebook, folder, files=()):
 
 def render_page(template, **values):
     """One of our templates, with our style sheet in it."""
-    return _ENVIRONMENT.get_template(template).render(css=Markup(STYLE.read_text()), **values)
+    return _ENVIRONMENT.get_template(template).render(css=STYLE.read_text(), **values)
+
+
+def _without_scripts(notebook):
+    kept = copy.deepcopy(notebook)
+    for cell in kept.cells:
+        for output in cell.get("outputs", []):
+            if "data" in output:
+                output.data = {form: value for form, value in output.data.items() if form in _SHOWN}
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
+    return kept
 
 
 def _take_styles(soup):
     """Style sheets of single tables, for the head of the page; pandas' general one is not used."""
     tags = [tag.extract() for tag in soup.find_all("style")]
-    return Markup("\n".join(tag.get_text() for tag in tags if not tag.has_attr("scoped")))
+    return "\n".join(tag.get_text() for tag in tags if not tag.has_attr("scoped"))
 
 
 def _order_headings(soup):
