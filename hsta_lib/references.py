@@ -6,7 +6,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hsta_lib.data import synthetic
+from hsta_lib.data import generated, synthetic
 
 _FLOW_GRID = 16  # px; the true flow is averaged to this size for the linear model
 
@@ -52,15 +52,17 @@ def ceiling(dataset, folds, spec):
     return pd.concat(parts, ignore_index=True)
 
 
-def linear_on_true_flow(dataset, folds, spec):
+def linear_on_true_flow(dataset, folds, spec, variant=""):
     """Ridge classifier on the true onset-to-apex flow of a synthetic benchmark, head motion included.
 
-    It is given the motion that any model of the pixels would first have to find.
+    It is given the motion that any model of the pixels would first have to find. ``spec`` and ``variant``:
+    the benchmark and its layout, see `hsta_lib.data.generated.drawn_from`.
     """
     clips, labels = dataset.clips, dataset.clips["label"].to_numpy()
     # The movement does not depend on the size of the frames, and small ones cost less.
     small = spec.model_copy(update={"frame_size": 4 * _FLOW_GRID})
-    flow = [synthetic.true_flow(small, clip, size=_FLOW_GRID, with_drift=True) for clip in clips["clip_id"]]
+    drawn = generated.drawn_from(variant, small, clips["clip_id"])
+    flow = [synthetic.true_flow(*clip, size=_FLOW_GRID, with_drift=True) for clip in drawn]
     features = np.stack(flow).reshape(len(clips), -1)
     parts = []
     for number, (train, test) in enumerate(folds):

@@ -202,7 +202,7 @@ def provenance(study, dataset, trials):
         "classes absent from a training fold": _listed(
             name for record in records for name in record["absent_classes"]
         ) or "none",
-        "data fingerprint": dataset.fingerprint,
+        "data fingerprint": _listed(trial.fingerprint for trial in trials),
         "preset": study.preset_name,
         "trained with": _listed(f"Python {record['python']}" for record in records) + ", " + _listed(
             f"{name} {number}" for record in records for name, number in record["versions"].items()
@@ -326,12 +326,14 @@ def _shared_parameters(parameters):
 
 def _record_name(study):
     chosen = study.parameters
-    parts = [study.name, study.preset_name, chosen.dataset, chosen.split]
+    layout = chosen.variant if study.is_synthetic else ""
+    parts = [study.name, study.preset_name, chosen.dataset, *filter(None, [layout]), chosen.split]
     usual = config.Parameters(
         preset=chosen.preset,
         dataset=chosen.dataset,
         split=chosen.split,
-        labels=default_labels(chosen.dataset),
+        variant=layout,
+        labels=default_labels(chosen.layout),
     )
     if _shared_parameters(chosen) != _shared_parameters(usual):
         text = json.dumps(_shared_parameters(chosen), sort_keys=True)

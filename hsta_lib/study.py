@@ -32,6 +32,11 @@ _PROTOCOLS = {
     "subject_seen": "subject-dependent: {n} folds; of the clips of a fold's test subjects half are tested, "
     "the others are in training",
 }
+_REFERENCES = {
+    "fold": "labels shuffled",
+    "recording": "labels shuffled within each recording",
+    "imagenet": "named setting, pixels normalised as ImageNet's",
+}
 _MACRO = {
     "none": "",
     "training_subjects": "; macro clips of the training subjects are in training",
@@ -72,7 +77,7 @@ class Study:
         """Folds of the split, or of another one, checked."""
         settings = self.settings.split.model_dump() | ({"split": split} if split else {})
         folds = make_folds(dataset.clips, **settings)
-        kind = {name: settings[name] for name in ("split", "macro_clips")}
+        kind = {name: settings[name] for name in ("split", "macro_clips", "train_on")}
         check_folds(dataset.clips, folds, **kind)
         return folds
 
@@ -151,8 +156,8 @@ class Study:
             Trial(settings, fold, seed, dataset.fingerprint) for seed in self.seeds for fold in range(n_folds)
         ]
 
-    def reference_trials(self, dataset):
-        """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation.
+    def reference_trials(self, dataset, names=("named", *_REFERENCES)):
+        """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation; or of some.
 
         One shuffle of the labels scatters by more than its interval shows: there are at least three.
         """
@@ -164,6 +169,7 @@ class Study:
             "imagenet": (self, {"pixels": "imagenet"}),
         }
         named = pd.DataFrame([NAMED_CELL])
+        runs = {name: runs[name] for name in names}
         return {name: study.trials(dataset, named, **fields)[0] for name, (study, fields) in runs.items()}
 
     def run(self, trials, *datasets):
@@ -185,7 +191,9 @@ class Study:
         }
         spec = benchmark(self.preset.synthetic, self.parameters.macro_clips)
         if self.is_synthetic:
-            rows["linear model on the true motion"] = references.linear_on_true_flow(dataset, folds, spec)
+            rows["linear model on the true motion"] = references.linear_on_true_flow(
+                dataset, folds, spec, self.parameters.variant
+            )
         if self.is_synthetic and self.parameters.labels == "emotion7" and spec.tied_labels == 0:
             rows["ceiling: true action units known"] = references.ceiling(dataset, folds, spec)
         return rows
@@ -215,7 +223,8 @@ class Study:
     def protocol(self, folds):
         """How the clips are divided, as a sentence."""
         split = self.settings.split
-        return _PROTOCOLS[split.split].format(n=len(folds)) + _MACRO[split.macro_clips]
+        own = "; trained on clips of the tested dataset alone" * (split.train_on == "own")
+        return _PROTOCOLS[split.split].format(n=len(folds)) + _MACRO[split.macro_clips] + own
 
     @property
     def is_synthetic(self):
@@ -236,7 +245,8 @@ class Study:
         spec = self.preset.synthetic
         tied = ", labels tied to film and recording" if spec.tied_labels else ""
         strength = f", strength {spec.tied_labels:g}" if 0 < spec.tied_labels < 1 else ""
-        return f"synthetic faces ({spec.difficulty}{tied}{strength})"
+        written = self.parameters.variant and f", in the layout of {self.parameters.variant}"
+        return f"synthetic faces ({spec.difficulty}{tied}{strength}{written})"
 
     def _repr_markdown_(self):
         lines = [
@@ -279,10 +289,11 @@ def start(name, namespace):
     assigned = set(_assigned_before(namespace.get("In", [])))
     values = {key: namespace[key] for key in known | assigned if key in namespace}
     parameters = config.validated(config.Parameters, values, "notebook parameters")
-    labels = parameters.labels or default_labels(parameters.dataset)
-    class_names(labels, parameters.dataset)  # an unknown label set stops here, before any data is made
-    parameters = parameters.model_copy(update={"labels": labels})
+    labels = parameters.labels or default_labels(parameters.layout)
+    class_names(labels, parameters.layout)  # an unknown label set stops here, before any data is made
     preset_name, preset = config.load_preset(parameters.preset)
+    split = parameters.split or preset.datasets.split
+    parameters = parameters.model_copy(update={"labels": labels, "split": split})
     if "grid" in namespace and name not in (*preset.grids, *_PRINTED, *DESIGNS) and not parameters.grid:
         raise ValueError(
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"

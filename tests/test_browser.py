@@ -1,6 +1,6 @@
 """What only a browser can tell: the site in Chromium, and a notebook run whole in JupyterLab.
 
-Skipped where Chromium or playwright is missing; ``pip install -c constraints.txt -e '.[browser]'`` brings the latter.
+Skipped where Chromium or playwright is missing; the extra ``browser`` of ``pyproject.toml`` brings the latter.
 """
 
 import os
@@ -37,7 +37,7 @@ FLAGS = [
 PAGES = sorted(
     {"index"} | {path.stem for path in (ROOT / "reports").glob("*.ipynb") if ".partial" not in path.name}
 )
-# Finished, and what the largest element that sticks out of the page is.
+# By how many pixels a page is wider than its window.
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 BROKEN_IMAGES = "[...document.images].filter(i => !i.complete || i.naturalWidth === 0).map(i => i.alt)"
 

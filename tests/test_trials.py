@@ -23,7 +23,10 @@ SETTINGS = Settings(
         sampling="balanced", shuffled_labels="none", store_epochs=False, store_draws=0,
         video="frames",
     ),
-    split=Split(split="subject", n_folds=5, stratify=False, split_seed=0, macro_clips="none", training_subjects=1),
+    split=Split(
+        split="subject", n_folds=5, stratify=False, split_seed=0, macro_clips="none",
+        training_subjects=1,
+    ),
 )  # fmt: skip
 TRIAL = Trial(SETTINGS, fold=3, seed=11, fingerprint="0123456789abcdef")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hsta_lib.data import casme2, casme3, megc2019, own, samm, smic, synthetic
+from hsta_lib.data import casme2, casme3, generated, megc2019, own, samm, smic
 from hsta_lib.data.apex import with_apex
 from hsta_lib.data.authors_lists import with_folds
 from hsta_lib.data.faces import given_boxes
@@ -97,27 +97,30 @@ def read_dataset(parameters, preset, data_dir):
     FileNotFoundError
         If the root does not hold what the reader needs.
     """
-    if parameters.variant and parameters.dataset not in _WITH_VARIANTS:
+    layout = parameters.layout
+    if parameters.variant and parameters.dataset not in ("synthetic", *_WITH_VARIANTS):
         raise ValueError(
             f"variant = {parameters.variant!r}: {parameters.dataset} has no variants; leave it empty"
         )
-    if parameters.macro_clips != "none" and parameters.dataset not in _WITH_MACRO:
+    if parameters.macro_clips != "none" and layout not in _WITH_MACRO:
         raise ValueError(
-            f"macro_clips = {parameters.macro_clips!r}: {parameters.dataset} has no macro-expressions that "
+            f"macro_clips = {parameters.macro_clips!r}: {layout} has no macro-expressions that "
             f"are read; datasets with them: {', '.join(_WITH_MACRO)}"
         )
     if parameters.dataset == "synthetic":
-        root = synthetic.ensure(benchmark(preset.synthetic, parameters.macro_clips), data_dir)
+        spec = benchmark(preset.synthetic, parameters.macro_clips)
+        root = generated.ensure(parameters.variant, spec, data_dir)
     elif parameters.data_root:
         root = Path(parameters.data_root).expanduser()
     else:
         raise ValueError(
             f"dataset = {parameters.dataset!r} needs the folder that holds it: -p data_root /path/to/it"
         )
-    chosen = {"variant": parameters.variant} if parameters.variant else {}
+    is_real = parameters.dataset != "synthetic"
+    chosen = {"variant": parameters.variant} if parameters.variant and is_real else {}
+    chosen |= {} if is_real or layout != "megc2019" else {"official": False}
     chosen |= {"macro": True} if parameters.macro_clips != "none" else {}
-    reader = _READERS[parameters.dataset]
-    reading = reader(root, dataset=parameters.dataset, repair=parameters.repair, **chosen)
+    reading = _READERS[layout](root, dataset=layout, repair=parameters.repair, **chosen)
     if reading.clips.empty:
         first = (
             f"the first: {reading.problems.iloc[0].to_dict()}" if len(reading.problems) else "it lists none"
@@ -192,7 +195,7 @@ def open_dataset(parameters, preset, data_dir):
     return Dataset(
         clips=clips,
         frames_path=path,
-        classes=class_names(parameters.labels, parameters.dataset),
+        classes=class_names(parameters.labels, parameters.layout),
         problems=_relative(pd.concat([reading.problems, found], ignore_index=True), root),
         outside=outside,
         fingerprint=_fingerprint(clips, digest, preset.frames),

@@ -27,7 +27,8 @@ def is_subject_dependent(split, macro_clips="none"):
 
 
 def make_folds(
-    clips, *, split, n_folds, stratify, split_seed, macro_clips="none", training_subjects=1
+    clips, *, split, n_folds, stratify, split_seed, macro_clips="none", training_subjects=1,
+    train_on="composite",
 ):
     """Folds of a clip table, the same for every setting that is trained on it.
 
@@ -55,6 +56,9 @@ def make_folds(
     training_subjects : float
         Share of a fold's training subjects whose clips are trained on, rounded up; a larger share has the
         subjects of a smaller one.
+    train_on : {"composite", "own"}
+        Of clips from several datasets, see `sources`: folds over all of them; or each dataset's own folds, one
+        dataset after the other, in which no clip of another one is in training.
 
     Returns
     -------
@@ -68,12 +72,31 @@ def make_folds(
     if clips["clip_id"].duplicated().any():
         twice = clips["clip_id"][clips["clip_id"].duplicated()].iloc[0]
         raise ValueError(f"clip {twice} occurs more than once in the clip table")
+    if train_on == "own":
+        kind = {"split": split, "n_folds": n_folds, "stratify": stratify, "split_seed": split_seed}
+        kind |= {"macro_clips": macro_clips, "training_subjects": training_subjects}
+        return _own_folds(clips, kind)
     is_macro = _is_macro(clips)
     rows = np.flatnonzero(~is_macro)
     folds = _folds_of_micro(clips.iloc[rows], split, n_folds, stratify, split_seed)
     folds = [Fold(rows[train], rows[test]) for train, test in folds]
     folds = [_with_macro(fold, clips, is_macro, macro_clips) for fold in folds]
     return [_with_share(fold, clips, training_subjects, split_seed) for fold in folds]
+
+
+def sources(clips):
+    """The dataset each clip is from, by its id: ``smic/s01/s1_ne_01`` is from ``smic``."""
+    return clips["clip_id"].str.split("/").str[0]
+
+
+def _own_folds(clips, kind):
+    found = sources(clips).to_numpy()
+    rows_of = [np.flatnonzero(found == name) for name in sorted(set(found))]
+    return [
+        Fold(rows[train], rows[test])
+        for rows in rows_of
+        for train, test in make_folds(clips.iloc[rows], **kind)
+    ]
 
 
 def _with_share(fold, clips, share, seed):
@@ -150,7 +173,7 @@ def _splitter(split, n_folds, stratify, split_seed):
     )
 
 
-def check_folds(clips, folds, *, split, macro_clips="none"):
+def check_folds(clips, folds, *, split, macro_clips="none", train_on="composite"):
     """Check the contract of a division: no leak, nothing untested.
 
     Raises
@@ -158,7 +181,8 @@ def check_folds(clips, folds, *, split, macro_clips="none"):
     ValueError
         If a clip is in training and test of one fold, a micro clip is tested never or twice, a macro clip is
         tested, or is in training against the rule ``macro_clips``, or, unless the split is subject-dependent,
-        a micro clip of a test subject is in training. The message names the fold and the clip or subject.
+        a micro clip of a test subject is in training; with ``train_on = "own"``, if a fold has clips of two
+        datasets. The message names the fold and the clip or subject.
     """
     tested, is_macro = np.zeros(len(clips), dtype=int), _is_macro(clips)
     keys = ["clip_id"] if split in SUBJECT_DEPENDENT else ["clip_id", "subject_id"]
@@ -169,6 +193,8 @@ def check_folds(clips, folds, *, split, macro_clips="none"):
             both = set(clips[key].iloc[counted]) & set(clips[key].iloc[test])
             if both:
                 raise ValueError(f"fold {number}: {key} {sorted(both)[0]} is in training and in test")
+        if train_on == "own" and len(found := set(sources(clips.iloc[[*train, *test]]))) > 1:
+            raise ValueError(f"fold {number}: clips of {' and '.join(sorted(found))}, with train_on = 'own'")
         _check_macro(clips.iloc[train[is_macro[train]]], clips.iloc[test], number, macro_clips)
     expected = np.where(is_macro, 0, 1)
     if (tested != expected).any():
