@@ -6,36 +6,26 @@ chosen.
 """
 
 import dataclasses
-import io
-import re
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange, reduce
 from IPython.display import Markdown
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.stats import t as student
 from torch.nn import functional
 
 from hsta_lib import config, store
 from hsta_lib import study as studies
-from hsta_lib.data.apex import with_apex
-from hsta_lib.data.dataset import Dataset, benchmark
-from hsta_lib.data.frames import cache_frames, index_folder
+from hsta_lib.data.dataset import benchmark
 from hsta_lib.data.synthetic import true_flow
-from hsta_lib.files import file_digest, write_whole
-from hsta_lib.models.hsta import HSTA
-from hsta_lib.models.released import load_released_state_dict, our_name, read_released_checkpoint
+from hsta_lib.own_clip import own_clip
 from hsta_lib.stats import effective_subjects
-from hsta_lib.training import seen_batches, train_model
-from hsta_lib.trials import NAMED_CELL, Trial
+from hsta_lib.training import seen_batches
 
 # Whose CLS token reads what: key of the weights to the branch that is read, and its name.
 READS = {"usta_video": "video", "usta_special": "special", "csta_video": "special", "csta_special": "video"}
@@ -47,7 +37,6 @@ NAMES = {
 }
 MOVING = 0.25  # of the places of a picture: those where the expression moves most
 
-_LONGEST = 1000  # frames of a video; a micro-expression lasts half a second
 _FLOW_SIZE = 64  # px of the frames that the true movement is computed for; it does not depend on them
 _OWN = "your clip"
 
@@ -62,14 +51,17 @@ class Choice(config.Group):
     apex: int | None = None
     offset: int | None = None
 
-
-class Network(NamedTuple):
-    """A network to look into: ``seen`` marks the classes it was trained on, ``origin`` says where it is from."""
-
-    model: HSTA
-    trial: Trial
-    seen: np.ndarray
-    origin: str
+    @model_validator(mode="after")
+    def _frame_numbers_of_a_clip(self):
+        given = {name: getattr(self, name) for name in ("onset", "apex", "offset")}
+        given = {name: number for name, number in given.items() if number is not None}
+        if given and not self.clip:
+            name, number = next(iter(given.items()))
+            raise ValueError(f"{name} = {number} is of a clip of your own; give clip, or leave it None")
+        if list(given.values()) != sorted(given.values()):
+            words = ", ".join(f"{name} = {number}" for name, number in given.items())
+            raise ValueError(f"{words}: onset <= apex <= offset is needed")
+        return self
 
 
 @dataclass(frozen=True)
@@ -79,9 +71,9 @@ class Looked:
     ``clips``: one row per clip, ``label`` -1 where the true class is not known. ``frames``: uint8, shape
     (n_clips, n_frames + 2, h, w, 3), the last two those of the special branch. ``scores``: (n_clips,
     n_classes). ``probabilities``: their softmax over the classes trained on. ``weights``: for each of `READS`
-    the mean over heads, float64, shape (n_clips, m, 1 + n_tokens), of the last layer of each module; the first
-    entry is the attention of CLS on itself, and each row sums to one. ``grids``: for each branch its tubelets
-    over time and side, and the patch in px.
+    the mean over heads, float64, shape (n_clips, m, 1 + n_tokens), of the last layer of each module; the
+    first entry is the attention of CLS on itself, and each row sums to one. ``grids``: of each branch the
+    number of tubelets over time and along a side, and the patch in px.
     """
 
     clips: pd.DataFrame
@@ -117,14 +109,13 @@ class Looked:
 
     def overlay(self, way):
         """Arguments of `hsta_lib.plots.attention_maps`: the last module's attention and what it lies on."""
-        n_times, _, patch = self.grids[READS[way]]
         is_video = READS[way] == "video"
         frames = self.frames[:, :-2] if is_video else self.frames[:, -2:]
         numbers = [f"frame {i + 1} of {frames.shape[1]}" for i in range(frames.shape[1])]
         return {
             "frames": frames,
             "maps": self.maps(way)[:, -1],
-            "patch_size": patch,
+            "patch_size": self.grids[READS[way]][2],
             "clip_names": self.names,
             "frame_names": numbers if is_video else ["first special picture", "second special picture"],
         }
@@ -160,141 +151,18 @@ def start(namespace):
     Raises
     ------
     ValueError
-        As `hsta_lib.study.start`; also if a frame number is given without a clip, or a checkpoint with the
-        recipe of the equations.
+        As `hsta_lib.study.start`; also if frame numbers are given without a clip or out of order, or a
+        checkpoint without the recipe ``released``.
     """
     own = {name: namespace[name] for name in Choice.model_fields if name in namespace}
     choice = config.validated(Choice, own, "notebook parameters")
     study = studies.start("attention", {key: namespace[key] for key in namespace if key not in own})
-    for name in ("onset", "apex", "offset"):
-        if getattr(choice, name) is not None and not choice.clip:
-            raise ValueError(f"notebook parameters: {name} = {own[name]} is of a clip of your own; give clip")
     if choice.checkpoint and study.parameters.recipe != "released":
         raise ValueError(
             f"notebook parameters: checkpoint = {choice.checkpoint!r} is a network of the authors' code; "
             "give recipe = 'released' with it"
         )
     return study, choice
-
-
-def open_network(study, dataset, choice):
-    """The network of the named setting and one fold, trained or as stored; or the authors' checkpoint.
-
-    Parameters
-    ----------
-    study : hsta_lib.study.Study
-    dataset : hsta_lib.data.dataset.Dataset
-    choice : Choice
-        ``fold`` and ``checkpoint``; the latter's M, L_v and L_s are those of its tensors.
-
-    Returns
-    -------
-    Network
-
-    Raises
-    ------
-    ValueError
-        If there is no such fold, or the checkpoint does not fit the preset's size or the classes.
-    FileNotFoundError
-        If there is no such checkpoint.
-    """
-    if not choice.checkpoint:
-        return trained(_trial(study, dataset, choice.fold, NAMED_CELL), dataset, config.results_dir())
-    path = Path(choice.checkpoint).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"notebook parameters: checkpoint = {choice.checkpoint!r}: no such file")
-    state_dict = read_released_checkpoint(path)
-    trial = _trial(study, dataset, choice.fold, depths(state_dict))
-    model = _untrained(trial, dataset)
-    load_released_state_dict(model, state_dict)
-    origin = f"the checkpoint `{path.name}` (SHA-256 {file_digest(path)[:16]}…), trained elsewhere"
-    return Network(model, trial, np.full(len(dataset.classes), True), origin)
-
-
-def _trial(study, dataset, fold, cell):
-    n_folds = len(study.folds(dataset))
-    if fold >= n_folds:
-        raise ValueError(f"notebook parameters: fold = {fold}: there are {n_folds}, counted from 0")
-    return study.trials(dataset, pd.DataFrame([cell]))[0][fold]  # of the first seed
-
-
-def depths(state_dict):
-    """M, L_v and L_s of a checkpoint of the authors' code, from the names of its tensors.
-
-    Parameters
-    ----------
-    state_dict : dict of str to Tensor
-
-    Returns
-    -------
-    dict
-        ``m``, ``l_v``, ``l_s``.
-
-    Raises
-    ------
-    ValueError
-        If it has no module, or a branch without layers.
-    """
-    names = "\n".join(map(our_name, state_dict))
-    patterns = {"m": r"^blocks\.(\d+)\.", "l_v": r"\.usta_video\.(\d+)\.", "l_s": r"\.usta_special\.(\d+)\."}
-    found = {name: re.findall(pattern, names, re.MULTILINE) for name, pattern in patterns.items()}
-    if not all(found.values()):
-        raise ValueError("the checkpoint has no modules with USTA in both branches: it is of another network")
-    return {name: 1 + max(map(int, numbers)) for name, numbers in found.items()}
-
-
-def trained(trial, dataset, folder):
-    """The network of a trial: as stored, else trained and stored as ``<trial id>.pt``.
-
-    Parameters
-    ----------
-    trial : hsta_lib.trials.Trial
-    dataset : hsta_lib.data.dataset.Dataset
-    folder : Path
-        Of the results. A file that is damaged or of another trial is replaced, and a line says so.
-
-    Returns
-    -------
-    Network
-        Its class scores are bit-identical to those `hsta_lib.training.fit` gives.
-    """
-    path = folder / f"{trial.id}.pt"
-    model = _untrained(trial, dataset)
-    try:
-        seen = _restored(model, trial, path)
-    except FileNotFoundError:
-        seen = None
-    except Exception as error:  # pickle, zip and torch each have their own
-        print(f"{path.name} is damaged ({str(error).splitlines()[0]}); the network is trained again")
-        seen = None
-    if seen is None:
-        print(f"training fold {trial.fold}, seed {trial.seed}; the network is kept as {path.name}")
-        model, seen = train_model(trial, dataset)
-        _keep(model, seen, trial, path)
-    return Network(model, trial, seen, f"trial `{trial.id}` (fold {trial.fold}, seed {trial.seed})")
-
-
-def _untrained(trial, dataset):
-    with torch.random.fork_rng():
-        return HSTA.from_settings(trial.settings, len(dataset.classes))
-
-
-def _restored(model, trial, path):
-    """Put stored weights into a network; returns the classes it was trained on."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["trial"] != trial.description():
-        raise ValueError("it is of another trial")
-    if not all(torch.isfinite(values).all() for values in content["state_dict"].values()):
-        raise ValueError("not all weights are finite")
-    model.load_state_dict(content["state_dict"])
-    return np.array(content["seen"])
-
-
-def _keep(model, seen, trial, path):
-    weights = {name: values.cpu() for name, values in model.state_dict().items()}
-    file = io.BytesIO()
-    torch.save({"trial": trial.description(), "seen": seen.tolist(), "state_dict": weights}, file)
-    write_whole(path, file.getvalue())
 
 
 def usta_weights(attention, tokens):
@@ -372,15 +240,12 @@ def attention_weights(model, video, special):
         "csta_special": [block.csta.special for block in model.blocks],
     }
     model.eval()
-    with torch.inference_mode(), _inputs_of([layer for of_way in layers.values() for layer in of_way]) as given:
+    with torch.inference_mode(), _inputs_of(layers) as given:
         scores = model(video, special)
-        weights = {
-            way: torch.stack(
-                [(usta_weights if way.startswith("usta") else csta_weights)(layer, *given[layer])
-                 for layer in of_way], dim=1,
-            ).mean(dim=2)
-            for way, of_way in layers.items()
-        }  # fmt: skip
+        weights = {}
+        for way, of_way in layers.items():
+            weigh = usta_weights if way.startswith("usta") else csta_weights
+            weights[way] = torch.stack([weigh(layer, *given[layer]).mean(dim=1) for layer in of_way], dim=1)
     return scores, weights
 
 
@@ -392,7 +257,7 @@ def _inputs_of(layers):
     def note(layer, inputs):
         given[layer] = inputs
 
-    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(note) for of_way in layers.values() for layer in of_way]
     try:
         yield given
     finally:
@@ -405,7 +270,7 @@ def look(network, dataset, rows):
 
     Parameters
     ----------
-    network : Network
+    network : hsta_lib.networks.Network
     dataset : hsta_lib.data.dataset.Dataset
     rows : ndarray of int
         Rows of the dataset's clips. Frames that are drawn at random are those of the trial's predictions if
@@ -464,7 +329,7 @@ def shown_clips(network, dataset, tested, choice):
 
     Parameters
     ----------
-    network : Network
+    network : hsta_lib.networks.Network
     dataset : hsta_lib.data.dataset.Dataset
     tested : Looked
         At the clips of the network's test fold.
@@ -473,102 +338,16 @@ def shown_clips(network, dataset, tested, choice):
     Returns
     -------
     Looked
-    """
-    return look_at_own(network, dataset, choice) if choice.clip else first_of_each_class(tested)
-
-
-def look_at_own(network, dataset, choice):
-    """Run a clip of one's own through a network; nothing of it is kept on the disk.
-
-    Parameters
-    ----------
-    network : Network
-    dataset : hsta_lib.data.dataset.Dataset
-        Of which the classes are taken.
-    choice : Choice
-        ``clip`` is a video file, whose frames are counted from 1, or a folder of frames, numbered by the last
-        integer of their names. Without ``onset`` its first frame is taken, without ``offset`` the last, and
-        without ``apex`` the frame most unlike the onset, see `hsta_lib.data.apex.with_apex`.
-
-    Returns
-    -------
-    Looked
-        Of one clip, its label -1.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file or folder.
-    ValueError
-        If it cannot be decoded or holds no frames, its frame numbers contradict each other, or its crop needs
-        a face that cannot be found.
+    ValueError, FileNotFoundError
+        As `hsta_lib.own_clip.own_clip`.
     """
-    frames = network.trial.settings.frames
-    if frames.crop == "boxes":
-        raise ValueError(
-            f"clip = {choice.clip!r}: crop = 'boxes' needs the box of its face; use a preset with crop: face"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        clips, path = _decoded(choice, frames, Path(folder))
-        return look(network, dataclasses.replace(dataset, clips=clips, frames_path=path), np.array([0]))
-
-
-def _decoded(choice, frames, workshop):
-    """Clip table of a clip of one's own, and the file of its frames."""
-    where, path = f"clip = {choice.clip!r}", Path(choice.clip).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(f"{where}: no such file or folder")
-    folder = path if path.is_dir() else _extracted(path, where, choice, workshop / "frames")
-    numbers = _numbers(choice, where, sorted(index_folder(folder)))
-    row = {
-        "clip_id": f"own/{path.stem}", "subject_id": "own", "folder": folder, **numbers,
-        "label": -1, "expression_type": "micro",
-    }  # fmt: skip
-    clips = pd.DataFrame([row]).astype(dict.fromkeys(numbers, "Int64"))
-    clips, estimated = with_apex(clips, "difference", workshop / "cache")
-    cached, _, left_out, noted = cache_frames(clips, frames, workshop / "cache")
-    if left_out:
-        raise ValueError(f"{where} cannot be used: {left_out[0][2]}")
-    print("onset {onset}, apex {apex}, offset {offset}".format(**clips.iloc[0]))
-    for _, _, problem, action in estimated + noted:
-        print(f"{problem}: {action}")
-    return clips, cached
-
-
-def _numbers(choice, where, there):
-    if not there:
-        raise ValueError(f"{where}: the folder holds no numbered frames (.jpg, .jpeg, .bmp, .png)")
-    onset = there[0] if choice.onset is None else choice.onset
-    offset = there[-1] if choice.offset is None else choice.offset
-    between = onset if choice.apex is None else choice.apex
-    if not there[0] <= onset <= between <= offset <= there[-1]:
-        raise ValueError(
-            f"{where}: onset = {onset}, apex = {choice.apex}, offset = {offset}, but its frames are "
-            f"{there[0]} to {there[-1]}, and onset <= apex <= offset is needed"
-        )
-    return {"onset": onset, "apex": choice.apex, "offset": offset}
-
-
-def _extracted(path, where, choice, folder):
-    """Frames of a video as files, from onset to offset."""
-    video = cv2.VideoCapture(str(path))
-    first, last, number = choice.onset or 1, choice.offset or np.inf, 0
-    folder.mkdir()
-    try:
-        while number < last and video.grab():
-            number += 1
-            is_read, image = video.retrieve() if number >= first else (False, None)
-            if is_read:
-                cv2.imwrite(str(folder / f"{number}.png"), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-            if number - first >= _LONGEST:
-                raise ValueError(f"{where}: more than {_LONGEST} frames; give onset and offset")
-    finally:
-        video.release()
-    if not number:
-        raise ValueError(f"{where} cannot be decoded as a video; give another format or a folder of frames")
-    if not any(folder.iterdir()):
-        raise ValueError(f"{where}: onset = {first}, but only {number} frames can be decoded")
-    return folder
+    if not choice.clip:
+        return first_of_each_class(tested)
+    with own_clip(choice, network.trial.settings.frames, dataset) as own:
+        return look(network, own, np.array([0]))
 
 
 def moving_places(spec, clip_ids, image_size, patch_size):
@@ -700,17 +479,19 @@ def conclude(table):
     """
     if table is None:
         return Markdown("Where these clips move is not known: nothing is said about attention and movement.")
-    lines = []
-    for row in table[table["module"] == table["module"].max()].itertuples():
-        lines.append(
-            f"- {NAMES[row.way]}: {_percent(row.share)} {_span(row.share_low, row.share_high)} of the attention "
-            f"on tubelets lies on the {_percent(row.chance)} of places where the clip's expression moves most: "
-            f"**{_against(row.share_low, row.share_high, row.chance, 'chance')}**. On the places that move in "
-            f"the other clips lies {_percent(row.others)}; the difference is {100 * row.difference:+.1f} points "
-            f"{_span(row.difference_low, row.difference_high)}, "
-            f"**{_against(row.difference_low, row.difference_high, 0, 'zero')}**."
-        )
-    return Markdown("\n".join(lines))
+    last = table[table["module"] == table["module"].max()]
+    return Markdown("\n".join(f"- {NAMES[row.way]}: {_on_motion(row)}" for row in last.itertuples()))
+
+
+def _on_motion(row):
+    chance = _against(row.share_low, row.share_high, row.chance, "chance")
+    zero = _against(row.difference_low, row.difference_high, 0, "zero")
+    return (
+        f"of the attention on tubelets {_percent(row.share)} {_span(row.share_low, row.share_high)} lies on "
+        f"the {_percent(row.chance)} of places where the clip's expression moves most: **{chance}**. On the "
+        f"places that move in the other clips lies {_percent(row.others)}; the difference is "
+        f"{100 * row.difference:+.1f} points {_span(row.difference_low, row.difference_high)}, **{zero}**."
+    )
 
 
 def _percent(share):
@@ -727,12 +508,13 @@ def _against(low, high, value, name):
     return f"below {name}" if high < value else f"not distinguishable from {name}"
 
 
-def describe(network, shown, choice):
+def describe(study, network, shown, choice):
     """Which clips are shown, by what rule, and what the network makes of them.
 
     Parameters
     ----------
-    network : Network
+    study : hsta_lib.study.Study
+    network : hsta_lib.networks.Network
     shown : Looked
     choice : Choice
 
@@ -740,20 +522,19 @@ def describe(network, shown, choice):
     -------
     IPython.display.Markdown
     """
-    rule = f"The first clip of each class, by its id, of the test fold {network.trial.fold}."
-    if choice.checkpoint:
-        rule += " Whether the checkpoint was trained on them is not known here."
-    if choice.clip:
-        rule = f"A clip of your own: `{Path(choice.clip).name}`; its true class is not known here."
     best = shown.probabilities.argmax(axis=1)
     right = int((best == shown.clips["label"]).sum())
-    lines = [rule, "", f"The network: {network.origin}."]
-    if not choice.clip:
-        lines.append(f"It predicts {right} of these {len(best)} clips rightly; guessing, about one in "
-                     f"{len(shown.classes)} would be right.")  # fmt: skip
-    elif network.trial.settings.training.loss == "mse" and not choice.checkpoint:
-        lines.append(f"It says `{shown.classes[best[0]]}`.")
-    return Markdown("\n".join(lines))
+    if choice.clip:
+        which = f"A clip of your own, `{Path(choice.clip).name}`; its true class is not known here."
+        found = f"Its most probable class by the network is {shown.classes[best[0]]}."
+    else:
+        which = f"The first clip of each class, by its id, of test fold {network.trial.fold}."
+        found = f"Of these {len(best)} clips the network predicts {right} rightly."
+    if choice.checkpoint and not choice.clip:
+        which += " Whether the checkpoint was trained on them is not known here."
+    if choice.clip and study.is_synthetic and not choice.checkpoint:
+        found += " **It was trained on synthetic faces alone: of a real face that says nothing.**"
+    return Markdown(f"{which}\n\nThe network is {network.origin}. {found}")
 
 
 def provenance(study, dataset, network):
@@ -763,7 +544,7 @@ def provenance(study, dataset, network):
     ----------
     study : hsta_lib.study.Study
     dataset : hsta_lib.data.dataset.Dataset
-    network : Network
+    network : hsta_lib.networks.Network
 
     Returns
     -------

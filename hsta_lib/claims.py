@@ -576,6 +576,8 @@ def conclude(verdicts):
     -------
     IPython.display.Markdown
     """
+    if verdicts.empty:
+        return Markdown("No study has tested a claim yet.")
     lines = []
     for scope, rows in verdicts.groupby("scope", sort=False):
         lines.append(f"- {_SCOPES.get(scope, scope)}, {len(rows)} claims:")

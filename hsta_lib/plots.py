@@ -206,7 +206,7 @@ def confusion(recalls):
     return figure
 
 
-def contact_sheet(clips, frames, classes, flow=False):
+def contact_sheet(clips, frames, classes, flow=False, pictures=None):
     """Onset, apex and their amplified difference for one clip of each class.
 
     Parameters
@@ -218,6 +218,8 @@ def contact_sheet(clips, frames, classes, flow=False):
     classes : sequence of str
     flow : bool
         Also draw the optical flow from onset to apex (DIS), direction as colour, all on one scale.
+    pictures : tuple of str, optional
+        Names of the last two where they are no frames, but pictures of tracks or flow; they alone are shown.
 
     Returns
     -------
@@ -230,6 +232,8 @@ def contact_sheet(clips, frames, classes, flow=False):
         "apex": [apex for _, apex in pairs],
         f"difference × {_AMPLIFIED}": [_difference(*pair) for pair in pairs],
     }
+    if pictures:
+        rows = {name: [pair[i] for pair in pairs] for i, name in enumerate(pictures)}
     if flow:
         fields = [optical_flow(*pair, "dis") for pair in pairs]
         longest = max(np.linalg.norm(field, axis=2).max() for field in fields)
@@ -490,3 +494,203 @@ def chance_by_best_epoch(table):
         panel.minorticks_off()
         panel.legend(frameon=False, fontsize=9)
     return figure
+
+
+def attention_maps(frames, maps, *, patch_size, clip_names, frame_names):
+    """Attention of the CLS token laid over the frames of clips, tubelet by tubelet.
+
+    Parameters
+    ----------
+    frames : ndarray, uint8, shape (n_clips, n_frames, size, size, 3)
+    maps : ndarray, shape (n_clips, n_times, h, w)
+        Share of the attention on each tubelet; a tubelet's frames all show its share. Rows and columns that
+        no patch covers stay bare.
+    patch_size : int
+        px.
+    clip_names, frame_names : sequence of str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A column per clip, time downwards; of a single clip time runs to the right. One scale for all.
+    """
+    n_clips, n_frames = frames.shape[:2]
+    per_time, is_single = n_frames // maps.shape[1], n_clips == 1
+    shape = (1, n_frames) if is_single else (n_frames, n_clips)
+    figure = _figure(figsize=(1.2 + 1.3 * shape[1], 0.6 + 1.3 * shape[0]))
+    panels = figure.subplots(*shape, squeeze=False)
+    panels = panels if is_single else panels.T
+    height, width = (patch_size * n for n in maps.shape[2:])
+    for clip, line in enumerate(panels):
+        for number, panel in enumerate(line):
+            panel.imshow(frames[clip, number].mean(axis=2), cmap="gray", vmin=0, vmax=255)
+            heat = panel.imshow(
+                100 * maps[clip, number // per_time], cmap="inferno", vmin=0, vmax=100 * maps.max(),
+                extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest", alpha=0.55,
+            )  # fmt: skip
+            panel.set(xticks=[], yticks=[], xlim=(-0.5, frames.shape[3] - 0.5),
+                      ylim=(frames.shape[2] - 0.5, -0.5))  # fmt: skip
+        (line[0].set_ylabel if is_single else line[0].set_title)(clip_names[clip], fontsize=8)
+    for panel, name in zip(panels[0], frame_names, strict=True):
+        (panel.set_title if is_single else panel.set_ylabel)(name, fontsize=8)
+    figure.colorbar(heat, ax=panels.ravel().tolist(), label="share of the attention\non the tubelet, %",
+                    shrink=0.9 if n_frames < 3 else 0.4)  # fmt: skip
+    return figure
+
+
+def attention_over_time(ways, clip_names):
+    """Attention on the CLS token itself and on all tubelets of a time, beside equal shares.
+
+    Parameters
+    ----------
+    ways : dict of str to tuple
+        Name to ``shares`` (n_clips, 1 + n_times) and ``equal`` (1 + n_times,); the first entry is CLS itself.
+    clip_names : sequence of str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per clip.
+    """
+    width = 0.8 / len(ways)
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(1.5 + 1.4 * len(clip_names), 2.7))
+        panels = figure.subplots(1, len(clip_names), sharey=True, squeeze=False)[0]
+        for clip, (panel, name) in enumerate(zip(panels, clip_names, strict=True)):
+            for number, (color, (way, (shares, equal))) in enumerate(
+                zip(_PALETTE, ways.items(), strict=False)
+            ):
+                places = np.arange(len(equal)) + width * (number - (len(ways) - 1) / 2)
+                panel.bar(places, 100 * shares[clip], width, color=color, label=way)
+                panel.hlines(100 * equal, places - width / 2, places + width / 2, color="0.25", lw=1.5,
+                             label=None if number else "if all tokens got the same")  # fmt: skip
+            panel.set_xticks(range(len(equal)), ["CLS", *range(1, len(equal))])
+            panel.set_title(name, fontsize=8)
+            panel.grid(axis="x", visible=False)
+        panels[0].set_ylabel("share of the attention, %")
+        panels[len(panels) // 2].set_xlabel("CLS itself; tubelets, in order of time")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def class_probabilities(probabilities, classes, labels, clip_names):
+    """Softmax of the class scores, a panel per clip; the true class in colour, where it is known.
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (n_clips, n_classes)
+    classes : sequence of str
+    labels : sequence of int
+        True class of each clip, -1 where it is not known.
+    clip_names : sequence of str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    places = np.arange(len(classes))
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(1.5 + 1.3 * len(clip_names), 0.9 + 0.22 * len(classes)))
+        panels = figure.subplots(1, len(clip_names), sharey=True, sharex=True, squeeze=False)[0]
+        for panel, row, label, name in zip(panels, probabilities, labels, clip_names, strict=True):
+            colors = [_PALETTE[1] if place == label else _PALETTE[0] for place in places]
+            panel.barh(places, 100 * row, color=colors)
+            panel.axvline(100 / len(classes), color="0.25", linestyle=":")
+            panel.set_title(name, fontsize=8)
+            panel.grid(axis="y", visible=False)
+        panels[0].set_yticks(places, classes)
+        panels[0].invert_yaxis()
+        panels[len(panels) // 2].set_xlabel("softmax of the scores, %; orange: true class; dotted: equal")
+    return figure
+
+
+def attention_on_motion(table, names):
+    """Share of the attention on the places that move most, module by module.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.attention.motion_of`; None where the movement is not known.
+    names : dict of str to str
+        Titles of the values of ``way``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+    """
+    if table is None:
+        return None
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(11, 3))
+        panels = figure.subplots(1, len(names), sharey=True)
+        for panel, (way, name) in zip(panels, names.items(), strict=True):
+            rows = table[table["way"] == way]
+            lines = {"share": "moving in the clip", "others": "moving in the other clips"}
+            for color, (column, label) in zip(_PALETTE, lines.items(), strict=False):
+                low, high = 100 * rows[f"{column}_low"], 100 * rows[f"{column}_high"]
+                panel.plot(rows["module"], 100 * rows[column], color=color, marker="o", markersize=4,
+                           label=label)  # fmt: skip
+                panel.fill_between(rows["module"], low, high, color=color, alpha=0.12, lw=0)
+            panel.axhline(100 * rows["chance"].iloc[0], color="0.25", linestyle=":", label="chance")
+            panel.set(xlabel="module", ylim=(0, None))
+            panel.set_title(name.replace(", ", "\n", 1), fontsize=8)
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panels[0].set_ylabel("share of the attention\non places that move most, %")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def published_scores(printed, table, by):
+    """Published scores of all systems, and ours with their intervals, for each dataset or number of classes.
+
+    Parameters
+    ----------
+    printed : DataFrame
+        From `hsta_lib.systems.published`; HSTA is drawn in colour, impossible pairs as crosses.
+    table : DataFrame
+        Ours, with ``train_on``.
+    by : {"dataset", "n_classes"}
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel for UF1 and one for UAR.
+    """
+    groups = list(dict.fromkeys([*printed[by], *table[by]]))
+    ways = list(table["train_on"].unique())
+    step = 0.62 / len(ways)
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=(10, 1.5 + 0.75 * len(groups)))
+        panels = figure.subplots(1, 2, sharey=True)
+        for panel, metric in zip(panels, ("uf1", "uar"), strict=True):
+            _published_dots(panel, printed, metric, printed[by].map(groups.index) - 0.25)
+            for number, way in enumerate(ways):
+                rows = table[table["train_on"] == way]
+                places = rows[by].map(groups.index) - 0.25 + step * (number + 1)
+                color = _PALETTE[(0, 2)[number]]
+                panel.hlines(places, rows[f"{metric}_low"], rows[f"{metric}_high"], color=color, lw=1.5)
+                panel.plot(rows[metric], places, color=color, marker="o", markersize=5, linestyle="",
+                           label=f"ours, trained on {way}, 95 % interval")  # fmt: skip
+            panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, 100), ylim=(len(groups) - 0.4, -0.6))
+            panel.grid(visible=False, axis="y")
+        names = [str(group) if by == "dataset" else f"{group} classes" for group in groups]
+        panels[0].set_yticks(range(len(groups)), names)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _published_dots(panel, printed, metric, places):
+    is_hsta, is_possible = printed["method"] == "HSTA", printed["possible"].eq(True)
+    kinds = {
+        "other systems, published": (~is_hsta & is_possible, {"marker": "o", "color": "0.55"}),
+        "HSTA, published": (is_hsta & is_possible, {"marker": "o", "color": _PALETTE[3]}),
+        "other system, impossible pair": (~is_hsta & ~is_possible, {"marker": "x", "color": "0.25"}),
+        "HSTA, impossible pair": (is_hsta & ~is_possible, {"marker": "x", "color": _PALETTE[3]}),
+    }
+    for name, (chosen, style) in kinds.items():
+        if chosen.any():
+            panel.plot(printed.loc[chosen, metric], places[chosen], linestyle="", markersize=6,
+                       markerfacecolor="none", label=name, **style)  # fmt: skip

@@ -138,8 +138,7 @@ def worth(prepared, n_boot):
 
 def _worth(data, n_boot):
     chosen = {name: protocol for name, protocol in PROTOCOLS.items() if protocol.run in data.trials}
-    # A label set may leave out all clips of a subject: one order for all runs.
-    known = np.unique(np.concatenate([dataset.tested["subject_id"] for dataset in data.datasets.values()]))
+    known = _subjects(data)
     counts = {name: _count(data, protocol, known) for name, protocol in chosen.items()}
     n_seeds, _, n_subjects = counts[HONEST].shape[:3]
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
@@ -161,6 +160,11 @@ def _worth(data, n_boot):
                 row |= {column: value[0, i], f"{column}_low": low[i], f"{column}_high": high[i]}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _subjects(data):
+    """Subjects of all runs in one order: a label set may leave out all clips of one."""
+    return np.unique(np.concatenate([dataset.tested["subject_id"] for dataset in data.datasets.values()]))
 
 
 def _count(data, protocol, subjects):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from hsta_lib import ROOT, comparisons, config, store, tables
+from hsta_lib import ROOT, archive, comparisons, config, store, tables
 from hsta_lib.data.table import default_labels
 from hsta_lib.files import write_whole
 from hsta_lib.metrics import METRICS
@@ -118,6 +118,12 @@ def against_first(names, matrices):
     compared = comparisons.compare(matrices, family, np.random.default_rng(0))
     smallest = comparisons.detectable(matrices, family, np.random.default_rng(0))
     return tables.compare_rows(list(names)[1:], compared, smallest)
+
+
+def as_summary(*differences):
+    """Tables of `against_first` as the summary of a record: one row each, the differences in points."""
+    scored = [column for column in differences[0] if column.split("_")[0] in METRICS]
+    return pd.concat(differences).set_index("row")[scored]
 
 
 def conclude_differences(study, table):
@@ -316,6 +322,19 @@ def record_predictions(study, dataset, cells, predictions, references):
     table = predictions_table(cells, predictions, references, dataset.classes)
     path = report_path(study, "-predictions.csv")
     write_whole(path, table.to_csv(index=False, lineterminator="\n"))
+    return str(path.relative_to(ROOT))
+
+
+def keep(study, trials):
+    """Write the stored results of a report's trials beside it, so that it can be made again untrained.
+
+    Returns
+    -------
+    str
+        Its path from the repository's root; see `hsta_lib.archive`.
+    """
+    path = report_path(study, archive.ENDING)
+    archive.pack(trials, config.results_dir(), path)
     return str(path.relative_to(ROOT))
 
 

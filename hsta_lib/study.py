@@ -184,17 +184,15 @@ class Study:
     def reference_predictions(self, dataset, folds, trials):
         """Predictions of the reference rows, by name; ``trials`` from `reference_trials`, trained."""
         stored = {name: store.predictions(runs, config.results_dir()) for name, runs in trials.items()}
-        rows = self.blind_predictions(dataset, folds) | {
-            "labels shuffled": stored["fold"],
-            "labels shuffled within each recording": stored["recording"],
-            "named setting, pixels normalised as ImageNet's": stored["imagenet"],
-        }
+        trained = {row: stored[name] for name, row in _REFERENCES.items() if name in stored}
+        rows = self.blind_predictions(dataset, folds) | trained
         spec = benchmark(self.preset.synthetic, self.parameters.macro_clips)
         if self.is_synthetic:
             rows["linear model on the true motion"] = references.linear_on_true_flow(
                 dataset, folds, spec, self.parameters.variant
             )
-        if self.is_synthetic and self.parameters.labels == "emotion7" and spec.tied_labels == 0:
+        is_as_casme3 = self.is_synthetic and not self.parameters.variant
+        if is_as_casme3 and self.parameters.labels == "emotion7" and spec.tied_labels == 0:
             rows["ceiling: true action units known"] = references.ceiling(dataset, folds, spec)
         return rows
 
@@ -230,6 +228,11 @@ class Study:
     def is_synthetic(self):
         """Whether the faces are generated."""
         return self.parameters.dataset == "synthetic"
+
+    @property
+    def scope(self):
+        """What verdicts on claims are about; see `hsta_lib.claims.decide`."""
+        return "synthetic" if self.is_synthetic else f"real:{self.parameters.dataset}"
 
     @property
     def dependence(self):

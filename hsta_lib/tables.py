@@ -176,6 +176,74 @@ def class_recalls(predictions, classes):
     return table.assign(recall=100 * np.diagonal(matrix) / np.maximum(matrix.sum(axis=1), 1e-9))
 
 
+def show_protocols(cells, studies, datasets):
+    """Rows of a design with their number of clips in training and test, and how they are divided.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        With ``row``.
+    studies, datasets : list
+        Of each row, from `hsta_lib.study.Study.prepare`.
+    """
+    table = pd.DataFrame({"row": cells["row"]})
+    folds = [study.folds(dataset) for study, dataset in zip(studies, datasets, strict=True)]
+    table["test clips"] = [sum(len(fold.test) for fold in of_row) for of_row in folds]
+    table["training clips, mean over folds"] = [round(np.mean([len(f.train) for f in row])) for row in folds]
+    table["protocol"] = [study.protocol(of_row) for study, of_row in zip(studies, folds, strict=True)]
+    return table.style.hide(axis="index").set_table_styles(LEFT)
+
+
+def check_rows(rows, datasets):
+    """As `check_predictions`, for rows of different datasets or labels.
+
+    Parameters
+    ----------
+    rows : dict of str to DataFrame
+        Predictions of each row.
+    datasets : list of hsta_lib.data.dataset.Dataset
+        Of each row.
+    """
+    checks = [
+        check_predictions(predictions.assign(cell=0), dataset.tested)
+        for predictions, dataset in zip(rows.values(), datasets, strict=True)
+    ]
+    return pd.concat(checks, keys=rows, names=["row", None]).droplevel(1)
+
+
+def score_cells(cells, rows, datasets):
+    """Scores of rows of different datasets or labels, each by itself; see `score_rows`."""
+    parts = [
+        score_rows({name: predictions}, len(dataset.classes))
+        for (name, predictions), dataset in zip(rows.items(), datasets, strict=True)
+    ]
+    return cells.join(pd.concat(parts), on="row")
+
+
+def matrices_of(rows, n_classes):
+    """Confusion matrices of rows with the same number of classes, for `hsta_lib.claims` and comparisons.
+
+    Parameters
+    ----------
+    rows : list of DataFrame
+        Predictions of each row.
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of int, shape (n_rows, n_seeds, n_subjects, n_classes, n_classes)
+    """
+    stacked = pd.concat([predictions.assign(cell=cell) for cell, predictions in enumerate(rows)])
+    return count(stacked, "subject_id", n_classes)
+
+
+def beside_printed(table, name):
+    """Put the paper's rows beside ours by the column ``printed``, which counts them; see `beside_paper`."""
+    paper = load_table(name)
+    paper = paper.rename(columns={metric: f"{metric}_paper" for metric in METRICS}).drop(columns="n_classes")
+    return table.merge(paper, left_on="printed", right_index=True, how="left", validate="many_to_one")
+
+
 def beside_paper(table, name):
     """Put the paper's printed scores beside ours.
 
@@ -358,8 +426,8 @@ def show_comparisons(table):
     shown = {("", "against the first row"): table["row"]}
     for metric in ("uar", "uf1"):
         heading = f"{HEADINGS[metric]}, points"
-        values = table[[metric, f"{metric}_low", f"{metric}_high"]].itertuples(index=False, name=None)
-        shown[heading, "difference"] = [f"{value:+.1f} [{low:+.1f}, {high:+.1f}]" for value, low, high in values]
+        ends = zip(table[metric], table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
+        shown[heading, "difference"] = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*row) for row in ends]
         shown[heading, "p, corrected"] = table[f"{metric}_p"].map("{:.3f}".format)
         shown[heading, "smallest that would show"] = table[f"{metric}_detectable"].map("{:.1f}".format)
     return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)

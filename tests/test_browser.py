@@ -1,6 +1,6 @@
 """What only a browser can tell: the site in Chromium, and a notebook run whole in JupyterLab.
 
-Skipped where Chromium or playwright is missing; the extra ``browser`` of ``pyproject.toml`` brings the latter.
+Skipped where Chromium or playwright is missing; the extra ``browser`` brings the latter.
 """
 
 import os

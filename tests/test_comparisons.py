@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hsta_lib import ROOT
-from hsta_lib.comparisons import Comparison, compare, detectable, pair, peak, rise_and_fall, trend
+from hsta_lib.comparisons import Comparison, compare, detectable, group_means, pair, peak, rise_and_fall, trend
 from hsta_lib.metrics import scores
-from hsta_lib.stats import bootstrap_scores
+from hsta_lib.stats import bootstrap_scores, score_interval
 
 _SPEC = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "coverage.py")
 benchmark = importlib.util.module_from_spec(_SPEC)
@@ -140,6 +140,39 @@ def test_a_straight_rise_in_every_subject_is_a_trend_and_a_hump_is_none():
     assert p == 1
 
 
+def test_a_group_of_one_against_two_by_enumeration():
+    # Accuracy is linear: what a subject adds to the difference of the means changes its sign, in 8 patterns.
+    hits = np.array([[3, 4, 2], [5, 5, 3], [6, 3, 8]])
+    found = compare(of_hits(hits), [group_means([0], [1, 2])], rng())
+    contributions = hits[1:].mean(axis=0) - hits[0]
+    assert found.estimate[0, 0] == pytest.approx(contributions.sum() / 33)
+    sums = np.array(list(itertools.product((1, -1), repeat=3))) @ contributions
+    assert found.p[0, 0] == np.mean(np.abs(sums) >= abs(contributions.sum()) - 1e-9) == 2 / 8
+
+
+def test_groups_are_means_of_their_settings_with_their_interval():
+    matrices = of_hits(np.random.default_rng(9).integers(11, size=(7, 11)))
+    found = compare(matrices, [group_means([4, 1, 0], [6, 2])], rng())
+    weights = [[-1 / 3, -1 / 3, 1 / 2, 0, -1 / 3, 0, 1 / 2]]
+    np.testing.assert_allclose(found.estimate, score_interval(matrices, weights).estimate)
+    np.testing.assert_allclose(found.high, score_interval(matrices, weights).high)
+
+
+def test_groups_of_one_are_a_pair():
+    assert group_means([3], [1]) == pair(3, 1)
+
+
+@pytest.mark.slow
+def test_unequal_groups_have_no_more_false_alarms_than_said():
+    population, random, n_draws = benchmark.make_population("CASME II", 1, network=0), rng(), 997
+    alarms = 0
+    for _ in range(n_draws):
+        matrices, _ = benchmark.draw(population, 24, 11, random)
+        alarms += compare(matrices[:, None], [group_means(range(3, 11), range(3))], random, n_swaps=399).p <= 0.05
+    # Binomial s.d. of 0.7 points, and three of those.
+    assert (np.abs(100 * alarms / n_draws - 5) < 2.1).all()
+
+
 def test_rise_and_fall_needs_both():
     subjects = np.array([0, 1, 0, 2, 1, 0, 2])
     hump = of_hits(np.array([1, 3, 5, 4, 2])[:, None] + subjects)
@@ -219,6 +252,8 @@ def test_a_family_has_no_more_false_alarms_than_said():
         (lambda: pair(3, 3), "setting 3 cannot be compared with itself"),
         (lambda: trend([1]), "needs two or more"),
         (lambda: trend([1, 2, 1]), "each once"),
+        (lambda: group_means([0, 1], [2, 1]), "each once"),
+        (lambda: group_means([], [1]), "both need settings"),
         (lambda: compare(of_hits([[1, 2]]), [], rng()), "family of 0"),
         (lambda: compare(of_hits([[1, 2], [2, 3]]), [pair(0, 2)], rng()), r"settings \[2\], not in 0..1"),
         (lambda: detectable(of_hits([[1, 2], [2, 3]]), [pair(-1, 0)], rng()), r"settings \[-1\]"),

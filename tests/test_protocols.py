@@ -154,6 +154,8 @@ def test_what_is_said_follows_from_where_zero_lies(leaking):
         "UF1 10.0 to 16.0, standard deviation 3.00; keeping the best draw adds 3.0" in x for x in lines
     )
     assert not any(line.startswith((f"- {HONEST}", f"- {OF_OTHERS}")) for line in lines)
+    around = protocols.conclude(table.assign(uar_inflation_low=-5.0, uar_inflation_high=9.0), draws).data
+    assert around.count("points, not shown to differ from zero; UF1") == len(PROTOCOLS) - 2
     lower = table.assign(uar_inflation_low=-5.0, uar_inflation_high=-1.0)
     assert "points, below zero; UF1" in protocols.conclude(lower, draws).data
 
@@ -266,7 +268,10 @@ def test_a_draw_is_scored_as_if_the_drawn_subjects_clips_were_listed_as_often_as
 
 
 def test_a_subject_that_a_label_set_leaves_out_keeps_its_place(leaking):
-    subjects = np.array([f"s{number:02d}" for number in range(39)])
+    subjects = protocols._subjects(leaking)
+    assert subjects.tolist() == [f"s{number:02d}" for number in range(39)]
+    some, others = (opened(subjects_tell().query(f"subject_id != '{name}'")) for name in ("s00", "s38"))
+    assert protocols._subjects(Data({"one": some, "other": others}, {})).tolist() == subjects.tolist()
     clips_of = {
         name: protocols._count(leaking, PROTOCOLS[name], subjects).sum(axis=(1, 3, 4))
         for name in (HONEST, OF_OTHERS)

@@ -229,22 +229,24 @@ def _table(soup, label):
     return box.table
 
 
+def _shown_score(scores, metric):
+    return f"{scores[metric]:.1f} ({scores[f'{metric}_low']:.1f} to {scores[f'{metric}_high']:.1f})"
+
+
 def test_the_index_shows_the_numbers_of_the_records(committed):
     soup = BeautifulSoup((committed / "index.html").read_text(), "html.parser")
     table = _table(soup, "Table: Results")
-    records = [json.loads(path.read_text()) for path in sorted(REPORTS.glob("*-study-*.json"))]
-    assert records
-    for record, body in zip(records, table("tbody"), strict=True):
-        rows = _rows(body)
-        assert f"{record['n_clips']} clips, {record['n_subjects']} subjects" in body.get_text()
-        for name, scores in record["summary"].items():
-            for place, metric in ((0, "uar"), (2, "uf1")):
-                paper = scores[f"{metric}_paper"]
-                assert rows[name][place] == ("–" if paper is None else f"{paper:.1f}")
-                assert rows[name][place + 1] == (
-                    f"{scores[metric]:.1f} ({scores[f'{metric}_low']:.1f} to {scores[f'{metric}_high']:.1f})"
-                )
-        assert set(record["references"]) <= set(_rows(table))
+    record = json.loads((REPORTS / "table4-study-synthetic-subject.json").read_text())
+    (body,) = [body for body in table("tbody") if body.find("a", href="table4.html")]
+    assert f"{record['n_clips']} clips, {record['n_subjects']} subjects" in body.get_text()
+    rows = _rows(body)
+    assert len(record["summary"]) == 2
+    for name, scores in record["summary"].items():
+        papers = [f"{scores[f'{metric}_paper']:.1f}" for metric in ("uar", "uf1")]
+        ours = [_shown_score(scores, metric) for metric in ("uar", "uf1")]
+        assert rows[name] == [papers[0], ours[0], papers[1], ours[1]]
+    for name, scores in record["references"].items():
+        assert _rows(table)[name] == ["–", _shown_score(scores, "uar"), "–", _shown_score(scores, "uf1")]
 
 
 def test_the_index_shows_what_the_lists_give_away(committed):
@@ -253,7 +255,7 @@ def test_the_index_shows_what_the_lists_give_away(committed):
     for row in json.loads((REPORTS / "audit-lists.json").read_text())["rows"]:
         shown = rows[row["protocol"]]
         assert shown[:2] == [row["predictor"], f"{row['uar_paper']:.1f}"]
-        assert shown[4] == f"{row['uf1']:.1f} ({row['uf1_low']:.1f} to {row['uf1_high']:.1f})"
+        assert shown[4] == _shown_score(row, "uf1")
 
 
 def _record(**changed):
@@ -291,11 +293,24 @@ def test_equal_reference_rows_of_two_reports_are_shown_once():
     assert [row["name"] for row in moved["rows"]] == ["named", "guessing"]
 
 
+def test_differences_are_not_mistaken_for_scores(tiny, tmp_path):
+    change = {"uar": 1.26, "uar_low": -2.0, "uar_high": 4.5, "uar_p": 1.0, "uf1": -3.0, "uf1_p": 0.5}
+    record = _record(summary={"shuffled": change})
+    (scored,) = index.headline([record], {})
+    assert [row["name"] for row in scored["rows"]] == ["guessing"]
+    assert index.headline([_record(summary={"shuffled": change}, references={})], {}) == []
+    assert index.changes([_record()], {}) == []
+    (tiny / "tiny-study-own.json").write_text(json.dumps(record))
+    index.build(tiny, tmp_path / "site")
+    soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    assert _rows(_table(soup, "Table: Changes"))["shuffled"] == ["+1.3 (-2.0 to +4.5)", "-3.0"]
+
+
 CLAIMS = [
     {"id": "a", "where": "Table 4", "says": "M < 8", "scope": "faces", "verdict": "holds", "table": "tiny"},
     {"id": "b", "where": "Table 1", "says": "more", "scope": "faces", "verdict": "open", "table": "table1"},
     {"id": "c", "where": "4.2", "says": "less", "scope": "lists", "verdict": "open", "table": ""},
-    {"id": "d", "where": "4.3", "says": "even", "scope": "faces", "verdict": "open", "table": ""},
+    {"id": "d", "where": "4.3", "says": "even", "scope": "faces", "verdict": "open: why", "table": ""},
 ]
 
 
@@ -307,6 +322,7 @@ def test_claims_are_counted_by_scope_and_listed(tiny, tmp_path):
     assert counts == ["faces: 1 holds, 2 open", "lists: 1 open"]
     rows = _rows(_table(soup, "Table: Every claim and its verdict"))
     assert rows["Table 4"] == ["M < 8", "faces", "holds", "tiny"]
+    assert rows["4.3"][2] == "open: why"
     assert [link["href"] for link in soup.select(".prose a")] == ["tiny.html"]
 
 

@@ -48,7 +48,7 @@ def test_every_step_is_taken_once_after_all_others_and_once_alone():
         assert [stop.step for stop in stops if stop.way == way] == [*RELEASED_STEPS, *further]
 
 
-@pytest.mark.parametrize("settings", [FULL, tiny_settings(d=24)], ids=["full", "tiny"])
+@pytest.mark.parametrize("settings", [FULL, tiny_settings(d=10)], ids=["full", "tiny"])
 def test_the_walk_ends_at_the_released_recipe(settings):
     last = [stop for stop in walk.stops(settings) if stop.way == CUMULATIVE][-1]
     assert last.settings == config.as_released(settings)

@@ -27,7 +27,14 @@ def is_subject_dependent(split, macro_clips="none"):
 
 
 def make_folds(
-    clips, *, split, n_folds, stratify, split_seed, macro_clips="none", training_subjects=1,
+    clips,
+    *,
+    split,
+    n_folds,
+    stratify,
+    split_seed,
+    macro_clips="none",
+    training_subjects=1,
     train_on="composite",
 ):
     """Folds of a clip table, the same for every setting that is trained on it.
@@ -57,8 +64,8 @@ def make_folds(
         Share of a fold's training subjects whose clips are trained on, rounded up; a larger share has the
         subjects of a smaller one.
     train_on : {"composite", "own"}
-        Of clips from several datasets, see `sources`: folds over all of them; or each dataset's own folds, one
-        dataset after the other, in which no clip of another one is in training.
+        Of clips from several datasets, see `sources`: folds over all of them; or each dataset's own folds,
+        one dataset after the other, in which no clip of another one is in training.
 
     Returns
     -------

@@ -92,10 +92,12 @@ def render_index(reports, notebooks, files):
         for name, notebook in notebooks.items()
     ]
     titles = {report["name"]: report["title"] for report in described}
+    records = _records(reports)
     return pages.render_page(
         "index.html.j2",
         metrics=[HEADINGS[metric] for metric in METRICS],
-        blocks=headline(_records(reports), titles),
+        results=headline(records, titles),
+        changes=changes(records, titles),
         protocols=protocols(reports / "audit-lists.json"),
         claims=claims(reports, titles),
         reports=described,
@@ -127,41 +129,78 @@ def headline(records, titles):
     Returns
     -------
     list of dict
-        One per record: ``title``, ``page`` ('' if there is no such report), ``data`` and ``rows``. A row
-        has a ``name``, ``cells`` (``score`` and ``interval``; paper, then ours, for each metric) and whether
-        it is a ``reference``; reference rows of an earlier record are not repeated.
+        For each record with scores ``title``, ``page`` ('' if there is no such report), ``data`` and
+        ``rows``. A row has a ``name``, ``cells`` (``score`` and ``interval``; paper, then ours, for each
+        metric) and whether it is a ``reference``; reference rows of an earlier record are not repeated.
     """
     blocks, seen = [], []
     for record in records:
-        name = record["report"]
-        data = f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
-        rows = [_row(key, scores, reference=False) for key, scores in record["summary"].items()]
-        for key, scores in record["references"].items():
-            row = _row(key, scores, reference=True)
-            if (data, row) not in seen:
+        rows = [_row(name, scores) for name, scores in record["summary"].items() if not _is_change(scores)]
+        for name, scores in record["references"].items():
+            row = _row(name, scores) | {"reference": True}
+            if (_data(record), row) not in seen:
                 rows.append(row)
-                seen.append((data, row))
-        blocks.append(
-            {
-                "title": titles.get(name, name).split(":")[0],
-                "page": f"{name}.html" if name in titles else "",
-                "data": f"{data}; split {record['parameters']['split']}",
-                "rows": rows,
-            }
-        )
+                seen.append((_data(record), row))
+        if rows:
+            blocks.append(_block(record, titles, rows))
     return blocks
 
 
-def _row(name, scores, *, reference):
-    cells = [_cell(scores, column) for metric in METRICS for column in (f"{metric}_paper", metric)]
-    return {"name": name, "cells": cells, "reference": reference}
+def changes(records, titles):
+    """Differences against the first row of a report, where they are its results.
+
+    Parameters
+    ----------
+    records, titles
+        As `headline`.
+
+    Returns
+    -------
+    list of dict
+        As `headline`, with one cell for each metric, in points, with its sign.
+    """
+    blocks = []
+    for record in records:
+        rows = [
+            {"name": name, "cells": [_cell(scores, metric, "+.1f") for metric in METRICS]}
+            for name, scores in record["summary"].items()
+            if _is_change(scores)
+        ]
+        if rows:
+            blocks.append(_block(record, titles, rows))
+    return blocks
 
 
-def _cell(scores, column):
+def _is_change(scores):
+    """Of a difference, unlike a score, the record holds a p value."""
+    return any(f"{metric}_p" in scores for metric in METRICS)
+
+
+def _data(record):
+    data = f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
+    return f"{data}; split {record['parameters']['split']}"
+
+
+def _block(record, titles, rows):
+    name = record["report"]
+    return {
+        "title": titles.get(name, name).split(":")[0],
+        "page": f"{name}.html" if name in titles else "",
+        "data": _data(record),
+        "rows": rows,
+    }
+
+
+def _row(name, scores):
+    columns = [column for metric in METRICS for column in (f"{metric}_paper", metric)]
+    return {"name": name, "cells": [_cell(scores, column, ".1f") for column in columns]}
+
+
+def _cell(scores, column, form):
     score, low, high = (scores.get(f"{column}{end}") for end in ("", "_low", "_high"))
     return {
-        "score": "–" if score is None else f"{score:.1f}",
-        "interval": "" if low is None or high is None else f"{low:.1f} to {high:.1f}",
+        "score": "–" if score is None else f"{score:{form}}",
+        "interval": "" if low is None or high is None else f"{low:{form}} to {high:{form}}",
     }
 
 
@@ -170,7 +209,7 @@ def protocols(path):
     if not path.exists():
         return []
     rows = json.loads(path.read_text())["rows"]
-    return [{"predictor": row["predictor"], **_row(row["protocol"], row, reference=False)} for row in rows]
+    return [{"predictor": row["predictor"], **_row(row["protocol"], row)} for row in rows]
 
 
 def claims(reports, titles):
@@ -206,5 +245,5 @@ def claims(reports, titles):
         return {}
     counts = {row["scope"]: Counter() for row in rows}
     for row in rows:
-        counts[row["scope"]][row["verdict"]] += 1
+        counts[row["scope"]][row["verdict"].split(":")[0]] += 1  # the rest says why
     return {"counts": counts, "rows": rows}

@@ -1,0 +1,157 @@
+"""Table 5: SMIC, SAMM and CASME II, each trained on alone and as the MEGC2019 union, scored one by one."""
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from hsta_lib import systems
+from hsta_lib.metrics import METRICS
+from hsta_lib.stats import score_interval
+from hsta_lib.tables import HEADINGS
+from hsta_lib.trials import NAMED_CELL
+
+# As the paper writes them, in its order, and how their clips' ids begin.
+SOURCES = {"SMIC": "smic", "SAMM": "samm", "CASME II": "casme2"}
+UNION = "all three"
+TRAIN_ON = ("own", "composite")
+_SIZES = {"n_micro": 576, "n_subjects": 68}  # with which the generated union is as large as MEGC2019's
+
+
+def union(study):
+    """The study on the union of the three datasets, in three classes.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.Study
+        With ``dataset`` synthetic, which is then written in the three layouts, or megc2019.
+
+    Returns
+    -------
+    hsta_lib.study.Study
+
+    Raises
+    ------
+    ValueError
+        If the dataset is another one or the labels are not emotion3.
+    """
+    chosen = study.parameters
+    if chosen.dataset not in ("synthetic", "megc2019") or chosen.variant not in ("", "megc2019"):
+        raise ValueError(
+            f"notebook parameters: dataset = {chosen.dataset!r}, variant = {chosen.variant!r}: Table 5 is "
+            "about the union of CASME II, SMIC and SAMM; choose megc2019, with data_root the folder that holds "
+            "the three, or synthetic"
+        )
+    if chosen.layout == "synthetic":
+        sizes = study.preset.synthetic.model_dump()
+        most = {name: min(sizes[name], size) for name, size in _SIZES.items()}
+        study = study.variant(variant="megc2019", labels="emotion3", synthetic=most)
+    elif chosen.labels != "emotion3":
+        raise ValueError(f"notebook parameters: labels = {chosen.labels!r}: the union has only emotion3")
+    return systems.reduced(study)
+
+
+def cells():
+    """Rows of the table: the named setting, trained on each dataset alone and on the union."""
+    return pd.DataFrame({"system": "HSTA", "train_on": list(TRAIN_ON), **NAMED_CELL})
+
+
+def of_source(predictions, dataset):
+    """The rows of predictions that are of one dataset's clips, or all for `UNION`."""
+    if dataset == UNION:
+        return predictions
+    if dataset not in SOURCES:
+        raise ValueError(
+            f"dataset = {dataset!r} is not part of the union; choose one of {', '.join(SOURCES)}"
+        )
+    return predictions[predictions["clip_id"].str.startswith(f"{SOURCES[dataset]}/")]
+
+
+def score(cells, predictions, n_classes):
+    """Scores on each dataset and on all three together, over all classes of the protocol.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        From `cells`; rows of other systems may follow.
+    predictions : DataFrame
+        Of these rows, counted by the column ``cell``; ids of clips begin with their dataset's.
+    n_classes : int
+
+    Returns
+    -------
+    table : DataFrame
+        As from `hsta_lib.systems.score`, with ``dataset``.
+    matrices : dict of str to ndarray
+        Of each dataset, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes).
+    """
+    tables, matrices = [], {}
+    for dataset in (*SOURCES, UNION):
+        table, matrices[dataset] = systems.score(cells, of_source(predictions, dataset), n_classes)
+        table.insert(1, "dataset", dataset)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True), matrices
+
+
+def differences(cells, matrices):
+    """What training on the union adds to training on the tested dataset alone.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        With ``system`` and ``train_on``.
+    matrices : dict of str to ndarray
+        From `score`; both sides of a difference are of the same clips.
+
+    Returns
+    -------
+    DataFrame
+        One row per dataset and system that was trained both ways: ``system, dataset`` and, for each metric,
+        ``<metric>``, ``<metric>_low``, ``<metric>_high``, in points; see `hsta_lib.stats.score_interval`.
+        Intervals are not corrected for their number.
+    """
+    rows = []
+    for dataset, of_dataset in matrices.items():
+        for system, group in cells.reset_index(drop=True).groupby("system", sort=False):
+            places = {train_on: place for place, train_on in group["train_on"].items()}
+            if set(places) >= set(TRAIN_ON):
+                weights = np.zeros((1, len(cells)))
+                weights[0, [places[train_on] for train_on in TRAIN_ON]] = -1, 1
+                found = score_interval(of_dataset, weights)
+                rows.append({"system": system, "dataset": dataset, **_in_points(found)})
+    return pd.DataFrame(rows)
+
+
+def _in_points(found):
+    ends = {"": found.estimate, "_low": found.low, "_high": found.high}
+    return {
+        f"{metric}{end}": 100 * values[0, i]
+        for i, metric in enumerate(METRICS)
+        for end, values in ends.items()
+    }
+
+
+def show_differences(table):
+    """The table of `differences` for reading."""
+    shown = table[["system", "dataset"]].copy()
+    for metric in systems.SHOWN:
+        rows = table[[metric, f"{metric}_low", f"{metric}_high"]].itertuples(index=False, name=None)
+        shown[f"{HEADINGS[metric]}, points"] = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*row) for row in rows]
+    return shown.style.hide(axis="index").set_caption("trained on the union, less on the dataset alone")
+
+
+def conclude_differences(table):
+    """On which datasets the union helps or harms by more than chance, in sentences."""
+    lines = []
+    for metric in systems.SHOWN:
+        better = table.loc[table[f"{metric}_low"] > 0, "dataset"]
+        worse = table.loc[table[f"{metric}_high"] < 0, "dataset"]
+        lines.append(
+            f"- {HEADINGS[metric]}, training on the union: higher on {_listed(better)}, lower on "
+            f"{_listed(worse)}; {len(table) - len(better) - len(worse)} of {len(table)} differences could be "
+            "chance, each looked at by itself."
+        )
+    return Markdown("\n".join(lines))
+
+
+def _listed(names):
+    return ", ".join(names) or "none"
