@@ -135,13 +135,15 @@ class Looked:
         return np.concatenate([own, maps.sum(axis=(2, 3))], axis=1), equal / equal.sum()
 
 
-def start(namespace):
+def start(name, namespace):
     """Check the notebook's parameters, see `hsta_lib.study.start`, and those that only it has.
 
     Parameters
     ----------
+    name : str
+        Of the notebook.
     namespace : dict
-        The notebook's ``globals()``.
+        Its ``globals()``.
 
     Returns
     -------
@@ -154,9 +156,9 @@ def start(namespace):
         As `hsta_lib.study.start`; also if frame numbers are given without a clip or out of order, or a
         checkpoint without the recipe ``released``.
     """
-    own = {name: namespace[name] for name in Choice.model_fields if name in namespace}
+    own = {key: namespace[key] for key in Choice.model_fields if key in namespace}
     choice = config.validated(Choice, own, "notebook parameters")
-    study = studies.start("attention", {key: namespace[key] for key in namespace if key not in own})
+    study = studies.start(name, {key: namespace[key] for key in namespace if key not in own})
     if choice.checkpoint and study.parameters.recipe != "released":
         raise ValueError(
             f"notebook parameters: checkpoint = {choice.checkpoint!r} is a network of the authors' code; "

@@ -290,7 +290,8 @@ def detectable(matrices, family, rng, *, alpha=0.05, power=0.8, n_swaps=9999):
     z, left = ndtri(power), 1 - critical**2 / effective
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = (z + np.sqrt(z**2 + left * (critical**2 - z**2))) / left
-    return np.where(left > 0, factor, np.inf) * _root_mean_square(swapped)
+        found = factor * _root_mean_square(swapped)
+    return np.where(left > 0, found, np.inf)
 
 
 def _swapped(matrices, family, rng, n_swaps):

@@ -38,8 +38,8 @@ def union(study):
     if chosen.dataset not in ("synthetic", "megc2019") or chosen.variant not in ("", "megc2019"):
         raise ValueError(
             f"notebook parameters: dataset = {chosen.dataset!r}, variant = {chosen.variant!r}: Table 5 is "
-            "about the union of CASME II, SMIC and SAMM; choose megc2019, with data_root the folder that holds "
-            "the three, or synthetic"
+            "about the union of CASME II, SMIC and SAMM; choose megc2019, with data_root the folder that "
+            "holds the three, or synthetic"
         )
     if chosen.layout == "synthetic":
         sizes = study.preset.synthetic.model_dump()
@@ -55,6 +55,18 @@ def cells():
     return pd.DataFrame({"system": "HSTA", "train_on": list(TRAIN_ON), **NAMED_CELL})
 
 
+def count_clips(dataset):
+    """Tested clips of each class and subjects of each of the three datasets."""
+    clips = dataset.tested
+    rows = {}
+    for name in SOURCES:
+        of_dataset = of_source(clips, name)
+        counts = np.bincount(of_dataset["label"], minlength=len(dataset.classes))
+        subjects = of_dataset["subject_id"].nunique()
+        rows[name] = {**dict(zip(dataset.classes, counts, strict=True)), "subjects": subjects}
+    return pd.DataFrame(rows).T
+
+
 def of_source(predictions, dataset):
     """The rows of predictions that are of one dataset's clips, or all for `UNION`."""
     if dataset == UNION:
@@ -64,6 +76,14 @@ def of_source(predictions, dataset):
             f"dataset = {dataset!r} is not part of the union; choose one of {', '.join(SOURCES)}"
         )
     return predictions[predictions["clip_id"].str.startswith(f"{SOURCES[dataset]}/")]
+
+
+def by_source(rows):
+    """Predictions of reference rows, apart for each of the three datasets; for `systems.score_references`."""
+    return {
+        dataset: {name: of_source(predictions, dataset) for name, predictions in rows.items()}
+        for dataset in SOURCES
+    }
 
 
 def score(cells, predictions, n_classes):
@@ -137,6 +157,11 @@ def show_differences(table):
         rows = table[[metric, f"{metric}_low", f"{metric}_high"]].itertuples(index=False, name=None)
         shown[f"{HEADINGS[metric]}, points"] = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*row) for row in rows]
     return shown.style.hide(axis="index").set_caption("trained on the union, less on the dataset alone")
+
+
+def with_differences(table, differences):
+    """Scores and differences in one table, for records: a difference is a row ``composite less own``."""
+    return pd.concat([table, differences.assign(train_on="composite less own")], ignore_index=True)
 
 
 def conclude_differences(table):

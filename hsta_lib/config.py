@@ -139,7 +139,7 @@ class TrialTraining(Training):
 
     # Not "none" only in reference rows, see `hsta_lib.training.training_labels`.
     shuffled_labels: Literal["none", "fold", "recording"] = "none"
-    # What the video branch sees: the frames; each clip's in an order of its own; the apex alone; onset and apex.
+    # What the video branch sees: the frames; each clip's in an order of its own; the apex; onset and apex.
     video: Literal["frames", "shuffled", "apex", "onset_apex"] = "frames"
     # Also store the test predictions of every epoch.
     store_epochs: bool = False
@@ -178,7 +178,8 @@ class Settings(Group):
     def _fields_fit_each_other(self):
         if self.training.store_draws and self.frames.drawing == "uniform":
             raise ValueError("store_draws has no effect with drawing = 'uniform'; leave it 0")
-        if self.training.video != "frames" and (self.frames.drawing, self.frames.special) != ("uniform", "frames"):
+        shown = self.frames.drawing, self.frames.special
+        if self.training.video != "frames" and shown != ("uniform", "frames"):
             raise ValueError(
                 f"video = {self.training.video!r} needs drawing = 'uniform' and special = 'frames', found "
                 f"{self.frames.drawing!r} and {self.frames.special!r}"
@@ -203,6 +204,8 @@ class Preset(Group):
     split: Folds = Folds()
     seeds: list[int] = Field([0], min_length=1)
     n_boot: int = Field(2000, ge=100)
+    # Strengths of the labels' tie to film and recording that the audit compares, see `Synthetic.tied_labels`.
+    ties: list[float] = Field([0, 0.5, 1], min_length=1)
     grids: dict[str, dict[str, list]] = {}
     datasets: Datasets = Datasets()
 
@@ -217,7 +220,7 @@ class Parameters(Group):
     variant: str = ""
     repair: RepairRule = "repaired"
     labels: str = ""
-    split: SplitName | Literal[""] = "subject"  # empty: the preset's for Tables 5 and 6
+    split: Literal[SplitName, ""] = "subject"  # empty: the preset's for Tables 5 and 6
     lists_root: str = ""
     macro_clips: MacroRule = "none"
     seeds: list[int] = []

@@ -533,8 +533,10 @@ def attention_maps(frames, maps, *, patch_size, clip_names, frame_names):
         (line[0].set_ylabel if is_single else line[0].set_title)(clip_names[clip], fontsize=8)
     for panel, name in zip(panels[0], frame_names, strict=True):
         (panel.set_title if is_single else panel.set_ylabel)(name, fontsize=8)
-    figure.colorbar(heat, ax=panels.ravel().tolist(), label="share of the attention\non the tubelet, %",
-                    shrink=0.9 if n_frames < 3 else 0.4)  # fmt: skip
+    label = "share of the attention\non the tubelet, %\n(line: equal shares)"
+    shrink = 0.9 if n_frames < 3 or is_single else 0.4
+    bar = figure.colorbar(heat, ax=panels.ravel().tolist(), label=label, shrink=shrink)
+    bar.ax.axhline(100 / (1 + maps[0].size), color="white", lw=2)
     return figure
 
 
@@ -642,7 +644,7 @@ def attention_on_motion(table, names):
     return figure
 
 
-def published_scores(printed, table, by):
+def published_scores(printed, table, by, title):
     """Published scores of all systems, and ours with their intervals, for each dataset or number of classes.
 
     Parameters
@@ -652,6 +654,8 @@ def published_scores(printed, table, by):
     table : DataFrame
         Ours, with ``train_on``.
     by : {"dataset", "n_classes"}
+    title : str
+        What our scores are of, and what keeps them from being compared.
 
     Returns
     -------
@@ -679,6 +683,7 @@ def published_scores(printed, table, by):
         panels[0].set_yticks(range(len(groups)), names)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+        figure.suptitle(title.replace("*", ""), fontsize=9)
     return figure
 
 

@@ -6,16 +6,17 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from hsta_lib import config, store
+from hsta_lib import config, store, tables
 from hsta_lib.consistency import findings
 from hsta_lib.data.dataset import Dataset
+from hsta_lib.data.splits import make_folds
 from hsta_lib.metrics import METRICS, confusion, per_fold_means, scores
-from hsta_lib.stats import interval
+from hsta_lib.stats import interval, jackknife
 from hsta_lib.tables import HEADINGS, LEFT
 
 N_DRAWS = 20  # of the test clips' frames
-_BOOTSTRAP_SEED = 0
 HONEST = "honest"
+_FACES = "honest, faces kept"  # pixels normalised as ImageNet's: the still face stays in sight
 _OF_OTHERS = "macro clips of training subjects"
 
 # Of every training but where `_RUNS` says otherwise, whatever the study's own: nothing leaks.
@@ -26,6 +27,8 @@ _FIELDS = {"drawing": "uniform"}
 _RUNS = {
     "subjects apart": ({}, {"store_epochs": True}),
     "clips apart": ({"split": "paper"}, {"store_epochs": True}),
+    "subjects apart, faces kept": ({}, {"pixels": "imagenet"}),
+    "clips apart, faces kept": ({"split": "paper"}, {"pixels": "imagenet"}),
     "subject seen": ({"split": "subject_seen"}, {}),
     # Of clips of 51 frames or fewer, the networks are those of "subjects apart".
     "frames drawn": ({}, {"drawing": "random_test", "store_draws": N_DRAWS}),
@@ -56,6 +59,8 @@ PROTOCOLS = {
     "clips of the test subject in training": Protocol("subject seen"),
     "folds over clips": Protocol("clips apart"),
     "folds over clips, best epoch, absent skipped": Protocol("clips apart", "skipped", best_epoch=True),
+    _FACES: Protocol("subjects apart, faces kept", against=_FACES),
+    "folds over clips, faces kept": Protocol("clips apart, faces kept", against=_FACES),
     _OF_OTHERS: Protocol("macro", against=_OF_OTHERS),
     "macro clips of test subjects too": Protocol("macro of all", against=_OF_OTHERS),
 }
@@ -115,49 +120,42 @@ def train(study, prepared):
     return trials
 
 
-def worth(prepared, n_boot):
+def worth(prepared):
     """Scores of every protocol, and what each adds to the one it is compared with.
 
     Parameters
     ----------
     prepared : dict of str to Data
         From `prepare`, trained.
-    n_boot : int
-        Draws of subjects and seeds, the same in all protocols. A best epoch stays what it is in every draw.
 
     Returns
     -------
     DataFrame
         ``ties, protocol, against`` and, for each metric, ``<metric>`` and ``<metric>_inflation``, each with
-        ``_low`` and ``_high``, in percent and points.
+        ``_low`` and ``_high``, in percent and points: intervals over subjects and seeds, of a difference over
+        those of both sides together. A best epoch stays what it is when a subject is left out.
     """
-    return pd.concat(
-        [_worth(data, n_boot).assign(ties=ties) for ties, data in prepared.items()], ignore_index=True
-    )
+    parts = [_worth(data).assign(ties=ties) for ties, data in prepared.items()]
+    return pd.concat(parts, ignore_index=True)
 
 
-def _worth(data, n_boot):
+def _worth(data):
     chosen = {name: protocol for name, protocol in PROTOCOLS.items() if protocol.run in data.trials}
     known = _subjects(data)
     counts = {name: _count(data, protocol, known) for name, protocol in chosen.items()}
-    n_seeds, _, n_subjects = counts[HONEST].shape[:3]
-    rng = np.random.default_rng(_BOOTSTRAP_SEED)
-    subjects = rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_boot)
-    seeds = rng.integers(n_seeds, size=(n_boot, n_seeds))
-    everybody, every_seed = np.ones((1, n_subjects)), np.arange(n_seeds)[None]
-    point, drawn = ({
-        name: 100 * _scores(counts[name], protocol.scoring, *weights)
-        for name, protocol in chosen.items()
-    } for weights in ((everybody, every_seed), (subjects, seeds)))  # fmt: skip
+    scored = {name: _scores(counts[name], protocol.scoring) for name, protocol in chosen.items()}
     rows = []
     for name, protocol in chosen.items():
         row = {"protocol": name, "against": protocol.against}
-        inflation = (values[name] - values[protocol.against] for values in (point, drawn))
-        for suffix, (value, draws) in (("", (point[name], drawn[name])), ("_inflation", inflation)):
-            low, high = interval(draws)
+        sizes = counts[name].sum(axis=(0, 1, 3, 4))
+        inflation = [
+            ours - theirs for ours, theirs in zip(scored[name], scored[protocol.against], strict=True)
+        ]
+        for suffix, values in (("", scored[name]), ("_inflation", inflation)):
+            found = jackknife(values[0], values[1][:, :, sizes > 0], sizes[sizes > 0])
             for i, metric in enumerate(METRICS):
-                column = f"{metric}{suffix}"
-                row |= {column: value[0, i], f"{column}_low": low[i], f"{column}_high": high[i]}
+                for end, value in (("", found.estimate), ("_low", found.low), ("_high", found.high)):
+                    row[f"{metric}{suffix}{end}"] = 100 * value[0, i]
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -197,14 +195,16 @@ def best_epochs(trials, n_classes):
     return pd.concat(parts, ignore_index=True)
 
 
-def _scores(counts, scoring, subjects, seeds):
-    """Mean over drawn seeds of the score of drawn subjects, shape (n_draws, 3).
-
-    ``subjects``: how often each is drawn, (n_draws, n_subjects); ``seeds``: which, (n_draws, n_seeds).
-    """
-    drawn = np.stack([np.tensordot(subjects, of_seed, axes=(1, 1)) for of_seed in counts], axis=1)
-    of_seeds = scores(drawn.sum(axis=2)) if scoring == "pooled" else per_fold_means(drawn, scoring)
-    return np.take_along_axis(of_seeds, seeds[..., None], axis=1).mean(axis=1)
+def _scores(counts, scoring):
+    """Scores of each seed, shape (1, n_seeds, 3), and without each subject, (1, n_seeds, n_subjects, 3)."""
+    counts = np.moveaxis(counts, 2, 1)  # folds after subjects
+    everybody = counts.sum(axis=1, keepdims=True)
+    parts = [everybody, everybody - counts]
+    if scoring == "pooled":
+        whole, without = (scores(part.sum(axis=2)) for part in parts)
+    else:
+        whole, without = (per_fold_means(part, scoring) for part in parts)
+    return whole[None, :, 0], without[None]
 
 
 def show(table):
@@ -259,6 +259,24 @@ def _said(row):
         parts.append(f"{HEADINGS[metric]} {_inflation(row, metric)} points, {verdict}")
     than = "" if row["against"] == HONEST else f", against *{row['against']}*"
     return f"{'; '.join(parts)}{than}."
+
+
+def by_recording(prepared):
+    """Under folds over clips: scores on test clips whose recording is in training, and on the others.
+
+    Returns
+    -------
+    DataFrame
+        ``ties``, ``test clips`` and the columns of `hsta_lib.tables.by_recording`.
+    """
+    parts = []
+    for ties, data in prepared.items():
+        dataset, trials = data.datasets["clips apart"], data.trials["clips apart"]
+        folds = make_folds(dataset.clips, **trials[0].settings.split.model_dump())
+        predictions = store.predictions(trials, config.results_dir())
+        rows = tables.by_recording(predictions, dataset.clips, folds, len(dataset.classes))
+        parts.append(rows.rename_axis("test clips").reset_index().assign(ties=ties))
+    return pd.concat(parts, ignore_index=True)
 
 
 def frame_draws(prepared):

@@ -119,15 +119,38 @@ def score_interval(matrices, contrasts=None, level=0.95):
     without = matrices.sum(axis=2, keepdims=True) - matrices
     of_seeds = np.tensordot(weights, scores(matrices.sum(axis=2)), axes=1)
     left_out = np.tensordot(weights, scores(without), axes=1)
-    sizes = matrices[0, 0].sum(axis=(1, 2))
+    vanished = float((without[0, 0].sum(axis=-1) == 0).any(axis=-1).mean())
+    found = jackknife(of_seeds, left_out, matrices[0, 0].sum(axis=(1, 2)), level)._replace(vanished=vanished)
+    return (
+        found
+        if contrasts is not None
+        else found._replace(low=found.low.clip(0, 1), high=found.high.clip(0, 1))
+    )
+
+
+def jackknife(of_seeds, left_out, sizes, level=0.95):
+    """Intervals of any scores of which is known what they are without each subject; see `score_interval`.
+
+    Parameters
+    ----------
+    of_seeds : ndarray, shape (n_scores, n_seeds, 3)
+        Scores of each seed.
+    left_out : ndarray, shape (n_scores, n_seeds, n_subjects, 3)
+        The same without each subject.
+    sizes : ndarray, shape (n_subjects,)
+        Clips of each subject.
+    level : float
+        Coverage in 0..1.
+
+    Returns
+    -------
+    Interval
+        ``vanished`` is NaN.
+    """
     variance, degrees = _variance(of_seeds, left_out, effective_subjects(sizes))
     estimate, error = of_seeds.mean(axis=1), np.sqrt(variance)
     reach = stdtrit(degrees, (1 + level) / 2) * error
-    low, high = estimate - reach, estimate + reach
-    if contrasts is None:
-        low, high = low.clip(0, 1), high.clip(0, 1)
-    vanished = float((without[0, 0].sum(axis=-1) == 0).any(axis=-1).mean())
-    return Interval(estimate, low, high, error, degrees, vanished)
+    return Interval(estimate, estimate - reach, estimate + reach, error, degrees, float("nan"))
 
 
 def _variance(of_seeds, left_out, effective):
@@ -140,7 +163,7 @@ def _variance(of_seeds, left_out, effective):
     mean_deviation = deviation.mean(axis=1, keepdims=True)
     jackknife = (n_subjects - 1) / n_subjects
     subjects = jackknife * (mean_deviation[:, 0] ** 2).sum(axis=1)
-    degrees = np.full(subjects.shape, max(effective - 1, 1))
+    degrees = np.full(subjects.shape, max(effective - 1, 1.0))
     if n_seeds == 1:
         return subjects, degrees
     within = jackknife * ((deviation - mean_deviation) ** 2).sum(axis=(1, 2)) / (n_seeds * (n_seeds - 1))

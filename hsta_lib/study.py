@@ -205,7 +205,7 @@ class Study:
     def beside_paper(self, table):
         """The paper's scores beside ours, left out where ours are of other data, labels or settings."""
         table = beside_paper(table, self.name)
-        varied = set(self.grid) - {*NAMED_CELL, "depths", "csta"}
+        varied = set(self.grid) - {*NAMED_CELL, "depths", *load_table(self.name)}
         is_casme3 = self.parameters.dataset in ("casme3", "synthetic")
         if not is_casme3 or self.parameters.labels != "emotion7" or varied:
             table[[f"{metric}_paper" for metric in METRICS]] = float("nan")
@@ -333,7 +333,8 @@ def _settings(parameters, preset):
 
 def _check_grid(study):
     """Refuse before any training what could not be trained or not be shown."""
-    groups = (config.Model, config.Training, config.Frames)
+    # Only notebooks of designs open a dataset for each cell, see `Study.prepare`.
+    groups = (config.Model, config.Training, *[config.Frames] * (study.name in DESIGNS))
     allowed = {"depths", *(name for group in groups for name in group.model_fields)}
     if set(study.grid) - allowed:
         name = sorted(set(study.grid) - allowed)[0]

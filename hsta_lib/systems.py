@@ -208,20 +208,22 @@ def comparable(study):
     return "" if is_loso else "the published scores are of leave-one-subject-out, ours are not"
 
 
-def describe_protocol(study, datasets, folds):
-    """How each dataset is divided, and whether that is the paper's way.
+def describe_protocol(study, datasets, studies, folds):
+    """How each row's clips are divided, and whether that is the paper's way.
 
     Parameters
     ----------
     study : hsta_lib.study.Study
     datasets : dict of str to hsta_lib.data.dataset.Dataset
+        By the name of the row.
+    studies : list of hsta_lib.study.Study
+        Of each row.
     folds : dict of str to list of Fold
     """
-    lines = [
-        f"- {name}: {len(datasets[name].tested)} clips of {datasets[name].tested['subject_id'].nunique()} "
-        f"subjects; {study.protocol(folds[name])}."
-        for name in datasets
-    ]
+    lines = []
+    for (name, dataset), of_row in zip(datasets.items(), studies, strict=True):
+        clips, subjects = len(dataset.tested), dataset.tested["subject_id"].nunique()
+        lines.append(f"- {name}: {clips} clips of {subjects} subjects; {of_row.protocol(folds[name])}.")
     if study.settings.split.split != "loso":
         lines += [
             "",

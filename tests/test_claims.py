@@ -1,4 +1,4 @@
-"""The paper's claims: complete, tested as they say, decided by planted scores, and never beyond their scope."""
+"""The paper's claims: complete, tested as they say, decided by planted scores, never beyond their scope."""
 
 import json
 
@@ -31,7 +31,7 @@ def cells(name):
 
 
 def of_hits(hits, n_seeds=5, n_clips=N_CLIPS):
-    """Matrices with as many hits in every class; subjects differ, all three scores are nearly the hits' share."""
+    """Matrices with as many hits in every class: all three scores are their share. Subjects differ."""
     matrices = np.zeros((len(hits), n_seeds, N_SUBJECTS, N_CLASSES, N_CLASSES))
     by_subject = np.asarray(hits)[:, None] + np.array([0, 1, 0, 2, 1, 0, 2])
     for c in range(N_CLASSES):

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from hsta_lib import ROOT
-from hsta_lib.comparisons import Comparison, compare, detectable, group_means, pair, peak, rise_and_fall, trend
+from hsta_lib.comparisons import (
+    Comparison,
+    compare,
+    detectable,
+    group_means,
+    pair,
+    peak,
+    rise_and_fall,
+    trend,
+)
 from hsta_lib.metrics import scores
 from hsta_lib.stats import bootstrap_scores, score_interval
 
@@ -165,10 +174,10 @@ def test_groups_of_one_are_a_pair():
 @pytest.mark.slow
 def test_unequal_groups_have_no_more_false_alarms_than_said():
     population, random, n_draws = benchmark.make_population("CASME II", 1, network=0), rng(), 997
-    alarms = 0
+    family, alarms = [group_means(range(3, 11), range(3))], 0
     for _ in range(n_draws):
         matrices, _ = benchmark.draw(population, 24, 11, random)
-        alarms += compare(matrices[:, None], [group_means(range(3, 11), range(3))], random, n_swaps=399).p <= 0.05
+        alarms += compare(matrices[:, None], family, random, n_swaps=399).p <= 0.05
     # Binomial s.d. of 0.7 points, and three of those.
     assert (np.abs(100 * alarms / n_draws - 5) < 2.1).all()
 
@@ -214,6 +223,10 @@ def test_more_comparisons_make_less_detectable():
     assert 0 < few < many < np.inf
     assert detectable(matrices, [pair(0, 1)], rng(), power=0.9)[0, 0] > few
     np.testing.assert_array_equal(detectable(matrices[:, :, :5], [pair(0, 1)], rng())[0, 0], np.inf)
+
+
+def test_too_few_subjects_show_no_difference_of_settings_that_agree():
+    np.testing.assert_array_equal(detectable(of_hits([[3, 4], [3, 4]]), [pair(0, 1)], rng()), np.inf)
 
 
 def test_what_is_detectable_does_not_depend_on_which_is_better():

@@ -13,11 +13,11 @@ from hsta_lib.consistency import findings
 from hsta_lib.data.splits import make_folds
 from hsta_lib.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.protocols import HONEST, PROTOCOLS, Data
+from hsta_lib.stats import score_interval
 from hsta_lib.study import Study, start
 
 pytestmark = pytest.mark.usefixtures("no_environment", "results")
 
-N_BOOT = 101
 # Percentages worked out by hand, here computed from sums of small integers: float64 rounding only.
 EXACT = {"rel": 0, "abs": 1e-9}
 BEST, SEEN, OVER_CLIPS = (
@@ -52,8 +52,8 @@ def opened(clips, classes=("a", "b", "c")):
     return SimpleNamespace(classes=classes, clips=clips, tested=clips[clips["expression_type"] != "macro"])
 
 
-def table_of(data, n_boot=N_BOOT):
-    return protocols.worth({"planted": data}, n_boot).set_index("protocol")
+def table_of(data):
+    return protocols.worth({"planted": data}).set_index("protocol")
 
 
 # --- leaks whose worth is known ---------------------------------------------------------------------------
@@ -84,6 +84,8 @@ def leaking(results):
     fields = {
         "subjects apart": {"store_epochs": True},
         "clips apart": {"split": "paper", "store_epochs": True},
+        "subjects apart, faces kept": {"pixels": "imagenet"},
+        "clips apart, faces kept": {"split": "paper", "pixels": "imagenet"},
         "subject seen": {"split": "subject_seen"},
         "frames drawn": {"drawing": "random_test"},
         "macro": {"macro_clips": "training_subjects"},
@@ -139,7 +141,7 @@ def test_what_leaks_nothing_is_worth_exactly_nothing(leaking):
 
 
 def test_what_is_said_follows_from_where_zero_lies(leaking):
-    table = protocols.worth({"strength 1": leaking}, N_BOOT)
+    table = protocols.worth({"strength 1": leaking})
     draws = pd.DataFrame({"ties": "strength 1", "draw": [0, 1, 2], "uf1": [10.0, 13.0, 16.0]})
     lines = protocols.conclude(table, draws).data.splitlines()
     assert lines[0] == "**strength 1**"
@@ -155,13 +157,13 @@ def test_what_is_said_follows_from_where_zero_lies(leaking):
     )
     assert not any(line.startswith((f"- {HONEST}", f"- {OF_OTHERS}")) for line in lines)
     around = protocols.conclude(table.assign(uar_inflation_low=-5.0, uar_inflation_high=9.0), draws).data
-    assert around.count("points, not shown to differ from zero; UF1") == len(PROTOCOLS) - 2
+    assert around.count("points, not shown to differ from zero; UF1") == len(PROTOCOLS) - 3
     lower = table.assign(uar_inflation_low=-5.0, uar_inflation_high=-1.0)
     assert "points, below zero; UF1" in protocols.conclude(lower, draws).data
 
 
 def test_table_and_figure_show_every_shortcut_and_no_inflation_of_what_others_are_compared_with(leaking):
-    table = protocols.worth({"strength 0": leaking, "strength 1": leaking}, N_BOOT)
+    table = protocols.worth({"strength 0": leaking, "strength 1": leaking})
     shown = protocols.show(table).data
     assert shown[("", "protocol")].tolist() == 2 * list(PROTOCOLS)
     inflation = shown[("UAR, %", "inflation, points")]
@@ -241,30 +243,40 @@ def test_seeds_are_scored_apart_and_their_mean_is_taken(results, by_hand):
     for trial in trials[2:]:  # those of the second seed: all right
         test = clips.iloc[[0, 1, 2] if trial.fold == 0 else [3, 4]]
         save(results, trial, test, test["label"], epoch_predictions=[[0] * len(test)])
-    row = table_of(by_hand, n_boot=997).loc[HONEST]
+    row = table_of(by_hand).loc[HONEST]
     assert row["acc"] == pytest.approx((60 + 100) / 2, **EXACT)
-    assert row["acc_high"] == 100  # both drawn seeds are the second one in a quarter of the draws
     assert row["acc_low"] < 60
 
 
 @pytest.mark.parametrize("scoring", ["pooled", "zero", "skipped"])
-def test_a_draw_is_scored_as_if_the_drawn_subjects_clips_were_listed_as_often_as_drawn(scoring):
+def test_scores_without_a_subject_are_those_of_the_other_subjects_clips(scoring):
     rng = np.random.default_rng(0)
     n, n_seeds, n_folds, n_subjects = 101, 2, 3, 7
     seed, fold, y_true, y_pred = (rng.integers(high, size=n) for high in (n_seeds, n_folds, 3, 3))
     subject = rng.integers(n_subjects, size=n)
-    counts = confusion(y_true, y_pred, 3, by=[seed, fold, subject])
-    drawn, seeds = np.array([[2, 0, 1, 1, 3, 0, 0], [1] * 7]), np.array([[1, 1], [0, 1]])
-    found = protocols._scores(counts, scoring, drawn, seeds)
-    for times, chosen, values in zip(drawn, seeds, found, strict=True):
-        rows = np.repeat(np.arange(n), times[subject])
-        of_seeds = []
-        for one in chosen:
-            mine = rows[seed[rows] == one]
+    whole, without = protocols._scores(confusion(y_true, y_pred, 3, by=[seed, fold, subject]), scoring)
+    assert whole.shape == (1, n_seeds, 3)
+    assert without.shape == (1, n_seeds, n_subjects, 3)
+    for one in range(n_seeds):
+        for left_out in (None, *range(n_subjects)):
+            mine = (seed == one) & (subject != left_out)
             matrices = confusion(y_true[mine], y_pred[mine], 3, by=[fold[mine]])
             pooled = scores(matrices.sum(axis=0))
-            of_seeds.append(pooled if scoring == "pooled" else per_fold_means(matrices, scoring))
-        assert values == pytest.approx(np.mean(of_seeds, axis=0))
+            expected = pooled if scoring == "pooled" else per_fold_means(matrices, scoring)
+            found = whole[0, one] if left_out is None else without[0, one, left_out]
+            assert found == pytest.approx(expected)
+
+
+def test_intervals_of_pooled_scores_are_those_of_every_table(by_hand):
+    known = protocols._subjects(by_hand)
+    counts = protocols._count(by_hand, PROTOCOLS[HONEST], known)
+    found = score_interval(counts.sum(axis=1)[None])
+    row = table_of(by_hand).loc[HONEST]
+    for i, metric in enumerate(METRICS):
+        assert row[metric] == pytest.approx(100 * found.estimate[0, i])
+        if 0 < found.low[0, i] and found.high[0, i] < 1:
+            assert row[f"{metric}_low"] == pytest.approx(100 * found.low[0, i])
+            assert row[f"{metric}_high"] == pytest.approx(100 * found.high[0, i])
 
 
 def test_a_subject_that_a_label_set_leaves_out_keeps_its_place(leaking):
@@ -404,8 +416,8 @@ def test_trained_from_end_to_end(results):
     prepared = protocols.prepare(study, [1])
     trials = protocols.train(study, prepared)
     assert store.missing(trials, results) == []
-    assert len(trials) == 2 * 6 + 2
-    table = protocols.worth(prepared, N_BOOT).set_index("protocol")
+    assert len(trials) == 2 * 8 + 2
+    table = protocols.worth(prepared).set_index("protocol")
     assert list(table.index) == list(PROTOCOLS)
     draws = protocols.frame_draws(prepared)
     assert len(draws) == protocols.N_DRAWS
@@ -414,6 +426,16 @@ def test_trained_from_end_to_end(results):
     assert table.loc["random frames at test", list(METRICS)].tolist() == pytest.approx(first)
     # The presets' one epoch is the best epoch.
     assert table.loc[BEST, "uf1_inflation"] == 0
+
+
+def test_recordings_seen_in_training_are_scored_apart(leaking):
+    clips = leaking.datasets["clips apart"].clips
+    leaking.datasets["clips apart"] = opened(clips.assign(recording_id=clips["subject_id"]))
+    table = protocols.by_recording({"planted": leaking}).set_index("test clips")
+    # The predictor knows the class of every subject it has met, and says the first of the others.
+    assert table.loc["recording in training", "uar"] == pytest.approx(100)
+    assert table.loc["recording not in training", "uar"] == pytest.approx(100 / 3)
+    assert table["clips"].sum() == len(clips)
 
 
 # --- chance -----------------------------------------------------------------------------------------------

@@ -301,8 +301,11 @@ def test_differences_are_not_mistaken_for_scores(tiny, tmp_path):
     assert index.headline([_record(summary={"shuffled": change}, references={})], {}) == []
     assert index.changes([_record()], {}) == []
     (tiny / "tiny-study-own.json").write_text(json.dumps(record))
+    (tiny / "zero-study-own.json").write_text(json.dumps(_record(report="zero")))
     index.build(tiny, tmp_path / "site")
     soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    # Scores come first; so the reference row of both is theirs.
+    assert [tag.get_text().split()[0] for tag in _table(soup, "Table: Results").select(".group")] == ["zero"]
     assert _rows(_table(soup, "Table: Changes"))["shuffled"] == ["+1.3 (-2.0 to +4.5)", "-3.0"]
 
 

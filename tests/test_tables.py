@@ -13,6 +13,7 @@ from hsta_lib.data.splits import Fold, make_folds
 from hsta_lib.data.table import problems_table
 from hsta_lib.metrics import METRICS
 from hsta_lib.paper import load_table
+from hsta_lib.stats import score_interval
 from hsta_lib.trials import expand_grid
 
 # Percentages worked out by hand, here computed from sums of small integers: float64 rounding only.

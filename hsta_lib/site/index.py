@@ -105,7 +105,7 @@ def render_index(reports, notebooks, files):
 
 
 def _records(reports):
-    """Records of the study, in the order of their names, each checked for the fields that are read."""
+    """Records of the study by name, those of differences last; each has the fields that are read."""
     records = []
     for path in sorted(reports.glob("*-study-*.json")):
         record = json.loads(path.read_text())
@@ -113,7 +113,7 @@ def _records(reports):
         if needed - set(record):
             raise ValueError(f"{path}: {sorted(needed - set(record))} is missing; make the report again.")
         records.append(record)
-    return records
+    return sorted(records, key=lambda record: any(map(_is_change, record["summary"].values())))
 
 
 def headline(records, titles):
