@@ -6,12 +6,13 @@ READY := .venv/.ready
 # The authors' public lists, if a clone of OceanSummerDay/HSTA_MER lies there.
 LISTS := $(if $(wildcard external/HSTA_MER),-p lists_root external/HSTA_MER)
 
-.PHONY: help setup table4 data audit study results site test slow readme lab clean
+.PHONY: help setup table4 data audit attention study results site test slow readme lab clean
 
 help:
 	@echo "make table4   report of Table 4, preset quick, in reports/table4.ipynb"
 	@echo "make data     what a copy of a dataset holds, in reports/data.ipynb"
 	@echo "make audit    the paper against itself, and what the lists give away"
+	@echo "make attention what one network attends to, clip by clip, in reports/attention.ipynb"
 	@echo "make test     all tests: ruff, pytest, every notebook"
 	@echo "make setup    the environment alone, in .venv"
 	@echo "make study    the reports as committed, preset study (about an hour; resumable)"
@@ -48,6 +49,9 @@ data: setup
 
 audit: setup
 	$(call report,audit,$(LISTS))
+
+attention: setup
+	$(call report,attention)
 
 study: setup
 	$(call report,audit,-p preset study $(LISTS))

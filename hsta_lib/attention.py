@@ -39,6 +39,7 @@ MOVING = 0.25  # of the places of a picture: those where the expression moves mo
 
 _FLOW_SIZE = 64  # px of the frames that the true movement is computed for; it does not depend on them
 _OWN = "your clip"
+_PICTURES = {"frames": ("onset", "apex")}  # else pictures of movement
 
 
 class Choice(config.Group):
@@ -73,7 +74,8 @@ class Looked:
     n_classes). ``probabilities``: their softmax over the classes trained on. ``weights``: for each of `READS`
     the mean over heads, float64, shape (n_clips, m, 1 + n_tokens), of the last layer of each module; the
     first entry is the attention of CLS on itself, and each row sums to one. ``grids``: of each branch the
-    number of tubelets over time and along a side, and the patch in px.
+    number of tubelets over time and along a side, and the patch in px. ``pictures``: what the special branch's
+    two are.
     """
 
     clips: pd.DataFrame
@@ -82,6 +84,7 @@ class Looked:
     probabilities: np.ndarray
     weights: dict
     grids: dict
+    pictures: tuple
     classes: tuple
 
     def rows(self, rows):
@@ -117,7 +120,7 @@ class Looked:
             "maps": self.maps(way)[:, -1],
             "patch_size": self.grids[READS[way]][2],
             "clip_names": self.names,
-            "frame_names": numbers if is_video else ["first special picture", "second special picture"],
+            "frame_names": numbers if is_video else self.pictures,
         }
 
     def over_time(self, way):
@@ -297,6 +300,7 @@ def look(network, dataset, rows):
         probabilities=among.softmax(dim=1).numpy(),
         weights={way: values.astype(float) for way, values in whole.items()},
         grids=_grids(network.model, frames.shape[2], frames.shape[1] - 2),
+        pictures=_PICTURES.get(network.trial.settings.frames.special, ("onset to apex", "apex to offset")),
         classes=dataset.classes,
     )
 
@@ -492,16 +496,20 @@ def _on_motion(row):
         f"of the attention on tubelets {_percent(row.share)} {_span(row.share_low, row.share_high)} lies on "
         f"the {_percent(row.chance)} of places where the clip's expression moves most: **{chance}**. On the "
         f"places that move in the other clips lies {_percent(row.others)}; the difference is "
-        f"{100 * row.difference:+.1f} points {_span(row.difference_low, row.difference_high)}, **{zero}**."
+        f"{_points(row.difference):+.1f} points {_span(row.difference_low, row.difference_high)}, **{zero}**."
     )
 
 
 def _percent(share):
-    return f"{100 * share:.1f} %"
+    return f"{_points(share):.1f} %"
 
 
 def _span(low, high):
-    return f"[{100 * low:.1f}, {100 * high:.1f}]"
+    return f"[{_points(low):.1f}, {_points(high):.1f}]"
+
+
+def _points(share):
+    return round(100 * share, 1) + 0.0  # no minus before a zero
 
 
 def _against(low, high, value, name):

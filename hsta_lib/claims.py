@@ -5,6 +5,7 @@ the printed numbers; ``code``, what the authors released; ``real:<dataset>``, cl
 ``synthetic``, where a pattern is seen or not, which says nothing about the paper.
 """
 
+import functools
 import json
 from pathlib import Path
 from typing import Literal
@@ -139,6 +140,9 @@ def _check_rows(claim, source):
         raise ValueError(f"{source}: {error}") from error
 
 
+_claims = functools.cache(load_claims)  # selecting all rows once more takes longer than most tests
+
+
 # --- the rows and comparisons of a claim ------------------------------------------------------------------
 
 
@@ -228,7 +232,7 @@ def decide_printed():
         As `decide`, scope ``paper``: supported if the printed numbers hold in all metrics the claim names,
         contradicted if in none, else undecided. No chance enters, so there are no intervals.
     """
-    return pd.DataFrame([_decide_printed(claim) for claim in load_claims()])
+    return pd.DataFrame([_decide_printed(claim) for claim in _claims()])
 
 
 def _decide_printed(claim):
@@ -362,7 +366,7 @@ def decide(name, table, matrices, scope, rng, n_swaps=9999):
 
 def _tested(name, table, matrices, rng, n_swaps, with_results=True):
     """The table's claims, and by id the results of their comparisons, or why there are none."""
-    claims = [claim for claim in load_claims() if claim.table == name]
+    claims = [claim for claim in _claims() if claim.table == name]
     if not claims:
         raise ValueError(f"no claim is about {name!r}; see paper/{CLAIMS.name}")
     matrices = np.asarray(matrices)

@@ -1,5 +1,7 @@
 """Figures of the reports: one palette, units on every axis, direct labels. No torch."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -127,7 +129,7 @@ def score_dots(table, names, chance):
     names : sequence of str
         Of the rows of ``table``.
     chance : dict of str to float
-        From `hsta_lib.tables.chance`, drawn dotted.
+        From `hsta_lib.tables.chance`, drawn dotted; NaN where the rows have none in common.
 
     Returns
     -------
@@ -145,7 +147,8 @@ def score_dots(table, names, chance):
             if f"{metric}_paper" in table and table[f"{metric}_paper"].notna().any():
                 panel.plot(table[f"{metric}_paper"], places, color=_PALETTE[1], marker="o", markersize=6,
                            markerfacecolor="none", linestyle="", label="paper")  # fmt: skip
-            panel.axvline(chance[metric], color="0.25", linestyle=":", label="guessing")
+            if not np.isnan(chance[metric]):
+                panel.axvline(chance[metric], color="0.25", linestyle=":", label="guessing")
             panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, None), ylim=(len(table) - 0.5, -0.5))
         panels[0].set_yticks(places, names)
         handles, labels = panels[0].get_legend_handles_labels()
@@ -197,8 +200,9 @@ def confusion(recalls):
     with sns.plotting_context("paper"):
         figure = _figure(figsize=(size + 0.8, size))
         panel = figure.subplots()
+        scale = {"label": "share of the true class, %", "shrink": 0.8}
         sns.heatmap(shares, annot=counts, fmt=".0f", cmap="Blues", vmin=0, vmax=100, ax=panel, square=True,
-                    linewidths=0.5, cbar_kws={"label": "share of the true class, %", "shrink": 0.8})  # fmt: skip
+                    linewidths=0.5, cbar_kws=scale)  # fmt: skip
         names = [f"{name}, {recall:.0f} %" for name, recall in recalls["recall"].items()]
         panel.set(xlabel="predicted class", ylabel="true class, its recall")
         panel.set_yticklabels(names, rotation=0)
@@ -423,7 +427,9 @@ def inflation(table):
         panels[0].set_yticks(range(len(protocols)), protocols)
         panels[0].set_ylim(len(protocols) - 0.5, -0.5)
         if len(ties) > 1:
-            panels[1].legend(frameon=False, fontsize=9, title="labels tied to film and recording")
+            handles, names = panels[0].get_legend_handles_labels()
+            title = "labels tied to film and recording"
+            figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, title=title)
     return figure
 
 
@@ -458,7 +464,8 @@ def walk(table):
             panel.set(xlabel=f"change of {HEADINGS[metric]} from the equations, points")
         panels[0].set_yticks(range(len(steps)), steps)
         panels[0].set_ylim(len(steps) - 0.5, -0.5)
-        panels[1].legend(frameon=False, fontsize=9)
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
@@ -635,8 +642,8 @@ def attention_on_motion(table, names):
                            label=label)  # fmt: skip
                 panel.fill_between(rows["module"], low, high, color=color, alpha=0.12, lw=0)
             panel.axhline(100 * rows["chance"].iloc[0], color="0.25", linestyle=":", label="chance")
-            panel.set(xlabel="module", ylim=(0, None))
-            panel.set_title(name.replace(", ", "\n", 1), fontsize=8)
+            panel.set(xlabel="module", ylim=(0, 105 * table[["share_high", "others_high"]].max(axis=None)))
+            panel.set_title(textwrap.fill(name, 32), fontsize=8)
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[0].set_ylabel("share of the attention\non places that move most, %")
         handles, labels = panels[0].get_legend_handles_labels()
@@ -663,22 +670,25 @@ def published_scores(printed, table, by, title):
         One panel for UF1 and one for UAR.
     """
     groups = list(dict.fromkeys([*printed[by], *table[by]]))
+    groups = groups if by == "dataset" else sorted(groups)
     ways = list(table["train_on"].unique())
-    step = 0.62 / len(ways)
+    lines = np.linspace(-0.13, 0.13, len(ways) + 1) * len(ways)
     with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
         figure = _figure(figsize=(10, 1.5 + 0.75 * len(groups)))
         panels = figure.subplots(1, 2, sharey=True)
         for panel, metric in zip(panels, ("uf1", "uar"), strict=True):
-            _published_dots(panel, printed, metric, printed[by].map(groups.index) - 0.25)
+            _published_dots(panel, printed, metric, printed[by].map(groups.index) + lines[0])
             for number, way in enumerate(ways):
                 rows = table[table["train_on"] == way]
-                places = rows[by].map(groups.index) - 0.25 + step * (number + 1)
+                places = rows[by].map(groups.index) + lines[number + 1]
                 color = _PALETTE[(0, 2)[number]]
                 panel.hlines(places, rows[f"{metric}_low"], rows[f"{metric}_high"], color=color, lw=1.5)
                 panel.plot(rows[metric], places, color=color, marker="o", markersize=5, linestyle="",
                            label=f"ours, trained on {way}, 95 % interval")  # fmt: skip
-            panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, 100), ylim=(len(groups) - 0.4, -0.6))
+            panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, 100), ylim=(len(groups) - 0.5, -0.5))
             panel.grid(visible=False, axis="y")
+            for border in np.arange(0.5, len(groups) - 1):
+                panel.axhline(border, color="0.85", lw=0.8)
         names = [str(group) if by == "dataset" else f"{group} classes" for group in groups]
         panels[0].set_yticks(range(len(groups)), names)
         handles, labels = panels[0].get_legend_handles_labels()

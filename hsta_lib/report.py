@@ -142,12 +142,13 @@ def conclude_differences(study, table):
             f"{row['row']} ({row[metric]:+.1f} {_span(row[f'{metric}_low'], row[f'{metric}_high'])})"
             for row in table[shown].to_dict("records")
         ]
-        name = tables.HEADINGS[metric]
-        lines.append(f"- {name}: {len(rows)} of {len(table)} differ from the first: {'; '.join(rows) or 'none'}.")
+        found = f"{len(rows)} of {len(table)} differ from the first: {'; '.join(rows) or 'none'}."
+        lines.append(f"- {tables.HEADINGS[metric]}: {found}")
     smallest = table["uf1_detectable"].median()
-    lines.append(f"- A difference in UF1 below about {smallest:.1f} points would not have shown on these clips.")
+    lines.append(f"- A difference in UF1 below about {smallest:.1f} points would not have shown here.")
     if len(study.seeds) < _SEEDS:
-        lines.append(f"- With {len(study.seeds)} seed(s) this is about the networks trained, not the settings.")
+        n_seeds = len(study.seeds)
+        lines.append(f"- With {n_seeds} seed(s) this is about the networks trained, not the settings.")
     return Markdown("\n".join(lines))
 
 

@@ -27,7 +27,7 @@ def reduced(study):
 def label_sets():
     """Rows of Table 6: the named setting on three, four and seven classes of CAS(ME)^3."""
     labels = ["emotion3", "emotion4", "emotion7"]
-    return pd.DataFrame({"system": "HSTA", "labels": labels, "train_on": "own", **NAMED_CELL})
+    return pd.DataFrame({"system": "HSTA", "labels": labels, **NAMED_CELL})
 
 
 def prepare(study, cells):
@@ -73,14 +73,14 @@ def score_label_sets(cells, predictions, datasets):
     Returns
     -------
     DataFrame
-        As from `score`, with ``n_classes``.
+        As from `score`, with ``n_classes`` and ``train_on``, which is ``own``.
     """
     sizes = [len(dataset.classes) for dataset in datasets]
     parts = [
         score(cells.iloc[[row]], rows.assign(cell=0), n_classes)[0].assign(n_classes=n_classes)
         for row, (rows, n_classes) in enumerate(zip(predictions, sizes, strict=True))
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True).assign(train_on="own")
 
 
 def score_references(rows, sizes):
@@ -273,7 +273,8 @@ def conclude(study, table, sizes, by):
     lines = [f"**{where}**.", ""]
     for row, n_classes in zip(table.to_dict("records"), sizes, strict=True):
         guessing = 100 / n_classes
-        verdict = "above guessing" if row["uar_low"] > guessing else "not shown to be above guessing"
+        is_above = guessing < row["uar_low"] < row["uar"]  # an interval without width shows nothing
+        verdict = "above guessing" if is_above else "not shown to be above guessing"
         uf1, uar = (_with_interval(row, metric) for metric in SHOWN)
         lines.append(f"- {_name(row, by)}: UF1 {uf1}, UAR {uar}, {verdict} ({guessing:.1f} %).")
     if study.is_synthetic:

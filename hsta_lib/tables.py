@@ -147,11 +147,14 @@ def by_recording(predictions, clips, folds, n_classes):
     Returns
     -------
     DataFrame
-        As from `score_rows`, with ``clips``; a group without two subjects is left out, as it has no interval.
+        As from `score_rows`, with ``clips``; a group without two subjects and two classes is left out, as it
+        has no interval.
     """
     seen = predictions["clip_id"].map(recording_in_training(clips, folds))
     groups = {"recording in training": predictions[seen], "recording not in training": predictions[~seen]}
-    groups = {name: rows for name, rows in groups.items() if rows["subject_id"].nunique() > 1}
+    groups = {
+        name: rows for name, rows in groups.items() if rows[["subject_id", "y_true"]].nunique().min() > 1
+    }
     sizes = [rows["clip_id"].nunique() for rows in groups.values()]
     return score_rows(groups, n_classes).assign(clips=sizes)
 
@@ -410,8 +413,8 @@ def compare_rows(names, compared, smallest):
     Returns
     -------
     DataFrame
-        ``row`` and, for each metric, ``<metric>`` (difference in points), ``_low``, ``_high``, ``_p`` (adjusted)
-        and ``_detectable``.
+        ``row`` and, for each metric, ``<metric>`` (difference in points), ``_low``, ``_high``, ``_p``
+        (adjusted) and ``_detectable``.
     """
     table = pd.DataFrame({"row": list(names)})
     for i, metric in enumerate(METRICS):

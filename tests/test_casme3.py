@@ -567,6 +567,7 @@ def clips(tree):
         ("emotion4", range(10, 19), [3, 3, 0, 2, 2, 0, 0, 0, 1]),
         ("emotion3", range(12, 19), [0, 2, 2, 0, 0, 0, 1]),
         ("objective7", range(10, 18), [0, 1, 2, 3, 4, 5, 6, 6]),
+        ("objective6", [10, 11, 12, 13, 14, 16, 17], [0, 1, 2, 3, 4, 5, 5]),  # without VI
     ],
 )
 def test_label_sets_by_hand(clips, labels, onsets, classes):
@@ -581,6 +582,7 @@ def test_class_orders_by_hand():
     assert class_names("emotion4") == ("negative", "positive", "surprise", "others")
     assert class_names("emotion3") == ("negative", "positive", "surprise")
     assert class_names("objective7") == ("I", "II", "III", "IV", "V", "VI", "VII")
+    assert class_names("objective6") == ("I", "II", "III", "IV", "V", "VII")
 
 
 def test_the_order_of_rows_in_the_sheet_does_not_matter(tree):

@@ -268,7 +268,7 @@ def test_an_interval_must_lie_beyond_the_margin(tmp_path, monkeypatch):
     for margin, verdict in ((21, "supported"), (22, "undecided")):
         path = tmp_path / "claims.yaml"
         path.write_text(yaml.safe_dump({"claims": [GOOD | {"margin": margin}], "changes": []}))
-        monkeypatch.setattr(claims, "load_claims", lambda path=path: load_claims(path))
+        monkeypatch.setattr(claims, "_claims", lambda path=path: load_claims(path))
         assert decide("table2", cells("table2"), of_hits(hits), REAL, rng())["verdict"].tolist() == [verdict]
 
 

@@ -99,6 +99,28 @@ def test_clips_without_a_class_are_no_part_of_it(opened, data_dir):
     assert three.fingerprint != opened.fingerprint
 
 
+@pytest.mark.parametrize(
+    ("method", "action"),
+    [("middle", "the middle of onset and offset"), ("difference", "the frame most unlike the onset")],
+)
+def test_the_apex_of_every_clip_is_estimated_on_request(opened, made, data_dir, method, action):
+    frames = Frames(n_frames=3, image_size=16, apex="estimated", estimated_apex=method)
+    found = open_dataset(
+        Parameters(labels="emotion7"), PRESET.model_copy(update={"frames": frames}), data_dir
+    )
+    middle = (found.clips["onset"] + found.clips["offset"]) // 2
+    assert (found.clips["apex"] == middle).all() == (method == "middle")
+    assert (found.clips["apex"] != opened.clips["apex"]).any()
+    assert found.clips.drop(columns="apex").equals(opened.clips.drop(columns="apex"))
+    for clip, row in zip(found.clips.itertuples(), found.frames(), strict=True):
+        assert (row[-1] == decode(frame_file(made, clip, clip.apex), 16, "none")).all()
+    assert (found.frames()[:, :-1] == opened.frames()[:, :-1]).all()
+    assert found.fingerprint != opened.fingerprint
+    (note,) = found.problems.to_dict("records")
+    assert (note["clip_id"], note["action"]) == ("14 clips", action)
+    assert note["problem"] == "apex = 'estimated', that of the sheet not used"
+
+
 def test_what_is_written_to_the_frames_never_reaches_the_file(opened):
     before = file_digest(opened.frames_path)
     frames = opened.frames()
@@ -396,7 +418,7 @@ def test_if_no_clip_can_be_read_the_first_reason_is_given(root, open_real):
 
 
 def test_a_variant_is_refused_where_there_is_none(tmp_path):
-    with pytest.raises(ValueError, match=r"variant = 'HS': synthetic has no variants; leave it empty"):
+    with pytest.raises(ValueError, match=r"variant = 'HS': synthetic is written in the layouts casme2"):
         open_dataset(Parameters(labels="emotion7", variant="HS"), PRESET, tmp_path)
 
 

@@ -199,6 +199,17 @@ def test_ln_linear_head_normalises_both_cls_tokens():
     assert added == 2 * (2 * 11)
 
 
+def test_sum_linear_head_is_a_linear_of_the_sum_of_both_cls_tokens():
+    added, concatenated = network(head="sum_linear"), network()
+    assert n_parameters(concatenated) - n_parameters(added) == 11 * 7
+    # Of concatenated tokens the same comes of equal weights for both.
+    state = added.state_dict()
+    state["head.weight"] = torch.cat([state["head.weight"]] * 2, dim=1)
+    concatenated.load_state_dict(state)
+    torch.testing.assert_close(added(*clips()), concatenated(*clips()), **CLOSE)
+    assert added(*clips()).shape == (2, 7)
+
+
 def test_initialisation_is_normal_or_xavier_and_biases_are_zero():
     weights = {}
     for init in ("normal", "xavier"):
@@ -223,6 +234,10 @@ def test_initialisation_is_normal_or_xavier_and_biases_are_zero():
         ({"m": 0}, "m = 0"),
         ({"l_v": -1}, "l_v = -1"),
         ({"l_s": -2}, "l_s = -2"),
+        (
+            {"head": "sum_linear", "d_special": 5},
+            "head = 'sum_linear' adds the CLS tokens: d = 11 and d_special = 5 differ",
+        ),
     ],
 )
 def test_impossible_sizes_are_refused(changes, message):

@@ -23,7 +23,10 @@ def notebook(request):
 
 
 def test_there_are_notebooks():
-    assert [path.stem for path in NOTEBOOKS] == ["audit", "data", "table4"]
+    tables = [f"table{number}" for number in range(1, 8)]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "attention", "audit", "claims", "controls", "data", "figure3", *tables
+    ]  # fmt: skip
 
 
 def test_it_is_a_valid_notebook_of_the_python3_kernel(notebook):
@@ -58,7 +61,9 @@ def test_it_uses_no_magics_and_defines_nothing(notebook):
 
 
 def test_its_code_cells_are_short(notebook):
-    assert max(len(cell.source.splitlines()) for cell in _code(notebook)) <= 12
+    # That of the parameters has a line for each.
+    cells = [cell for cell in _code(notebook) if "parameters" not in cell.metadata.get("tags", [])]
+    assert max(len(cell.source.splitlines()) for cell in cells) <= 12
 
 
 def test_no_score_is_typed_into_its_prose(notebook):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hsta_lib.data.splits import Fold, make_folds
-from hsta_lib.overlap import COUNTS, overlap
+from hsta_lib.overlap import COUNTS, overlap, recording_in_training
 
 
 def table(rows):
@@ -111,6 +111,14 @@ def test_a_split_by_subject_shares_nothing():
     }
     assert shares["subject"].loc[("micro", "all")].tolist() == [len(clips), 0, 0, 0, 0, 0]
     assert (shares["paper"].loc[("micro", "all")] > 0).all()
+
+
+def test_a_recording_in_training_is_found_in_the_fold_that_tests_the_clip():
+    clips = table([("s1/a", 1, 9), ("s1/a", 20, 29), ("s1/b", 1, 9), ("s2/a", 1, 9), ("s2/a", 20, 29)])
+    folds = [Fold(np.array([1, 2]), np.array([0, 3])), Fold(np.array([0, 3, 4]), np.array([1, 2]))]
+    expected = {"s1/a/1": True, "s2/a/1": False, "s1/a/20": True, "s1/b/1": False}  # the last is never tested
+    assert recording_in_training(clips, folds) == expected
+    assert recording_in_training(clips.set_index(pd.Index([7, 7, 3, 3, 3])), folds) == expected
 
 
 def test_the_index_of_the_table_and_its_number_type_do_not_matter():

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hsta_lib import references
+from hsta_lib import pixel_free, references
 from hsta_lib.data.splits import Fold, make_folds
 from hsta_lib.metrics import confusion, scores
-from hsta_lib.pixel_free import action_units, predictors, timing, vote
+from hsta_lib.pixel_free import action_units, predictors, share_subjects, timing, vote
 from hsta_lib.tables import score_rows
 
 COLUMNS = ["clip_id", "subject_id", "y_true", "y_pred", "fold", "seed"]
@@ -269,12 +269,37 @@ def test_rows_can_be_scored_beside_the_references(random):
     folds = folds_of(random, "subject")
     made = {name: predict(random, folds) for name, predict in predictors(random).items()}
     assert list(made) == ALL
-    for rows in made.values():
-        assert list(rows.columns) == COLUMNS
-        assert rows["y_pred"].dtype == rows["y_true"].dtype == int
+    for predictions in made.values():
+        assert list(predictions.columns) == COLUMNS
+        assert predictions["y_pred"].dtype == predictions["y_true"].dtype == int
     scored = score_rows(made, 3)
     assert scored.loc["majority class", "uar"] == pytest.approx(100 / 3, abs=10)
     assert scored["uar"].between(20, 47).all()  # nothing to know: 33, with a standard error of 3
+
+
+@pytest.mark.parametrize(
+    ("split", "names"),
+    [
+        ("paper", ALL),
+        ("subject_seen", ALL),
+        ("subject", [ALL[0], *ALL[4:]]),
+        ("loso", [ALL[0], *ALL[4:]]),
+    ],
+)
+def test_rows_of_the_subject_are_left_out_where_folds_share_none(random, split, names):
+    folds = folds_of(random, split)
+    assert share_subjects(random, folds) == (split in ("paper", "subject_seen"))
+    made = pixel_free.rows(random, folds)
+    assert list(made) == names
+    for name, predictions in made.items():
+        pd.testing.assert_frame_equal(predictions, predictors(random)[name](random, folds))
+
+
+def test_one_fold_that_shares_a_subject_is_enough():
+    clips = table([("s1/a", 0), ("s1/b", 1), ("s2/a", 0), ("s3/a", 1)])
+    apart, shared = Fold(np.array([0, 1]), np.array([2])), Fold(np.array([0, 2]), np.array([1, 3]))
+    assert not share_subjects(clips, [apart])
+    assert share_subjects(clips.set_index(pd.Index([5, 5, 2, 9])), [apart, shared])
 
 
 @pytest.mark.parametrize(("name", "balanced"), [("film", True), ("film, plain vote", False)])

@@ -25,7 +25,10 @@ BEST, SEEN, OVER_CLIPS = (
 )  # fmt: skip
 ZERO, SKIPPED = "mean over folds, absent classes 0", "mean over folds, absent classes skipped"
 OVER_CLIPS_BEST = "folds over clips, best epoch, absent skipped"
+FACES = "honest, faces kept"
 OF_OTHERS, OF_ALL = "macro clips of training subjects", "macro clips of test subjects too"
+
+BASES = {HONEST, FACES, OF_OTHERS}  # what others are compared with
 
 
 @pytest.fixture
@@ -168,21 +171,21 @@ def test_table_and_figure_show_every_shortcut_and_no_inflation_of_what_others_ar
     assert shown[("", "protocol")].tolist() == 2 * list(PROTOCOLS)
     inflation = shown[("UAR, %", "inflation, points")]
     assert inflation[shown[("", "protocol")] == SEEN].tolist() == 2 * ["+66.7 [+66.7, +66.7]"]
-    assert set(shown.loc[inflation == "–", ("", "protocol")]) == {HONEST, OF_OTHERS}
+    assert set(shown.loc[inflation == "–", ("", "protocol")]) == BASES
     figure = plots.inflation(table)
     uar = figure.axes[0]
     names = [label.get_text() for label in uar.get_yticklabels()]
-    assert names == [name for name in PROTOCOLS if name not in (HONEST, OF_OTHERS)]
+    assert names == [name for name in PROTOCOLS if name not in BASES]
     dots = [line for line in uar.lines if line.get_marker() == "o"]
     assert [line.get_xdata()[names.index(SEEN)] for line in dots] == pytest.approx([200 / 3] * 2)
     places = [line.get_ydata()[names.index(SEEN)] for line in dots]
     assert places == pytest.approx([names.index(SEEN) - 0.1, names.index(SEEN) + 0.1])
-    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == [
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "strength 0",
         "strength 1",
     ]
     one = plots.inflation(table[table["ties"] == "strength 1"])
-    assert one.axes[1].get_legend() is None  # of a real dataset there is one, and its ties are what they are
+    assert one.legends == []  # of a real dataset there is one, and its ties are what they are
 
 
 # --- scores by hand ---------------------------------------------------------------------------------------
@@ -201,7 +204,7 @@ def by_hand(results):
         test = clips.iloc[[0, 1, 2] if trial.fold == 0 else [3, 4]]
         epochs = [first[trial.fold], last[trial.fold]]
         save(results, trial, test, epochs[-1], epoch_predictions=epochs)
-    runs = ("subjects apart", "clips apart", "subject seen", "frames drawn")
+    runs = [name for name in RUNS if "macro" not in name]
     return Data(dict.fromkeys(runs, opened(clips)), dict.fromkeys(runs, trials))
 
 
@@ -342,7 +345,7 @@ def _study(**parameters):
     return start("audit", {"preset": "smoke", "workers": 0, **parameters})
 
 
-RUNS = ["subjects apart", "clips apart", "subject seen", "frames drawn", "macro", "macro of all"]
+RUNS = list(protocols._RUNS)
 
 
 @pytest.mark.usefixtures("tiny_data")
@@ -367,6 +370,8 @@ def test_runs_differ_from_the_honest_one_in_what_they_are_named_after_alone():
     epochs = {"store_epochs": False}
     assert changed == {
         "clips apart": {"split": "paper"},
+        "subjects apart, faces kept": {"pixels": "imagenet"} | epochs,
+        "clips apart, faces kept": {"split": "paper", "pixels": "imagenet"} | epochs,
         "subject seen": {"split": "subject_seen"} | epochs,
         "frames drawn": {"drawing": "random_test", "store_draws": protocols.N_DRAWS} | epochs,
         "macro": {"labels": "objective7", "macro_clips": "training_subjects"} | epochs,
@@ -398,7 +403,7 @@ def test_the_honest_run_is_honest_whatever_the_study_s_own_parameters(chosen):
 def test_a_dataset_without_macro_clips_goes_without_those_runs(results):
     prepared = protocols.prepare(_study(dataset="own", data_root="/somewhere"), [0, 1])
     assert list(prepared) == ["own"]
-    assert list(prepared["own"].trials) == RUNS[:4]
+    assert list(prepared["own"].trials) == RUNS[:-2]
     with_macro = protocols.prepare(_study(dataset="casme3", data_root="/somewhere"))
     assert list(with_macro["casme3"].trials) == RUNS
 

@@ -1,5 +1,7 @@
 """The contract of the folds: nothing leaks, everything is tested once; and planted leaks are found."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -204,6 +206,58 @@ def test_macro_clips_in_training_are_those_of_the_rule(mixed, split):
         assert in_training[1].tolist() == mixed.index[macro & ~subjects.isin(tested)].tolist()
         assert in_training[2].tolist() == mixed.index[macro].tolist()
         assert len(in_training[1]) < len(in_training[2])
+
+
+# A quarter and half of the training subjects, and all of them.
+SHARES = [0.25, 0.5, 1]
+
+
+def shared(clips, split="subject", **options):
+    """Folds for each of `SHARES`."""
+    usual = {"split": split, "n_folds": 5, "stratify": False, "split_seed": 0}
+    return [make_folds(clips, **usual | options, training_subjects=share) for share in SHARES]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_share_of_the_training_subjects_is_whole_subjects_rounded_up(clips, split):
+    subjects = clips["subject_id"]
+    for quarter, half, whole in zip(*shared(clips, split), strict=True):
+        names = set(subjects.iloc[whole.train])
+        for fold, share in ((quarter, 0.25), (half, 0.5)):
+            kept = set(subjects.iloc[fold.train])
+            assert len(kept) == math.ceil(share * len(names))
+            assert fold.train.tolist() == whole.train[subjects.iloc[whole.train].isin(kept)].tolist()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_smaller_shares_lie_in_larger_ones_and_are_tested_alike(clips, split):
+    plain = folds_of(clips, split)
+    for folds in zip(plain, *shared(clips, split), strict=True):
+        expected, quarter, half, whole = folds
+        assert {tuple(fold.test) for fold in folds} == {tuple(expected.test)}
+        assert whole.train.tolist() == expected.train.tolist()
+        assert set(quarter.train) < set(half.train) < set(whole.train)
+    for part in shared(clips, split):
+        check_folds(clips, part, split=split)
+
+
+@pytest.mark.parametrize("rule", ["training_subjects", "all"])
+def test_macro_clips_follow_the_share_of_subjects(mixed, rule):
+    is_macro, subjects = mixed["expression_type"] == "macro", mixed["subject_id"]
+    for quarter, half, whole in zip(*shared(mixed, macro_clips=rule), strict=True):
+        for fold in (quarter, half):
+            kept = set(subjects.iloc[fold.train])
+            of_kept = mixed.index[is_macro & subjects.isin(kept)]
+            assert sorted(set(fold.train) & set(mixed.index[is_macro])) == of_kept.tolist()
+        assert len(set(subjects.iloc[half.train])) == math.ceil(len(set(subjects.iloc[whole.train])) / 2)
+
+
+def test_the_share_depends_on_the_split_seed_and_not_on_the_order_of_rows(clips):
+    def in_training(table, **options):
+        return [frozenset(table["clip_id"].iloc[fold.train]) for fold in shared(table, "loso", **options)[1]]
+
+    assert in_training(clips.sample(frac=1, random_state=3)) == in_training(clips)
+    assert in_training(clips, split_seed=1) != in_training(clips)  # LOSO folds have nothing random
 
 
 @pytest.mark.parametrize("rule", MACRO_RULES)

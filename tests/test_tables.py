@@ -9,6 +9,7 @@ import pytest
 from tiny import tiny_dataset
 
 from hsta_lib import references, tables
+from hsta_lib.comparisons import Compared
 from hsta_lib.data.splits import Fold, make_folds
 from hsta_lib.data.table import problems_table
 from hsta_lib.metrics import METRICS
@@ -232,6 +233,153 @@ def test_described_subjects_have_their_macro_clips_in_a_column_of_their_own(with
     assert (table[["low", "middle", "high"]].sum(axis=1) == table["clips"]).all()
 
 
+# --- parts of the predictions -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded():
+    """Eight clips of four subjects, two folds; of the first two subjects, one clip of a recording in each."""
+    return pd.DataFrame(
+        {
+            "clip_id": list("abcdefgh"),
+            "subject_id": ["s0", "s0", "s1", "s1", "s2", "s3", "s2", "s3"],
+            "recording_id": ["s0/a", "s0/a", "s1/a", "s1/a", "s2/a", "s3/a", "s2/a", "s3/b"],
+            "label": [0, 1, 0, 1, 0, 1, 1, 0],
+            "fold": [0, 1, 0, 1, 0, 0, 0, 1],
+        }
+    )
+
+
+def _folds(clips):
+    numbers = clips["fold"].to_numpy()
+    return [Fold(np.flatnonzero(numbers != n), np.flatnonzero(numbers == n)) for n in np.unique(numbers)]
+
+
+def _predicted(clips, *y_pred):
+    """Predictions of a class for each clip, one list per seed."""
+    rows = clips.rename(columns={"label": "y_true"}).drop(columns="recording_id", errors="ignore")
+    return pd.concat([rows.assign(seed=seed, y_pred=classes) for seed, classes in enumerate(y_pred)])
+
+
+def test_clips_are_scored_apart_by_whether_training_has_their_recording(recorded):
+    # Of a to d three are right, of e to h one; with another seed all and none.
+    rows = _predicted(recorded, [0, 1, 0, 0, 0, 0, 0, 1], [0, 1, 0, 1, 1, 0, 0, 1])
+    shuffled = rows.sample(frac=1, random_state=0)
+    table = tables.by_recording(shuffled, recorded, _folds(recorded), 2)
+    assert list(table.index) == ["recording in training", "recording not in training"]
+    assert table["clips"].tolist() == [4, 4]
+    np.testing.assert_allclose(table["acc"], [100 * 7 / 8, 100 * 1 / 8], **EXACT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recording_id": list("abcdefgh")},
+        {"subject_id": ["s0"] * 4 + ["s2", "s3", "s2", "s3"]},  # one subject has no interval
+        {"label": [0, 0, 0, 0, 0, 1, 1, 0]},  # nor has one class
+    ],
+)
+def test_a_group_that_cannot_be_scored_is_left_out(recorded, change):
+    clips = recorded.assign(**change)
+    table = tables.by_recording(_predicted(clips, [0] * 8), clips, _folds(clips), 2)
+    assert list(table.index) == ["recording not in training"]
+
+
+def test_recalls_by_hand_are_means_over_seeds():
+    clips = pd.DataFrame({"label": [0, 0, 0, 1]})
+    table = tables.class_recalls(_predicted(clips, [0, 0, 1, 1], [0, 0, 1, 0]), ("sad", "happy", "never"))
+    assert list(table.columns) == ["sad", "happy", "never", "recall"]
+    assert table.index.name == "true class"
+    np.testing.assert_allclose(
+        table, [[2, 1, 0, 100 * 2 / 3], [0.5, 0.5, 0, 50], [0, 0, 0, 0]], rtol=0, atol=1e-6
+    )
+
+
+def test_clips_shorter_than_the_frames_are_padded():
+    clips = pd.DataFrame({"onset": [1, 10, 5, 7], "offset": [3, 14, 11, 17]})  # lengths 3, 5, 7, 11
+    table = tables.padding(clips, [2, 5, 6, 11, 12])
+    assert table.to_dict("list") == {"n_frames": [2, 5, 6, 11, 12], "padded": [0, 25, 50, 75, 100]}
+
+
+# --- rows of a design -------------------------------------------------------------------------------------
+
+
+def test_differences_are_in_points_and_p_values_are_not():
+    ends = np.arange(6).reshape(2, 3) / 100
+    compared = Compared(ends, ends - 0.02, ends + 0.03, ends, 0.5 + ends)
+    table = tables.compare_rows(["second", "third"], compared, 10 * ends)
+    assert table["row"].tolist() == ["second", "third"]
+    expected = {"acc": [0, 3], "uar_low": [-1, 2], "uf1_high": [5, 8], "uar_detectable": [10, 40]}
+    for column, values in expected.items():
+        np.testing.assert_allclose(table[column], values, **EXACT)
+    np.testing.assert_allclose(table["uf1_p"], [0.52, 0.55], **EXACT)
+
+
+def test_shown_differences_have_signs_intervals_and_corrected_p():
+    ends = np.array([[0.01, -0.0234, 0.0456]])
+    table = tables.compare_rows(
+        ["second"], Compared(ends, ends - 0.02, ends + 0.03, ends, ends * 0 + 0.0123), ends + 0.1
+    )
+    html = tables.show_comparisons(table).to_html()
+    for text in ("second", "-2.3 [-4.3, +0.7]", "+4.6 [+2.6, +7.6]", "0.012", "7.7", "14.6"):
+        assert f">{text}</td>" in html
+    assert "UAR, points" in html
+    assert "ACC" not in html
+
+
+def test_protocols_tell_the_clips_of_each_row():
+    folds = [[Fold(np.arange(7), np.arange(3)), Fold(np.arange(4), np.arange(2))], [Fold(np.arange(11), [1])]]
+    studies = [
+        SimpleNamespace(folds=lambda dataset: dataset, protocol=lambda of_row: f"{len(of_row)} folds")
+    ] * 2
+    shown = tables.show_protocols(pd.DataFrame({"row": ["x", "y"]}, index=[5, 3]), studies, folds).data
+    assert shown.to_numpy().tolist() == [["x", 5, 6, "2 folds"], ["y", 1, 11, "1 folds"]]
+
+
+@pytest.fixture
+def rows(predictions):
+    """Predictions of two rows, without ``cell``."""
+    return {
+        name: predictions[predictions["cell"] == cell].drop(columns="cell")
+        for cell, name in enumerate(["wrong twice", "always 0"])
+    }
+
+
+def test_every_row_is_checked_against_its_own_clips(rows, clips):
+    datasets = [SimpleNamespace(tested=clips)] * 2
+    checks = tables.check_rows(rows, datasets)
+    assert list(checks.index) == ["wrong twice", "wrong twice", "always 0", "always 0"]
+    assert checks["rows"].tolist() == ["10"] * 4
+    other = SimpleNamespace(tested=clips.assign(label=[0, 0, 1, 2, 1]))
+    with pytest.raises(ValueError, match="label or subject"):
+        tables.check_rows(rows, [datasets[0], other])
+
+
+def test_rows_are_scored_with_the_classes_of_their_own_dataset(rows):
+    datasets = [SimpleNamespace(classes="xyz"), SimpleNamespace(classes="wxyz")]
+    cells = pd.DataFrame({"row": ["wrong twice", "always 0"], "m": [7, 2]})
+    table = tables.score_cells(cells, rows, datasets)
+    assert table[["row", "m"]].equals(cells)
+    # Recalls 1/2, 1 and 1/2 of three classes; 1, 0 and 0 of four.
+    np.testing.assert_allclose(table["uar"], [100 * 2 / 3, 100 / 4], **EXACT)
+
+
+def test_matrices_of_rows_are_those_of_cells(rows, predictions):
+    made = tables.matrices_of(list(rows.values()), 3)
+    np.testing.assert_array_equal(made, tables.count(predictions, "subject_id", 3))
+
+
+def test_printed_rows_stand_beside_ours_by_their_number():
+    printed = pd.array([4, None, 0, 4], dtype="Int64")
+    table = tables.beside_printed(scored(pd.DataFrame({"row": list("abcd"), "printed": printed})), "table7")
+    assert table["row"].tolist() == list("abcd")
+    assert table["uf1_paper"].fillna(-1).tolist() == [52.7, -1, 35.1, 52.7]
+    assert table["acc_paper"].fillna(-1).tolist() == [69.8, -1, 42.6, 69.8]
+    assert table["macro_expressions"].tolist()[::2] == [True, False]
+    assert table["uf1"].tolist() == [1.5] * 4
+    assert "n_classes" not in table
+
+
 # --- beside the paper -------------------------------------------------------------------------------------
 
 KEYS = {
@@ -317,9 +465,7 @@ def test_a_shown_table_prints_no_nan_and_sets_ours_bold(shown_html):
 
 
 def test_a_table_without_paper_is_shown_without_its_column(predictions):
-    rows = tables.score_rows(
-        {"all": predictions[predictions["cell"] == 0].drop(columns="cell")}, 3
-    )
+    rows = tables.score_rows({"all": predictions[predictions["cell"] == 0].drop(columns="cell")}, 3)
     html = tables.show(rows).to_html()
     assert "paper" not in html
     assert ">60.0</t" in html

@@ -429,6 +429,75 @@ def test_macro_clips_are_trained_on_and_not_tested(tmp_path):
     assert len({str(result["predictions"]["scores"]) for result in fitted.values()}) == 3
 
 
+def _numbered(tmp_path, monkeypatch, n_frames, **fields):
+    """What the branches see of frames that are numbered from 0; onset and apex are the last two."""
+    data = tiny_dataset(tmp_path, n_frames=n_frames)
+    frames = np.array(data.frames())
+    frames[:] = np.arange(n_frames + 2, dtype=np.uint8)[:, None, None, None]
+    np.save(data.frames_path, frames)
+    monkeypatch.setattr(training, "normalise", lambda pixels, kind: pixels.float())
+    return [training._Data(data, trial) for trial in tiny_trials(n_frames=n_frames, **fields)]
+
+
+def _places(data, rows, purpose="training"):
+    video, special = data.batch(np.array(rows), data.frame_draws(purpose))
+    return video[:, 0, :, 0, 0].tolist(), special[:, 0, :, 0, 0].tolist()
+
+
+def test_shuffled_frames_are_all_of_a_clips_in_an_order_of_its_own(tmp_path, monkeypatch):
+    seen, other = _numbered(tmp_path, monkeypatch, 7, video="shuffled", n_folds=2)[:2]
+    video, special = _places(seen, range(23))
+    assert [sorted(places) for places in video] == [list(range(7))] * 23
+    assert special == [[7, 8]] * 23
+    assert len({tuple(places) for places in video}) > 20  # of 5040 orders two of 23 clips rarely share one
+    # The same in every epoch, in training and in test, in whatever batch.
+    assert _places(seen, range(23))[0] == _places(seen, range(23), "test")[0] == video
+    assert _places(seen, [11, 3])[0] == [video[11], video[3]]
+    assert _places(other, range(23))[0] != video  # another fold, another trial
+
+
+@pytest.mark.parametrize(
+    ("video", "n_frames", "places"),
+    [
+        ("frames", 5, [0, 1, 2, 3, 4]),
+        ("apex", 5, [6, 6, 6, 6, 6]),
+        ("onset_apex", 5, [5, 5, 6, 6, 6]),
+        ("onset_apex", 6, [6, 6, 6, 7, 7, 7]),
+    ],
+)
+def test_the_video_of_onset_and_apex_by_hand(tmp_path, monkeypatch, video, n_frames, places):
+    seen = _numbered(tmp_path, monkeypatch, n_frames, video=video)[0]
+    for purpose in ("training", "test"):
+        assert _places(seen, [7, 2, 19], purpose) == ([places] * 3, [[n_frames, n_frames + 1]] * 3)
+
+
+@pytest.mark.parametrize("video", ["shuffled", "apex", "onset_apex"])
+def test_a_changed_video_trains_and_leaves_the_special_data(dataset, video):
+    usual, changed = (training._Data(dataset, tiny_trials(video=way)[0]) for way in ("frames", video))
+    rows = np.arange(23)
+    (shown, special), (other, same) = (data.batch(rows, None) for data in (usual, changed))
+    assert torch.equal(same, special)
+    assert shown.shape == other.shape
+    assert not torch.equal(shown, other)
+    assert _fit(dataset, video=video)["predictions"]["scores"] != _fit(dataset)["predictions"]["scores"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"drawing": "random"}, "'random' and 'frames'"),
+        ({"drawing": "random_test"}, "'random_test' and 'frames'"),
+        ({"special": "tracks"}, "'uniform' and 'tracks'"),
+        ({"special": "flow"}, "'uniform' and 'flow'"),
+    ],
+)
+@pytest.mark.parametrize("video", ["shuffled", "apex", "onset_apex"])
+def test_a_changed_video_of_drawn_frames_or_beside_pictures_is_refused(video, fields, found):
+    words = f"video = '{video}' needs drawing = 'uniform' and special = 'frames', found {found}"
+    with pytest.raises(ValueError, match=words):
+        tiny_settings(video=video, **fields)
+
+
 def test_onset_and_apex_are_normalised_with_the_rest_of_the_clip(dataset):
     for pixels in ("imagenet", "clip"):
         seen = training._Data(dataset, tiny_trials(pixels=pixels)[0])

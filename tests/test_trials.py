@@ -25,7 +25,7 @@ SETTINGS = Settings(
     ),
     split=Split(
         split="subject", n_folds=5, stratify=False, split_seed=0, macro_clips="none",
-        training_subjects=1,
+        training_subjects=1, train_on="composite",
     ),
 )  # fmt: skip
 TRIAL = Trial(SETTINGS, fold=3, seed=11, fingerprint="0123456789abcdef")
@@ -43,7 +43,7 @@ ALTERNATIVES = {
     "weight_decay": 0.0, "batch_size": 16, "epochs": 149, "warmup_epochs": 4, "warmup_start": 0.0,
     "schedule": "constant", "sampling": "uniform", "shuffled_labels": "recording",
     "split": "paper", "n_folds": 7, "stratify": True, "split_seed": 1, "macro_clips": "all",
-    "apex": "estimated", "video": "shuffled", "training_subjects": 0.5,
+    "apex": "estimated", "video": "shuffled", "training_subjects": 0.5, "train_on": "own",
 }  # fmt: skip
 
 

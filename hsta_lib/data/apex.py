@@ -13,7 +13,7 @@ _FEW = 10  # clips that are listed one by one
 _ACTIONS = {"middle": "the middle of onset and offset", "difference": "the frame most unlike the onset"}
 
 
-def with_apex(clips, method, folder):
+def with_apex(clips, method, folder, problem="no apex given"):
     """Fill in missing apex frames.
 
     Parameters
@@ -25,6 +25,8 @@ def with_apex(clips, method, folder):
         absolute grey value at 64 px.
     folder : Path
         Where ``difference`` keeps its results.
+    problem : str
+        Why a clip has none.
 
     Returns
     -------
@@ -42,10 +44,9 @@ def with_apex(clips, method, folder):
         clips["apex"] = clips["clip_id"].map(found).fillna(clips["apex"]).astype(int)
         names = names[names.isin(found)]
     names = [f"{len(names)} clips"] if len(names) > _FEW else names
-    notes = [("annotation sheet", name, "no apex given", _ACTIONS[method]) for name in names]
+    notes = [("annotation sheet", name, problem, _ACTIONS[method]) for name in names]
     return clips, notes + [
-        (where, clip_id, f"no apex given; {reason}", _ACTIONS["middle"])
-        for where, clip_id, reason, _ in unread
+        (where, clip_id, f"{problem}; {reason}", _ACTIONS["middle"]) for where, clip_id, reason, _ in unread
     ]
 
 

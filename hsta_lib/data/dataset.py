@@ -182,9 +182,10 @@ def open_dataset(parameters, preset, data_dir):
         listed, unlisted = with_folds(clips[~is_macro], parameters.lists_root, parameters.labels)
         clips = pd.concat([listed, clips[is_macro]]).sort_values("clip_id", ignore_index=True)
         reading = reading._replace(problems=pd.concat([reading.problems, unlisted], ignore_index=True))
+    problem = "no apex given"
     if preset.frames.apex == "estimated":
-        clips["apex"] = np.nan
-    clips, estimated = with_apex(clips, preset.frames.estimated_apex, data_dir / "cache")
+        clips, problem = clips.assign(apex=np.nan), "apex = 'estimated', that of the sheet not used"
+    clips, estimated = with_apex(clips, preset.frames.estimated_apex, data_dir / "cache", problem)
     if preset.frames.crop == "boxes":
         clips["face"] = clips["clip_id"].map(_boxes(root).get)
     path, digest, left_out, noted = cache_frames(clips, preset.frames, data_dir / "cache")

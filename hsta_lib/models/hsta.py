@@ -357,7 +357,9 @@ class HSTA(nn.Module):
         self.norm_video = nn.LayerNorm(d, eps=style.eps) if of_branches else nn.Identity()
         self.norm_special = nn.LayerNorm(d_special, eps=style.eps) if of_branches else nn.Identity()
         if head == "sum_linear" and d != d_special:
-            raise ValueError(f"head = {head!r} adds the CLS tokens: d = {d} and d_special = {d_special} differ")
+            raise ValueError(
+                f"head = {head!r} adds the CLS tokens: d = {d} and d_special = {d_special} differ"
+            )
         self.adds_branches = head == "sum_linear"
         self.head = nn.Linear(d if self.adds_branches else d + d_special, n_classes)
         self._initialise(init)

@@ -53,7 +53,8 @@ def printed_cells(name):
     cells = table[[column for column in table if column in (*ROW_NAMES, "m", "l_v", "l_s", "csta")]]
     if name == "table1":
         layers = {
-            field: table["n_layers"].where(table["branch"] == branch, 0) for branch, field in _BRANCHES.items()
+            field: table["n_layers"].where(table["branch"] == branch, 0)
+            for branch, field in _BRANCHES.items()
         }
         cells = cells.assign(**layers, csta=False)
     return cells if "m" in cells else cells.assign(**_ONE_MODULE)
