@@ -6,17 +6,22 @@ READY := .venv/.ready
 # The authors' public lists, if a clone of OceanSummerDay/HSTA_MER lies there.
 LISTS := $(if $(wildcard external/HSTA_MER),-p lists_root external/HSTA_MER)
 
-.PHONY: help setup table4 data audit attention study results site test slow readme lab clean
+NOTEBOOKS := $(basename $(notdir $(wildcard notebooks/*.ipynb)))
+define NEWLINE
+
+
+endef
+
+.PHONY: help setup $(NOTEBOOKS) reports results check site test slow readme lab clean
 
 help:
-	@echo "make table4   report of Table 4, preset quick, in reports/table4.ipynb"
-	@echo "make data     what a copy of a dataset holds, in reports/data.ipynb"
-	@echo "make audit    the paper against itself, and what the lists give away"
-	@echo "make attention what one network attends to, clip by clip, in reports/attention.ipynb"
+	@echo "make table4   report of Table 4, preset quick, in reports/table4.ipynb; likewise each of"
+	@echo "              $(NOTEBOOKS)"
 	@echo "make test     all tests: ruff, pytest, every notebook"
 	@echo "make setup    the environment alone, in .venv"
-	@echo "make study    the reports as committed, preset study (about an hour; resumable)"
-	@echo "make results  unpack the committed results, so that make study trains only what is missing"
+	@echo "make reports  all reports as committed, preset study (hours; resumable)"
+	@echo "make results  unpack the committed results, so that make reports trains only what is missing"
+	@echo "make check    every score of the committed reports once more, from the committed predictions"
 	@echo "make site     the reports as web pages, in site/index.html"
 	@echo "make slow     the tests that take minutes"
 	@echo "make readme   rewrite the generated tables of README.md"
@@ -41,26 +46,24 @@ define report
 	@echo "The report is reports/$(1).ipynb; read it with: make lab"
 endef
 
-table4: setup
-	$(call report,table4)
-
-data: setup
-	$(call report,data)
+$(filter-out audit,$(NOTEBOOKS)): setup
+	$(call report,$@)
 
 audit: setup
 	$(call report,audit,$(LISTS))
 
-attention: setup
-	$(call report,attention)
-
-study: setup
+# The audit comes first: the trials it shares with the tables are then stored with their epochs. The claims,
+# which are gathered from the other reports, come last.
+reports: setup
 	$(call report,audit,-p preset study $(LISTS))
-	$(call report,data,-p preset study)
-	$(call report,table4,-p preset study)
+	$(foreach name,$(filter-out audit claims,$(NOTEBOOKS)) claims,$(call report,$(name),-p preset study)$(NEWLINE))
 
 # Results committed beside the reports, into results/; none that is there is replaced.
 results: setup
 	$(BIN)/python -m hsta_lib.archive
+
+check: setup
+	$(BIN)/python -m pytest -q tests/test_reports.py
 
 site: setup
 	$(BIN)/python -m hsta_lib.site

@@ -74,8 +74,8 @@ class Looked:
     n_classes). ``probabilities``: their softmax over the classes trained on. ``weights``: for each of `READS`
     the mean over heads, float64, shape (n_clips, m, 1 + n_tokens), of the last layer of each module; the
     first entry is the attention of CLS on itself, and each row sums to one. ``grids``: of each branch the
-    number of tubelets over time and along a side, and the patch in px. ``pictures``: what the special branch's
-    two are.
+    number of tubelets over time and along a side, and the patch in px. ``pictures``: what the two of the
+    special branch are.
     """
 
     clips: pd.DataFrame
@@ -473,7 +473,7 @@ def motion_of(study, looked):
 
 
 def conclude(table):
-    """What `motion_of` found in the last module, as sentences made from its numbers.
+    """What `motion_of` found in the first and the last module, as sentences made from its numbers.
 
     Parameters
     ----------
@@ -485,8 +485,9 @@ def conclude(table):
     """
     if table is None:
         return Markdown("Where these clips move is not known: nothing is said about attention and movement.")
-    last = table[table["module"] == table["module"].max()]
-    return Markdown("\n".join(f"- {NAMES[row.way]}: {_on_motion(row)}" for row in last.itertuples()))
+    ends = table[table["module"].isin([1, table["module"].max()])]
+    lines = [f"- {NAMES[row.way]}, module {row.module}: {_on_motion(row)}" for row in ends.itertuples()]
+    return Markdown("\n".join(lines))
 
 
 def _on_motion(row):

@@ -291,7 +291,7 @@ def _step_by_step(kind, curve):
 # --- verdicts on data -------------------------------------------------------------------------------------
 
 
-def power(name, table, matrices, rng, n_swaps=9999):
+def power(name, table, matrices, rng=None, n_swaps=9999):
     """What differences the tests of a table would find: to be shown before any result.
 
     Parameters
@@ -319,7 +319,7 @@ def power(name, table, matrices, rng, n_swaps=9999):
     return pd.DataFrame(rows, columns=["id", "says", "comparisons", *METRICS, "reason"])
 
 
-def decide(name, table, matrices, scope, rng, n_swaps=9999):
+def decide(name, table, matrices, scope, rng=None, n_swaps=9999):
     """Verdicts of the claims that are about one table.
 
     All comparisons of the table's claims are one family, corrected together (see
@@ -339,7 +339,7 @@ def decide(name, table, matrices, scope, rng, n_swaps=9999):
         and p values are multiplied by the number of families.
     scope : str
         ``synthetic``, ``code`` or ``real:<dataset>``.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator, optional
     n_swaps : int
         As for `hsta_lib.comparisons.compare`.
 
@@ -366,6 +366,7 @@ def decide(name, table, matrices, scope, rng, n_swaps=9999):
 
 def _tested(name, table, matrices, rng, n_swaps, with_results=True):
     """The table's claims, and by id the results of their comparisons, or why there are none."""
+    rng = np.random.default_rng(0) if rng is None else rng
     claims = [claim for claim in _claims() if claim.table == name]
     if not claims:
         raise ValueError(f"no claim is about {name!r}; see paper/{CLAIMS.name}")

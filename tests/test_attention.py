@@ -494,8 +494,9 @@ def made_looked(maps, subjects):
     ids = [f"c{i}" for i in range(n_clips)]
     clips = pd.DataFrame({"clip_id": ids, "subject_id": subjects})
     grids = {"video": (1, 2, 3), "special": (1, 2, 3)}
-    return attention.Looked(clips, np.zeros(n_clips), np.zeros(n_clips), np.zeros(n_clips),
-                            dict.fromkeys(attention.READS, weights), grids, ("onset", "apex"), ("a",))  # fmt: skip
+    ways = dict.fromkeys(attention.READS, weights)
+    zeros = np.zeros(n_clips)
+    return attention.Looked(clips, zeros, zeros, zeros, ways, grids, ("onset", "apex"), ("a",))
 
 
 def test_shares_on_motion_by_hand():
@@ -530,6 +531,10 @@ def test_equal_attention_is_at_chance_exactly_and_attention_on_motion_above_it()
     words = attention.conclude(tables[1]).data
     assert words.count("above chance") == 4
     assert words.count("above zero") == 4
+    deeper = pd.concat([tables[0], tables[2].assign(module=2), tables[1].assign(module=3)])
+    words = attention.conclude(deeper).data
+    assert words.count("module 1") == words.count("module 3") == 4
+    assert "module 2" not in words
 
 
 def test_the_interval_is_that_of_a_mean_where_every_subject_has_one_clip():
