@@ -170,7 +170,7 @@ def _matched(name, table):
     keys = [column for column in printed if column not in _NO_KEYS]
     if not set(keys) <= set(table):
         return printed.assign(place=np.nan)
-    ours = table[keys].assign(place=range(len(table))).drop_duplicates(keys)
+    ours = table[keys].infer_objects().assign(place=range(len(table))).drop_duplicates(keys)
     return printed.merge(ours, on=keys, how="left")
 
 

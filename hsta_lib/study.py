@@ -14,7 +14,7 @@ from hsta_lib.data.splits import check_folds, is_subject_dependent, make_folds
 from hsta_lib.data.table import class_names, default_labels
 from hsta_lib.designs import DESIGNS
 from hsta_lib.metrics import METRICS
-from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names
+from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, with_branch
 from hsta_lib.tables import beside_paper
 from hsta_lib.trials import NAMED_CELL, Trial, expand_grid, make_trials, settings_of
 
@@ -106,7 +106,8 @@ class Study:
         variants = settings_of(self.settings, cells)
         kept = cells[[name for name in cells if name in ROW_NAMES]]
         names = [*NAMED_CELL, *(name for name in cells if name not in (*NAMED_CELL, *ROW_NAMES))]
-        return kept.assign(**{name: [config.field_value(v, name) for v in variants] for name in names})
+        made = kept.assign(**{name: [config.field_value(v, name) for v in variants] for name in names})
+        return with_branch(made) if self.grid and self.name == "table1" else made
 
     def trials(self, dataset, cells, **fields):
         """Trials of some cells, one list per cell; ``fields`` replace fields of the settings."""
@@ -205,10 +206,14 @@ class Study:
     def beside_paper(self, table):
         """The paper's scores beside ours, left out where ours are of other data, labels or settings."""
         table = beside_paper(table, self.name)
-        varied = set(self.grid) - {*NAMED_CELL, "depths", *load_table(self.name)}
+        sizes = [*NAMED_CELL, "csta"]
+        varied = set(self.grid) - {*sizes, "depths"}
         is_casme3 = self.parameters.dataset in ("casme3", "synthetic")
-        if not is_casme3 or self.parameters.labels != "emotion7" or varied:
-            table[[f"{metric}_paper" for metric in METRICS]] = float("nan")
+        is_other = not is_casme3 or self.parameters.labels != "emotion7" or bool(varied)
+        printed = set(settings_of(self.settings, printed_cells(self.name)))
+        ours = settings_of(self.settings, table[[name for name in sizes if name in table]])
+        left_out = [is_other or settings not in printed for settings in ours]
+        table.loc[left_out, [f"{metric}_paper" for metric in METRICS]] = float("nan")
         return table
 
     def losses(self, groups):

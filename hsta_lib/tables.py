@@ -243,7 +243,7 @@ def matrices_of(rows, n_classes):
 def beside_printed(table, name):
     """Put the paper's rows beside ours by the column ``printed``, which counts them; see `beside_paper`."""
     paper = load_table(name)
-    paper = paper.rename(columns={metric: f"{metric}_paper" for metric in METRICS}).drop(columns="n_classes")
+    paper = paper.rename(columns={metric: f"{metric}_paper" for metric in METRICS})
     return table.merge(paper, left_on="printed", right_index=True, how="left", validate="many_to_one")
 
 

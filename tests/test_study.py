@@ -529,6 +529,33 @@ def test_the_paper_stands_only_beside_its_own_labels_and_settings():
     assert np.isnan([*other, *varied]).all()
 
 
+def _uar_beside(name, **grid):
+    study = start(name, {"preset": "smoke", "grid": grid})
+    table = study.beside_paper(study.cells().assign(acc=1.5, uar=1.5, uf1=1.5))
+    return table["uar_paper"].fillna(-1).tolist()
+
+
+def test_the_paper_stands_beside_settings_that_are_its_own_in_every_field():
+    # Table 2 does not print M, Table 1 neither M nor CSTA: they are 1, and off.
+    depths = [[1, 1], [1, 0]]
+    assert _uar_beside("table2", csta=[False], depths=depths, m=[1]) == [32.1, 32.4]
+    assert _uar_beside("table2", csta=[False], depths=depths) == [-1, -1]
+    one_branch = {"l_v": [1, 4], "l_s": [0]}
+    assert _uar_beside("table1", **one_branch, csta=[False], m=[1]) == [32.4, 33.1]
+    assert _uar_beside("table1", **one_branch, m=[1]) == [-1, -1]
+    assert _uar_beside("table1", **one_branch, csta=[False]) == [-1, -1]
+
+
+def test_a_grid_of_table_1_has_the_names_of_its_rows():
+    grid = {"depths": [[0, 0], [3, 0], [0, 5]], "csta": [False], "m": [1]}
+    cells = start("table1", {"preset": "smoke", "grid": grid}).cells()
+    assert cells[["branch", "n_layers"]].to_numpy().tolist() == [["video", 0], ["video", 3], ["special", 5]]
+    with pytest.raises(ValueError, match=r"one branch alone, found {'l_v': 2, 'l_s': 1}; set l_v or l_s to 0"):
+        start("table1", {"preset": "smoke", "grid": {"m": [1], "csta": [False]}})
+    with pytest.raises(ValueError, match="agree in branch, n_layers"):
+        start("table1", {"preset": "smoke", "grid": grid | {"m": [1, 2]}})
+
+
 def test_data_root_with_generated_faces_is_refused():
     with pytest.raises(ValueError, match="data_root is given"):
         started(data_root="/somewhere")

@@ -60,6 +60,32 @@ def printed_cells(name):
     return cells if "m" in cells else cells.assign(**_ONE_MODULE)
 
 
+def with_branch(cells):
+    """Names that Table 1 would give to rows of other settings: the branch that has layers, and how many.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        With ``l_v`` and ``l_s``.
+
+    Returns
+    -------
+    DataFrame
+        ``cells`` after ``branch`` and ``n_layers``.
+
+    Raises
+    ------
+    ValueError
+        If both branches have layers.
+    """
+    both = cells[(cells["l_v"] > 0) & (cells["l_s"] > 0)]
+    if len(both):
+        found = both[["l_v", "l_s"]].iloc[0].to_dict()
+        raise ValueError(f"grid: table1 is of one branch alone, found {found}; set l_v or l_s to 0")
+    names = pd.DataFrame({"branch": "video", "n_layers": cells["l_v"] + cells["l_s"]})
+    return names.assign(branch=names["branch"].where(cells["l_s"] == 0, "special")).join(cells)
+
+
 def load_departures():
     """Differences between the paper, the released code and this study.
 
