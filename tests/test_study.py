@@ -550,7 +550,9 @@ def test_a_grid_of_table_1_has_the_names_of_its_rows():
     grid = {"depths": [[0, 0], [3, 0], [0, 5]], "csta": [False], "m": [1]}
     cells = start("table1", {"preset": "smoke", "grid": grid}).cells()
     assert cells[["branch", "n_layers"]].to_numpy().tolist() == [["video", 0], ["video", 3], ["special", 5]]
-    with pytest.raises(ValueError, match=r"one branch alone, found {'l_v': 2, 'l_s': 1}; set l_v or l_s to 0"):
+    with pytest.raises(
+        ValueError, match=r"one branch alone, found {'l_v': 2, 'l_s': 1}; set l_v or l_s to 0"
+    ):
         start("table1", {"preset": "smoke", "grid": {"m": [1], "csta": [False]}})
     with pytest.raises(ValueError, match="agree in branch, n_layers"):
         start("table1", {"preset": "smoke", "grid": grid | {"m": [1, 2]}})
