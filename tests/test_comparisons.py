@@ -151,7 +151,7 @@ def test_a_straight_rise_in_every_subject_is_a_trend_and_a_hump_is_none():
 
 def test_a_group_of_one_against_two_by_enumeration():
     # Accuracy is linear: what a subject adds to the difference of the means changes its sign, in 8 patterns.
-    hits = np.array([[3, 4, 2], [5, 5, 3], [6, 3, 8]])
+    hits = np.array([[3, 4, 2], [5, 5, 3], [6, 7, 8]])
     found = compare(of_hits(hits), [group_means([0], [1, 2])], rng())
     contributions = hits[1:].mean(axis=0) - hits[0]
     assert found.estimate[0, 0] == pytest.approx(contributions.sum() / 33)
