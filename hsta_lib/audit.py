@@ -329,7 +329,10 @@ def record(study, found, scored):
     """
     if not study.parameters.lists_root:
         return "nothing written: these are not the authors' lists"
-    named = {name: _NAMED[pixel_free.share_subjects(division.clips, division.folds)] for name, division in found.items()}
+    named = {
+        name: _NAMED[pixel_free.share_subjects(division.clips, division.folds)]
+        for name, division in found.items()
+    }
     rows = scored[scored["predictor"] == scored["protocol"].map(named)]
     rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
     content = {"commit": store.code_version(), "preset": study.preset_name, "rows": rows}

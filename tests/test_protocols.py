@@ -277,7 +277,7 @@ def test_intervals_of_pooled_scores_are_those_of_every_table(by_hand):
     row = table_of(by_hand).loc[HONEST]
     for i, metric in enumerate(METRICS):
         assert row[metric] == pytest.approx(100 * found.estimate[0, i])
-        if 0 < found.low[0, i] and found.high[0, i] < 1:
+        if found.low[0, i] > 0 and found.high[0, i] < 1:
             assert row[f"{metric}_low"] == pytest.approx(100 * found.low[0, i])
             assert row[f"{metric}_high"] == pytest.approx(100 * found.high[0, i])
 

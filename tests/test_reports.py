@@ -16,7 +16,9 @@ _OF_CLIPS = ["clip_id", "subject_id", "fold", "y_true"]
 @pytest.fixture(params=PREDICTIONS, ids=lambda path: path.stem)
 def report(request):
     """The record of a report, its predictions in rows, and its classes."""
-    record = json.loads(request.param.with_name(request.param.name.replace("-predictions.csv", ".json")).read_text())
+    record = json.loads(
+        request.param.with_name(request.param.name.replace("-predictions.csv", ".json")).read_text()
+    )
     wide = pd.read_csv(request.param, dtype=str)
     rows = wide.melt(_OF_CLIPS, var_name="column", value_name="y_pred").dropna(subset="y_pred")
     rows[["setting", "seed"]] = rows.pop("column").str.rsplit(" seed=", n=1, expand=True)

@@ -1,5 +1,7 @@
 """Tables 5 and 6: published rows with their impossible pairs, and ours beside them."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
@@ -92,6 +94,17 @@ def test_only_an_interval_above_guessing_is_called_above(low, score, is_above):
     text = systems.conclude(study, table, [3], "n_classes").data
     assert ("not shown to be above guessing" in text) != is_above
     assert "neither supports nor contradicts the paper" in text
+
+
+def test_each_label_set_is_scored_over_its_own_classes():
+    rows = pd.DataFrame({"clip_id": list("abcd"), "subject_id": ["s", "s", "t", "t"], "fold": 0, "seed": 0})
+    predictions = [rows.assign(y_true=[0, 1, 0, 1], y_pred=y_pred) for y_pred in ([0, 1, 0, 1], [0, 0, 0, 0])]
+    datasets = [SimpleNamespace(classes=("a", "b", "c")), SimpleNamespace(classes=("a", "b", "c", "d"))]
+    table = systems.score_label_sets(systems.label_sets().head(2), predictions, datasets)
+    assert table["uar"].tolist() == pytest.approx([200 / 3, 25])
+    assert table["uar_skipped"].tolist() == pytest.approx([100, 50])
+    assert table["n_classes"].tolist() == [3, 4]
+    assert table["train_on"].unique().tolist() == ["own"]
 
 
 def test_table_6_has_three_label_sets_and_no_more_clips_than_the_preset_allows():

@@ -239,4 +239,7 @@ def test_the_figure_has_a_row_for_every_step(table):
     assert cumulative.get_xdata().tolist() == [1.0, -3.0]
     assert alone.get_xdata().tolist() == [1.0, -4.0]
     assert (alone.get_ydata() > cumulative.get_ydata()).all()  # the axis points down: above
-    assert [text.get_text() for text in uf1.figure.legends[0].get_texts()] == ["with all steps above it", "alone"]
+    assert [text.get_text() for text in uf1.figure.legends[0].get_texts()] == [
+        "with all steps above it",
+        "alone",
+    ]
