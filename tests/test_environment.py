@@ -82,6 +82,7 @@ def test_missing_readme_markers_are_named():
 
 def test_readme_commands_are_targets_of_the_makefile():
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    targets |= {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     used = set(re.findall(r"`?make (\w+)", (ROOT / "README.md").read_text()))
     assert used <= targets
     assert {"table4", "test", "setup"} <= used

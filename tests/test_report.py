@@ -213,7 +213,7 @@ def test_differences_are_summarised_for_the_record(differences, tmp_path, monkey
     assert summary.loc["better", "uar"] == pytest.approx(10)
     assert {"uf1_low", "uf1_high", "uf1_p", "uf1_detectable"} <= set(summary)
     monkeypatch.setattr(report, "ROOT", tmp_path)
-    dataset = SimpleNamespace(clips=pd.DataFrame({"subject_id": ["s"]}), fingerprint="f")
+    dataset = SimpleNamespace(tested=pd.DataFrame({"subject_id": ["s"]}), classes=("a",), fingerprint="f")
     name = report.record(_study(), dataset, [], differences, summary, differences)
     text = (tmp_path / name).read_text()
     assert json.loads(text, parse_constant=pytest.fail)["summary"]["worse"]["uar"] == pytest.approx(-6.6667)
@@ -282,7 +282,7 @@ def test_a_record_is_json_without_paths_or_nan(scored, tmp_path, monkeypatch):
     table, matrices = scored
     table.loc[0, "uf1_paper"] = np.nan
     clips = pd.DataFrame({"clip_id": ["a", "b"], "subject_id": ["s", "s"]})
-    dataset = SimpleNamespace(clips=clips, fingerprint="f")
+    dataset = SimpleNamespace(tested=clips, classes=("a", "b"), fingerprint="f")
     name = report.record(_study(), dataset, [], table, report.summarise(table, matrices), table.iloc[:1])
     text = (tmp_path / name).read_text()
     assert name == "reports/table4-smoke-synthetic-subject.json"
