@@ -172,7 +172,7 @@ def peaks(settings, matrices, n_boot):
     table = pd.DataFrame(index=pd.Index(settings, name=settings.name))
     for i, metric in enumerate(METRICS):
         found = comparisons.peak(estimates[:, i], draws[:, :, i])
-        table[f"{tables.HEADINGS[metric]}, share of draws"] = 100 * found.shares
+        table[f"{tables.HEADINGS[metric]}, % of draws"] = 100 * found.shares
         best = np.where(np.arange(len(table)) == found.at, "highest", "")
         table[f"{tables.HEADINGS[metric]}, here"] = best
     return table
