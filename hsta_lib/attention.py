@@ -16,7 +16,6 @@ import torch
 from einops import rearrange, reduce
 from IPython.display import Markdown
 from pydantic import Field, model_validator
-from scipy.stats import t as student
 from torch.nn import functional
 
 from hsta_lib import config, store
@@ -24,7 +23,7 @@ from hsta_lib import study as studies
 from hsta_lib.data.dataset import benchmark
 from hsta_lib.data.synthetic import true_flow
 from hsta_lib.own_clip import own_clip
-from hsta_lib.stats import effective_subjects
+from hsta_lib.stats import jackknife
 from hsta_lib.training import seen_batches
 
 # Whose CLS token reads what: key of the weights to the branch that is read, and its name.
@@ -443,9 +442,8 @@ def subject_interval(values, subjects, level=0.95):
     if n_subjects < 2:
         return mean, np.nan, np.nan
     left_out = (sums.sum() - sums) / (sizes.sum() - sizes)
-    error = np.sqrt((n_subjects - 1) * left_out.var())
-    reach = student.ppf((1 + level) / 2, max(effective_subjects(sizes) - 1, 1)) * error
-    return mean, mean - reach, mean + reach
+    found = jackknife(np.full((1, 1, 1), mean), left_out[None, None, :, None], sizes, level)
+    return mean, found.low.item(), found.high.item()
 
 
 def motion_of(study, looked):

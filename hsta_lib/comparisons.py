@@ -45,14 +45,6 @@ class Compared(NamedTuple):
     p_adjusted: np.ndarray
 
 
-class RiseAndFall(NamedTuple):
-    """Slopes per step ``rise``, up to the peak, and ``fall``, from it on, and one ``p``; of shape (3,)."""
-
-    rise: np.ndarray
-    fall: np.ndarray
-    p: np.ndarray
-
-
 class Peak(NamedTuple):
     """Where the best setting is: ``at`` in the data, and in resamples: ``shares``, ``low``, ``high``."""
 
@@ -185,42 +177,6 @@ def compare(matrices, family, rng, n_swaps=9999):
     reached = swapped >= swapped[:1] - _ROUNDING
     found = score_interval(matrices, _contrasts(family, len(matrices)))
     return Compared(found.estimate, found.low, found.high, reached.mean(axis=0), _step_down(swapped))
-
-
-def rise_and_fall(matrices, settings, peak, rng, n_swaps=9999):
-    """Test whether scores rise up to a setting named beforehand and fall from there on.
-
-    Both must hold, so the larger of two one-sided p values is that of the claim (intersection-union test).
-
-    Parameters
-    ----------
-    matrices : array_like, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
-    settings : sequence of int
-        Three or more, in order.
-    peak : int
-        One of them, neither the first nor the last; chosen before the scores are seen.
-    rng : numpy.random.Generator
-    n_swaps : int
-        As for `compare`.
-
-    Returns
-    -------
-    RiseAndFall
-
-    Raises
-    ------
-    ValueError
-        As `compare`, or if the peak is not inside.
-    """
-    matrices, settings = check_matrices(matrices), list(settings)
-    if peak not in settings[1:-1]:
-        raise ValueError(f"peak {peak} must be one of settings {settings}, neither the first nor the last")
-    place = settings.index(peak)
-    family = [trend(settings[: place + 1]), trend(settings[place:])]
-    slopes = _swapped(matrices, family, rng, n_swaps)
-    climbs = slopes * np.array([1, -1])[:, None]
-    p = (climbs >= climbs[:1] - _ROUNDING).mean(axis=0).max(axis=0)
-    return RiseAndFall(slopes[0, 0], slopes[0, 1], p)
 
 
 def peak(estimates, draws, level=0.95):

@@ -12,10 +12,17 @@ from hsta_lib import ROOT, archive, comparisons, config, store, tables
 from hsta_lib.data.table import default_labels
 from hsta_lib.files import write_whole
 from hsta_lib.metrics import METRICS
-from hsta_lib.stats import bootstrap_scores, score_interval
+from hsta_lib.stats import (
+    bootstrap_scores,
+    effective_subjects,
+    score_interval,
+    vanishing,
+    without_largest,
+)
 from hsta_lib.trials import NAMED_CELL
 
 _LEVEL = 0.05
+_RARE = 0.05  # percent of resamples without a class, from which on it is mentioned
 _SEEDS = 5  # from which on a difference is about settings, not about the networks that happened to be trained
 _LIBRARIES = ("numpy", "pandas", "scikit-learn", "papermill")
 
@@ -102,6 +109,36 @@ def conclude(study, summary, references, chance):
         lines.append(f"- The best predictor {best}: {_uar(blind.loc[best])}, from annotations alone.")
     if study.is_synthetic:
         lines.append("- All of this is about synthetic faces; it neither supports nor contradicts the paper.")
+    return Markdown("\n".join(lines))
+
+
+def about_subjects(matrices, classes):
+    """How much hangs on few subjects: their number, scores without the largest, classes that vanish.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
+    classes : sequence of str
+
+    Returns
+    -------
+    IPython.display.Markdown
+    """
+    sizes = matrices[0, 0].sum(axis=(1, 2))
+    scored = score_interval(matrices).estimate, without_largest(matrices)
+    whole, without = (100 * values.mean(axis=0) for values in scored)
+    changes = ", ".join(
+        f"{tables.HEADINGS[metric]} {after - before:+.1f}"
+        for metric, before, after in zip(METRICS, whole, without, strict=True)
+    )
+    lines = [
+        f"- The {len(sizes)} subjects weigh as much as {effective_subjects(sizes):.1f} with equal clips.",
+        f"- Without the largest ({sizes.max()} of {sizes.sum()} clips) the mean of all settings changes by "
+        f"{changes} points.",
+    ]
+    shares = dict(zip(classes, 100 * vanishing(matrices), strict=True))
+    rare = ", ".join(f"{name} {share:.1f} %" for name, share in shares.items() if share >= _RARE)
+    lines.append(f"- Classes absent from a resample of subjects, where they count 0: {rare or 'none'}.")
     return Markdown("\n".join(lines))
 
 

@@ -442,7 +442,7 @@ def show_plan(plan):
     return named.style.hide(axis="index").format({"parameters": "{:,}", "MFLOP per clip": "{:,.1f}"})
 
 
-def show(table, keys=(), caption=""):
+def show(table, keys=(), caption="", best=False):
     """A table of scores for reading: per metric the paper's score if there is one, ours, its interval.
 
     Parameters
@@ -453,6 +453,8 @@ def show(table, keys=(), caption=""):
         Columns to show first, as they are.
     caption : str
         Shown above the table.
+    best : bool
+        Underline the best score of each metric, and shade those that lie within its interval.
 
     Returns
     -------
@@ -469,7 +471,21 @@ def show(table, keys=(), caption=""):
         shown[heading, "95 % interval"] = [f"{low:.1f} to {high:.1f}" for low, high in bounds]
         shown[heading, "fold mean"] = table[f"{metric}_folds"].map("{:.1f}".format)
     shown.columns = pd.MultiIndex.from_tuples(shown.columns)
-    return _styled(shown, hide_index=bool(keys)).set_caption(caption)
+    styler = _styled(shown, hide_index=bool(keys)).set_caption(caption)
+    if best:
+        for metric in METRICS:
+            styler = styler.apply(
+                _marks, table=table, metric=metric, subset=[(f"{HEADINGS[metric]}, %", "ours")]
+            )
+    return styler
+
+
+def _marks(_, table, metric):
+    top = table[metric].idxmax()
+    near = table[metric] >= table.loc[top, f"{metric}_low"]
+    marks = near.map({True: "background-color: rgba(1, 115, 178, 0.15)", False: ""})
+    marks[top] += "; text-decoration: underline"
+    return marks
 
 
 def _styled(shown, hide_index):

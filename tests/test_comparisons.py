@@ -14,7 +14,6 @@ from hsta_lib.comparisons import (
     group_means,
     pair,
     peak,
-    rise_and_fall,
     trend,
 )
 from hsta_lib.metrics import scores
@@ -182,16 +181,6 @@ def test_unequal_groups_have_no_more_false_alarms_than_said():
     assert (np.abs(100 * alarms / n_draws - 5) < 2.1).all()
 
 
-def test_rise_and_fall_needs_both():
-    subjects = np.array([0, 1, 0, 2, 1, 0, 2])
-    hump = of_hits(np.array([1, 3, 5, 4, 2])[:, None] + subjects)
-    found = rise_and_fall(hump, range(5), 2, rng())
-    np.testing.assert_allclose([found.rise[0], found.fall[0]], [2 / 11, -1.5 / 11])
-    assert found.p[0] == pytest.approx(1 / 2**7)  # one-sided, and both as sure as can be
-    for curve in ([1, 3, 5, 5, 5], [5, 5, 5, 3, 1], [1, 2, 3, 4, 5], [5, 3, 1, 3, 5]):
-        assert rise_and_fall(of_hits(np.array(curve)[:, None] + subjects), range(5), 2, rng()).p[0] > 0.4
-
-
 def test_peak_of_a_known_curve():
     hits = np.array([2, 4, 8, 5, 3])[:, None] + np.random.default_rng(6).integers(-1, 2, size=(5, 23))
     matrices = of_hits(hits)
@@ -271,7 +260,6 @@ def test_a_family_has_no_more_false_alarms_than_said():
         (lambda: compare(of_hits([[1, 2], [2, 3]]), [pair(0, 2)], rng()), r"settings \[2\], not in 0..1"),
         (lambda: detectable(of_hits([[1, 2], [2, 3]]), [pair(-1, 0)], rng()), r"settings \[-1\]"),
         (lambda: compare(of_hits([[1], [2]]), [pair(0, 1)], rng()), "1 subject with clips"),
-        (lambda: rise_and_fall(of_hits([[1, 2]] * 3), [0, 1, 2], 2, rng()), "peak 2 must be one of"),
         (lambda: peak([1, 2, 3], [[1, 2]]), "column for each"),
     ],
 )

@@ -16,7 +16,7 @@ def test_the_named_setting_is_above_chance_and_shuffled_labels_are_not(tmp_path,
     trials = study.reference_trials(dataset)
     study.run([*trials["named"], *trials["fold"]], dataset)
     named, shuffled = (
-        score_table(pd.DataFrame([NAMED_CELL]), study.predictions([trials[name]]), 7, 2000)[0].iloc[0]
+        score_table(pd.DataFrame([NAMED_CELL]), study.predictions([trials[name]]), 7)[0].iloc[0]
         for name in ("named", "fold")
     )
     assert named["uar_low"] > 100 / 7
