@@ -5,7 +5,6 @@ is made again without training. Class scores, which no table uses, are left out.
 """
 
 import gzip
-import hashlib
 import json
 import sys
 import zlib
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 from hsta_lib import ROOT, config, store
 from hsta_lib.files import write_whole
-from hsta_lib.trials import PROTOCOL, Trial
+from hsta_lib.trials import PROTOCOL, Trial, id_of
 
 ENDING = ".trials.jsonl.gz"
 _FORMAT = "trials of hsta_lib, 1"
@@ -113,18 +112,11 @@ def _record(line, tested):
     """A trial's record as it was stored, checked as `hsta_lib.store.load` does."""
     packed = line["predictions"]
     record = line | {"predictions": tested[packed["clips"]] | {"y_pred": packed["y_pred"]}}
-    if record["id"] != _id_of(record):
+    if record["id"] != id_of({name: record[name] for name in _DESCRIPTION}):
         raise ValueError(f"the record named {record['id']} describes another trial")
     if not store.is_whole(record):
         raise ValueError(f"the predictions of {record['id']} are missing or uneven")
     return record
-
-
-def _id_of(record):
-    """As `hsta_lib.trials.Trial.id`, also of settings that are no more."""
-    described = {name: record[name] for name in _DESCRIPTION}
-    text = json.dumps(described, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _is_outdated(record):

@@ -140,8 +140,8 @@ def divisions(study):
         _, reading = read_dataset(parameters, study.preset, config.data_dir())
         return _of_clips(study, labelled(reading.clips, parameters.labels), parameters.dataset)
     found = {}
-    for name, is_tied in (("labels not tied", False), ("labels tied", True)):
-        spec = study.preset.synthetic.model_copy(update={"tied_labels": is_tied})
+    for name, strength in (("labels not tied", 0), ("labels tied", 1)):
+        spec = study.preset.synthetic.model_copy(update={"tied_labels": strength})
         clips = synthetic.sample_clips(spec).assign(dataset="synthetic")
         clips = labelled(clips[clips["expression_type"] == "micro"], parameters.labels)
         found |= _of_clips(study, clips, name)

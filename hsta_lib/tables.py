@@ -160,7 +160,7 @@ def by_recording(predictions, clips, folds, n_classes):
 
 
 def class_recalls(predictions, classes):
-    """Confusion matrix of one setting, summed over seeds, and the recall of each class.
+    """Confusion matrix of one setting, a mean over seeds, and the recall of each class.
 
     Parameters
     ----------

@@ -44,9 +44,14 @@ class Trial:
 
     @property
     def id(self):
-        """First 16 hex digits of the SHA-256 of the canonical JSON of `description`."""
-        text = json.dumps(self.description(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """See `id_of`."""
+        return id_of(self.description())
+
+
+def id_of(description):
+    """First 16 hex digits of the SHA-256 of the canonical JSON of a trial's description."""
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def expand_grid(grid):
