@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from hsta_lib import ROOT, paper
 from hsta_lib.comparisons import compare, detectable, group_means, pair, trend
 from hsta_lib.config import Group, validated
+from hsta_lib.data.splits import is_subject_dependent
 from hsta_lib.files import write_whole
 from hsta_lib.metrics import METRICS
 from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names
@@ -488,8 +489,15 @@ def gather(folder=REPORTS):
         content = json.loads(path.read_text())
         rows = content.get("claims") if isinstance(content, dict) else None
         if rows and content.get("preset") not in _SIZES:
-            parts.append(_recorded(pd.DataFrame(rows), path, parts[0]).assign(report=path.stem))
+            recorded = _recorded(pd.DataFrame(rows), path, parts[0]).assign(report=path.stem)
+            parts.append(recorded.assign(scope=recorded["scope"] + _dependence(content)))
     return pd.concat(parts, ignore_index=True)
+
+
+def _dependence(record):
+    """What a subject-dependent report's scope ends with: its verdicts answer another question."""
+    chosen = {name: record.get("parameters", {}).get(name, "") for name in ("split", "macro_clips")}
+    return ", subject-dependent" * is_subject_dependent(**chosen)
 
 
 def _recorded(rows, path, printed):

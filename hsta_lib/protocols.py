@@ -9,7 +9,7 @@ from IPython.display import Markdown
 from hsta_lib import config, store, tables
 from hsta_lib.consistency import findings
 from hsta_lib.data.dataset import Dataset
-from hsta_lib.data.splits import make_folds
+from hsta_lib.data.splits import is_subject_dependent, make_folds
 from hsta_lib.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.stats import interval, jackknife
 from hsta_lib.tables import HEADINGS, LEFT
@@ -131,9 +131,10 @@ def worth(prepared):
     Returns
     -------
     DataFrame
-        ``ties, protocol, against`` and, for each metric, ``<metric>`` and ``<metric>_inflation``, each with
-        ``_low`` and ``_high``, in percent and points: intervals over subjects and seeds, of a difference over
-        those of both sides together. A best epoch stays what it is when a subject is left out.
+        ``ties, protocol, against``, ``subjects`` (those of test clips are ``apart`` from training, or
+        ``shared``) and, for each metric, ``<metric>`` and ``<metric>_inflation``, each with ``_low`` and
+        ``_high``, in percent and points: intervals over subjects and seeds, of a difference over those of
+        both sides together. A best epoch stays what it is when a subject is left out.
     """
     parts = [_worth(data).assign(ties=ties) for ties, data in prepared.items()]
     return pd.concat(parts, ignore_index=True)
@@ -146,7 +147,9 @@ def _worth(data):
     scored = {name: _scores(counts[name], protocol.scoring) for name, protocol in chosen.items()}
     rows = []
     for name, protocol in chosen.items():
-        row = {"protocol": name, "against": protocol.against}
+        split = data.trials[protocol.run][0].settings.split
+        shared = is_subject_dependent(split.split, split.macro_clips)
+        row = {"protocol": name, "against": protocol.against, "subjects": "shared" if shared else "apart"}
         sizes = counts[name].sum(axis=(0, 1, 3, 4))
         inflation = [
             ours - theirs for ours, theirs in zip(scored[name], scored[protocol.against], strict=True)
@@ -209,7 +212,7 @@ def _scores(counts, scoring):
 
 def show(table):
     """The table of `worth` for reading."""
-    shown = {("", "ties"): table["ties"], ("", "protocol"): table["protocol"]}
+    shown = {("", name): table[name] for name in ("ties", "protocol", "subjects")}
     for metric in ("uar", "uf1"):
         heading = f"{HEADINGS[metric]}, %"
         shown[heading, "score"] = [f"{value:.1f}" for value in table[metric]]

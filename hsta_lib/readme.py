@@ -68,7 +68,8 @@ def lists_table():
         "|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = [row["protocol"], row["predictor"]]
+        dependent = ", *subject-dependent*" * ("authors' folds" in row["protocol"])
+        cells = [row["protocol"] + dependent, row["predictor"]]
         for name in ("uar", "uf1"):
             cells.append(f"{row[name]:.1f} ({row[f'{name}_low']:.1f} to {row[f'{name}_high']:.1f})")
         cells.append(", ".join(f"{row[f'{name}_paper']:.1f}" for name in ("uar", "uf1")))

@@ -40,7 +40,7 @@ _REFERENCES = {
 _MACRO = {
     "none": "",
     "training_subjects": "; macro clips of the training subjects are in training",
-    "all": "; all macro clips are in training, *those of the test subjects included*",
+    "all": "; all macro clips are in training, those of the test subjects included: *subject-dependent*",
 }
 
 
@@ -208,7 +208,7 @@ class Study:
         table = beside_paper(table, self.name)
         sizes = [*NAMED_CELL, "csta"]
         varied = set(self.grid) - {*sizes, "depths"}
-        is_casme3 = self.parameters.dataset in ("casme3", "synthetic")
+        is_casme3 = self.parameters.dataset == "casme3" or (self.is_synthetic and not self.parameters.variant)
         is_other = not is_casme3 or self.parameters.labels != "emotion7" or bool(varied)
         printed = set(settings_of(self.settings, printed_cells(self.name)))
         ours = settings_of(self.settings, table[[name for name in sizes if name in table]])

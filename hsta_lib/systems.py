@@ -270,7 +270,7 @@ def conclude(study, table, sizes, by):
     by : {"dataset", "n_classes"}
     """
     where = f"{study.data_name}; preset `{study.preset_name}`; split `{study.settings.split.split}`"
-    lines = [f"**{where}**.", ""]
+    lines = [f"**{where}**{study.dependence}.", ""]
     for row, n_classes in zip(table.to_dict("records"), sizes, strict=True):
         guessing = 100 / n_classes
         is_above = guessing < row["uar_low"] < row["uar"]  # an interval without width shows nothing

@@ -12,6 +12,11 @@ from hsta_lib.trials import Trial
 CLIPS = {"clip_id": ["a/1", "b/1"], "subject_id": ["a", "b"], "y_true": [1, 0]}
 
 
+def id_of_record(record):
+    """The id that belongs to what a record describes."""
+    return archive.id_of({name: record[name] for name in archive._DESCRIPTION})
+
+
 def result(y_pred):
     return {
         "predictions": {**CLIPS, "y_pred": y_pred, "scores": [[0.1, 0.9], [0.7, 0.3]]},
@@ -114,17 +119,17 @@ def test_an_untrained_trial_cannot_be_packed(packed, tmp_path):
 
 def _other_protocol(lines):
     lines[2]["protocol"] = 1
-    lines[2]["id"] = archive._id_of(lines[2])
+    lines[2]["id"] = id_of_record(lines[2])
 
 
 def _unknown_field(lines):
     lines[3]["settings"]["model"]["gone"] = 1
-    lines[3]["id"] = archive._id_of(lines[3])
+    lines[3]["id"] = id_of_record(lines[3])
 
 
 def _other_default(lines):
     lines[4]["settings"]["model"]["l_v"] = config.Model().l_v  # today left out of an id
-    lines[4]["id"] = archive._id_of(lines[4])
+    lines[4]["id"] = id_of_record(lines[4])
 
 
 @pytest.mark.parametrize("change", [_other_protocol, _unknown_field, _other_default])
@@ -167,7 +172,7 @@ def test_broken_bytes_are_refused_by_name(packed, tmp_path, change):
 
 def test_ids_are_those_of_trials():
     trial = Trial(tiny_settings(m=3, store_epochs=True), 2, 11, "data")
-    assert archive._id_of(trial.description()) == trial.id
+    assert archive.id_of(trial.description()) == trial.id
     assert tuple(trial.description()) == archive._DESCRIPTION
 
 

@@ -357,7 +357,10 @@ def test_the_protocol_is_told_as_it_is(dataset, split, n_folds, sentence):
     [
         ("none", "is in training and in test"),
         ("training_subjects", "; macro clips of the training subjects are in training"),
-        ("all", "; all macro clips are in training, *those of the test subjects included*"),
+        (
+            "all",
+            "; all macro clips are in training, those of the test subjects included: *subject-dependent*",
+        ),
     ],
 )
 def test_the_protocol_tells_of_macro_clips(dataset, macro_clips, end):
