@@ -15,8 +15,7 @@ from hsta_lib.metrics import scores
 class Interval(NamedTuple):
     """Scores, or contrasts of scores, with their intervals; each of shape (n_contrasts, 3).
 
-    ``estimate``, ``low``, ``high``; ``standard_error`` and its ``degrees`` of freedom; ``vanished``: share
-    of the resamples that lack a class, which then counts 0.
+    ``estimate``, ``low``, ``high``; ``standard_error`` and its ``degrees`` of freedom.
     """
 
     estimate: np.ndarray
@@ -24,7 +23,6 @@ class Interval(NamedTuple):
     high: np.ndarray
     standard_error: np.ndarray
     degrees: np.ndarray
-    vanished: float
 
 
 def bootstrap_scores(matrices, n_boot, rng):
@@ -119,13 +117,10 @@ def score_interval(matrices, contrasts=None, level=0.95):
     without = matrices.sum(axis=2, keepdims=True) - matrices
     of_seeds = np.tensordot(weights, scores(matrices.sum(axis=2)), axes=1)
     left_out = np.tensordot(weights, scores(without), axes=1)
-    vanished = float((without[0, 0].sum(axis=-1) == 0).any(axis=-1).mean())
-    found = jackknife(of_seeds, left_out, matrices[0, 0].sum(axis=(1, 2)), level)._replace(vanished=vanished)
-    return (
-        found
-        if contrasts is not None
-        else found._replace(low=found.low.clip(0, 1), high=found.high.clip(0, 1))
-    )
+    found = jackknife(of_seeds, left_out, matrices[0, 0].sum(axis=(1, 2)), level)
+    if contrasts is None:
+        return found._replace(low=found.low.clip(0, 1), high=found.high.clip(0, 1))
+    return found
 
 
 def jackknife(of_seeds, left_out, sizes, level=0.95):
@@ -145,12 +140,11 @@ def jackknife(of_seeds, left_out, sizes, level=0.95):
     Returns
     -------
     Interval
-        ``vanished`` is NaN.
     """
     variance, degrees = _variance(of_seeds, left_out, effective_subjects(sizes))
     estimate, error = of_seeds.mean(axis=1), np.sqrt(variance)
     reach = stdtrit(degrees, (1 + level) / 2) * error
-    return Interval(estimate, estimate - reach, estimate + reach, error, degrees, float("nan"))
+    return Interval(estimate, estimate - reach, estimate + reach, error, degrees)
 
 
 def _variance(of_seeds, left_out, effective):
