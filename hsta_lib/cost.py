@@ -6,9 +6,12 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from hsta_lib import rivals
 from hsta_lib.config import with_fields
 from hsta_lib.models.hsta import HSTA
 from hsta_lib.trials import settings_of
+
+_LEAST_FLOPS = 1e6  # below it, what is no arithmetic takes the time
 
 
 def parameters_and_flops(settings, n_classes):
@@ -22,6 +25,7 @@ def parameters_and_flops(settings, n_classes):
     Returns
     -------
     n_parameters : int
+        Of what classifies; 0 for a classifier without a network.
     flops : int
         One multiply-add is 2 FLOP. Counted on the meta device, where fused attention is visible to
         torch's counter. CSTA costs less here than Eqs. 8-12 as printed, see `CrossAttention`.
@@ -31,6 +35,8 @@ def parameters_and_flops(settings, n_classes):
     ValueError
         If the settings make no network, e.g. an image not divisible by the patch.
     """
+    if settings.comparison.rival:
+        return _count_rival(settings.comparison, n_classes)
     # All modules are alike: two small networks tell the cost of any depth.
     one, two = (np.array(_count(with_fields(settings, m=m), n_classes)) for m in (1, 2))
     return tuple((one + (settings.model.m - 1) * (two - one)).tolist())
@@ -65,6 +71,19 @@ def _count(settings, n_classes):
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops()
 
 
+@lru_cache(maxsize=1024)
+def _count_rival(comparison, n_classes):
+    with torch.device("meta"):
+        model = rivals.build(comparison, n_classes)
+        if not isinstance(model, torch.nn.Module):
+            return 0, 0
+        with FlopCounterMode(display=False) as counter:
+            model.eval()(torch.empty(1, *rivals.input_shape(comparison)))
+    # A decoder only serves the first stage of a training.
+    kept = [p.numel() for name, p in model.named_parameters() if not name.startswith("decoder")]
+    return sum(kept), counter.get_total_flops()
+
+
 def plan(settings, cells, n_classes):
     """Size and cost of every cell of a grid, before any is trained.
 
@@ -86,4 +105,5 @@ def plan(settings, cells, n_classes):
 
 def relative_cost(trial, n_classes):
     """Modelled cost of a trial, in FLOP per clip times epochs: orders trials and weights the time left."""
-    return parameters_and_flops(trial.settings, n_classes)[1] * trial.settings.training.epochs
+    training, flops = trial.settings.training, parameters_and_flops(trial.settings, n_classes)[1]
+    return max(flops, _LEAST_FLOPS) * (training.pretraining_epochs + training.epochs)

@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch.nn import functional
 
+from hsta_lib import rivals
 from hsta_lib.data.frames import choose_frames
 from hsta_lib.data.splits import make_folds
 from hsta_lib.models.hsta import HSTA
@@ -19,6 +20,7 @@ PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
 _EVALUATION_BATCH = 128
+_MOMENTUM = 0.9  # of stochastic gradient descent
 
 
 def fit(trial, dataset):
@@ -119,7 +121,7 @@ def seen_batches(trial, dataset, rows):
 class _Run(NamedTuple):
     """A network after its training, and what it was trained and is tested on."""
 
-    model: HSTA
+    model: object
     data: object
     test: np.ndarray
     n_train: int
@@ -140,10 +142,19 @@ def _trained(trial, dataset):
     rng = np.random.default_rng([trial.seed, trial.fold])
     train, labels = training_labels(dataset.clips, fold.train, settings.training.shuffled_labels, rng)
     seen = np.isin(np.arange(len(dataset.classes)), labels)
-    data = _Data(dataset, trial)
-    model = HSTA.from_settings(settings, len(dataset.classes)).to(data.device)
-    losses, epochs = _train(model, data, train, labels, fold.test, settings, rng)
+    data, model = _data_and_model(trial, dataset)
+    run = _train if isinstance(model, torch.nn.Module) else _fit_classifier
+    losses, epochs = run(model, data, train, labels, fold.test, settings, rng)
     return _Run(model, data, fold.test, len(train), seen, losses, epochs)
+
+
+def _data_and_model(trial, dataset):
+    settings, n_classes = trial.settings, len(dataset.classes)
+    if settings.comparison.rival:
+        data, model = _Inputs(dataset, settings), rivals.build(settings.comparison, n_classes)
+    else:
+        data, model = _Data(dataset, trial), HSTA.from_settings(settings, n_classes)
+    return data, model.to(data.device) if isinstance(model, torch.nn.Module) else model
 
 
 def _check_frames(shape, frames):
@@ -196,9 +207,9 @@ def epoch_order(labels, sampling, rng):
     Parameters
     ----------
     labels : ndarray of int, shape (n,)
-    sampling : {"balanced", "uniform"}
+    sampling : {"balanced", "uniform", "in_order"}
         ``balanced``: n draws with replacement, every class that occurs equally likely (section 4.1);
-        ``uniform``: each clip once.
+        ``uniform``: each clip once; ``in_order``: each clip once, in the order of the clip table.
     rng : numpy.random.Generator
 
     Returns
@@ -208,6 +219,8 @@ def epoch_order(labels, sampling, rng):
     """
     if sampling == "uniform":
         return rng.permutation(len(labels))
+    if sampling == "in_order":
+        return np.arange(len(labels))
     weight = 1.0 / np.bincount(labels)[labels]
     return rng.choice(len(labels), size=len(labels), p=weight / weight.sum())
 
@@ -234,6 +247,8 @@ def learning_rate(step, steps_per_epoch, training):
         return start + (peak - start) * step / max(warmup - training.peak_twice, 1)
     if training.schedule == "constant":
         return peak
+    if training.schedule == "steps":
+        return peak * training.decay ** (step // steps_per_epoch // training.decay_epochs)
     return end + (peak - end) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
@@ -279,11 +294,30 @@ def normalise(pixels, kind):
     return (pixels / 255 - mean) / std
 
 
+class _Inputs:
+    """What a comparison system is given of each clip, on the device."""
+
+    def __init__(self, dataset, settings):
+        self.device = _device()
+        self.inputs = torch.from_numpy(rivals.inputs(dataset, settings)).to(self.device)
+
+    def frame_draws(self, _purpose, _draw=0):
+        """None: no frames are drawn."""
+
+    def batch(self, rows, _draws):
+        """The one input of the network, of some clips."""
+        return (self.inputs[torch.from_numpy(rows).to(self.device)],)
+
+
+def _device():
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class _Data:
     """The dataset's frames on the device as uint8; batches are drawn and normalised there."""
 
     def __init__(self, dataset, trial):
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = _device()
         self.frames = torch.from_numpy(dataset.frames()).to(self.device)
         self.settings, self.pixels = trial.settings.frames, trial.settings.training.pixels
         self.video = trial.settings.training.video
@@ -380,23 +414,27 @@ def _reproducible(trial):
             torch.set_num_threads(threads)
 
 
+def _fit_classifier(model, data, train, labels, _test, _settings, _rng):
+    """A classifier that is fitted at once; returns what `_train` does: no losses, no epochs."""
+    model.fit(data.batch(train, None)[0].cpu().numpy(), labels)
+    return [], []
+
+
 def _train(model, data, train, labels, test, settings, rng):
     """Run all epochs; returns the mean loss of each, and its test scores if they are to be stored."""
     training = settings.training
-    batch_size = min(training.batch_size, len(train))
-    steps = len(train) // batch_size  # the last partial batch is dropped
+    steps = len(_batches(train, training))
     optimizer = _optimizer(model, training)
     targets = torch.from_numpy(labels).to(data.device)
     losses, epochs, draws = [], [], data.frame_draws("training")
-    for epoch in range(training.epochs):
-        order = epoch_order(labels, training.sampling, rng)[: steps * batch_size].reshape(steps, batch_size)
+    for epoch in range(-training.pretraining_epochs, training.epochs):
+        order = epoch_order(labels, training.sampling, rng)
         total = torch.zeros((), device=data.device)
-        for i, batch in enumerate(order):
+        for i, batch in enumerate(_batches(order, training)):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(epoch * steps + i, steps, training) * group["scale"]
-            loss = loss_of(
-                model(*data.batch(train[batch], draws)), targets[torch.from_numpy(batch)], training.loss
-            )
+                group["lr"] = learning_rate(max(epoch, 0) * steps + i, steps, training) * group["scale"]
+            inputs, of_batch = data.batch(train[batch], draws), targets[torch.from_numpy(batch)]
+            loss = _batch_loss(model, inputs, of_batch, training.loss, epoch < 0)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -406,14 +444,31 @@ def _train(model, data, train, labels, test, settings, rng):
             raise ValueError(
                 f"the loss of epoch {epoch} is {losses[-1]}; lower learning_rate = {training.learning_rate}"
             )
-        if training.store_epochs:
+        if training.store_epochs and epoch >= 0:
             epochs.append(predict(model, data, test))
     return losses, epochs
 
 
+def _batches(order, training):
+    """Batches of an epoch. A last one of a single clip is dropped too: it has no variance to normalise by."""
+    size = min(training.batch_size, len(order))
+    batches = [order[i : i + size] for i in range(0, len(order), size)]
+    smallest = size if training.drop_last else min(size, 2)
+    return [batch for batch in batches if len(batch) >= smallest]
+
+
+def _batch_loss(model, inputs, labels, kind, is_first_stage):
+    if kind != "own":
+        return loss_of(model(*inputs), labels, kind)
+    return model.pretraining_loss(*inputs, labels) if is_first_stage else model.loss(*inputs, labels)
+
+
 def _optimizer(model, training):
+    groups = parameter_groups(model, training)
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=training.learning_rate, momentum=_MOMENTUM)
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[training.optimizer]
-    return kind(parameter_groups(model, training), lr=training.learning_rate, fused=True)
+    return kind(groups, lr=training.learning_rate, fused=True)
 
 
 def parameter_groups(model, training):
@@ -434,7 +489,7 @@ def parameter_groups(model, training):
     """
     groups = {}
     for name, parameter in model.named_parameters():
-        scale = training.layer_decay ** _levels_below_head(name, len(model.blocks))
+        scale = training.layer_decay ** _levels_below_head(name, model) if training.layer_decay < 1 else 1.0
         decays = training.decay_biases or parameter.ndim > 1
         key = scale, training.weight_decay if decays else 0.0
         groups.setdefault(key, []).append(parameter)
@@ -443,11 +498,11 @@ def parameter_groups(model, training):
     ]
 
 
-def _levels_below_head(name, m):
+def _levels_below_head(name, model):
     first, second, *_ = name.split(".")
     if first == "blocks":
-        return m - int(second)
-    return m + 1 if first.startswith("embed") and second == "project" else 0
+        return len(model.blocks) - int(second)
+    return len(model.blocks) + 1 if first.startswith("embed") and second == "project" else 0
 
 
 def predict(model, data, rows, draw=0):
@@ -456,6 +511,9 @@ def predict(model, data, rows, draw=0):
     Where frames are drawn at random, a draw is the same in every call, whenever in the training it is made.
     """
     draws = data.frame_draws("test", draw)
+    if not isinstance(model, torch.nn.Module):
+        found = model.scores(data.batch(rows, draws)[0].cpu().numpy())
+        return np.maximum(found, np.finfo(np.float32).min).astype(np.float32)  # a result holds finite numbers
     model.eval()
     with torch.inference_mode():
         parts = [

@@ -1,0 +1,177 @@
+"""MERSiamC3D (Zhao et al., Neurocomputing 2021), an approximation: a 3-D convolutional network on flow maps.
+
+No code of the authors was found. Their structure, unconfirmed: a sequence of key frames, its optical flow, a
+first stage in which two copies of a 3-D network with shared weights learn from pairs of clips by a
+contrastive loss, and a second one in which a single copy is fine-tuned on the classes.
+
+Approximated here: key frames are evenly spaced instead of chosen for each clip; the number of frames, all
+sizes, the margin, the focal loss and the flow method (DIS) are ours. The original's evaluation leaves one
+subject out; which epoch it reports is not known.
+"""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import torch
+from einops import rearrange
+from torch import nn
+from torch.nn import functional
+
+N_FRAMES = 9
+IMAGE_SIZE = 56  # px, of the flow maps
+WIDTHS = (16, 32, 64, 96)
+EMBEDDING = 64
+MARGIN = 1.0
+FOCUS = 2  # exponent of the focal loss (Lin et al. 2017)
+
+_SMALLEST = 12  # px; OpenCV's DIS refuses less
+
+
+def prepare(frames):
+    """Optical flow between consecutive frames of a clip.
+
+    Parameters
+    ----------
+    frames : ndarray, uint8, shape (11, h, w, 3)
+        RGB: nine evenly spaced ones, then onset and apex, which are not used.
+
+    Returns
+    -------
+    ndarray, float32, shape (2, 8, 56, 56)
+        Displacement right and down, in px of these maps. The flow is found at the frames' own size and
+        averaged: the larger they are, the better it is.
+
+    Raises
+    ------
+    ValueError
+        If these are no RGB frames, too small, or of another number.
+    """
+    is_rgb = frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[3] == 3
+    if not is_rgb or min(frames.shape[1:3]) < _SMALLEST:
+        raise ValueError(
+            f"frames must be RGB uint8 of shape (t + 2, h, w, 3), {_SMALLEST} px or more each way, "
+            f"found {frames.dtype} {frames.shape}"
+        )
+    if len(frames) != N_FRAMES + 2:
+        raise ValueError(
+            f"frames has {len(frames) - 2} frames besides onset and apex, {N_FRAMES} are needed: "
+            f"choose n_frames = {N_FRAMES}"
+        )
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames[:N_FRAMES]]
+    search = _dis()
+    flows = [_flow_map(search, first, second) for first, second in pairwise(grey)]
+    return rearrange(np.stack(flows), "t h w c -> c t h w").copy()
+
+
+def _dis():
+    # Movement is below a pixel: full resolution, and a refinement that goes by grey values' gradients alone,
+    # which a drifting light changes less; as in `hsta_lib.data.flow`.
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search.setFinestScale(0)
+    search.setVariationalRefinementAlpha(14)
+    search.setVariationalRefinementDelta(0)
+    return search
+
+
+def _flow_map(search, first, second):
+    height, width = first.shape
+    size, flow = (IMAGE_SIZE, IMAGE_SIZE), search.calc(first, second, None)
+    in_px = np.float32([IMAGE_SIZE / width, IMAGE_SIZE / height])
+    return cv2.resize(flow, size, interpolation=cv2.INTER_AREA) * in_px
+
+
+def contrastive_loss(embeddings, labels):
+    """Margin loss of all pairs of a batch (Hadsell, Chopra and LeCun 2006).
+
+    Parameters
+    ----------
+    embeddings : Tensor, float, shape (b, d)
+    labels : Tensor, int, shape (b,)
+
+    Returns
+    -------
+    Tensor, scalar
+        The mean over all pairs ``i < j``, at Euclidean distance D, of ``D^2 / 2`` where their labels are
+        equal and of ``max(0, MARGIN - D)^2 / 2`` where they differ. Zero for one clip, which has no pair.
+    """
+    if len(embeddings) < 2:
+        return 0.0 * embeddings.sum()
+    first, second = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
+    distance = functional.pdist(embeddings)
+    apart = (MARGIN - distance).clamp(min=0)
+    return 0.5 * torch.where(labels[first] == labels[second], distance, apart).square().mean()
+
+
+def focal_loss(logits, labels):
+    """Cross-entropy in which clips that are already right count less (Lin et al., ICCV 2017).
+
+    Parameters
+    ----------
+    logits : Tensor, float, shape (b, n_classes)
+    labels : Tensor, int64, shape (b,)
+
+    Returns
+    -------
+    Tensor, scalar
+        The mean of ``-(1 - p)^2 log p``, with p the probability of a clip's class.
+    """
+    log_p = -functional.cross_entropy(logits, labels, reduction="none")
+    return -((1 - log_p.exp()) ** FOCUS * log_p).mean()
+
+
+class MERSiamC3D(nn.Module):
+    """Four 3-D convolutions, an embedding, a linear head; about 0.24 million parameters.
+
+    Parameters
+    ----------
+    n_classes : int
+
+    Raises
+    ------
+    ValueError
+        If ``n_classes < 2``.
+    """
+
+    def __init__(self, n_classes):
+        super().__init__()
+        if n_classes < 2:
+            raise ValueError(f"n_classes = {n_classes}: two or more are needed")
+        # Rows and columns are halved after each convolution, time from the second on: 8, 4, 2 maps are left.
+        pooling = (nn.MaxPool3d((1, 2, 2)), nn.MaxPool3d(2), nn.MaxPool3d(2), nn.AdaptiveAvgPool3d(1))
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv3d(d_in, d_out, 3, padding=1, bias=False), nn.BatchNorm3d(d_out), nn.ReLU(), pool
+                )
+                for d_in, d_out, pool in zip((2, *WIDTHS[:-1]), WIDTHS, pooling, strict=True)
+            )
+        )
+        self.embedding = nn.Linear(WIDTHS[-1], EMBEDDING)
+        self.head = nn.Linear(EMBEDDING, n_classes)
+
+    def embed(self, x):
+        """Flow maps, see `forward`, to embeddings ``(b, 64)``."""
+        return self.embedding(self.blocks(x).flatten(1))
+
+    def forward(self, x):
+        """Class scores (logits) of a batch of clips.
+
+        Parameters
+        ----------
+        x : Tensor, float, shape (b, 2, t, h, w)
+            Flow maps from `prepare`; t of 4 or more, h and w of 8 or more.
+
+        Returns
+        -------
+        Tensor, shape (b, n_classes)
+        """
+        return self.head(self.embed(x))
+
+    def loss(self, x, labels):
+        """`focal_loss` of a batch, see `forward`; ``labels`` int64, shape (b,)."""
+        return focal_loss(self(x), labels)
+
+    def pretraining_loss(self, x, labels):
+        """`contrastive_loss` of a batch, see `forward`; ``labels`` int64, shape (b,)."""
+        return contrastive_loss(self.embed(x), labels)
