@@ -1,6 +1,6 @@
 """What only a browser can tell: the site in Chromium, and a notebook run whole in JupyterLab.
 
-Skipped where Chromium or playwright is missing; the extra ``browser`` brings the latter.
+Skipped where Chromium, playwright or axe is missing; the extra ``browser`` brings the latter two.
 """
 
 import os
@@ -20,6 +20,7 @@ from hsta_lib import ROOT
 from hsta_lib.site import index
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: the extra `browser`")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe: the extra `browser`")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.browser,
@@ -39,6 +40,12 @@ PAGES = sorted(
 )
 # By how many pixels a page is wider than its window.
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# By how many pixels the boxes of tables are wider than can be seen.
+HIDDEN = "[...document.querySelectorAll('.scroll')].map(box => box.scrollWidth - box.clientWidth)"
+BOTTOM = "document.body.getBoundingClientRect().bottom"
+FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+# WCAG 2.2 at levels A and AA, and axe's own rules, on the order of headings for one.
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 BROKEN_IMAGES = "[...document.images].filter(i => !i.complete || i.naturalWidth === 0).map(i => i.alt)"
 
 
@@ -101,6 +108,60 @@ def test_a_page_that_is_broken_is_noticed(watched, tmp_path):
     assert page.evaluate(BROKEN_IMAGES) == ["none"]
     assert any("no" in problem for problem in problems)
     assert any(url.endswith("none.png") for url in requests)
+
+
+def test_the_index_fits_one_screen_and_its_tables_a_phone(watched, site):
+    open_page, _, _ = watched
+    page = open_page(f"file://{site}/index.html", 1440)
+    assert page.evaluate(HIDDEN) == [0, 0]
+    assert page.evaluate(BOTTOM) <= 900
+    page = open_page(f"file://{site}/index.html", 390)
+    assert page.evaluate(HIDDEN) == [0, 0]
+
+
+def _first_paint(open_page, address):
+    """Milliseconds until something is seen; the least of three, as other processes may hold one up."""
+    pages = [open_page(address, 1440) for _ in range(3)]
+    return min(page.wait_for_function(FIRST_PAINT).json_value() for page in pages)
+
+
+def test_the_index_is_seen_within_a_second(watched, site, tmp_path):
+    open_page, _, _ = watched
+    assert _first_paint(open_page, f"file://{site}/index.html") <= 1000
+    slow = "<script>const start = Date.now(); while (Date.now() - start < 1200);</script>late"
+    (tmp_path / "slow.html").write_text(slow)
+    assert _first_paint(open_page, f"file://{tmp_path}/slow.html") > 1000
+
+
+def _violations(page, rules):
+    """What axe finds, as rule, impact and the first element it is about."""
+    found = axe.Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]}).response
+    assert found["testEngine"]["name"] == "axe-core"
+    return [(rule["id"], rule["impact"], rule["nodes"][0]["html"]) for rule in found["violations"]]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_to_object_to(watched, site, name):
+    open_page, requests, _ = watched
+    page = open_page(f"file://{site}/{name}.html", 390)
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
+    assert _violations(page, RULES) == []
+    page.emulate_media(color_scheme="dark")
+    assert _violations(page, ["color-contrast"]) == []
+    assert all(url.startswith(("file://", "data:")) for url in requests), requests
+
+
+def test_axe_objects_to_a_page_that_shuts_readers_out(watched, tmp_path):
+    open_page, _, _ = watched
+    style = "<style>@media (prefers-color-scheme: dark) { * { color: #777; background: #555; } }</style>"
+    bad = f'{style}<title>Bad</title><main><h1>One</h1><h3>Three</h3><img src="data:,"></main>'
+    (tmp_path / "bad.html").write_text(bad)
+    page = open_page(f"file://{tmp_path}/bad.html", 390)
+    found = {rule for rule, _, _ in _violations(page, RULES)}
+    assert found >= {"html-has-lang", "image-alt", "heading-order"}
+    assert "color-contrast" not in found
+    page.emulate_media(color_scheme="dark")
+    assert [rule for rule, _, _ in _violations(page, ["color-contrast"])] == ["color-contrast"]
 
 
 def test_links_lead_to_every_report_and_back(watched, site):

@@ -19,7 +19,7 @@ from hsta_lib.site import index, pages
 
 REPORTS = ROOT / "reports"
 PNG = base64.b64encode(cv2.imencode(".png", np.zeros((5, 7, 3), np.uint8))[1]).decode()
-TABLE = '<style scoped>th {color: red}</style><table border="1"><tr><th>a</th><td>1</td></tr></table>'
+TABLE = '<style scoped>th {color: red}</style><table border="1"><tr><th>&nbsp;</th><th>a</th></tr></table>'
 STYLED = (
     '<style type="text/css">#T_1 td {font-weight: bold}</style><table id="T_1"><tr><td>2</td></tr></table>'
 )
@@ -155,10 +155,13 @@ def test_every_image_is_described_and_every_table_scrolls_alone(site):
         descriptions = [image["alt"] for image in soup.find_all("img")]
         assert all(re.match(r"Figure( \d+)?: \w", text) for text in descriptions)
         assert len(set(descriptions)) == len(descriptions)
+        for box in soup.select(".figure"):
+            assert (box["aria-label"], box["tabindex"]) == (box.img["alt"], "0")
         for table in soup.find_all("table"):
             assert table.parent["class"] == ["scroll"]
             assert table.parent["aria-label"].startswith("Table: ")
             assert table.parent["tabindex"] == "0"
+            assert all(cell.get_text(strip=True) for cell in table("th"))
 
 
 def test_headings_in_disorder_are_put_in_order(tiny, tmp_path):
@@ -204,16 +207,13 @@ def test_styles_of_single_tables_move_to_the_head(tiny, tmp_path):
     assert "color: red" not in page.head.style.get_text()
 
 
-def test_the_index_says_what_a_report_is_about(tiny, tmp_path):
+def test_the_index_leads_to_a_report_and_its_page_to_the_files_beside_it(tiny, tmp_path):
     index.build(tiny, tmp_path / "site")
-    item = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser").select_one(
-        ".reports li"
-    )
-    assert item.a.get_text() == "Tiny: how small?"
-    assert item.p.get_text() == "It shows Eq. 17 of code."
-    assert "preset smoke, synthetic faces (easy). Stressed." in " ".join(item.get_text().split())
-    assert {link["href"]: link.get_text() for link in item.find_all("a")} == {
-        "tiny.html": "Tiny: how small?",
+    soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    (item,) = soup.select(".reports li")
+    assert (item.a["href"], item.a.get_text(), item.get_text()) == ("tiny.html", "Tiny", "Tiny: how small?")
+    footer = BeautifulSoup((tmp_path / "site" / "tiny.html").read_text(), "html.parser").footer
+    assert {link["href"]: link.get_text() for link in footer.find_all("a")} == {
         "tiny.ipynb": "notebook",
         "tiny-study-predictions.csv": "predictions",
     }
@@ -230,51 +230,53 @@ def _table(soup, label):
 
 
 def _shown_score(scores, metric):
-    return f"{scores[metric]:.1f} ({scores[f'{metric}_low']:.1f} to {scores[f'{metric}_high']:.1f})"
+    return f"{scores[metric]:.1f} {scores[f'{metric}_low']:.1f} to {scores[f'{metric}_high']:.1f}"
 
 
 def test_the_index_shows_the_numbers_of_the_records(committed):
     soup = BeautifulSoup((committed / "index.html").read_text(), "html.parser")
-    table = _table(soup, "Table: Results")
+    (body,) = _table(soup, "Table: Results")("tbody")
     record = json.loads((REPORTS / "table4-study-synthetic-subject.json").read_text())
-    (body,) = [body for body in table("tbody") if body.find("a", href="table4.html")]
+    assert body.find("a")["href"] == "table4.html"
     assert f"{record['n_clips']} clips, {record['n_subjects']} subjects" in body.get_text()
-    rows = _rows(body)
-    assert len(record["summary"]) == 2
+    rows = dict(list(_rows(body).items())[1:])  # the first names report and data
+    expected = {}
     for name, scores in record["summary"].items():
         papers = [f"{scores[f'{metric}_paper']:.1f}" for metric in ("uar", "uf1")]
-        ours = [_shown_score(scores, metric) for metric in ("uar", "uf1")]
-        assert rows[name] == [papers[0], ours[0], papers[1], ours[1]]
-    for name, scores in record["references"].items():
-        assert _rows(table)[name] == ["–", _shown_score(scores, "uar"), "–", _shown_score(scores, "uf1")]
+        expected[name] = [papers[0], _shown_score(scores, "uar"), papers[1], _shown_score(scores, "uf1")]
+    for name in ("majority class", "labels shuffled"):
+        scores = record["references"][name]
+        expected[name] = ["–", _shown_score(scores, "uar"), "–", _shown_score(scores, "uf1")]
+    assert len(expected) == 4
+    assert rows == expected
 
 
 def test_the_index_shows_what_the_lists_give_away(committed):
     soup = BeautifulSoup((committed / "index.html").read_text(), "html.parser")
     rows = _rows(_table(soup, "Table: What the authors’ lists give away"))
     for row in json.loads((REPORTS / "audit-lists.json").read_text())["rows"]:
-        shown = rows[row["protocol"]]
-        assert shown[:2] == [row["predictor"], f"{row['uar_paper']:.1f}"]
-        assert shown[4] == _shown_score(row, "uf1")
+        shown = rows[f"{row['protocol']}; {row['predictor']} known"]
+        assert shown[0] == f"{row['uar_paper']:.1f}"
+        assert shown[3] == _shown_score(row, "uf1")
 
 
 def _record(**changed):
     scores = {"uar": 20.0, "uar_low": 10.0, "uar_high": 30.0, "uf1": 17.04}
     record = {
-        "report": "tiny",
+        "report": "table4",
         "data": "synthetic faces",
         "n_clips": 23,
         "n_subjects": 5,
         "parameters": {"split": "subject"},
         "summary": {"named": {**scores, "uar_paper": 38.0, "uf1_paper": None}},
-        "references": {"guessing": scores},
+        "references": {"guessing": scores, "labels shuffled": scores},
     }
     return record | changed
 
 
 def test_a_missing_score_is_a_dash_and_a_missing_report_is_not_linked():
     (block,) = index.headline([_record()], {})
-    assert (block["title"], block["page"]) == ("tiny", "")
+    assert (block["title"], block["page"]) == ("table4", "")
     assert [(cell["score"], cell["interval"]) for cell in block["rows"][0]["cells"]] == [
         ("38.0", ""),
         ("20.0", "10.0 to 30.0"),
@@ -283,50 +285,53 @@ def test_a_missing_score_is_a_dash_and_a_missing_report_is_not_linked():
     ]
 
 
-def test_equal_reference_rows_of_two_reports_are_shown_once():
-    other = _record(report="other", references={"guessing": _record()["references"]["guessing"], "new": {}})
-    first, second = index.headline([_record(), other], {"other": "Table 7: more"})
-    assert [row["name"] for row in first["rows"]] == ["named", "guessing"]
-    assert [row["name"] for row in second["rows"]] == ["named", "new"]
-    assert (second["title"], second["page"]) == ("Table 7", "other.html")
-    (_, moved) = index.headline([_record(), _record(n_clips=29)], {})
-    assert [row["name"] for row in moved["rows"]] == ["named", "guessing"]
+def test_only_table_4_is_shown_and_of_its_reference_rows_the_chosen_ones():
+    records = [_record(report="table7"), _record(), _record(data="real faces", references={})]
+    first, second = index.headline(records, {"table4": "Table 4: more?"})
+    assert (first["title"], first["question"], first["page"]) == ("Table 4", "more?", "table4.html")
+    assert [(row["name"], "reference" in row) for row in first["rows"]] == [
+        ("named", False),
+        ("labels shuffled", True),
+    ]
+    assert second["data"] == "real faces, 23 clips, 5 subjects; split subject"
+    assert [row["name"] for row in second["rows"]] == ["named"]
 
 
-def test_differences_are_not_mistaken_for_scores(tiny, tmp_path):
-    change = {"uar": 1.26, "uar_low": -2.0, "uar_high": 4.5, "uar_p": 1.0, "uf1": -3.0, "uf1_p": 0.5}
-    record = _record(summary={"shuffled": change})
-    (scored,) = index.headline([record], {})
-    assert [row["name"] for row in scored["rows"]] == ["guessing"]
-    assert index.headline([_record(summary={"shuffled": change}, references={})], {}) == []
-    assert index.changes([_record()], {}) == []
-    (tiny / "tiny-study-own.json").write_text(json.dumps(record))
-    (tiny / "zero-study-own.json").write_text(json.dumps(_record(report="zero")))
-    index.build(tiny, tmp_path / "site")
-    soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
-    # Scores come first; so the reference row of both is theirs.
-    assert [tag.get_text().split()[0] for tag in _table(soup, "Table: Results").select(".group")] == ["zero"]
-    assert _rows(_table(soup, "Table: Changes"))["shuffled"] == ["+1.3 (-2.0 to +4.5)", "-3.0"]
+def test_reports_are_named_by_the_data_they_were_made_from():
+    records = [_record(), _record(report="table7"), _record(report="table6", n_clips=29)]
+    used = index.data_used(records, {"table7": "Table 7: flow"})
+    assert {data: [(one["title"], one["page"]) for one in named] for data, named in used.items()} == {
+        "synthetic faces, 23 clips, 5 subjects": [("table4", ""), ("Table 7", "table7.html")],
+        "synthetic faces, 29 clips, 5 subjects": [("table6", "")],
+    }
+
+
+def _claim(scope, verdict):
+    return {"id": "a", "scope": scope, "verdict": verdict}
 
 
 CLAIMS = [
-    {"id": "a", "where": "Table 4", "says": "M < 8", "scope": "faces", "verdict": "holds", "table": "tiny"},
-    {"id": "b", "where": "Table 1", "says": "more", "scope": "faces", "verdict": "open", "table": "table1"},
-    {"id": "c", "where": "4.2", "says": "less", "scope": "lists", "verdict": "open", "table": ""},
-    {"id": "d", "where": "4.3", "says": "even", "scope": "faces", "verdict": "open: why", "table": ""},
+    _claim("paper", "supported"),
+    _claim("synthetic", "pattern seen on the synthetic benchmark"),
+    _claim("paper", "undecided"),
+    _claim("paper", "undecided: why"),
+    _claim("real:own", "supported"),
 ]
 
 
-def test_claims_are_counted_by_scope_and_listed(tiny, tmp_path):
+def test_claims_are_counted_by_scope(tiny, tmp_path):
     (tiny / "claims.json").write_text(json.dumps(CLAIMS))
+    nbformat.write(_notebook(), tiny / "claims.ipynb")
     index.build(tiny, tmp_path / "site")
     soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
-    counts = [" ".join(item.get_text().split()) for item in soup.select(".claims li")]
-    assert counts == ["faces: 1 holds, 2 open", "lists: 1 open"]
-    rows = _rows(_table(soup, "Table: Every claim and its verdict"))
-    assert rows["Table 4"] == ["M < 8", "faces", "holds", "tiny"]
-    assert rows["4.3"][2] == "open: why"
-    assert [link["href"] for link in soup.select(".prose a")] == ["tiny.html"]
+    section = soup.find(id="claims").parent
+    found = {term.get_text(): term.find_next("dd").get_text() for term in section("dt")}
+    assert found == {
+        "By the printed numbers": "undecided 2 · supported 1",
+        "As patterns on synthetic faces": "pattern seen 1",
+        "real:own": "supported 1",
+    }
+    assert section.a["href"] == "claims.html"
 
 
 def test_without_claims_and_records_their_sections_are_left_out(tiny, tmp_path):
@@ -385,7 +390,7 @@ def test_an_earlier_site_is_replaced_whole(tiny, tmp_path):
 def test_incomplete_records_claims_and_folders_are_named(tiny, tmp_path):
     claim = tiny / "claims.json"
     claim.write_text(json.dumps([{"id": "x7"}]))
-    with pytest.raises(ValueError, match=r"claims\.json: claim x7 lacks \['says', 'scope'"):
+    with pytest.raises(ValueError, match=r"claims\.json: claim x7 lacks \['scope', 'verdict'\]"):
         index.build(tiny, tmp_path / "site")
     claim.unlink()
     (tiny / "tiny-study-own.json").write_text("{}")

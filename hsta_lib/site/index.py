@@ -10,7 +10,11 @@ from hsta_lib.tables import HEADINGS
 
 METRICS = ("uar", "uf1")
 _MARK = '<meta name="generator" content="hsta_lib.site">'
-_CLAIM_FIELDS = ("id", "where", "says", "scope", "verdict", "table")
+# The first page fits one screen: it shows this report's results and these reference rows; its own page, all.
+_HEADLINE, _REFERENCES = "table4", ("majority class", "labels shuffled")
+_LISTS = ("audit", "real annotations of CAS(ME)³, no images")
+_SCOPES = {"paper": "By the printed numbers", "synthetic": "As patterns on synthetic faces"}
+_CLAIM_FIELDS = ("id", "scope", "verdict")
 
 
 def build(reports, output):
@@ -35,7 +39,7 @@ def build(reports, output):
         raise ValueError(f"{reports} holds no report; make one first: make table4")
     notebooks = {path.stem: pages.read_report(path) for path in paths}
     files = {name: _files_of(name, reports) for name in notebooks}
-    content = {"index.html": render_index(reports, notebooks, files)}
+    content = {"index.html": render_index(reports, notebooks)}
     for name, notebook in notebooks.items():
         content[f"{name}.html"] = pages.render_report(notebook, reports, _links(files[name]))
     shutil.rmtree(output, ignore_errors=True)
@@ -66,46 +70,35 @@ def _refuse_foreign(output):
         raise ValueError(f"{output} holds something else than a site; choose another folder with --output.")
 
 
-def render_index(reports, notebooks, files):
+def render_index(reports, notebooks):
     """The first page.
 
     Parameters
     ----------
     reports : Path
+        Folder of the records that lie beside the reports.
     notebooks : dict of str to nbformat.NotebookNode
         By name, from `hsta_lib.site.pages.read_report`.
-    files : dict of str to list of Path
-        Files to link beside each report, by its name.
 
     Returns
     -------
     str
     """
-    described = [
-        {
-            "name": name,
-            "title": pages.heading(notebook),
-            "sentence": pages.first_sentence(notebook),
-            "data": pages.data_used(notebook),
-            "links": _links(files[name]),
-        }
-        for name, notebook in notebooks.items()
-    ]
-    titles = {report["name"]: report["title"] for report in described}
+    titles = {name: pages.heading(notebook) for name, notebook in notebooks.items()}
     records = _records(reports)
     return pages.render_page(
         "index.html.j2",
         metrics=[HEADINGS[metric] for metric in METRICS],
         results=headline(records, titles),
-        changes=changes(records, titles),
-        protocols=protocols(reports / "audit-lists.json"),
-        claims=claims(reports, titles),
-        reports=described,
+        lists=lists(reports / "audit-lists.json", titles),
+        claims={"counts": claims(reports), "page": _page("claims", titles)},
+        data=data_used(records, titles),
+        reports=[_named(name, titles) for name in titles],
     )
 
 
 def _records(reports):
-    """Records of the study by name, those of differences last; each has the fields that are read."""
+    """Records of the study by name; each has the fields that are read."""
     records = []
     for path in sorted(reports.glob("*-study-*.json")):
         record = json.loads(path.read_text())
@@ -113,11 +106,11 @@ def _records(reports):
         if needed - set(record):
             raise ValueError(f"{path}: {sorted(needed - set(record))} is missing; make the report again.")
         records.append(record)
-    return sorted(records, key=lambda record: any(map(_is_change, record["summary"].values())))
+    return records
 
 
 def headline(records, titles):
-    """The results named beforehand, beside the paper's, and the reference rows.
+    """The results of Table 4 that were named beforehand, beside the paper's, and two reference rows.
 
     Parameters
     ----------
@@ -129,25 +122,34 @@ def headline(records, titles):
     Returns
     -------
     list of dict
-        For each record with scores ``title``, ``page`` ('' if there is no such report), ``data`` and
-        ``rows``. A row has a ``name``, ``cells`` (``score`` and ``interval``; paper, then ours, for each
-        metric) and whether it is a ``reference``; reference rows of an earlier record are not repeated.
+        For each record of Table 4 ``title``, ``page`` ('' if there is no such report), ``data`` and ``rows``.
+        A row has a ``name``, ``cells`` (``score`` and ``interval``; paper, then ours, for each metric) and
+        whether it is a ``reference``.
     """
-    blocks, seen = [], []
+    blocks = []
     for record in records:
-        rows = [_row(name, scores) for name, scores in record["summary"].items() if not _is_change(scores)]
-        for name, scores in record["references"].items():
-            row = _row(name, scores) | {"reference": True}
-            if (_data(record), row) not in seen:
-                rows.append(row)
-                seen.append((_data(record), row))
-        if rows:
-            blocks.append(_block(record, titles, rows))
+        if record["report"] == _HEADLINE:
+            rows = [_row(name, scores) for name, scores in record["summary"].items()]
+            references = record["references"]
+            shown = [name for name in _REFERENCES if name in references]
+            rows += [_row(name, references[name]) | {"reference": True} for name in shown]
+            data = f"{_data(record)}; split {record['parameters']['split']}"
+            blocks.append({**_named(_HEADLINE, titles), "data": data, "rows": rows})
     return blocks
 
 
-def changes(records, titles):
-    """Differences against the first row of a report, where they are its results.
+def lists(path, titles):
+    """What predictors that see no picture reach on the authors' lists, as `headline`; [] without a record."""
+    if not path.exists():
+        return []
+    name, data = _LISTS
+    rows = json.loads(path.read_text())["rows"]
+    rows = [_row(f"{row['protocol']}; {row['predictor']} known", row) for row in rows]
+    return [{**_named(name, titles), "data": data, "rows": rows}]
+
+
+def data_used(records, titles):
+    """What data the records were made from.
 
     Parameters
     ----------
@@ -156,94 +158,66 @@ def changes(records, titles):
 
     Returns
     -------
-    list of dict
-        As `headline`, with one cell for each metric, in points, with its sign.
+    dict of str to list of dict
+        For each data, in words, the reports made from it: ``title`` and ``page``.
     """
-    blocks = []
+    used = {}
     for record in records:
-        rows = [
-            {"name": name, "cells": [_cell(scores, metric, "+.1f") for metric in METRICS]}
-            for name, scores in record["summary"].items()
-            if _is_change(scores)
-        ]
-        if rows:
-            blocks.append(_block(record, titles, rows))
-    return blocks
-
-
-def _is_change(scores):
-    """Of a difference, unlike a score, the record holds a p value."""
-    return any(f"{metric}_p" in scores for metric in METRICS)
+        used.setdefault(_data(record), []).append(_named(record["report"], titles))
+    return used
 
 
 def _data(record):
-    data = f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
-    return f"{data}; split {record['parameters']['split']}"
+    return f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
 
 
-def _block(record, titles, rows):
-    name = record["report"]
-    return {
-        "title": titles.get(name, name).split(":")[0],
-        "page": f"{name}.html" if name in titles else "",
-        "data": _data(record),
-        "rows": rows,
-    }
+def _named(name, titles):
+    title, _, question = titles.get(name, name).partition(": ")
+    return {"title": title, "question": question, "page": _page(name, titles)}
+
+
+def _page(name, titles):
+    return f"{name}.html" if name in titles else ""
 
 
 def _row(name, scores):
     columns = [column for metric in METRICS for column in (f"{metric}_paper", metric)]
-    return {"name": name, "cells": [_cell(scores, column, ".1f") for column in columns]}
+    return {"name": name, "cells": [_cell(scores, column) for column in columns]}
 
 
-def _cell(scores, column, form):
+def _cell(scores, column):
     score, low, high = (scores.get(f"{column}{end}") for end in ("", "_low", "_high"))
     return {
-        "score": "–" if score is None else f"{score:{form}}",
-        "interval": "" if low is None or high is None else f"{low:{form}} to {high:{form}}",
+        "score": "–" if score is None else f"{score:.1f}",
+        "interval": "" if low is None or high is None else f"{low:.1f} to {high:.1f}",
     }
 
 
-def protocols(path):
-    """Rows of what predictors that see no picture reach on the authors' lists; empty without a record."""
-    if not path.exists():
-        return []
-    rows = json.loads(path.read_text())["rows"]
-    return [{"predictor": row["predictor"], **_row(row["protocol"], row)} for row in rows]
-
-
-def claims(reports, titles):
-    """The paper's claims and their verdicts, by scope.
+def claims(reports):
+    """How many of the paper's claims have which verdict, by scope.
 
     Parameters
     ----------
     reports : Path
-        Folder in which ``claims*.json`` are read: lists of objects with ``id``, ``where``, ``says``,
-        ``scope``, ``verdict`` and ``table``, the report's name.
-    titles : dict of str to str
-        Headings of the reports there are, by name.
+        Folder in which ``claims*.json`` are read: lists of objects with ``id``, ``scope`` and ``verdict``.
 
     Returns
     -------
-    dict
-        ``counts`` of the verdicts by scope, in order of appearance; ``rows``, the claims with the ``page``
-        of their report or ''. Empty if there is no such file.
+    dict of str to list of (str, int)
+        By scope, in words, verdicts and their numbers, the most frequent first. Empty without such a file.
 
     Raises
     ------
     ValueError
         If a claim lacks a field.
     """
-    rows = []
+    counts = {}
     for path in sorted(reports.glob("claims*.json")):
         for claim in json.loads(path.read_text()):
             missing = sorted(set(_CLAIM_FIELDS) - set(claim))
             if missing:
                 raise ValueError(f"{path}: claim {claim.get('id', '?')} lacks {missing}; make it again.")
-            rows.append(claim | {"page": f"{claim['table']}.html" if claim["table"] in titles else ""})
-    if not rows:
-        return {}
-    counts = {row["scope"]: Counter() for row in rows}
-    for row in rows:
-        counts[row["scope"]][row["verdict"].split(":")[0]] += 1  # the rest says why
-    return {"counts": counts, "rows": rows}
+            verdict = claim["verdict"].split(":")[0]  # the rest says why
+            verdict = verdict.removesuffix(" on the synthetic benchmark")
+            counts.setdefault(_SCOPES.get(claim["scope"], claim["scope"]), Counter())[verdict] += 1
+    return {scope: found.most_common() for scope, found in counts.items()}

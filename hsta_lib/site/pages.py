@@ -57,25 +57,6 @@ def heading(notebook):
     return _plain(notebook.cells[0].source.splitlines()[0].removeprefix("# "))
 
 
-def first_sentence(notebook):
-    """What a report is about: the first sentence under its heading that is not a warning in bold."""
-    paragraphs = re.split(r"\n\s*\n", notebook.cells[0].source)[1:]
-    plain = [_plain(text) for text in paragraphs if not text.lstrip().startswith("**")]
-    return re.split(r"(?<=[.?!])\s+(?=[A-Z])", plain[0])[0] if plain else ""
-
-
-def data_used(notebook):
-    """Preset and data of a report, as its first output says, and what that output stresses; or ''."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            text = output.get("data", {}).get("text/markdown", "")
-            found = re.match(r"## .+?: (preset .+)", text)
-            if found:
-                stressed = re.findall(r"^\*\*(.+)\*\*$", text, re.M)
-                return ". ".join(_plain(part) for part in [found[1], *stressed])
-    return ""
-
-
 def _plain(markdown):
     """A line of Markdown without marks: of links their text, no emphasis, no code marks."""
     text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", " ".join(markdown.split()))
@@ -110,6 +91,7 @@ def render_report(notebook, folder, files=()):
     styles = _take_styles(soup)
     _order_headings(soup)
     _name_images(soup)
+    _contain_figures(soup)
     _contain_tables(soup)
     return render_page(
         "report.html.j2",
@@ -176,12 +158,23 @@ def _name_images(soup):
         image["alt"] = f"Figure {number}: {section}" if number > 1 else f"Figure: {section}"
 
 
+def _scrolling(label):
+    """Attributes of a box that scrolls sideways, by keyboard too."""
+    return {"role": "group", "tabindex": "0", "aria-label": label}
+
+
+def _contain_figures(soup):
+    """The box of a figure scrolls; it is named as the figure is."""
+    for box in soup.find_all("div", class_="figure"):
+        box.attrs |= _scrolling(box.img["alt"])
+
+
 def _contain_tables(soup):
-    """Every table in a box of its own that scrolls sideways, by keyboard too."""
+    """Every table in a box of its own that scrolls; its corner heads nothing."""
     for table in soup.find_all("table"):
         label = f"Table: {_section(table)}"
-        box = soup.new_tag(
-            "div", attrs={"class": "scroll", "role": "group", "tabindex": "0", "aria-label": label}
-        )
-        table.wrap(box)
+        table.wrap(soup.new_tag("div", attrs={"class": "scroll", **_scrolling(label)}))
         del table["border"]
+        for cell in table.find_all("th"):
+            if not cell.get_text(strip=True):
+                cell.name = "td"
