@@ -24,6 +24,7 @@ from hsta_lib.data.dataset import benchmark
 from hsta_lib.data.synthetic import true_flow
 from hsta_lib.own_clip import own_clip
 from hsta_lib.stats import jackknife
+from hsta_lib.tables import span
 from hsta_lib.training import seen_batches
 
 # Whose CLS token reads what: key of the weights to the branch that is read, and its name.
@@ -504,7 +505,7 @@ def _percent(share):
 
 
 def _span(low, high):
-    return f"[{_points(low):.1f}, {_points(high):.1f}]"
+    return span(_points(low), _points(high))
 
 
 def _points(share):

@@ -312,7 +312,7 @@ def _rarest(name, division):
 
 def _beside(row, metric):
     low, high, paper = (row[f"{metric}_{end}"] for end in ("low", "high", "paper"))
-    text = f"{tables.HEADINGS[metric]} {row[metric]:.1f} % [{low:.1f}, {high:.1f}]"
+    text = f"{tables.HEADINGS[metric]} {tables.with_span(row, metric, unit='%')}"
     if np.isnan(paper):
         return text
     place = "above" if low > paper else "below" if high < paper else "containing"

@@ -1,8 +1,9 @@
 """The paper's claims, each with the test that decides it, and their verdicts. No torch.
 
 ``paper/claims.yaml`` names the tests before any run. A verdict is about something: ``paper``, arithmetic on
-the printed numbers; ``code``, what the authors released; ``real:<dataset>``, clips of a real dataset; or
-``synthetic``, where a pattern is seen or not, which says nothing about the paper.
+the printed numbers; ``code``, what the authors released (no report here is about it, but one may be);
+``real:<dataset>``, clips of a real dataset; or ``synthetic``, where a pattern is seen or not, which says
+nothing about the paper.
 """
 
 import functools
@@ -23,7 +24,7 @@ from hsta_lib.data.splits import is_subject_dependent
 from hsta_lib.files import write_whole
 from hsta_lib.metrics import METRICS
 from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names
-from hsta_lib.tables import HEADINGS, LEFT
+from hsta_lib.tables import HEADINGS, LEFT, span
 
 CLAIMS = Path(paper.__file__).with_name("claims.yaml")
 REPORTS = ROOT / "reports"
@@ -452,10 +453,8 @@ def _verdict(claim, found, n_seeds, scope):
 
 
 def _in_words(metric, result):
-    return (
-        f"{HEADINGS[metric]} {result['estimate']:+.1f} [{result['low']:+.1f}, {result['high']:+.1f}],"
-        f" p {result['p_adjusted']:.3f}"
-    )
+    ends = span(result["low"], result["high"], "+")
+    return f"{HEADINGS[metric]} {result['estimate']:+.1f} {ends}, p {result['p_adjusted']:.3f}"
 
 
 def _row(claim, scope, verdict, **numbers):

@@ -46,12 +46,10 @@ class Compared(NamedTuple):
 
 
 class Peak(NamedTuple):
-    """Where the best setting is: ``at`` in the data, and in resamples: ``shares``, ``low``, ``high``."""
+    """Where the best setting is: ``at`` in the data; ``shares``, how often each is it in resamples."""
 
     at: int
     shares: np.ndarray
-    low: int
-    high: int
 
 
 def pair(first, second):
@@ -179,8 +177,8 @@ def compare(matrices, family, rng, n_swaps=9999):
     return Compared(found.estimate, found.low, found.high, reached.mean(axis=0), _step_down(swapped))
 
 
-def peak(estimates, draws, level=0.95):
-    """Where the best of ordered settings is, and how far that moves under resampling.
+def peak(estimates, draws):
+    """Which of some settings is the best, in the data and under resampling.
 
     Parameters
     ----------
@@ -188,8 +186,6 @@ def peak(estimates, draws, level=0.95):
         One score of each setting.
     draws : array_like, shape (n_boot, n_settings)
         The same under resampling, from `hsta_lib.stats.bootstrap_scores`.
-    level : float
-        Share of the draws whose peaks lie from ``low`` to ``high``, at least.
 
     Returns
     -------
@@ -206,11 +202,7 @@ def peak(estimates, draws, level=0.95):
         raise ValueError(f"draws {draws.shape} must have a column for each of estimates {estimates.shape}")
     best = draws == draws.max(axis=1, keepdims=True)
     shares = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
-    tail = (1 - level) / 2
-    up, down = shares.cumsum(), shares[::-1].cumsum()
-    low = int((up > tail + _ROUNDING).argmax())
-    high = len(shares) - 1 - int((down > tail + _ROUNDING).argmax())
-    return Peak(int(estimates.argmax()), shares, low, high)
+    return Peak(int(estimates.argmax()), shares)
 
 
 def detectable(matrices, family, rng, *, alpha=0.05, power=0.8, n_swaps=9999):

@@ -7,7 +7,7 @@ from IPython.display import Markdown
 from hsta_lib import systems
 from hsta_lib.metrics import METRICS
 from hsta_lib.stats import score_interval
-from hsta_lib.tables import HEADINGS
+from hsta_lib.tables import HEADINGS, with_span
 from hsta_lib.trials import NAMED_CELL
 
 # As the paper writes them, in its order, and how their clips' ids begin.
@@ -153,9 +153,9 @@ def _in_points(found):
 def show_differences(table):
     """The table of `differences` for reading."""
     shown = table[["system", "dataset"]].copy()
+    rows = table.to_dict("records")
     for metric in systems.SHOWN:
-        rows = table[[metric, f"{metric}_low", f"{metric}_high"]].itertuples(index=False, name=None)
-        shown[f"{HEADINGS[metric]}, points"] = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*row) for row in rows]
+        shown[f"{HEADINGS[metric]}, points"] = [with_span(row, metric, "+") for row in rows]
     return shown.style.hide(axis="index").set_caption("trained on the union, less on the dataset alone")
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from hsta_lib.trials import NAMED_CELL
 
 # Figure 3 is printed as a picture; these are its counts.
-FIGURE3_FRAMES = (2, 4, 6, 8, 10, 12, 16)
+_FIGURE3_FRAMES = (2, 4, 6, 8, 10, 12, 16)
 _ONE_VIDEO_LAYER = {"m": 1, "l_v": 1, "l_s": 0, "csta": False}
 
 # Rows of Table 7, in printed order (its third row ticks neither kind of special data; the network needs one),
@@ -47,19 +47,15 @@ _AS_IS = {
 }  # fmt: skip
 
 
-def figure3(frames=FIGURE3_FRAMES):
+def figure3():
     """One USTA layer on the video branch, by the number of frames.
-
-    Parameters
-    ----------
-    frames : sequence of int
 
     Returns
     -------
     DataFrame
         One row per cell, for `hsta_lib.study.Study.prepare`, as from all functions here.
     """
-    return pd.DataFrame([{"n_frames": n, **_ONE_VIDEO_LAYER} for n in frames])
+    return pd.DataFrame([{"n_frames": n, **_ONE_VIDEO_LAYER} for n in _FIGURE3_FRAMES])
 
 
 def table7():

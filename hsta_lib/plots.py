@@ -1,6 +1,7 @@
 """Figures of the reports: one palette, units on every axis, direct labels. No torch."""
 
 import textwrap
+from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,6 +30,14 @@ def _figure(**size):
     return figure
 
 
+@contextmanager
+def _panels(figsize, *shape, **options):
+    """A figure of a size in inches and its panels, in the reports' style for as long as it is drawn on."""
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=figsize)
+        yield figure, figure.subplots(*shape, **options)
+
+
 def score_lines(table, x, by, chance, xlabel):
     """Scores against an ordered setting, one line per group: ours with its interval, the paper's dashed.
 
@@ -50,9 +59,7 @@ def score_lines(table, x, by, chance, xlabel):
         One panel per metric.
     """
     groups = table.groupby(list(by), sort=False) if by else [((), table)]
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(10, 3.9))
-        panels = figure.subplots(1, len(METRICS), sharex=True)
+    with _panels((10, 3.9), 1, len(METRICS), sharex=True) as (figure, panels):
         for panel, metric in zip(panels, METRICS, strict=True):
             for color, (values, group) in zip(_PALETTE, groups, strict=False):
                 name = ", ".join(f"{word} {value}" for word, value in zip(by.values(), values, strict=True))
@@ -87,9 +94,7 @@ def padding(table):
     -------
     matplotlib.figure.Figure
     """
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(5.5, 2.6))
-        panel = figure.subplots()
+    with _panels((5.5, 2.6)) as (figure, panel):
         panel.plot(table["n_frames"], table["padded"], color=_PALETTE[0], marker="o", markersize=4)
         panel.set(xlabel="frames per clip", ylabel="clips that repeat frames, %", ylim=(0, None))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -110,9 +115,7 @@ def seconds(times, settings, xlabel):
     -------
     matplotlib.figure.Figure
     """
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(5.5, 2.6))
-        panel = figure.subplots()
+    with _panels((5.5, 2.6)) as (figure, panel):
         panel.plot(list(settings), times, color=_PALETTE[0], marker="o", markersize=4)
         panel.set(xlabel=xlabel, ylabel="training of one fold, s", ylim=(0, None))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -137,9 +140,7 @@ def score_dots(table, names, chance):
         One panel per metric.
     """
     places = np.arange(len(table))
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(10, 1.4 + 0.3 * len(table)))
-        panels = figure.subplots(1, len(METRICS), sharey=True)
+    with _panels((10, 1.4 + 0.3 * len(table)), 1, len(METRICS), sharey=True) as (figure, panels):
         for panel, metric in zip(panels, METRICS, strict=True):
             panel.hlines(places, table[f"{metric}_low"], table[f"{metric}_high"], color=_PALETTE[0], lw=1.5)
             panel.plot(table[metric], places, color=_PALETTE[0], marker="o", markersize=5, linestyle="",
@@ -168,9 +169,7 @@ def losses(records):
     -------
     matplotlib.figure.Figure
     """
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(5.5, 2.8))
-        panel = figure.subplots()
+    with _panels((5.5, 2.8)) as (figure, panel):
         for color, (name, curves) in zip(_PALETTE, records.items(), strict=False):
             curves = np.array(curves)
             epochs = np.arange(1, curves.shape[1] + 1)
@@ -279,9 +278,7 @@ def timing(clips):
         "length, frames": clips["offset"] - clips["onset"] + 1,
         "onset to apex, frames": clips["apex"] - clips["onset"],
     }
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(8, 2.6))
-        panels = figure.subplots(1, len(lengths))
+    with _panels((8, 2.6), 1, len(lengths)) as (figure, panels):
         for panel, (name, values) in zip(panels, lengths.items(), strict=True):
             width = 1 + (values.max() - values.min()) // 40
             panel.hist(values, np.arange(values.min() - 0.5, values.max() + width, width), color=_PALETTE[0])
@@ -307,9 +304,7 @@ def attainable_uf1(curve, pairs, method="HSTA"):
     -------
     matplotlib.figure.Figure
     """
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(6, 4.2))
-        panel = figure.subplots()
+    with _panels((6, 4.2)) as (figure, panel):
         panel.fill_between(
             curve["uar"],
             curve["folds_low"],
@@ -346,9 +341,7 @@ def spread(noise):
     matplotlib.figure.Figure
         One panel per metric.
     """
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(10, 2.9))
-        panels = figure.subplots(1, len(METRICS), sharey=True)
+    with _panels((10, 2.9), 1, len(METRICS), sharey=True) as (figure, panels):
         for panel, metric in zip(panels, METRICS, strict=True):
             rows = noise[noise["score"] == metric]
             panel.plot(rows["disagreement"], rows["sd"], color=_PALETTE[0], marker="o", markersize=4,
@@ -376,9 +369,8 @@ def pixel_free(scored):
     matplotlib.figure.Figure
     """
     protocols, predictors = scored["protocol"].unique(), list(scored["predictor"].unique())
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(2 + 2.1 * len(protocols), 5.2))
-        grid = figure.subplots(2, len(protocols), sharex=True, sharey=True, squeeze=False)
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    with _panels((2 + 2.1 * len(protocols), 5.2), 2, len(protocols), **shared) as (figure, grid):
         for line, metric in zip(grid, ("uar", "uf1"), strict=True):
             for panel, protocol in zip(line, protocols, strict=True):
                 _dots(panel, scored[scored["protocol"] == protocol], metric, predictors)
@@ -414,9 +406,7 @@ def inflation(table):
     """
     leaking = table[table["protocol"] != table["against"]]
     protocols, ties = list(leaking["protocol"].unique()), list(leaking["ties"].unique())
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(10, 1.2 + 0.42 * len(protocols)))
-        panels = figure.subplots(1, 2, sharey=True)
+    with _panels((10, 1.2 + 0.42 * len(protocols)), 1, 2, sharey=True) as (figure, panels):
         for panel, metric in zip(panels, ("uar", "uf1"), strict=True):
             for number, (color, name) in enumerate(zip(_PALETTE, ties, strict=False)):
                 rows = leaking[leaking["ties"] == name]
@@ -453,9 +443,7 @@ def walk(table):
     matplotlib.figure.Figure
     """
     steps = [step for step, way in zip(table["step"], table["way"], strict=True) if way == "alone"]
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(10, 1.2 + 0.3 * len(steps)))
-        panels = figure.subplots(1, 2, sharey=True)
+    with _panels((10, 1.2 + 0.3 * len(steps)), 1, 2, sharey=True) as (figure, panels):
         for panel, metric in zip(panels, ("uar", "uf1"), strict=True):
             for color, way, shift in zip(_PALETTE, ("cumulative", "alone"), (-0.12, 0.12), strict=False):
                 rows = table[table["way"] == way]
@@ -481,9 +469,7 @@ def chance_by_best_epoch(table):
     -------
     matplotlib.figure.Figure
     """
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(5.5, 3))
-        panel = figure.subplots()
+    with _panels((5.5, 3)) as (figure, panel):
         for color, metric in zip(_PALETTE, ("uar", "uf1"), strict=False):
             panel.fill_between(
                 table["n_epochs"],
@@ -561,10 +547,8 @@ def attention_over_time(ways, clip_names):
     matplotlib.figure.Figure
         One panel per clip.
     """
-    width = 0.8 / len(ways)
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(1.5 + 1.4 * len(clip_names), 2.7))
-        panels = figure.subplots(1, len(clip_names), sharey=True, squeeze=False)[0]
+    width, n_clips = 0.8 / len(ways), len(clip_names)
+    with _panels((1.5 + 1.4 * n_clips, 2.7), 1, n_clips, sharey=True, squeeze=False) as (figure, (panels,)):
         for clip, (panel, name) in enumerate(zip(panels, clip_names, strict=True)):
             for number, (color, (way, (shares, equal))) in enumerate(
                 zip(_PALETTE, ways.items(), strict=False)
@@ -598,10 +582,10 @@ def class_probabilities(probabilities, classes, labels, clip_names):
     -------
     matplotlib.figure.Figure
     """
-    places = np.arange(len(classes))
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(1.5 + 1.3 * len(clip_names), 0.9 + 0.22 * len(classes)))
-        panels = figure.subplots(1, len(clip_names), sharey=True, sharex=True, squeeze=False)[0]
+    places, n_clips = np.arange(len(classes)), len(clip_names)
+    size = (1.5 + 1.3 * n_clips, 0.9 + 0.22 * len(classes))
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    with _panels(size, 1, n_clips, **shared) as (figure, (panels,)):
         for panel, row, label, name in zip(panels, probabilities, labels, clip_names, strict=True):
             colors = [_PALETTE[1] if place == label else _PALETTE[0] for place in places]
             panel.barh(places, 100 * row, color=colors)
@@ -630,9 +614,7 @@ def attention_on_motion(table, names):
     """
     if table is None:
         return None
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(11, 3))
-        panels = figure.subplots(1, len(names), sharey=True)
+    with _panels((11, 3), 1, len(names), sharey=True) as (figure, panels):
         for panel, (way, name) in zip(panels, names.items(), strict=True):
             rows = table[table["way"] == way]
             lines = {"share": "moving in the clip", "others": "moving in the other clips"}
@@ -673,9 +655,7 @@ def published_scores(printed, table, by, title):
     groups = groups if by == "dataset" else sorted(groups)
     ways = list(table["train_on"].unique())
     lines = np.linspace(-0.13, 0.13, len(ways) + 1) * len(ways)
-    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
-        figure = _figure(figsize=(10, 1.5 + 0.75 * len(groups)))
-        panels = figure.subplots(1, 2, sharey=True)
+    with _panels((10, 1.5 + 0.75 * len(groups)), 1, 2, sharey=True) as (figure, panels):
         for panel, metric in zip(panels, ("uf1", "uar"), strict=True):
             _published_dots(panel, printed, metric, printed[by].map(groups.index) + lines[0])
             for number, way in enumerate(ways):

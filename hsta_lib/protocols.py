@@ -12,7 +12,7 @@ from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.splits import is_subject_dependent, make_folds
 from hsta_lib.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.stats import interval, jackknife
-from hsta_lib.tables import HEADINGS, LEFT
+from hsta_lib.tables import HEADINGS, LEFT, from_to, with_span
 
 N_DRAWS = 20  # of the test clips' frames
 HONEST = "honest"
@@ -221,10 +221,7 @@ def show(table):
 
 
 def _inflation(row, metric):
-    if row["protocol"] == row["against"]:
-        return "–"
-    value, low, high = (row[f"{metric}_inflation{end}"] for end in ("", "_low", "_high"))
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return "–" if row["protocol"] == row["against"] else with_span(row, f"{metric}_inflation", "+")
 
 
 def conclude(table, draws):
@@ -242,9 +239,9 @@ def conclude(table, draws):
         lines += [f"- {row['protocol']}: {_said(row)}" for row in leaking]
         values = draws.loc[draws["ties"] == ties, "uf1"]
         lines.append(
-            f"- {len(values)} draws of test frames for the same networks: UF1 {values.min():.1f} to "
-            f"{values.max():.1f}, standard deviation {values.std():.2f}; keeping the best draw adds "
-            f"{values.max() - values.mean():.1f} points to their mean."
+            f"- {len(values)} draws of test frames for the same networks: UF1 "
+            f"{from_to(values.min(), values.max())}, standard deviation {values.std():.2f}; keeping the best "
+            f"draw adds {values.max() - values.mean():.1f} points to their mean."
         )
         lines.append("")
     lines.append(

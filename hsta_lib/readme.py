@@ -7,7 +7,7 @@ import pandas as pd
 
 from hsta_lib import ROOT, audit, claims, config
 from hsta_lib.paper import load_departures
-from hsta_lib.tables import HEADINGS
+from hsta_lib.tables import HEADINGS, from_to
 
 # Reference rows of Table 4 that the first screen shows; the report has all.
 _SHOWN = (
@@ -28,13 +28,13 @@ def results_table():
     data = f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
     for name, ours in record["summary"].items():
         for metric in ("uar", "uf1"):
-            interval = f"{ours[f'{metric}_low']:.1f} to {ours[f'{metric}_high']:.1f}"
+            interval = from_to(ours[f"{metric}_low"], ours[f"{metric}_high"])
             scores = [f"{ours[column]:.1f}" for column in (f"{metric}_paper", metric)]
             cells = [name, HEADINGS[metric], *scores, interval, data]
             lines.append("| " + " | ".join(cells) + " |")
     for name in _SHOWN:
         row = record["references"][name]
-        interval = f"{row['uar_low']:.1f} to {row['uar_high']:.1f}"
+        interval = from_to(row["uar_low"], row["uar_high"])
         lines.append(f"| *{name}* | UAR | – | {row['uar']:.1f} | {interval} | {data} |")
     return "\n".join(lines)
 
@@ -71,7 +71,7 @@ def lists_table():
         dependent = ", *subject-dependent*" * ("authors' folds" in row["protocol"])
         cells = [row["protocol"] + dependent, row["predictor"]]
         for name in ("uar", "uf1"):
-            cells.append(f"{row[name]:.1f} ({row[f'{name}_low']:.1f} to {row[f'{name}_high']:.1f})")
+            cells.append(f"{row[name]:.1f} ({from_to(row[f'{name}_low'], row[f'{name}_high'])})")
         cells.append(", ".join(f"{row[f'{name}_paper']:.1f}" for name in ("uar", "uf1")))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

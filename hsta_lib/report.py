@@ -68,12 +68,8 @@ def _contrast(matrices, weights):
     return [100 * values[0] for values in (found.estimate, found.low, found.high)]
 
 
-def _span(low, high):
-    return f"[{low:.1f}, {high:.1f}]"
-
-
 def _uar(row):
-    return f"{row['uar']:.1f} % {_span(row['uar_low'], row['uar_high'])}"
+    return tables.with_span(row, "uar", unit="%")
 
 
 def _against(row, chance):
@@ -177,7 +173,7 @@ def conclude_differences(study, table):
     for metric in ("uar", "uf1"):
         shown = (table[f"{metric}_p"] < _LEVEL) & (table[f"{metric}_low"] * table[f"{metric}_high"] > 0)
         rows = [
-            f"{row['row']} ({row[metric]:+.1f} {_span(row[f'{metric}_low'], row[f'{metric}_high'])})"
+            f"{row['row']} ({row[metric]:+.1f} {tables.span(row[f'{metric}_low'], row[f'{metric}_high'])})"
             for row in table[shown].to_dict("records")
         ]
         found = f"{len(rows)} of {len(table)} differ from the first: {'; '.join(rows) or 'none'}."
@@ -354,8 +350,10 @@ def predictions_table(cells, predictions, references, classes):
     return clips.assign(y_true=named[clips["y_true"]]).join(wide).reset_index()
 
 
-def record_predictions(study, dataset, cells, predictions, references):
+def record_predictions(study, dataset, cells, predictions, references, part=""):
     """Write the table of `predictions_table` beside the report, as ``<record's name>-predictions.csv``.
+
+    Of a report that has several such tables each is a ``part``: ``<record's name>-<part>-predictions.csv``.
 
     Returns
     -------
@@ -363,9 +361,47 @@ def record_predictions(study, dataset, cells, predictions, references):
         Its path from the repository's root.
     """
     table = predictions_table(cells, predictions, references, dataset.classes)
-    path = report_path(study, "-predictions.csv")
+    path = report_path(study, f"-{part}-predictions.csv" if part else "-predictions.csv")
     write_whole(path, table.to_csv(index=False, lineterminator="\n"))
     return str(path.relative_to(ROOT))
+
+
+def record_by_labels(study, datasets, cells, predictions, references):
+    """As `record_predictions`, for rows that differ in their labels: a file for those of each label set.
+
+    Rows with macro clips in training have a file of their own, ``<labels>-macro``: beside macro clips, clips
+    of the synthetic benchmark lie elsewhere in their recordings.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.Study
+    datasets : list of hsta_lib.data.dataset.Dataset
+        Of each row; those of one file have the same tested clips.
+    cells : DataFrame
+        With ``labels``, by which the files are named.
+    predictions : list of DataFrame
+        Of each row.
+    references : dict of str to dict of str to DataFrame
+        Predictions of the reference rows, by file, e.g. ``emotion7``; there may be none of some.
+
+    Returns
+    -------
+    list of str
+        Their paths from the repository's root.
+
+    Raises
+    ------
+    ValueError
+        As `predictions_table`.
+    """
+    has_macro = [len(dataset.clips) > len(dataset.tested) for dataset in datasets]
+    parts = cells["labels"] + np.where(has_macro, "-macro", "")
+    paths = []
+    for part, group in cells.reset_index(drop=True).groupby(parts.to_numpy(), sort=False):
+        of_group = pd.concat([predictions[row].assign(cell=cell) for cell, row in enumerate(group.index)])
+        dataset, named = datasets[group.index[0]], references.get(part, {})
+        paths.append(record_predictions(study, dataset, group, of_group, named, part))
+    return paths
 
 
 def keep(study, trials):

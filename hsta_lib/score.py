@@ -18,7 +18,7 @@ from hsta_lib.data.splits import Fold
 from hsta_lib.data.table import COLUMNS
 from hsta_lib.metrics import METRICS, confusion, per_fold_means
 from hsta_lib.stats import effective_subjects
-from hsta_lib.tables import HEADINGS, count, score_table
+from hsta_lib.tables import HEADINGS, count, from_to, score_table, with_span
 
 _NEEDED = ("subject_id", "y_true")
 _ABOUT = {
@@ -246,9 +246,7 @@ def check_reported(table, uf1, uar, classes=None):
     found = is_possible(counts, uar, uf1, np.random.default_rng(0))
     verdict = {True: "possible", False: "impossible", None: "not excluded, but no way to reach it was found"}
     low, high = uf1_range(counts, uar)
-    span = (
-        "no predictions have that UAR" if np.isnan(low) else f"that UAR goes with UF1 {low:.1f} to {high:.1f}"
-    )
+    span = "no predictions have that UAR" if np.isnan(low) else f"that UAR goes with UF1 {from_to(low, high)}"
     return f"reported UF1 {uf1:.1f} with UAR {uar:.1f}, of these clips pooled: {verdict[found]}; {span}"
 
 
@@ -287,10 +285,8 @@ def describe(table, column=None, classes=None):
 
 
 def _pooled(found):
-    shown = {}
-    for metric in METRICS:
-        ends = zip(found[metric], found[f"{metric}_low"], found[f"{metric}_high"], strict=True)
-        shown[HEADINGS[metric]] = [f"{value:.1f} [{low:.1f}, {high:.1f}]" for value, low, high in ends]
+    rows = found.to_dict("records")
+    shown = {HEADINGS[metric]: [with_span(row, metric) for row in rows] for metric in METRICS}
     return pd.DataFrame(shown, index=found.index.to_list()).to_string()
 
 

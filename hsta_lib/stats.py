@@ -13,16 +13,11 @@ from hsta_lib.metrics import scores
 
 
 class Interval(NamedTuple):
-    """Scores, or contrasts of scores, with their intervals; each of shape (n_contrasts, 3).
-
-    ``estimate``, ``low``, ``high``; ``standard_error`` and its ``degrees`` of freedom.
-    """
+    """Scores, or contrasts of scores, with their intervals; each of shape (n_contrasts, 3)."""
 
     estimate: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    standard_error: np.ndarray
-    degrees: np.ndarray
 
 
 def bootstrap_scores(matrices, n_boot, rng):
@@ -142,9 +137,9 @@ def jackknife(of_seeds, left_out, sizes, level=0.95):
     Interval
     """
     variance, degrees = _variance(of_seeds, left_out, effective_subjects(sizes))
-    estimate, error = of_seeds.mean(axis=1), np.sqrt(variance)
-    reach = stdtrit(degrees, (1 + level) / 2) * error
-    return Interval(estimate, estimate - reach, estimate + reach, error, degrees)
+    estimate = of_seeds.mean(axis=1)
+    reach = stdtrit(degrees, (1 + level) / 2) * np.sqrt(variance)
+    return Interval(estimate, estimate - reach, estimate + reach)
 
 
 def _variance(of_seeds, left_out, effective):

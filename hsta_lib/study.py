@@ -16,7 +16,7 @@ from hsta_lib.designs import DESIGNS
 from hsta_lib.metrics import METRICS
 from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, with_branch
 from hsta_lib.tables import beside_paper
-from hsta_lib.trials import NAMED_CELL, Trial, expand_grid, make_trials, settings_of
+from hsta_lib.trials import NAMED_CELL, expand_grid, make_trials, settings_of
 
 _SHUFFLES = 3
 _PRINTED = ("table1", "table2", "table3", "table4")  # whose rows are trained where no grid is given
@@ -111,8 +111,8 @@ class Study:
 
     def trials(self, dataset, cells, **fields):
         """Trials of some cells, one list per cell; ``fields`` replace fields of the settings."""
-        settings = config.with_fields(self.settings, **fields)
-        return make_trials(settings, cells, len(self.folds(dataset)), self.seeds, dataset.fingerprint)
+        variants = settings_of(config.with_fields(self.settings, **fields), cells)
+        return self.trials_of(variants, dataset)
 
     def prepare(self, cells):
         """Datasets and trials of cells that may differ in any parameter or field, also in their frames.
@@ -140,9 +140,8 @@ class Study:
             if key not in opened:
                 opened[key] = study.open_dataset()
             datasets.append(opened[key])
-        trials = [
-            study.trials_of(study.settings, dataset) for study, dataset in zip(studies, datasets, strict=True)
-        ]
+        pairs = zip(studies, datasets, strict=True)
+        trials = [study.trials_of([study.settings], dataset)[0] for study, dataset in pairs]
         return studies, datasets, trials
 
     def _with_cell(self, cell):
@@ -150,12 +149,10 @@ class Study:
         fields = {name: value for name, value in cell.items() if name not in parameters}
         return self.variant(**parameters, fields=fields)
 
-    def trials_of(self, settings, dataset):
-        """Trials of settings that are no cell of the grid: every seed and fold."""
+    def trials_of(self, variants, dataset):
+        """Trials of some settings, one list for each: every seed and fold."""
         n_folds = len(self.folds(dataset))
-        return [
-            Trial(settings, fold, seed, dataset.fingerprint) for seed in self.seeds for fold in range(n_folds)
-        ]
+        return [make_trials(settings, n_folds, self.seeds, dataset.fingerprint) for settings in variants]
 
     def reference_trials(self, dataset, names=("named", *_REFERENCES)):
         """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation; or of some.
@@ -175,7 +172,8 @@ class Study:
 
     def run(self, trials, *datasets):
         """Train what has no result yet; see `hsta_lib.runner.run`."""
-        runner.run(trials, datasets, config.results_dir(), workers=self.parameters.workers)
+        where = {name: getattr(self.parameters, name) for name in ("workers", "scheduler")}
+        runner.run(trials, datasets, config.results_dir(), **where)
 
     def predictions(self, trials_of_cells):
         """Stored predictions of some cells, with a column ``cell`` that counts them from 0."""

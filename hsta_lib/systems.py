@@ -10,7 +10,7 @@ from IPython.display import Markdown
 from hsta_lib.consistency import findings
 from hsta_lib.metrics import METRICS, per_fold_means
 from hsta_lib.paper import load_table
-from hsta_lib.tables import HEADINGS, LEFT, score_rows, score_table
+from hsta_lib.tables import HEADINGS, LEFT, from_to, score_rows, score_table, with_span
 from hsta_lib.trials import NAMED_CELL
 
 SHOWN = ("uf1", "uar")  # the paper prints no ACC in these tables
@@ -28,11 +28,6 @@ def label_sets():
     """Rows of Table 6: the named setting on three, four and seven classes of CAS(ME)^3."""
     labels = ["emotion3", "emotion4", "emotion7"]
     return pd.DataFrame({"system": "HSTA", "labels": labels, **NAMED_CELL})
-
-
-def prepare(study, cells):
-    """Studies, datasets and trials of such rows; see `hsta_lib.study.Study.prepare`."""
-    return study.prepare(cells.drop(columns="system"))
 
 
 def score(cells, predictions, n_classes):
@@ -135,7 +130,7 @@ def _reason(pair):
     if pair.possible is None:
         return "not decided"
     return (
-        f"impossible: pooled, this UAR allows UF1 {pair.low:.1f} to {pair.high:.1f}; what can give the pair: "
+        f"impossible: pooled, this UAR allows UF1 {from_to(pair.low, pair.high)}; what can give the pair: "
         f"{pair.otherwise}"
     )
 
@@ -162,11 +157,15 @@ def show_published(printed, table, by, caption):
         shown[f"{HEADINGS[metric]}, %", _PUBLISHED] = rows[metric].map("{:.1f}".format).replace("nan", "–")
         for train_on in table["train_on"].unique():
             shown[f"{HEADINGS[metric]}, %", f"ours, trained on {train_on}"] = [
-                _with_interval(row, f"{metric}_{train_on}") for row in rows.to_dict("records")
+                _ours(row, f"{metric}_{train_on}") for row in rows.to_dict("records")
             ]
     shown["", "published pair"] = rows["reason"].mask(rows["possible"].eq(True), "possible").fillna("")
     styler = pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT).set_caption(caption)
     return styler.format({("", "year"): "{:.0f}"}, na_rep="")
+
+
+def _ours(row, column):
+    return "" if pd.isna(row[column]) else with_span(row, column)
 
 
 def beside_published(printed, table, by):
@@ -266,7 +265,8 @@ def conclude(study, table, sizes, by):
     study : hsta_lib.study.Study
     table : DataFrame
     sizes : sequence of int
-        Number of classes of each row; guessing has a UAR of one in as many.
+        Number of classes of each row. Guessing has a UAR of one in as many at most, and reaches it with
+        guesses among the classes that occur, whether these are all or not: those that do not count 0.
     by : {"dataset", "n_classes"}
     """
     where = f"{study.data_name}; preset `{study.preset_name}`; split `{study.settings.split.split}`"
@@ -275,13 +275,8 @@ def conclude(study, table, sizes, by):
         guessing = 100 / n_classes
         is_above = guessing < row["uar_low"] < row["uar"]  # an interval without width shows nothing
         verdict = "above guessing" if is_above else "not shown to be above guessing"
-        uf1, uar = (_with_interval(row, metric) for metric in SHOWN)
+        uf1, uar = (with_span(row, metric) for metric in SHOWN)
         lines.append(f"- {_name(row, by)}: UF1 {uf1}, UAR {uar}, {verdict} ({guessing:.1f} %).")
     if study.is_synthetic:
         lines.append("- All of this is about synthetic faces; it neither supports nor contradicts the paper.")
     return Markdown("\n".join(lines))
-
-
-def _with_interval(row, column):
-    values = [row[f"{column}{end}"] for end in ("", "_low", "_high")]
-    return "" if pd.isna(values[0]) else "{:.1f} [{:.1f}, {:.1f}]".format(*values)

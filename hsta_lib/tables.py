@@ -18,6 +18,36 @@ LEFT = [
 ]
 
 
+def span(low, high, sign=""):
+    """The ends of an interval for reading: ``[23.0, 32.2]``; with ``sign="+"``, ``[-1.4, +3.0]``."""
+    return f"[{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def with_span(row, column, sign="", unit=""):
+    """A value and its interval for reading: ``27.6 [23.0, 32.2]``; with a unit, ``27.6 % [23.0, 32.2]``.
+
+    Parameters
+    ----------
+    row : mapping of str to float
+        With ``<column>``, ``<column>_low`` and ``<column>_high``.
+    column : str
+    sign : {"", "+"}
+        ``+`` for differences.
+    unit : str
+
+    Returns
+    -------
+    str
+    """
+    value = f"{row[column]:{sign}.1f}" + (unit and f" {unit}")
+    return f"{value} {span(row[f'{column}_low'], row[f'{column}_high'], sign)}"
+
+
+def from_to(low, high):
+    """The ends of an interval in a sentence or a column of their own: ``23.0 to 32.2``."""
+    return f"{low:.1f} to {high:.1f}"
+
+
 def check_predictions(predictions, clips):
     """Refuse predictions that cannot be scored: joins by clip, never by position.
 
@@ -429,8 +459,7 @@ def show_comparisons(table):
     shown = {("", "against the first row"): table["row"]}
     for metric in ("uar", "uf1"):
         heading = f"{HEADINGS[metric]}, points"
-        ends = zip(table[metric], table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
-        shown[heading, "difference"] = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*row) for row in ends]
+        shown[heading, "difference"] = [with_span(row, metric, "+") for row in table.to_dict("records")]
         shown[heading, "p, corrected"] = table[f"{metric}_p"].map("{:.3f}".format)
         shown[heading, "smallest that would show"] = table[f"{metric}_detectable"].map("{:.1f}".format)
     return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)
@@ -468,7 +497,7 @@ def show(table, keys=(), caption="", best=False):
             shown[heading, "paper"] = table[f"{metric}_paper"].map("{:.1f}".format).replace("nan", "–")
         shown[heading, "ours"] = table[metric].map("{:.1f}".format)
         bounds = zip(table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
-        shown[heading, "95 % interval"] = [f"{low:.1f} to {high:.1f}" for low, high in bounds]
+        shown[heading, "95 % interval"] = [from_to(*ends) for ends in bounds]
         shown[heading, "fold mean"] = table[f"{metric}_folds"].map("{:.1f}".format)
     shown.columns = pd.MultiIndex.from_tuples(shown.columns)
     styler = _styled(shown, hide_index=bool(keys)).set_caption(caption)

@@ -33,7 +33,8 @@ class Trial:
 
     def description(self):
         """Everything that can change the trial's predictions, as JSON values; defaults are left out."""
-        settings = self.settings.model_dump(mode="json", exclude=_NOT_HASHED, exclude_defaults=True)
+        unused = {"model": True} if self.settings.comparison.rival else {}
+        settings = self.settings.model_dump(mode="json", exclude=_NOT_HASHED | unused, exclude_defaults=True)
         return {
             "protocol": PROTOCOL,
             "settings": {name: value for name, value in settings.items() if value != {}},
@@ -118,27 +119,21 @@ def settings_of(settings, cells):
     return [with_fields(settings, **cell) for cell in fields.to_dict("records")]
 
 
-def make_trials(settings, cells, n_folds, seeds, fingerprint):
-    """Trials of every cell of a grid, every fold and every seed.
+def make_trials(settings, n_folds, seeds, fingerprint):
+    """Trials of one setting: every seed and every fold.
 
     Parameters
     ----------
     settings : Settings
-        What the cells have in common.
-    cells : DataFrame
-        See `settings_of`.
     n_folds : int
         Folds of the split, see `hsta_lib.data.splits.make_folds`.
-    seeds : list of int
+    seeds : sequence of int
     fingerprint : str
         Of the data.
 
     Returns
     -------
-    list of list of Trial
-        One list per cell, in the order of ``cells``; seeds in the outer, folds in the inner order.
+    list of Trial
+        Seeds in the outer, folds in the inner order.
     """
-    return [
-        [Trial(variant, fold, seed, fingerprint) for seed in seeds for fold in range(n_folds)]
-        for variant in settings_of(settings, cells)
-    ]
+    return [Trial(settings, fold, seed, fingerprint) for seed in seeds for fold in range(n_folds)]

@@ -78,7 +78,7 @@ def prepare(study):
         if stop.settings.frames not in opened:
             fields = stop.settings.frames.model_dump()
             opened[stop.settings.frames] = study.variant(fields=fields).open_dataset()
-    trials = [study.trials_of(stop.settings, opened[stop.settings.frames]) for stop in found]
+    trials = [study.trials_of([stop.settings], opened[stop.settings.frames])[0] for stop in found]
     return found, trials, list(opened.values())
 
 
@@ -155,5 +155,4 @@ def conclude(table):
 
 
 def _change(row, metric):
-    value, low, high = (row[f"{metric}_change{end}"] for end in ("", "_low", "_high"))
-    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    return tables.with_span(row, f"{metric}_change", "+", "points")

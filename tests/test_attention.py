@@ -18,7 +18,7 @@ from hsta_lib.data.frames import cache_frames, choose_frames
 from hsta_lib.data.population import clip_rows
 from hsta_lib.data.splits import make_folds
 from hsta_lib.models.hsta import HSTA
-from hsta_lib.trials import make_trials
+from hsta_lib.trials import make_trials, settings_of
 
 # Video: 3 * 5 * 5 tubelets, special: 1 * 5 * 5.
 EQUATIONS = {
@@ -291,7 +291,9 @@ class OneFoldStudy:
         return make_folds(dataset.clips, **self.settings.split.model_dump())
 
     def trials(self, dataset, cells):
-        return make_trials(self.settings, cells, len(self.folds(dataset)), [0], dataset.fingerprint)
+        n_folds = len(self.folds(dataset))
+        variants = settings_of(self.settings, cells)
+        return [make_trials(settings, n_folds, [0], dataset.fingerprint) for settings in variants]
 
 
 def test_a_checkpoint_of_the_authors_code_is_looked_into(dataset, tmp_path):

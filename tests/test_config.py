@@ -198,7 +198,7 @@ def test_folders_can_be_moved_by_the_environment(monkeypatch, tmp_path, folder, 
 
 
 def test_field_names_are_unique_across_groups():
-    assert list(GROUPS) == ["frames", "model", "training", "split"]
+    assert list(GROUPS) == ["frames", "model", "training", "split", "comparison"]
     names = Counter(name for group in GROUPS.values() for name in group.model_fields)
     assert [name for name, count in names.items() if count > 1] == []
 

@@ -14,7 +14,7 @@ from hsta_lib.data import dataset, synthetic
 from hsta_lib.data import flow as flow_module
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.flow import flow_strain, optical_flow
-from hsta_lib.data.frames import choose_frames, decode
+from hsta_lib.data.frames import choose_frames, read_image, resize
 from hsta_lib.data.splits import check_folds, make_folds
 from hsta_lib.files import file_digest
 
@@ -59,6 +59,11 @@ def frame_file(root, clip, number):
     return root.joinpath("part_A", *clip.recording_id.split("/")[1:], "color", f"{number}.jpg")
 
 
+def shown(path):
+    """A frame at the size of the preset."""
+    return resize(read_image(path), PRESET.frames.image_size, "none")
+
+
 def change_sheet(root, change):
     """Apply a function to every data row of the sheet: a list of cells, changed in place."""
     path = root / synthetic.MICRO_SHEET
@@ -77,7 +82,7 @@ def test_every_clip_stands_beside_its_frames(opened, made):
     for clip, row in zip(opened.clips.itertuples(), frames, strict=True):
         numbers = [*choose_frames(clip.onset, clip.offset, 3), clip.onset, clip.apex]
         files = [frame_file(made, clip, number) for number in numbers]
-        assert (row == [decode(file, 16, "none") for file in files]).all()
+        assert (row == [shown(file) for file in files]).all()
 
 
 def test_clips_are_sorted_and_labelled(opened):
@@ -113,7 +118,7 @@ def test_the_apex_of_every_clip_is_estimated_on_request(opened, made, data_dir, 
     assert (found.clips["apex"] != opened.clips["apex"]).any()
     assert found.clips.drop(columns="apex").equals(opened.clips.drop(columns="apex"))
     for clip, row in zip(found.clips.itertuples(), found.frames(), strict=True):
-        assert (row[-1] == decode(frame_file(made, clip, clip.apex), 16, "none")).all()
+        assert (row[-1] == shown(frame_file(made, clip, clip.apex))).all()
     assert (found.frames()[:, :-1] == opened.frames()[:, :-1]).all()
     assert found.fingerprint != opened.fingerprint
     (note,) = found.problems.to_dict("records")
@@ -266,7 +271,7 @@ def test_the_benchmark_gets_as_many_macro_clips_as_it_has_micro_clips(opened_wit
     spec = dataset.benchmark(PRESET.synthetic, "all")
     made = synthetic.ensure(spec, opened_with_macro.frames_path.parents[1])
     row = int(np.flatnonzero(clips["expression_type"] == "macro")[5])
-    apex = decode(frame_file(made, clips.iloc[row], clips["apex"][row]), 16, "none")
+    apex = shown(frame_file(made, clips.iloc[row], clips["apex"][row]))
     assert (frames[row, -1] == apex).all()
 
 

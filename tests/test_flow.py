@@ -6,7 +6,7 @@ import pytest
 
 from hsta_lib.config import Synthetic
 from hsta_lib.data import flow as flow_module
-from hsta_lib.data.flow import flip, flow_colours, flow_pictures, flow_strain, optical_flow, strain
+from hsta_lib.data.flow import flow_colours, flow_pictures, flow_strain, optical_flow, strain
 from hsta_lib.data.synthetic import clip_frames, sample_clips, true_flow
 
 # Two primes, so that no swapped axis can fit.
@@ -90,7 +90,7 @@ def test_the_same_frames_give_the_same_flow_on_any_number_of_threads():
 
 def test_mirrored_frames_have_the_mirrored_flow(method):
     first, second = texture(X, Y), texture(X - 0.8, Y + 0.3 + 0.01 * X)
-    there = flip(optical_flow(first, second, method))
+    there = optical_flow(first, second, method)[:, ::-1] * [-1, 1]
     mirrored = optical_flow(first[:, ::-1].copy(), second[:, ::-1].copy(), method)
     # The search grid starts at the left, so it is not exact. Without the changed sign they differ by 1.6.
     assert np.abs(inner(there - mirrored)).mean() < 0.05
@@ -186,7 +186,7 @@ def test_strain_is_where_the_movement_ends():
 
 def test_strain_does_not_mind_a_mirror_or_a_transposition():
     field = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH, 2))
-    assert strain(flip(field)) == pytest.approx(strain(field)[:, ::-1], abs=1e-6)
+    assert strain(field[:, ::-1] * [-1, 1]) == pytest.approx(strain(field)[:, ::-1], abs=1e-6)
     assert strain(field.transpose(1, 0, 2)[..., ::-1]) == pytest.approx(strain(field).T, abs=1e-6)
 
 
@@ -279,18 +279,6 @@ def test_an_apex_that_is_the_onset_moves_only_on_the_way_back():
     there, back = flow_pictures(texture(X, Y), texture(X, Y), texture(X - 1, Y), 61)
     assert (there == 128).all()
     assert np.median(back[..., 0]) > 128 + 90
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 2), (5, 2, 3, 3)])
-def test_flip(shape):
-    field = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    before = field.copy()
-    mirrored = flip(field)
-    assert (mirrored[..., 0] == -field[..., ::-1, 0]).all()
-    assert (mirrored[..., 1:] == field[..., ::-1, 1:]).all()
-    assert (flip(mirrored) == field).all()
-    mirrored[:] = 99
-    assert (field == before).all()
 
 
 def test_directions_have_their_colours():

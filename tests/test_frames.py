@@ -1,6 +1,7 @@
 """Frames: which are chosen, how files are found and decoded, and what is cached of them."""
 
 import errno
+import functools
 import os
 import shutil
 import struct
@@ -21,7 +22,7 @@ from hsta_lib.config import Frames, Synthetic
 from hsta_lib.data import faces, frames, synthetic
 from hsta_lib.data.cache import Unreadable
 from hsta_lib.data.flow import flow_pictures
-from hsta_lib.data.frames import cache_frames, choose_frames, decode, index_folder, read_image, resize
+from hsta_lib.data.frames import cache_frames, choose_frames, index_folder, read_image, resize
 from hsta_lib.data.tracks import track_picture
 from hsta_lib.files import file_digest
 
@@ -35,6 +36,11 @@ def write(path, picture):
     picture = picture[..., ::-1] if picture.ndim == 3 else picture
     path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
     return path
+
+
+def decode(path, image_size, crop):
+    """One frame as `cache_frames` reads it and brings it to its size."""
+    return frames._placed([path], functools.partial(resize, crop=crop), image_size, crop)[0]
 
 
 def plain(number, size=16):

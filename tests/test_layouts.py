@@ -13,7 +13,7 @@ import pytest
 
 from hsta_lib.config import Synthetic
 from hsta_lib.data import casme2, layouts, megc2019, render, samm, smic, synthetic
-from hsta_lib.data.frames import Unreadable, decode, index_folder
+from hsta_lib.data.frames import Unreadable, index_folder, read_image
 from hsta_lib.data.table import objective_class, parse_action_units
 
 SPEC = Synthetic(generator_seed=2, n_subjects=3, n_micro=13, frame_size=32)
@@ -438,7 +438,7 @@ def test_planted_empty_frame(tree, layout):
     path = damage.empty_frame(damage.folder_of(layout, root, clip))
     assert len(read_ids(layout, root)) == SPEC.n_micro
     with pytest.raises(Unreadable, match="0 bytes"):
-        decode(path, 16, "none")
+        read_image(path)
 
 
 @pytest.mark.parametrize("layout", READERS)

@@ -159,6 +159,40 @@ def test_a_written_file_scores_as_the_report_does(stored, tmp_path, monkeypatch,
     )
 
 
+def test_rows_of_several_label_sets_have_a_file_for_each(stored, tmp_path, monkeypatch, no_environment):
+    _, predictions, references = stored
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    study = start("table7", {"preset": "smoke"})
+    first, second = (predictions[predictions["cell"] == cell].drop(columns="cell") for cell in (0, 1))
+    fewer = first[first["y_true"] < 2]
+    fewer = fewer.assign(y_pred=fewer["y_pred"].clip(upper=1))
+    about = {"clips": [0] * 5, "tested": [0] * 5}
+    three, two = (type("Dataset", (), {"classes": CLASSES[:n], **about}) for n in (3, 2))
+    cells = pd.DataFrame({"row": ["a", "b", "c"], "labels": ["three", "two", "three"]}, index=[5, 3, 2])
+    rows = [first, fewer, second.assign(cell=1)]
+    names = report.record_by_labels(study, [three, two, three], cells, rows, {"three": references})
+    assert names == [f"reports/table7-smoke-synthetic-subject-{n}-predictions.csv" for n in ("three", "two")]
+    found = score.score(score.read(tmp_path / names[0]), classes=list(CLASSES))
+    assert found.index.tolist() == [
+        "row=a labels=three seed=0", "row=a labels=three seed=5",
+        "row=c labels=three seed=0", "row=c labels=three seed=5",
+        "labels shuffled seed=0", "labels shuffled seed=5", "all low seed=5",
+    ]  # fmt: skip
+    expected = tables.score_rows({"a": first, "c": second}, 3)["uf1"]
+    assert found["uf1"].iloc[[0, 1]].mean() == pytest.approx(expected["a"])
+    assert found["uf1"].iloc[[2, 3]].mean() == pytest.approx(expected["c"])
+    pair = score.score(score.read(tmp_path / names[1]), classes=list(CLASSES[:2]))
+    assert pair.index.tolist() == ["row=b labels=two seed=0", "row=b labels=two seed=5"]
+    assert pair["uf1"].mean() == pytest.approx(tables.score_rows({"b": fewer}, 2)["uf1"].item())
+    macro = type("Dataset", (), {"classes": CLASSES, "clips": [0] * 7, "tested": [0] * 5})
+    names = report.record_by_labels(study, [three, two, macro], cells, rows, {})
+    assert [name.split("subject-")[1] for name in names] == [
+        "three-predictions.csv", "two-predictions.csv", "three-macro-predictions.csv"
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="row=b labels=three seed=0: not every clip"):
+        report.record_by_labels(study, [three] * 3, cells.assign(labels="three"), rows, {})
+
+
 BAD = {
     "no subjects": (lambda rows: rows.drop(columns="subject_id"), {}, "'subject_id' is missing.*clip_id"),
     "no labels": (lambda rows: rows.drop(columns="y_true"), {}, "'y_true' is missing"),

@@ -420,7 +420,7 @@ def test_a_variant_that_cannot_be_is_refused(changes, message):
 def test_trials_of_settings_are_of_every_seed_and_fold(dataset):
     study = started(seeds=[3, 1])
     settings = config.with_fields(study.settings, m=7)
-    trials = study.trials_of(settings, dataset)
+    (trials,) = study.trials_of([settings], dataset)
     assert [(trial.seed, trial.fold) for trial in trials] == [(3, 0), (3, 1), (1, 0), (1, 1)]
     assert {trial.settings for trial in trials} == {settings}
     assert {trial.fingerprint for trial in trials} == {"data"}

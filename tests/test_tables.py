@@ -534,3 +534,12 @@ def test_repairs_are_counted_together(tmp_path, displayed):
     shown = tables.describe_problems(dataset_of(tmp_path, problems=problems_table(rows)))
     assert len(shown) == 3
     assert displayed == ["corrected: 2; left: 1."]
+
+
+def test_an_interval_is_written_with_its_sign_and_unit():
+    row = {"uar": 27.56, "uar_low": -0.04, "uar_high": 32.2}
+    assert tables.with_span(row, "uar") == "27.6 [-0.0, 32.2]"
+    assert tables.with_span(row, "uar", unit="%") == "27.6 % [-0.0, 32.2]"
+    assert tables.with_span(row, "uar", "+", "points") == "+27.6 points [-0.0, +32.2]"
+    assert tables.span(-1.44, 3, "+") == "[-1.4, +3.0]"
+    assert tables.from_to(23, 32.25) == "23.0 to 32.2"

@@ -231,6 +231,7 @@ ALTERNATIVES = {
     "video": "shuffled",
     "final_rate": 5e-3,
     "layer_decay": 0.5,
+    "drop_last": False,
 }
 
 
@@ -245,8 +246,22 @@ def test_the_start_of_the_warm_up_changes_the_predictions(dataset):
     assert low["predictions"]["scores"] != high["predictions"]["scores"]
 
 
+def test_steps_multiply_the_rate_after_so_many_epochs():
+    recipe = TrialTraining(
+        learning_rate=0.8, schedule="steps", decay=0.5, decay_epochs=2, epochs=5, warmup_epochs=0
+    )
+    rates = [training.learning_rate(step, 3, recipe) for step in range(15)]
+    assert rates == 6 * [0.8] + 6 * [0.4] + 3 * [0.2]
+
+
+def test_clips_in_order_are_never_shuffled():
+    rng = np.random.default_rng(0)
+    assert training.epoch_order(np.array([2, 0, 1, 1, 0]), "in_order", rng).tolist() == [0, 1, 2, 3, 4]
+
+
 def test_no_recipe_field_is_left_untested():
     elsewhere = {"warmup_start", "store_epochs", "store_draws", "peak_twice", "decay_biases"}
+    elsewhere |= {"decay", "decay_epochs", "pretraining_epochs"}
     assert set(ALTERNATIVES) | elsewhere == set(TrialTraining.model_fields)
 
 

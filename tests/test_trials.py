@@ -7,7 +7,7 @@ import pytest
 
 from hsta_lib import trials
 from hsta_lib.config import Frames, Group, Model, Settings, Split, TrialTraining, with_fields
-from hsta_lib.trials import Trial, expand_grid, make_trials
+from hsta_lib.trials import Trial, expand_grid, make_trials, settings_of
 
 # The defaults, written out.
 SETTINGS = Settings(
@@ -44,6 +44,7 @@ ALTERNATIVES = {
     "schedule": "constant", "sampling": "uniform", "shuffled_labels": "recording",
     "split": "paper", "n_folds": 7, "stratify": True, "split_seed": 1, "macro_clips": "all",
     "apex": "estimated", "video": "shuffled", "training_subjects": 0.5, "train_on": "own",
+    "decay": 0.5, "decay_epochs": 3, "drop_last": False, "form": "reduced",
 }  # fmt: skip
 
 
@@ -116,7 +117,8 @@ def test_equal_trials_have_one_id():
 
 
 def test_every_field_has_an_alternative():
-    assert set(ALTERNATIVES) == set(group_fields()) - {"store_epochs", "store_draws"}
+    elsewhere = {"store_epochs", "store_draws", "rival", "pretraining_epochs"}
+    assert set(ALTERNATIVES) == set(group_fields()) - elsewhere
 
 
 @pytest.mark.parametrize("name", ALTERNATIVES)
@@ -127,7 +129,8 @@ def test_the_id_changes_with_every_field(name):
 
 
 def test_the_id_changes_with_the_labels():
-    assert set(Settings.model_fields) == {"labels", "frames", "model", "training", "split"}
+    groups = {"frames", "model", "training", "split", "comparison"}
+    assert set(Settings.model_fields) == {"labels", *groups}
     changed = SETTINGS.model_copy(update={"labels": "emotion3"})
     assert dataclasses.replace(TRIAL, settings=changed).id != TRIAL.id
 
@@ -156,6 +159,26 @@ def test_the_id_does_not_depend_on_what_is_stored_along():
     assert dataclasses.replace(TRIAL, settings=storing).id == dataclasses.replace(TRIAL, settings=drawn).id
 
 
+def test_a_comparison_system_has_an_id_of_its_own_that_no_field_of_hsta_changes():
+    rival = with_fields(SETTINGS, rival="STSTNet", loss="own")
+    staged = with_fields(rival, pretraining_epochs=2)
+    other = with_fields(rival, rival="MMNet")
+    ids = [dataclasses.replace(TRIAL, settings=settings).id for settings in (SETTINGS, rival, staged, other)]
+    assert len(set(ids)) == 4
+    assert dataclasses.replace(TRIAL, settings=with_fields(rival, m=5, d=384)).id == ids[1]
+
+
+@pytest.mark.parametrize("fields", [{"rival": "STSTNet"}, {"loss": "own"}])
+def test_a_comparison_system_has_its_own_loss_and_hsta_none(fields):
+    with pytest.raises(ValueError, match="'own' is that of a comparison system"):
+        with_fields(SETTINGS, **fields)
+
+
+def test_hsta_has_no_first_stage():
+    with pytest.raises(ValueError, match="pretraining_epochs"):
+        with_fields(SETTINGS, pretraining_epochs=1)
+
+
 def test_the_ways_to_draw_frames_have_ids_of_their_own():
     changed = [with_fields(SETTINGS, drawing=way) for way in ("uniform", "random", "random_test")]
     assert len({dataclasses.replace(TRIAL, settings=settings).id for settings in changed}) == 3
@@ -172,7 +195,7 @@ def test_the_rules_for_macro_clips_have_ids_of_their_own(rules):
 
 def test_trials_are_every_cell_seed_and_fold_in_this_order():
     cells = expand_grid({"m": [2, 1], "depths": [[3, 2]]})
-    made = make_trials(SETTINGS, cells, n_folds=3, seeds=[7, 5], fingerprint="data")
+    made = [make_trials(settings, 3, [7, 5], "data") for settings in settings_of(SETTINGS, cells)]
     assert [len(cell) for cell in made] == [6, 6]
     for trials_of_cell in made:
         order = [(trial.seed, trial.fold) for trial in trials_of_cell]
@@ -184,9 +207,10 @@ def test_trials_are_every_cell_seed_and_fold_in_this_order():
 
 
 def test_a_cell_shares_its_trials_with_every_grid_that_has_it():
-    wide = make_trials(SETTINGS, expand_grid({"m": [1, 2], "depths": [[1, 1]]}), 2, [0], "data")
-    narrow = make_trials(SETTINGS, pd.DataFrame([{"l_s": 1, "m": 2, "l_v": 1}]), 2, [0], "data")
-    assert [trial.id for trial in narrow[0]] == [trial.id for trial in wide[1]]
+    wide = settings_of(SETTINGS, expand_grid({"m": [1, 2], "depths": [[1, 1]]}))
+    narrow = settings_of(SETTINGS, pd.DataFrame([{"l_s": 1, "m": 2, "l_v": 1}]))
+    ids = [[trial.id for trial in make_trials(part, 2, [0], "data")] for part in (wide[1], narrow[0])]
+    assert ids[0] == ids[1]
 
 
 @pytest.mark.parametrize(
@@ -194,4 +218,4 @@ def test_a_cell_shares_its_trials_with_every_grid_that_has_it():
 )
 def test_a_cell_that_is_no_setting_is_refused(grid, message):
     with pytest.raises(ValueError, match=message):
-        make_trials(SETTINGS, expand_grid(grid), 2, [0], "data")
+        settings_of(SETTINGS, expand_grid(grid))

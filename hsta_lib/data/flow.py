@@ -193,24 +193,6 @@ def cache_flow(frames_path, clip_ids, *, method, size):
     return path
 
 
-def flip(flow):
-    """The flow of frames that are mirrored left to right.
-
-    Parameters
-    ----------
-    flow : ndarray, float, shape (..., h, w, c)
-        Channel 0 is u; the others (v, strain) do not change their sign.
-
-    Returns
-    -------
-    ndarray, same shape and dtype
-        A copy.
-    """
-    mirrored = flow[..., ::-1, :].copy()
-    mirrored[..., 0] *= -1
-    return mirrored
-
-
 def flow_colours(flow, longest=None):
     """Picture of a flow for contact sheets: direction as hue, length as saturation.
 

@@ -198,35 +198,13 @@ def resize(image, image_size, crop):
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def decode(path, image_size, crop):
-    """Read one frame at the size the network sees: `read_image`, then `resize`.
-
-    JPEGs more than 512 px high and wide are decoded at a half, a quarter or an eighth of their size, where
-    that is a whole number of pixels and one and a half times the size wanted or more.
-
-    Parameters
-    ----------
-    path : Path
-    image_size, crop
-        As in `resize`.
-
-    Returns
-    -------
-    ndarray, uint8, shape (image_size, image_size, 3)
-
-    Raises
-    ------
-    Unreadable
-        As in `read_image`.
-    """
-    return resize(_read(path, image_size)[0], image_size, crop)
-
-
 def cache_frames(clips, settings, folder):
     """Decode the frames of a clip table once; later calls open what is there.
 
     A chosen frame that has no file is replaced by the nearest one within onset..offset that has, the earlier
-    of two, if at least half of the frames onset..offset have files.
+    of two, if at least half of the frames onset..offset have files. Where faces are not aligned, JPEGs more
+    than 512 px high and wide are decoded at a half, a quarter or an eighth of their size, if that is a whole
+    number of pixels and one and a half times the size wanted or more.
 
     Parameters
     ----------

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-# Columns of the printed tables that name a row and are no setting themselves.
-ROW_NAMES = ("setting", "branch", "n_layers", "row", "printed")
+# Columns of tables, printed or ours, that name a row and are no setting themselves.
+ROW_NAMES = ("setting", "branch", "n_layers", "row", "printed", "system")
 _ONE_MODULE = {"m": 1}
 _BRANCHES = {"video": "l_v", "special": "l_s"}
 
@@ -97,3 +97,22 @@ def load_departures():
         ``this_study`` say what each does, ``paper`` "not said" where it is silent.
     """
     return pd.read_csv(Path(__file__).with_name("departures.csv"), dtype=str, keep_default_na=False)
+
+
+def load_systems():
+    """The comparison systems: where they come from, what they are here, and what had to be guessed.
+
+    Returns
+    -------
+    DataFrame of str
+        One row per ``system``, as the paper prints it; ``called`` by its authors; ``tables`` of the paper
+        that list it (``5``, ``6``), empty for those that are extra; ``sees``; ``published_form`` and
+        ``reduced_form``, how near each is to the original; ``shortcut``, that of the original's own
+        evaluation, or ``none known``; ``source``; ``guessed``.
+    """
+    return pd.read_csv(Path(__file__).with_name("systems.csv"), dtype=str, keep_default_na=False)
+
+
+def load_extra():
+    """Published scores of systems that neither Table 5 nor Table 6 lists, in percent, with their sources."""
+    return pd.read_csv(Path(__file__).with_name("extra.csv"))
