@@ -661,7 +661,7 @@ def published_scores(printed, table, by, title):
             for number, way in enumerate(ways):
                 rows = table[table["train_on"] == way]
                 places = rows[by].map(groups.index) + lines[number + 1]
-                color = _PALETTE[(0, 2)[number]]
+                color = _PALETTE[(0, 2, 1)[number]]
                 panel.hlines(places, rows[f"{metric}_low"], rows[f"{metric}_high"], color=color, lw=1.5)
                 panel.plot(rows[metric], places, color=color, marker="o", markersize=5, linestyle="",
                            label=f"ours, trained on {way}, 95 % interval")  # fmt: skip
@@ -689,3 +689,41 @@ def _published_dots(panel, printed, metric, places):
         if chosen.any():
             panel.plot(printed.loc[chosen, metric], places[chosen], linestyle="", markersize=6,
                        markerfacecolor="none", label=name, **style)  # fmt: skip
+
+
+def scores_by_cost(table, costs, by):
+    """UF1 of each system against the time of one training, a panel per dataset or number of classes.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Scores with ``system``, ``uf1``, ``uf1_low`` and ``uf1_high``, one row per system and group.
+    costs : DataFrame
+        From `hsta_lib.contest.costs`.
+    by : {"dataset", "n_classes"}
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    seconds = costs.drop_duplicates("system").set_index("system")["seconds"]
+    groups = list(dict.fromkeys(table[by]))
+    with _panels((4.6 * len(groups), 4), 1, len(groups), sharey=True, squeeze=False) as (figure, panels):
+        for panel, group in zip(panels[0], groups, strict=True):
+            rows = table[table[by] == group]
+            for row in rows.to_dict("records"):
+                color = _PALETTE[0] if row["system"] == "HSTA" else "0.35"
+                x = max(seconds[row["system"]], 1e-2)
+                panel.plot([x, x], [row["uf1_low"], row["uf1_high"]], color=color, lw=0.8, alpha=0.5)
+                panel.plot(x, row["uf1"], marker="o", color=color, markersize=5)
+                panel.annotate(row["system"], (x, row["uf1"]), xytext=(4, 3), textcoords="offset points",
+                               fontsize=8, color=color)  # fmt: skip
+            panel.axhline(rows["guessing"].iloc[0], color="0.5", lw=1, ls=":")
+            panel.set(
+                xscale="log",
+                xlabel="one training, s",
+                title=str(group) if by == "dataset" else f"{group} classes",
+            )
+            panel.margins(x=0.18)
+        panels[0][0].set_ylabel("UF1, %; 95 % interval")
+    return figure

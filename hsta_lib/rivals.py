@@ -1,4 +1,4 @@
-"""Comparison systems of Tables 5 and 6 as trials: their settings, what they are given, how they are built."""
+"""Comparison systems of Tables 5 and 6: their settings, what they are given, how they are built."""
 
 import math
 
@@ -41,21 +41,22 @@ def find(name, form):
     return SYSTEMS[name][form]
 
 
-def cells(names, datasets):
+def cells(rows, datasets):
     """Rows of a table for comparison systems, for `hsta_lib.study.Study.prepare`.
 
     Parameters
     ----------
-    names : list of str
+    rows : DataFrame
+        ``system``, and notebook parameters by which rows differ.
     datasets : hsta_lib.config.Datasets
         Of a preset: its form and how many epochs at most.
 
     Returns
     -------
     DataFrame
-        ``system`` and the fields of the settings. Each system has its own recipe, whatever HSTA's is.
+        These and the fields of the settings. Each system has its own recipe, whatever HSTA's is.
     """
-    return pd.DataFrame([{"system": name, **_fields(name, datasets)} for name in names])
+    return pd.DataFrame([row | _fields(row["system"], datasets) for row in rows.to_dict("records")])
 
 
 def _fields(name, datasets):
@@ -106,6 +107,6 @@ def inputs(dataset, settings):
         dataset.frames_path.parent.parent / cache_key(described, [dataset.frames_path]),
         list(zip(dataset.clips["clip_id"], range(len(clips)), strict=True)),
         lambda row: system.prepare(clips[row]),
-        shape=first.shape, dtype=first.dtype, desc=f"inputs of {comparison.rival}",
+        shape=first.shape, dtype=first.dtype, desc="",
     )  # fmt: skip
     return np.load(path, mmap_mode="c")

@@ -1,33 +1,85 @@
 """Tables 5 and 6: scores on several datasets or label sets, beside the systems that the paper prints.
 
 A table has one row per ``system``, ``dataset`` (or ``n_classes``) and ``train_on``, and the columns of
-`hsta_lib.tables.score_table`; rows of other systems than HSTA are added by concatenation.
+`hsta_lib.tables.score_table`. A comparison system whose own evaluation kept the best epoch on the test fold
+has a second row for each, its ``train_on`` with `SHORTCUT`.
 """
+
+from dataclasses import replace
 
 import pandas as pd
 from IPython.display import Markdown
 
 from hsta_lib.consistency import findings
 from hsta_lib.metrics import METRICS, per_fold_means
-from hsta_lib.paper import load_table
+from hsta_lib.paper import load_systems, load_table
+from hsta_lib.report import against_first
 from hsta_lib.tables import HEADINGS, LEFT, from_to, score_rows, score_table, with_span
 from hsta_lib.trials import NAMED_CELL
 
 SHOWN = ("uf1", "uar")  # the paper prints no ACC in these tables
+SHORTCUT = ", best epoch on the test fold"
 _PUBLISHED = "published"
 _TITLES = {"table5": "Table 5", "table6": "Table 6"}
+_LABEL_SETS = {3: "emotion3", 4: "emotion4", 7: "emotion7"}
+_NO_SHORTCUT = "none known"
 
 
 def reduced(study):
-    """The study with no more generated clips than the preset allows for these tables."""
-    spec = study.preset.synthetic
-    return study.variant(synthetic={"n_micro": min(spec.n_micro, study.preset.datasets.n_micro)})
+    """The study as its preset has these tables: no more generated clips than that, and the seeds."""
+    chosen = study.preset.datasets
+    spec = {"n_micro": min(study.preset.synthetic.n_micro, chosen.n_micro)}
+    spec |= {"depth": True} if study.name == "table6" and study.is_synthetic else {}
+    seeds = study.parameters.seeds or chosen.seeds or study.preset.seeds
+    return replace(study.variant(synthetic=spec), seeds=tuple(seeds))
 
 
 def label_sets():
     """Rows of Table 6: the named setting on three, four and seven classes of CAS(ME)^3."""
-    labels = ["emotion3", "emotion4", "emotion7"]
-    return pd.DataFrame({"system": "HSTA", "labels": labels, **NAMED_CELL})
+    return pd.DataFrame({"system": "HSTA", "labels": list(_LABEL_SETS.values()), **NAMED_CELL})
+
+
+def compared(study):
+    """Comparison systems of a table: those the notebook or the preset names, else those the paper prints.
+
+    Returns
+    -------
+    DataFrame
+        ``system``; for Table 6 also ``labels``: those it is printed for, or all three.
+    """
+    names = study.parameters.rivals or study.preset.datasets.rivals
+    if study.name == "table5":
+        return pd.DataFrame({"system": names or _others(load_table("table5"))["method"].unique()})
+    if names:
+        return pd.DataFrame({"system": names}).merge(pd.DataFrame({"labels": _LABEL_SETS.values()}), "cross")
+    printed = _others(load_table("table6"))
+    return pd.DataFrame({"system": printed["method"], "labels": printed["n_classes"].map(_LABEL_SETS)})
+
+
+def _others(printed):
+    return printed[printed["method"] != "HSTA"]
+
+
+def joined(cells, rivals):
+    """Rows of HSTA and of comparison systems, by their names alone.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        With ``system`` and ``train_on`` or ``labels``.
+    rivals : hsta_lib.contest.Rivals
+
+    Returns
+    -------
+    DataFrame
+        Rows of HSTA, of the systems, and of those with a shortcut once more, in the order of
+        `hsta_lib.contest.predictions`.
+    """
+    names = [name for name in ("system", "train_on", "labels") if name in cells]
+    own = cells[names] if "train_on" in names else cells[names].assign(train_on="own")
+    others = rivals.cells.assign(train_on="own" if "labels" in names else "composite")[own.columns]
+    kept = others.iloc[rivals.kept]
+    return pd.concat([own, others, kept.assign(train_on=kept["train_on"] + SHORTCUT)], ignore_index=True)
 
 
 def score(cells, predictions, n_classes):
@@ -45,37 +97,72 @@ def score(cells, predictions, n_classes):
     table : DataFrame
         As from `hsta_lib.tables.score_table`; also ``<metric>_skipped`` and ``<metric>_zero``: the mean over
         subjects of each one's score, where a class a subject lacks counts nothing, or 0; in percent.
+        ``guessing``: the UAR of guessing in percent, one in as many as there are classes; it is reached with
+        guesses among those that occur, whether these are all or not.
     matrices : ndarray of int, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
     """
     table, matrices = score_table(cells, predictions, n_classes)
     for absent in ("skipped", "zero"):
         means = 100 * per_fold_means(matrices, absent).mean(axis=1)
         table[[f"{metric}_{absent}" for metric in METRICS]] = means
-    return table, matrices
+    return table.assign(guessing=100 / n_classes), matrices
 
 
-def score_label_sets(cells, predictions, datasets):
+def score_label_sets(cells, predictions):
     """Scores of rows that differ in their classes.
 
     Parameters
     ----------
     cells : DataFrame
+        With ``labels``, one of emotion3, emotion4, emotion7.
     predictions : list of DataFrame
         Of each row; see `hsta_lib.store.predictions`.
-    datasets : list of hsta_lib.data.dataset.Dataset
-        Of each row.
+
+    Returns
+    -------
+    table : DataFrame
+        As from `score`, with ``n_classes``, by which it is sorted.
+    matrices : dict of int to ndarray
+        By the number of classes, as from `score`, of the rows in the order of the table.
+    """
+    tables, matrices = [], {}
+    for n_classes, labels in _LABEL_SETS.items():
+        rows = cells.index[cells["labels"] == labels]
+        of_set = pd.concat([predictions[row].assign(cell=cell) for cell, row in enumerate(rows)])
+        scored, matrices[n_classes] = score(cells.loc[rows].reset_index(drop=True), of_set, n_classes)
+        tables.append(scored.assign(n_classes=n_classes))
+    return pd.concat(tables, ignore_index=True), matrices
+
+
+def against_hsta(cells, matrices, train_on):
+    """Comparison systems against HSTA on the same clips, corrected together.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        From `joined`, one row per first axis of ``matrices``.
+    matrices : ndarray, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
+    train_on : {"own", "composite"}
+        What both sides are trained on.
 
     Returns
     -------
     DataFrame
-        As from `score`, with ``n_classes`` and ``train_on``, which is ``own``.
+        See `hsta_lib.report.against_first`, whose first row is HSTA.
     """
-    sizes = [len(dataset.classes) for dataset in datasets]
-    parts = [
-        score(cells.iloc[[row]], rows.assign(cell=0), n_classes)[0].assign(n_classes=n_classes)
-        for row, (rows, n_classes) in enumerate(zip(predictions, sizes, strict=True))
-    ]
-    return pd.concat(parts, ignore_index=True).assign(train_on="own")
+    rows = cells.index[cells["train_on"] == train_on]
+    return against_first(cells.loc[rows, "system"], matrices[rows])
+
+
+def against_hsta_by_labels(table, matrices):
+    """As `against_hsta`, for each number of classes by itself; ``table`` and ``matrices`` as scored."""
+    parts = []
+    for n_classes, found in matrices.items():
+        rows = table[table["n_classes"] == n_classes].reset_index(drop=True)
+        if (rows["train_on"] == "own").sum() > 1:
+            against = against_hsta(rows, found, "own")
+            parts.append(against.assign(row=f"{n_classes} classes, " + against["row"]))
+    return pd.concat(parts, ignore_index=True)
 
 
 def score_references(rows, sizes):
@@ -157,15 +244,22 @@ def show_published(printed, table, by, caption):
         shown[f"{HEADINGS[metric]}, %", _PUBLISHED] = rows[metric].map("{:.1f}".format).replace("nan", "–")
         for train_on in table["train_on"].unique():
             shown[f"{HEADINGS[metric]}, %", f"ours, trained on {train_on}"] = [
-                _ours(row, f"{metric}_{train_on}") for row in rows.to_dict("records")
+                _ours(row, f"{metric}_{train_on}", train_on) for row in rows.to_dict("records")
             ]
     shown["", "published pair"] = rows["reason"].mask(rows["possible"].eq(True), "possible").fillna("")
     styler = pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT).set_caption(caption)
     return styler.format({("", "year"): "{:.0f}"}, na_rep="")
 
 
-def _ours(row, column):
-    return "" if pd.isna(row[column]) else with_span(row, column)
+def _ours(row, column, train_on):
+    if pd.isna(row[column]):
+        return _shortcuts().get(row["system"], "") if train_on.endswith(SHORTCUT) else ""
+    return with_span(row, column)
+
+
+def _shortcuts():
+    told = load_systems().set_index("system")["shortcut"]
+    return told[told == _NO_SHORTCUT].to_dict()
 
 
 def beside_published(printed, table, by):
@@ -257,26 +351,62 @@ def _name(row, by):
     return f"{row['system']}, {where}, trained on {row['train_on']}"
 
 
-def conclude(study, table, sizes, by):
-    """What each row shows against guessing, in sentences.
+def describe_left_out(rivals):
+    """Which comparison systems cannot be run on this data, and why."""
+    lines = [f"- {row['system']} is not run: {row['reason']}." for row in rivals.left_out.to_dict("records")]
+    return Markdown("\n".join(lines) or "The data has what each of the comparison systems needs.")
+
+
+def show_costs(costs, form):
+    """What each system is here, how near it is to the original, and what it costs.
+
+    Parameters
+    ----------
+    costs : DataFrame
+        From `hsta_lib.contest.costs`.
+    form : {"published", "reduced"}
+        Of the comparison systems.
+    """
+    told = load_systems().set_index("system").reindex(costs["system"])
+    shown = costs.assign(form=told[f"{form}_form"].to_numpy(), guessed=told["guessed"].to_numpy())
+    shown = shown[["system", "form", "parameters", "mflop", "seconds", "guessed"]].drop_duplicates("system")
+    shown = shown.fillna({"form": "this study", "guessed": ""})
+    styler = shown.style.hide(axis="index").set_table_styles(LEFT)
+    return styler.format({"parameters": "{:,.0f}", "mflop": "{:,.1f}", "seconds": "{:.1f}"}).relabel_index(
+        ["system", "form", "parameters", "MFLOP a clip", "s a training", "guessed or left out"],
+        axis="columns",
+    )
+
+
+def conclude(study, table, by):
+    """Which rows are above guessing, in sentences.
 
     Parameters
     ----------
     study : hsta_lib.study.Study
     table : DataFrame
-    sizes : sequence of int
-        Number of classes of each row. Guessing has a UAR of one in as many at most, and reaches it with
-        guesses among the classes that occur, whether these are all or not: those that do not count 0.
+        From `score`.
     by : {"dataset", "n_classes"}
     """
     where = f"{study.data_name}; preset `{study.preset_name}`; split `{study.settings.split.split}`"
     lines = [f"**{where}**{study.dependence}.", ""]
-    for row, n_classes in zip(table.to_dict("records"), sizes, strict=True):
-        guessing = 100 / n_classes
-        is_above = guessing < row["uar_low"] < row["uar"]  # an interval without width shows nothing
-        verdict = "above guessing" if is_above else "not shown to be above guessing"
-        uf1, uar = (with_span(row, metric) for metric in SHOWN)
-        lines.append(f"- {_name(row, by)}: UF1 {uf1}, UAR {uar}, {verdict} ({guessing:.1f} %).")
+    honest = table[~table["train_on"].str.endswith(SHORTCUT)]
+    for group, rows in honest.groupby(by, sort=False):
+        # An interval without width shows nothing.
+        is_above = (rows["guessing"] < rows["uar_low"]) & (rows["uar_low"] < rows["uar"])
+        name = group if by == "dataset" else f"{group} classes"
+        lines.append(
+            f"- {name}, UAR above guessing ({rows['guessing'].iloc[0]:.1f} %): {_told(rows[is_above])}. Not "
+            f"shown to be: {_told(rows[~is_above])}."
+        )
     if study.is_synthetic:
         lines.append("- All of this is about synthetic faces; it neither supports nor contradicts the paper.")
     return Markdown("\n".join(lines))
+
+
+def _told(rows):
+    named = [
+        f"{row['system']}, trained on {row['train_on']} ({with_span(row, 'uar')})"
+        for row in rows.to_dict("records")
+    ]
+    return "; ".join(named) or "none"

@@ -48,7 +48,7 @@ def test_each_channel_is_stretched_to_0_255():
     expected = np.zeros((4, 2, 3), np.float32)
     expected[0] = [[204, 0, 204], [204, 204, 255]]  # from -4 to 1
     expected[2] = [[0, 51, 0], [0, 0, 255]]  # from 0 to 15
-    expected[3] = [[170, 255, 170], [170, 170, 0]]  # from -20 to 10
+    expected[3] = [[170, 255, 170], [170, 170, 0]]  # from -10 to 5: the outermost tenths are cut off
     x = prepare(flow)
     assert x.dtype == np.float32
     np.testing.assert_allclose(x, expected, rtol=1e-6)

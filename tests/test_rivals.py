@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hsta_lib import rivals, runner, store, training
@@ -16,9 +17,13 @@ REDUCED = Datasets(form="reduced", rival_epochs=1)
 TRAINED = [name for name in SYSTEMS if not SYSTEMS[name]["reduced"].depth]
 
 
+def rows(*names):
+    return pd.DataFrame({"system": names})
+
+
 def settings_of(name, datasets=REDUCED):
     """Settings of a system's trials, two folds."""
-    (cell,) = rivals.cells([name], datasets).to_dict("records")
+    (cell,) = rivals.cells(rows(name), datasets).to_dict("records")
     fields = {key: value for key, value in cell.items() if key not in ("system", "recipe")}
     return with_fields(Settings(labels="emotion3"), n_folds=2, **fields)
 
@@ -59,22 +64,22 @@ def test_the_shortcut_is_that_of_the_description():
 
 @pytest.mark.parametrize("form", ["published", "reduced"])
 def test_recipes_are_legal_and_take_nothing_from_hsta(form):
-    cells = rivals.cells(list(SYSTEMS), Datasets(form=form))
+    cells = rivals.cells(rows(*SYSTEMS), Datasets(form=form))
     assert cells["recipe"].eq("equations").all()
     assert cells["loss"].eq("own").all()
     assert set(TrialTraining.model_fields) - set(cells) == {"shuffled_labels", "video", "store_draws"}
 
 
 def test_epochs_are_as_many_as_the_preset_allows():
-    cells = rivals.cells(["STSTNet", "MERSiamC3D"], Datasets(form="reduced", rival_epochs=3))
+    cells = rivals.cells(rows("STSTNet", "MERSiamC3D"), Datasets(form="reduced", rival_epochs=3))
     assert cells["epochs"].tolist() == [3, 3]
     assert cells["pretraining_epochs"].tolist() == [0, 2]
-    assert rivals.cells(["STSTNet"], Datasets())["epochs"].tolist() == [800]
+    assert rivals.cells(rows("STSTNet"), Datasets())["epochs"].tolist() == [800]
 
 
 def test_an_unknown_system_is_refused():
     with pytest.raises(ValueError, match=r"'STNet' is no comparison system; choose from LBP-TOP"):
-        rivals.cells(["STNet"], REDUCED)
+        rivals.cells(rows("STNet"), REDUCED)
 
 
 def test_inputs_are_those_of_each_clip_alone(tmp_path):

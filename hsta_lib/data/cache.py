@@ -82,7 +82,7 @@ def cached_rows(folder, items, compute, *, shape, dtype, desc):
         Of one row.
     dtype : dtype
     desc : str
-        Beside the progress bar.
+        Beside the progress bar; empty: none is shown.
 
     Returns
     -------
@@ -219,7 +219,7 @@ def _fill(path, rows, done, arguments, compute, desc):
         closing(_in_threads(_set_row, jobs)) as problems,
         tqdm(
             total=len(rows), initial=len(done), desc=desc, unit="clip", file=sys.stdout, ascii=True,
-            mininterval=5,
+            mininterval=5, disable=not desc,
         ) as bar,
     ):  # fmt: skip
         try:

@@ -182,15 +182,28 @@ def cache_flow(frames_path, clip_ids, *, method, size):
     Path
         Of a ``.npy`` file, float32, shape ``(n_clips, size, size, 3)``; see `flow_strain`.
     """
-    frames = np.load(frames_path, mmap_mode="r")
+    fields = np.load(_cache_fields(frames_path, clip_ids, method), mmap_mode="r")
     folder = frames_path.parent.parent / cache_key(["flow", _FLOW_VERSION, method, size], [frames_path])
-    items = list(zip(clip_ids, range(len(frames)), strict=True))
-    shape = (size, size, 3)
     path, *_ = cached_rows(
-        folder, items, lambda row: flow_strain(optical_flow(*frames[row, -2:], method), size),
-        shape=shape, dtype=np.float32, desc="optical flow",
+        folder, _numbered(clip_ids), lambda row: flow_strain(fields[row], size),
+        shape=(size, size, 3), dtype=np.float32, desc="",
     )  # fmt: skip
     return path
+
+
+def _cache_fields(frames_path, clip_ids, method):
+    """File of the flow at the size of the frames, float32, ``(n_clips, h, w, 2)``: of it any size is made."""
+    frames = np.load(frames_path, mmap_mode="r")
+    folder = frames_path.parent.parent / cache_key(["flow", _FLOW_VERSION, method], [frames_path])
+    path, *_ = cached_rows(
+        folder, _numbered(clip_ids), lambda row: optical_flow(*frames[row, -2:], method),
+        shape=(*frames.shape[2:4], 2), dtype=np.float32, desc="optical flow",
+    )  # fmt: skip
+    return path
+
+
+def _numbered(clip_ids):
+    return [(clip_id, row) for row, clip_id in enumerate(clip_ids)]
 
 
 def flow_colours(flow, longest=None):

@@ -15,9 +15,13 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
+# Quantiles that the change of depth is cut to: the outline of a head that moves before a wall changes by a
+# hundred times as much as the skin.
+_DEPTH_KEPT = (0.1, 0.9)
+
 
 def prepare(flow):
-    """Flow with each channel stretched to 0..255; a constant channel becomes 0.
+    """Flow with each channel stretched to 0..255, depth without its extremes; a constant channel becomes 0.
 
     Parameters
     ----------
@@ -38,6 +42,9 @@ def prepare(flow):
         raise ValueError(
             f"flow must have shape (h, w, 3), or (h, w, 4) with the change of depth, found {flow.shape}"
         )
+    if flow.shape[2] == 4:
+        clipped = np.clip(flow[..., 3], *np.quantile(flow[..., 3], _DEPTH_KEPT))
+        flow = np.dstack([flow[..., :3], clipped])
     low = flow.min(axis=(0, 1))
     span = flow.max(axis=(0, 1)) - low
     stretched = 255 * (flow - low) / np.where(span > 0, span, 1)

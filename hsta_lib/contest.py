@@ -1,0 +1,130 @@
+"""Comparison systems beside HSTA in a table: which can be run on its data, their trials and their costs."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hsta_lib import config, rivals, store
+from hsta_lib.cost import parameters_and_flops
+from hsta_lib.protocols import best_epochs
+from hsta_lib.report import seconds_of
+
+
+class Rivals(NamedTuple):
+    """Comparison systems of a table: those that can be run, with a dataset and trials each, and the others.
+
+    ``left_out`` has the names of the others and the reasons.
+    """
+
+    form: str
+    cells: pd.DataFrame
+    datasets: list
+    trials: list
+    left_out: pd.DataFrame
+
+    @property
+    def keeps_best_epoch(self):
+        """Of each system, whether its original's evaluation kept the best epoch on the test fold."""
+        return [rivals.find(name, self.form).keeps_best_epoch for name in self.cells["system"]]
+
+    @property
+    def kept(self):
+        """Numbers of the systems whose originals' evaluation kept the best epoch on the test fold."""
+        return np.flatnonzero(self.keeps_best_epoch)
+
+    @property
+    def shown(self):
+        """Datasets of `predictions`."""
+        return [*self.datasets, *(self.datasets[row] for row in self.kept)]
+
+
+def prepare(study, rows):
+    """Datasets, inputs and trials of comparison systems.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.Study
+    rows : DataFrame
+        ``system``, and notebook parameters by which rows differ.
+
+    Returns
+    -------
+    Rivals
+        Systems that the data has no input for are left out.
+    """
+    chosen = rivals.cells(rows, study.preset.datasets)
+    _, datasets, trials = study.prepare(chosen)
+    reasons = [_obstacle(dataset, runs[0]) for dataset, runs in zip(datasets, trials, strict=True)]
+    runs = [row for row, reason in enumerate(reasons) if not reason]
+    others = chosen.assign(reason=reasons).drop(index=runs)
+    return Rivals(
+        study.preset.datasets.form,
+        chosen.iloc[runs].reset_index(drop=True),
+        [datasets[row] for row in runs],
+        [trials[row] for row in runs],
+        others[[*rows.columns, "reason"]],
+    )
+
+
+def predictions(trials, rivals):
+    """Predictions of HSTA's rows, of each comparison system, and of some once more with their shortcut.
+
+    Parameters
+    ----------
+    trials : list of list of Trial
+        Of HSTA's rows, trained.
+    rivals : Rivals
+        Trained.
+
+    Returns
+    -------
+    list of DataFrame
+        In the order of `hsta_lib.systems.joined`.
+    """
+    folder = config.results_dir()
+    last = [store.predictions(runs, folder) for runs in [*trials, *rivals.trials]]
+    sizes = [len(dataset.classes) for dataset in rivals.datasets]
+    return last + [best_epochs(rivals.trials[row], sizes[row]) for row in rivals.kept]
+
+
+def numbered(parts):
+    """Predictions of several rows as one table, counted by the column ``cell``."""
+    return pd.concat([rows.assign(cell=cell) for cell, rows in enumerate(parts)], ignore_index=True)
+
+
+def _obstacle(dataset, trial):
+    """Why a system cannot be given its inputs; empty if it can: they are then there for its trials."""
+    try:
+        rivals.inputs(dataset, trial.settings)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def costs(names, trials, datasets):
+    """Size, arithmetic and training time of systems.
+
+    Parameters
+    ----------
+    names : sequence of str
+    trials : list of list of Trial
+        Of each system, trained.
+    datasets : list of hsta_lib.data.dataset.Dataset
+        Of each system.
+
+    Returns
+    -------
+    DataFrame
+        ``system``, ``parameters``, ``mflop`` (10^6 FLOP of one clip's forward pass), ``seconds``: of one
+        training, a mean.
+    """
+    counts = [
+        parameters_and_flops(runs[0].settings, len(dataset.classes))
+        for runs, dataset in zip(trials, datasets, strict=True)
+    ]
+    parameters, flops = zip(*counts, strict=True)
+    mflop = [value / 1e6 for value in flops]
+    return pd.DataFrame(
+        {"system": names, "parameters": parameters, "mflop": mflop, "seconds": seconds_of(trials)}
+    )
