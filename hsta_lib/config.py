@@ -41,6 +41,7 @@ class Synthetic(Group):
     frame_size: int = Field(256, ge=32)  # px on disk, square
     # Strength of the labels' tie to film and recording, a factor on log-odds: 1 is that of CAS(ME)^3's list.
     tied_labels: float = Field(0, ge=0, le=1)
+    depth: bool = False  # also depth maps of onset and apex, in the layout of CAS(ME)^3
 
 
 class Frames(Group):
@@ -137,6 +138,16 @@ class Training(Group):
 class TrialTraining(Training):
     """The recipe, and what only single trials choose, never a preset."""
 
+    # More choices for the recipes of comparison systems, see `hsta_lib.models.registry`: a loss of their own;
+    # steps: the rate times ``decay`` after every ``decay_epochs``; in_order: each clip once, never shuffled.
+    loss: Literal["mse", "mse_softmax", "cross_entropy", "own"] = "mse"
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    schedule: Literal["cosine", "constant", "steps"] = "cosine"
+    sampling: Literal["balanced", "uniform", "in_order"] = "balanced"
+    decay: float = Field(1, gt=0, le=1)
+    decay_epochs: int = Field(1, ge=1)
+    drop_last: bool = True  # the last partial batch
+    pretraining_epochs: int = Field(0, ge=0)  # of a system's first stage, before the epochs
     # Not "none" only in reference rows, see `hsta_lib.training.training_labels`.
     shuffled_labels: Literal["none", "fold", "recording"] = "none"
     # What the video branch sees: the frames; each clip's in an order of its own; the apex; onset and apex.
@@ -165,6 +176,13 @@ class Split(Folds):
     train_on: Literal["composite", "own"] = "composite"
 
 
+class Comparison(Group):
+    """Which network: HSTA, or a comparison system, to which nothing of `Model` applies."""
+
+    rival: str = ""  # its name, see `hsta_lib.models.registry`; empty: HSTA
+    form: Literal["published", "reduced"] = "published"
+
+
 class Settings(Group):
     """Everything one training can depend on, besides the data, the fold and the seed."""
 
@@ -173,6 +191,7 @@ class Settings(Group):
     model: Model = Model()
     training: TrialTraining = TrialTraining()
     split: Split = Split()
+    comparison: Comparison = Comparison()
 
     @model_validator(mode="after")
     def _fields_fit_each_other(self):
@@ -184,6 +203,10 @@ class Settings(Group):
                 f"video = {self.training.video!r} needs drawing = 'uniform' and special = 'frames', found "
                 f"{self.frames.drawing!r} and {self.frames.special!r}"
             )
+        if (self.training.loss == "own") != bool(self.comparison.rival):
+            raise ValueError("loss = 'own' is that of a comparison system, and of each of them")
+        if self.training.pretraining_epochs and not self.comparison.rival:
+            raise ValueError("pretraining_epochs: HSTA has no first stage; leave it 0")
         return self
 
 
@@ -192,6 +215,12 @@ class Datasets(Group):
 
     split: Literal["subject", "loso"] = "loso"  # where the notebook names none
     n_micro: int = Field(860, ge=10)  # clips that are generated, at most
+    seeds: list[int] = []  # where the notebook names none; empty: those of the other tables
+    # Comparison systems, where the notebook names none; empty: those the paper prints. Their size and recipe,
+    # as published or for a CPU; and how many epochs at most, 0: all.
+    rivals: list[str] = []
+    form: Literal["published", "reduced"] = "published"
+    rival_epochs: int = Field(0, ge=0)
 
 
 class Preset(Group):
@@ -225,7 +254,9 @@ class Parameters(Group):
     macro_clips: MacroRule = "none"
     seeds: list[int] = []
     workers: int | None = Field(None, ge=0)
+    scheduler: str = ""  # address or file of a Dask scheduler; empty: workers on this machine
     grid: dict[str, list] = {}
+    rivals: list[str] = []  # comparison systems of Tables 5 and 6; empty: those the paper prints
 
     @model_validator(mode="after")
     def _layout_is_known(self):

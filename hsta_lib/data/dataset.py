@@ -10,6 +10,7 @@ import pandas as pd
 from hsta_lib.data import casme2, casme3, generated, megc2019, own, samm, smic
 from hsta_lib.data.apex import with_apex
 from hsta_lib.data.authors_lists import with_folds
+from hsta_lib.data.depth import cache_depth
 from hsta_lib.data.faces import given_boxes
 from hsta_lib.data.flow import cache_flow
 from hsta_lib.data.frames import cache_frames
@@ -36,7 +37,8 @@ class Dataset:
     """Clips, their frames, and what was wrong with others. Small to pickle: the pixels stay on disk.
 
     ``outside`` counts the clips, by class, that the label set has no place for; ``version`` names the release
-    and the sheet that were found; ``counts`` are the clips per emotion of the sheet beside those expected.
+    and the sheet that were found; ``counts`` are the clips per emotion of the sheet beside those expected;
+    ``crop`` is that of the frames.
     """
 
     clips: pd.DataFrame
@@ -47,6 +49,7 @@ class Dataset:
     fingerprint: str
     version: str
     counts: pd.DataFrame
+    crop: str = "none"
 
     @property
     def tested(self):
@@ -71,6 +74,27 @@ class Dataset:
     def flow_path(self, size, method="dis"):
         """File of `flow`, written if it is not there."""
         return cache_flow(self.frames_path, self.clips["clip_id"], method=method, size=size)
+
+    def depth(self, size):
+        """Change of depth from onset to apex: memory map, float32, shape ``(n_clips, size, size)``.
+
+        Without unit; see `hsta_lib.data.depth.cache_depth`. It is no part of the fingerprint.
+
+        Raises
+        ------
+        ValueError
+            If the frames are cropped, as depth maps are not, or a clip has no depth maps that can be read.
+        """
+        if self.crop != "none":
+            raise ValueError(f"crop = {self.crop!r}: depth maps are not cropped; choose crop = 'none'")
+        path, problems = cache_depth(self.clips, size, self.frames_path.parent.parent)
+        if problems:
+            where, clip_id, problem, _ = problems[0]
+            raise ValueError(
+                f"{len(problems)} of {len(self.clips)} clips lack depth, the first is {clip_id}: {where}: "
+                f"{problem}; every clip needs depth maps of its onset and apex"
+            )
+        return np.load(path, mmap_mode="c")
 
 
 def read_dataset(parameters, preset, data_dir):
@@ -202,6 +226,7 @@ def open_dataset(parameters, preset, data_dir):
         fingerprint=_fingerprint(clips, digest, preset.frames),
         version=reading.version,
         counts=compare_counts(reading),
+        crop=preset.frames.crop,
     )
 
 

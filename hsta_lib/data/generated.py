@@ -82,7 +82,8 @@ def _clip_id(layout, subject, name):
 
 
 def _fingerprint(spec):
-    text = json.dumps({**spec.model_dump(), "version": [VERSION, synthetic.VERSION]}, sort_keys=True)
+    described = spec.model_dump(exclude={"depth"})  # these layouts have none
+    text = json.dumps({**described, "version": [VERSION, synthetic.VERSION]}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

@@ -7,7 +7,15 @@ the portrait, so a moved face is as sharp as a still one. Images are RGB.
 import cv2
 import numpy as np
 
-from hsta_lib.data.portrait import FACE_WIDTH, OVERSAMPLING, bell, face_mask, landmarks, pixel_grid
+from hsta_lib.data.portrait import (
+    FACE_WIDTH,
+    OVERSAMPLING,
+    bell,
+    face_mask,
+    head_radius,
+    landmarks,
+    pixel_grid,
+)
 
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
@@ -49,6 +57,11 @@ ACTION_UNIT_PULLS = {
 }
 # Eyelids and nostrils have little room: a pull of the full amplitude would close or fold them.
 _SMALL_PULLS = {5: 0.8, 7: 0.5, 23: 0.8, 24: 0.8, 38: 0.7}
+
+# Of depth maps, mm: distances of the wall and of the face's outline, from there to its nearest point,
+# thickness of the skin with what moves with it, noise of the sensor.
+_WALL, _OUTLINE, _HALF_HEAD, _SKIN, _DEPTH_NOISE = 1000, 600, 90, 10, 1
+_OUTLIERS = 0.005  # share of a depth map's pixels
 
 
 def expression_field(face, pulls, amplitude, size):
@@ -183,6 +196,40 @@ def render_frame(drawing, scene, field, pose, light, rng):
 def jpeg(image):
     """An RGB frame as the bytes of a JPEG file: colours at full resolution, light compression."""
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _JPEG)[1].tobytes()
+
+
+def render_depth(face, field, pose, size, rng):
+    """Depth map of one frame: half an ellipsoid before a wall, on which compressed skin bulges.
+
+    Skin keeps its volume: where it is pressed into half of its area it is twice as thick.
+
+    Parameters
+    ----------
+    face : SimpleNamespace
+    field : ndarray, float32, shape (size, size, 2), or None
+        As in `render_frame`.
+    pose : array_like, shape (4,)
+        See `to_head`; a head that looks larger is nearer.
+    size : int
+        px
+    rng : numpy.random.Generator
+        Sensor noise and outliers.
+
+    Returns
+    -------
+    ndarray, uint16, shape (size, size)
+        Distance in mm; 0 where the sensor fails.
+    """
+    places = _apply(to_head(pose, size), _pixels(size))
+    x, y = np.moveaxis((places + (1 - size) / 2) / (FACE_WIDTH * size), 2, 0)
+    radius = head_radius(face, x, y)
+    head = _OUTLINE - _HALF_HEAD * np.sqrt(np.clip(1 - radius**2, 0, 1))
+    if field is not None:
+        head -= _SKIN * _sample(area_change(field) - 1, places)
+    depth = np.where(radius < 1, head * np.exp(-pose[3]), _WALL)
+    depth += _DEPTH_NOISE * rng.standard_normal(depth.shape)
+    depth[rng.random(depth.shape) < _OUTLIERS] = 0
+    return np.rint(depth).astype(np.uint16)
 
 
 def head_opacity(drawing, pose):

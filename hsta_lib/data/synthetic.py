@@ -72,7 +72,8 @@ def ensure(spec, data_dir):
     Returns
     -------
     Path
-        Root in the layout of CAS(ME)^3: ``part_A/spNO.1/a/color/355.jpg`` and ``annotation/``.
+        Root in the layout of CAS(ME)^3: ``part_A/spNO.1/a/color/355.jpg`` and ``annotation/``; with
+        ``depth`` also ``part_A/spNO.1/a/depth/355.png`` of onset and apex, 16 bits, mm.
     """
     root = Path(data_dir) / f"synthetic-{_fingerprint(spec)}"
     damage = _damage(spec, root)
@@ -88,7 +89,9 @@ def ensure(spec, data_dir):
 def _fingerprint(spec):
     # JSON writes 0, 0.0 and False differently, though they are one strength, and so one benchmark.
     tie = bool(spec.tied_labels) if spec.tied_labels in (0, 1) else spec.tied_labels
-    text = json.dumps({**spec.model_dump(), "tied_labels": tie, "version": VERSION}, sort_keys=True)
+    described = {**spec.model_dump(exclude={"depth"}), "tied_labels": tie, "version": VERSION}
+    described |= {"depth": True} if spec.depth else {}  # benchmarks without keep the name they had before
+    text = json.dumps(described, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -103,11 +106,7 @@ def _damage(spec, root):
     if not known or set(videos) != set(_videos(spec)) or set(sheets) != set(_sheets(spec)):
         return None
     return (
-        [
-            video
-            for video, digest in videos.items()
-            if _video_digest(root / "part_A" / video / "color") != digest
-        ],
+        [video for video, digest in videos.items() if _video_digest(spec, root / "part_A" / video) != digest],
         [sheet for sheet, digest in sheets.items() if not _is(root / sheet, digest)],
     )
 
@@ -161,13 +160,15 @@ def _is(path, digest):
     return path.is_file() and file_digest(path) == digest
 
 
-def _video_digest(folder):
-    if not folder.is_dir():
-        return None
+def _video_digest(spec, video):
     digest = hashlib.sha256()
-    for name in sorted(os.listdir(folder)):
-        with open(folder / name, "rb") as file:
-            digest.update(name.encode() + b"\0" + file.read())
+    for channel in ["color", "depth"] if spec.depth else ["color"]:
+        folder = video / channel
+        if not folder.is_dir():
+            return None
+        for name in sorted(os.listdir(folder)):
+            with open(folder / name, "rb") as file:
+                digest.update(name.encode() + b"\0" + file.read())
     return digest.hexdigest()
 
 
@@ -242,8 +243,16 @@ def _write_videos(spec, root, videos):
             clip = _Clip(spec, row)
             for number, frame in zip(clip.numbers, clip.frames(), strict=True):
                 (folder / f"{number}.jpg").write_bytes(render.jpeg(frame))
-        digests[video] = _video_digest(folder)
+            if spec.depth:
+                _write_depth(clip, folder.with_name("depth"))
+        digests[video] = _video_digest(spec, folder.parent)
     return digests
+
+
+def _write_depth(clip, folder):
+    folder.mkdir(exist_ok=True)
+    for number, depth in clip.depth_maps().items():
+        (folder / f"{number}.png").write_bytes(cv2.imencode(".png", depth)[1].tobytes())
 
 
 def _sheets(spec):
@@ -318,6 +327,15 @@ class _Clip:
         for amount, pose, light in zip(self.intensity(), self.poses(), self.lights(), strict=True):
             now = None if field is None else np.float32(amount) * field
             yield render.render_frame(drawing, scene, now, pose, light, noise)
+
+    def depth_maps(self):
+        """Number of onset and apex to their depth maps."""
+        onset, apex = self.row["onset"], self.row["apex"]
+        poses, sensor = self.poses(), self.stream("depth sensor")
+        return {
+            number: render.render_depth(self.face, field, poses[number - onset], self.size, sensor)
+            for number, field in ((onset, None), (apex, self.field()))
+        }
 
 
 def _face(spec, subject):
