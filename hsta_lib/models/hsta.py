@@ -57,6 +57,32 @@ def attention(queries, keys, values, scale):
     return rearrange(scaled_dot_product_attention(*heads, scale=scale), "b 1 n d -> b n d")
 
 
+def attention_in_heads(queries, keys, values):
+    """Attention of ``(b, heads, n, e)`` queries, keys and values, with scale 1/sqrt(e)."""
+    if queries.dtype != torch.bfloat16 or queries.device.type != "cpu":
+        return scaled_dot_product_attention(queries, keys, values)
+    # torch's fused kernel for CPUs is faster in float32 than products and softmax apart, but in bfloat16
+    # slower, see benchmarks/step.py.
+    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-2, -1)
+    return scores.softmax(dim=-1) @ values
+
+
+class Dropout(nn.Dropout):
+    """Dropout; on a CPU in bfloat16 with 16 random bits per number, to which its rate is rounded.
+
+    The random numbers of PyTorch's own take a ninth of a step there, see benchmarks/step.py.
+    """
+
+    def forward(self, values):
+        """Any shape in and out."""
+        if not self.training or self.p == 0 or values.dtype != torch.bfloat16 or values.device.type != "cpu":
+            return super().forward(values)
+        words = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = words.view(torch.int16)[: values.numel()].view(values.shape)
+        kept = bits >= round(self.p * 2**16) - 2**15
+        return values * (kept.to(values.dtype) / (1 - self.p))
+
+
 class StochasticDepth(nn.Module):
     """Leave a residual branch out for some clips of a training batch; the others are scaled up to match."""
 
@@ -133,7 +159,7 @@ class TubeletEmbedding(nn.Module):
         self.cls = nn.Parameter(torch.zeros(1, 1, d))
         table = sincos_positions(1 + self.n_tokens, d) if positions == "sincos" else None
         self.register_buffer("positions", table, persistent=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, pixels):
         """Pixels ``(b, 3, t, h, w)`` to tokens ``(b, 1 + n, d)``, row-major in (time, height, width)."""
@@ -160,12 +186,12 @@ class SelfAttention(nn.Module):
             bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         qkv = functional.linear(tokens, self.qkv.weight, bias)
         q, k, v = rearrange(qkv, "b n (three h e) -> three b h n e", three=3, h=self.heads)
-        return self.projection(rearrange(scaled_dot_product_attention(q, k, v), "b h n e -> b n (h e)"))
+        return self.projection(rearrange(attention_in_heads(q, k, v), "b h n e -> b n (h e)"))
 
 
 def projection(d, style):
     """What follows an attention: nothing, as in the equations, or a Linear and dropout."""
-    return nn.Sequential(nn.Linear(d, d), nn.Dropout(style.dropout)) if style.projection else nn.Identity()
+    return nn.Sequential(nn.Linear(d, d), Dropout(style.dropout)) if style.projection else nn.Identity()
 
 
 class USTALayer(nn.Module):
@@ -198,7 +224,7 @@ class USTALayer(nn.Module):
 def feed_forward(d, style):
     """Two linears with GELU between, each followed by dropout."""
     first, second = nn.Linear(d, style.feed_forward * d), nn.Linear(style.feed_forward * d, d)
-    return nn.Sequential(first, nn.GELU(), nn.Dropout(style.dropout), second, nn.Dropout(style.dropout))
+    return nn.Sequential(first, nn.GELU(), Dropout(style.dropout), second, Dropout(style.dropout))
 
 
 def projection_mlp(d_in, d_out, kind, style):
