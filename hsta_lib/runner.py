@@ -1,4 +1,7 @@
-"""Run trials: only what is missing, in this process or in local worker processes, resumable at any point."""
+"""Run trials: only what is missing, in this process, in local worker processes or on those of a cluster.
+
+A run can be stopped at any point and continued.
+"""
 
 import sys
 from contextlib import closing, contextmanager
@@ -6,7 +9,7 @@ from contextlib import closing, contextmanager
 import torch
 from tqdm import tqdm
 
-from hsta_lib import store
+from hsta_lib import cluster, store
 from hsta_lib.config import n_cores
 from hsta_lib.cost import relative_cost
 from hsta_lib.training import fit
@@ -14,7 +17,7 @@ from hsta_lib.training import fit
 # glibc returns freed memory to the system and faults it in again at every step of a small network, which
 # costs a third of the time; Dask's own default (65536) makes that worse. Trials run beside the main thread,
 # whose arena alone the thresholds spare: there is but one arena. Elsewhere the variables do nothing.
-_WORKER_ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_ARENA_MAX": "1",
@@ -25,7 +28,7 @@ class FailedTrials(RuntimeError):
     """Some trials failed; the results of the others are stored."""
 
 
-def run(trials, datasets, folder, *, workers=None):
+def run(trials, datasets, folder, *, workers=None, scheduler=""):
     """Train the trials that have no result yet.
 
     Every trial stores its own result, so a run that is stopped or killed loses at most the trials being
@@ -41,14 +44,23 @@ def run(trials, datasets, folder, *, workers=None):
     workers : int, optional
         Worker processes, one torch thread each; 0 trains in this process. The default is one per core, or a
         single one where there is a GPU.
+    scheduler : str
+        Address of a Dask scheduler, ``tcp://host:port``, or path of its scheduler file: its workers train
+        instead of local ones, see `hsta_lib.cluster.train_on`.
 
     Raises
     ------
     FailedTrials
         After all trials have been tried, if some failed; the message names the first and its error.
     ValueError
-        If a trial to be trained is of none of the datasets.
+        If a trial to be trained is of none of the datasets, or both ``workers`` and ``scheduler`` are given.
+    hsta_lib.store.NotWritten
+        If results cannot be written; before any training if that can be seen, else at the first result.
+    ConnectionError, hsta_lib.cluster.NoWorkers
+        If the scheduler does not answer or has no worker that can train.
     """
+    if scheduler and workers is not None:
+        raise ValueError(f"workers = {workers} has no effect with scheduler = {scheduler!r}; leave it None")
     todo = store.missing(trials, folder)
     print(f"{len(set(trials))} trials, {len(todo)} to train")
     datasets = {dataset.fingerprint: dataset for dataset in datasets}
@@ -58,17 +70,15 @@ def run(trials, datasets, folder, *, workers=None):
             raise ValueError(f"trial {trial.id} is of data {trial.fingerprint}, the datasets are {given}")
     costs = {trial: relative_cost(trial, len(datasets[trial.fingerprint].classes)) for trial in todo}
     todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
-    if workers is None:
-        workers = 1 if torch.cuda.is_available() else n_cores()
-    workers = min(workers, len(todo))
-    run_all = _run_here if workers == 0 else _run_in_workers
     failed = []
     with (
         _progress(len(todo), sum(costs.values())) as advance,
-        closing(run_all(todo, datasets, folder, workers)) as finished,  # an interrupt closes the workers too
+        closing(_run_all(todo, datasets, folder, workers, scheduler)) as finished,  # also by an interrupt
     ):
         for trial, error in finished:
             advance(costs[trial])
+            if isinstance(error, store.NotWritten):
+                raise error  # there is no use in training the others
             if error is not None:
                 failed.append((trial, error))
     if not failed:  # a run that says it is complete is complete
@@ -79,6 +89,36 @@ def run(trials, datasets, folder, *, workers=None):
             f"{len(failed)} of {len(todo)} trials failed, the others are stored in {folder}. First: trial "
             f"{trial.id} (fold {trial.fold}, seed {trial.seed}): {type(error).__name__}: {error}"
         ) from error
+
+
+def _run_all(todo, datasets, folder, workers, scheduler):
+    """Yield ``(trial, error or None)`` as they finish, wherever they are trained."""
+    if not todo:
+        return
+    with store.token(folder):
+        pass  # it can be written
+    if scheduler:
+        yield from cluster.train_on(scheduler, todo, datasets, folder)
+        return
+    if workers is None:
+        workers = 1 if torch.cuda.is_available() else n_cores()
+    run_all = _run_here if workers == 0 else _run_in_workers
+    yield from run_all(todo, datasets, folder, min(workers, len(todo)))
+
+
+def _run_all(todo, datasets, folder, workers, scheduler):
+    """Yield ``(trial, error or None)`` as they finish, wherever they are trained."""
+    if not todo:
+        return
+    with store.token(folder):
+        pass  # it can be written
+    if scheduler:
+        yield from cluster.train_on(scheduler, todo, datasets, folder)
+        return
+    if workers is None:
+        workers = 1 if torch.cuda.is_available() else n_cores()
+    run_all = _run_here if workers == 0 else _run_in_workers
+    yield from run_all(todo, datasets, folder, min(workers, len(todo)))
 
 
 def run_trial(trial, dataset, folder):
@@ -125,7 +165,7 @@ def _cluster(workers):
     import dask
     from distributed import Client, LocalCluster
 
-    environment = dask.config.get("distributed.nanny.pre-spawn-environ") | _WORKER_ENVIRONMENT
+    environment = dask.config.get("distributed.nanny.pre-spawn-environ") | WORKER_ENVIRONMENT
     with (
         dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
         LocalCluster(

@@ -4,6 +4,8 @@ import json
 import math
 import platform
 import subprocess
+import uuid
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -21,20 +23,30 @@ class DamagedResult(ValueError):
     """A file under a trial's name that is not that trial's result."""
 
 
-def save(trial, result, folder):
-    """Write a trial's result under its id.
+class NotWritten(OSError):
+    """The folder of the results cannot be written, or the disk is full."""
 
-    Two processes that finish the same trial write the same predictions; the later one replaces the earlier.
+
+def save(trial, result, folder):
+    """Write a trial's result under its id: `write` of `record_of`."""
+    write(record_of(trial, result), folder)
+
+
+def record_of(trial, result):
+    """What is stored of a trial: its description, its result, and what it was made with here and now.
 
     Parameters
     ----------
     trial : hsta_lib.trials.Trial
     result : dict
         From `hsta_lib.training.fit`.
-    folder : Path
-        Made if it is not there.
+
+    Returns
+    -------
+    dict
+        JSON values.
     """
-    record = {
+    return {
         "id": trial.id,
         **trial.description(),
         "all_settings": trial.settings.model_dump(mode="json"),
@@ -44,7 +56,55 @@ def save(trial, result, folder):
         "versions": {name: version(name) for name in _VERSIONS_OF},
         "commit": code_version(),
     }
-    write_whole(folder / f"{trial.id}.json", json.dumps(record))
+
+
+def write(record, folder):
+    """Write a trial's record under its id.
+
+    Two processes that finish the same trial write the same predictions; the later one replaces the earlier.
+
+    Parameters
+    ----------
+    record : dict
+        From `record_of`.
+    folder : Path
+        Made if it is not there.
+
+    Raises
+    ------
+    NotWritten
+        If the folder cannot be written or the disk is full; the message says what to do.
+    """
+    content = json.dumps(record)
+    with _explained(folder):
+        write_whole(folder / f"{record['id']}.json", content)
+
+
+@contextmanager
+def token(folder):
+    """A file of a random name that lies in the folder meanwhile: who sees it sees this very folder.
+
+    Raises `NotWritten` if it cannot be written.
+    """
+    path = folder / f".{uuid.uuid4().hex}.token"
+    with _explained(folder):
+        write_whole(path, "")
+    try:
+        yield path.name
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(folder):
+    try:
+        yield
+    except OSError as error:
+        raise NotWritten(
+            error.errno,
+            f"no result can be written to {folder} ({error.strerror}): free space or allow it, or set "
+            "HSTA_RESULTS to a folder on another disk; the results that are there are kept",
+        ) from error
 
 
 def load(trial, folder):

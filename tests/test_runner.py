@@ -1,6 +1,7 @@
 """The runner: same table whatever the workers, and after a kill at any moment."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -149,6 +150,26 @@ def test_a_run_that_stored_nothing_does_not_end_well(dataset, tmp_path, monkeypa
     monkeypatch.setattr(runner, "run_trial", lambda *_: None)
     with pytest.raises(runner.FailedTrials, match="left no result"):
         runner.run(tiny_trials(), [dataset], tmp_path, workers=0)
+
+
+def test_a_run_stops_at_the_first_result_that_cannot_be_written(dataset, tmp_path, monkeypatch):
+    trained = []
+
+    def full(trial, *_):
+        trained.append(trial)
+        raise store.NotWritten(errno.ENOSPC, "no result can be written")
+
+    monkeypatch.setattr(runner, "run_trial", full)
+    with pytest.raises(store.NotWritten, match="no result can be written"):
+        runner.run(tiny_trials(), [dataset], tmp_path, workers=0)
+    assert len(trained) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_any_training(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "fit", lambda *_: pytest.fail("trained"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(store.NotWritten, match=r"file/results .*HSTA_RESULTS"):
+        runner.run(tiny_trials(), [dataset], tmp_path / "file" / "results", workers=0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -1,6 +1,8 @@
 """The result store: whole files or none, nothing silently replaced."""
 
+import errno
 import json
+import os
 
 import pytest
 from tiny import tiny_settings, tiny_trials
@@ -45,6 +47,32 @@ def test_only_trials_without_a_result_are_missing_and_each_once(tmp_path, trials
 def test_nothing_is_left_under_a_trials_name_when_writing_fails(tmp_path, trials):
     with pytest.raises(TypeError):
         store.save(trials[0], RESULT | {"losses": object()}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named_with_the_folder_and_the_fix(tmp_path, trials, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(store.NotWritten, match=rf"{tmp_path} \(No space left.*HSTA_RESULTS") as caught:
+        store.save(trials[0], RESULT, tmp_path)
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, trials):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(store.NotWritten, match=r"file/results \(Not a directory\)"),
+        store.token(tmp_path / "file" / "results"),
+    ):
+        pass
+
+
+def test_a_token_lies_in_the_folder_only_meanwhile(tmp_path):
+    with store.token(tmp_path) as name:
+        assert [path.name for path in tmp_path.iterdir()] == [name]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,10 +21,11 @@ pytestmark = pytest.mark.usefixtures("no_environment")
 NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem != "attention")
 # Parameters that a notebook which trains a table does not take: its rows differ in them, or have no grid.
 NOT_TAKEN = {
-    "controls": ["grid"],
+    **{name: ["rivals"] for name in ("table1", "table2", "table3", "table4", "figure3")},
+    "controls": ["grid", "rivals"],
     "table5": ["variant", "labels", "lists_root", "macro_clips", "grid"],
     "table6": ["variant", "labels", "lists_root", "macro_clips", "grid"],
-    "table7": ["labels", "macro_clips", "grid"],
+    "table7": ["labels", "macro_clips", "grid", "rivals"],
 }
 START = 'from hsta_lib.study import start\n\nstudy = start("table4", globals())\nstudy'
 LATER = ["opened = study.open_dataset()\nm = 3", "epochs = 7\nseed = 3", "folds = study.folds(opened)"]
