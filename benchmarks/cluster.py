@@ -48,14 +48,14 @@ def started_cluster(folder, workers):
             process.wait()
 
 
-def measure(trials, dataset, workers, **where):
+def measure(trials, dataset, n_workers, **where):
     """Wall time of all trials, into an empty folder, and trials a minute of running workers."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         runner.run(trials, [dataset], Path(folder), **where)
         wall = time.perf_counter() - started
         seconds = [store.load(trial, Path(folder))["seconds"] for trial in trials]
-        return wall, 60 * workers / statistics.mean(seconds)
+        return wall, 60 * n_workers / statistics.mean(seconds)
 
 
 def main():

@@ -167,9 +167,13 @@ def test_a_run_stops_at_the_first_result_that_cannot_be_written(dataset, tmp_pat
 
 def test_a_folder_that_cannot_be_written_is_named_before_any_training(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "fit", lambda *_: pytest.fail("trained"))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(store.NotWritten, match=r"file/results .*HSTA_RESULTS"):
-        runner.run(tiny_trials(), [dataset], tmp_path / "file" / "results", workers=0)
+
+    def read_only(_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "fsync", read_only)
+    with pytest.raises(store.NotWritten, match=rf"{tmp_path} \(Read-only file system\).*HSTA_RESULTS"):
+        runner.run(tiny_trials(), [dataset], tmp_path, workers=0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
