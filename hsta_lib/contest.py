@@ -52,11 +52,18 @@ def prepare(study, rows):
     -------
     Rivals
         Systems that the data has no input for are left out.
+
+    Raises
+    ------
+    ValueError
+        If none is left.
     """
     chosen = rivals.cells(rows, study.preset.datasets)
     _, datasets, trials = study.prepare(chosen)
     reasons = [_obstacle(dataset, runs[0]) for dataset, runs in zip(datasets, trials, strict=True)]
     runs = [row for row, reason in enumerate(reasons) if not reason]
+    if not runs:
+        raise ValueError(f"rivals: none of these systems can be run on this data; {reasons[0]}")
     others = chosen.assign(reason=reasons).drop(index=runs)
     return Rivals(
         study.preset.datasets.form,

@@ -6,7 +6,8 @@ import re
 import pandas as pd
 
 from hsta_lib import ROOT, audit, claims, config
-from hsta_lib.paper import load_departures
+from hsta_lib.metrics import METRICS
+from hsta_lib.paper import load_departures, load_systems
 from hsta_lib.tables import HEADINGS, from_to
 
 # Reference rows of Table 4 that the first screen shows; the report has all.
@@ -77,6 +78,29 @@ def lists_table():
     return "\n".join(lines)
 
 
+def systems_table():
+    """The comparison systems, from ``systems.csv``."""
+    heading = "| system | Table | it sees | `published` | `reduced` | shortcut of the original |"
+    lines = [heading, "|---" * 6 + "|"]
+    for row in load_systems().to_dict("records"):
+        cells = [row["called"], row["tables"] or "extra", row["sees"]]
+        cells += [row[name] for name in ("published_form", "reduced_form", "shortcut")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def coverage_table():
+    """How often intervals contain the truth, over seeds, skills and scores, from the benchmark's record."""
+    rows = pd.read_csv(ROOT / "benchmarks" / "coverage.csv")
+    ways = list(rows["interval"].unique())
+    lines = ["| " + " | ".join(["subjects as in", "how many", *ways]) + " |", "|---" * (2 + len(ways)) + "|"]
+    for (dataset, subjects), group in rows.groupby(["dataset", "subjects"], sort=False):
+        found = {way: part[list(METRICS)] for way, part in group.groupby("interval")}
+        ranges = [from_to(found[way].min(axis=None), found[way].max(axis=None)) for way in ways]
+        lines.append("| " + " | ".join([dataset, str(subjects), *ranges]) + " |")
+    return "\n".join(lines)
+
+
 def departures_table():
     """Paper, released code and this study, from ``departures.csv``; a field's values, from the settings."""
     lines = ["| what | paper | released code | this study | field |", "|---|---|---|---|---|"]
@@ -127,6 +151,8 @@ SECTIONS = {
     "lists": lists_table,
     "presets": presets_table,
     "departures": departures_table,
+    "coverage": coverage_table,
+    "systems": systems_table,
 }
 
 

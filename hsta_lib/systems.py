@@ -12,7 +12,7 @@ from IPython.display import Markdown
 
 from hsta_lib.consistency import findings
 from hsta_lib.metrics import METRICS, per_fold_means
-from hsta_lib.paper import load_systems, load_table
+from hsta_lib.paper import load_extra, load_systems, load_table
 from hsta_lib.report import against_first
 from hsta_lib.tables import HEADINGS, LEFT, from_to, score_rows, score_table, with_span
 from hsta_lib.trials import NAMED_CELL
@@ -184,18 +184,22 @@ def score_references(rows, sizes):
     return pd.concat(parts)
 
 
-def published(name):
+def published(name, also=()):
     """Rows of Table 5 or 6 as printed, each with whether its pair of scores is possible.
 
     Parameters
     ----------
     name : {"table5", "table6"}
+    also : sequence of str
+        Systems whose scores published elsewhere follow, see `hsta_lib.paper.load_extra`; there are none on
+        the data of Table 6.
 
     Returns
     -------
     DataFrame
-        The printed columns; ``possible`` (None: not decided) and ``reason``, in words, empty for possible
-        pairs. See `hsta_lib.consistency.findings.check_pairs`.
+        The printed columns; ``source`` of a row that the table does not print, else empty; ``possible``
+        (None: not decided) and ``reason``, in words, empty for possible pairs. See
+        `hsta_lib.consistency.findings.check_pairs`.
 
     Raises
     ------
@@ -205,10 +209,19 @@ def published(name):
     if name not in _TITLES:
         raise ValueError(f"{name!r} prints no pairs of UF1 and UAR; choose one of {', '.join(_TITLES)}")
     pairs = findings.reported_pairs()
-    pairs = pairs[pairs["table"] == _TITLES[name]].reset_index(drop=True)
+    rows = _judged(load_table(name).assign(source=""), pairs[pairs["table"] == _TITLES[name]])
+    extra = load_extra()
+    if name != "table5" or not extra["method"].isin(also).any():
+        return rows
+    judged = _judged(extra, extra)  # all: what is said of a pair does not depend on which others are shown
+    return pd.concat([rows, judged[judged["method"].isin(also)]], ignore_index=True)
+
+
+def _judged(rows, pairs):
+    """Rows with what their pairs of scores, in the same order, can be."""
     checked = findings.check_pairs(pairs, findings.COUNTS, findings.SUBJECTS)
     reasons = [_reason(pair) for pair in checked.itertuples()]
-    return load_table(name).assign(possible=checked["possible"].tolist(), reason=reasons)
+    return rows.assign(possible=checked["possible"].tolist(), reason=reasons)
 
 
 def _reason(pair):
@@ -246,9 +259,23 @@ def show_published(printed, table, by, caption):
             shown[f"{HEADINGS[metric]}, %", f"ours, trained on {train_on}"] = [
                 _ours(row, f"{metric}_{train_on}", train_on) for row in rows.to_dict("records")
             ]
-    shown["", "published pair"] = rows["reason"].mask(rows["possible"].eq(True), "possible").fillna("")
+    shown["", "published pair"] = [told_of_pair(row) for row in rows.to_dict("records")]
     styler = pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT).set_caption(caption)
     return styler.format({("", "year"): "{:.0f}"}, na_rep="")
+
+
+def told_of_pair(row):
+    """Whether a published pair is possible, and where it stands if not in the paper's table, in words.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of `published`, or one of ours that has none: the words are then empty.
+    """
+    if pd.isna(row["source"]):
+        return ""
+    elsewhere = row["source"] and f"; not in the paper, from {row['source']}"
+    return (row["reason"] or "possible") + elsewhere
 
 
 def _ours(row, column, train_on):
@@ -363,14 +390,15 @@ def show_costs(costs, form):
     Parameters
     ----------
     costs : DataFrame
-        From `hsta_lib.contest.costs`.
+        From `hsta_lib.contest.costs`; of systems that are not in `hsta_lib.paper.load_systems` it is said.
     form : {"published", "reduced"}
         Of the comparison systems.
     """
     told = load_systems().set_index("system").reindex(costs["system"])
     shown = costs.assign(form=told[f"{form}_form"].to_numpy(), guessed=told["guessed"].to_numpy())
     shown = shown[["system", "form", "parameters", "mflop", "seconds", "guessed"]].drop_duplicates("system")
-    shown = shown.fillna({"form": "this study", "guessed": ""})
+    shown["form"] = shown["form"].mask(shown["system"] == "HSTA", "this study")
+    shown = shown.fillna({"form": "not described", "guessed": ""})
     styler = shown.style.hide(axis="index").set_table_styles(LEFT)
     return styler.format({"parameters": "{:,.0f}", "mflop": "{:,.1f}", "seconds": "{:.1f}"}).relabel_index(
         ["system", "form", "parameters", "MFLOP a clip", "s a training", "guessed or left out"],

@@ -105,10 +105,10 @@ def load_systems():
     Returns
     -------
     DataFrame of str
-        One row per ``system``, as the paper prints it; ``called`` by its authors; ``tables`` of the paper
-        that list it (``5``, ``6``), empty for those that are extra; ``sees``; ``published_form`` and
-        ``reduced_form``, how near each is to the original; ``shortcut``, that of the original's own
-        evaluation, or ``none known``; ``source``; ``guessed``.
+        One row per ``system``, as the paper prints it; ``called`` by its authors; ``module`` of
+        `hsta_lib.models` that it is in; ``tables`` of the paper that list it (``5``, ``6``), empty for those
+        that are extra; ``sees``; ``published_form`` and ``reduced_form``, how near each is to the original;
+        ``shortcut``, that of the original's own evaluation, or ``none known``; ``source``; ``guessed``.
     """
     return pd.read_csv(Path(__file__).with_name("systems.csv"), dtype=str, keep_default_na=False)
 

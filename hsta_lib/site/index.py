@@ -1,11 +1,11 @@
-"""The first page of the site: what was found, and the list of the reports."""
+"""The first page of the site: what was found, and the lists of the reports and comparison systems."""
 
 import json
 import shutil
 from collections import Counter
 
 from hsta_lib.files import write_whole
-from hsta_lib.site import pages
+from hsta_lib.site import pages, systems
 from hsta_lib.tables import HEADINGS
 
 METRICS = ("uar", "uf1")
@@ -18,7 +18,7 @@ _CLAIM_FIELDS = ("id", "scope", "verdict")
 
 
 def build(reports, output):
-    """Write a page per report and ``index.html``; nothing is written if a report is broken.
+    """Write a page per report and comparison system, and ``index.html``; nothing if a report is broken.
 
     Parameters
     ----------
@@ -39,7 +39,10 @@ def build(reports, output):
         raise ValueError(f"{reports} holds no report; make one first: make table4")
     notebooks = {path.stem: pages.read_report(path) for path in paths}
     files = {name: _files_of(name, reports) for name in notebooks}
-    content = {"index.html": render_index(reports, notebooks)}
+    titles = {name: pages.heading(notebook) for name, notebook in notebooks.items()}
+    records = _records(reports)
+    content = {"index.html": render_index(reports, records, titles)}
+    content |= systems.render_systems(records, titles)
     for name, notebook in notebooks.items():
         content[f"{name}.html"] = pages.render_report(notebook, reports, _links(files[name]))
     shutil.rmtree(output, ignore_errors=True)
@@ -70,30 +73,29 @@ def _refuse_foreign(output):
         raise ValueError(f"{output} holds something else than a site; choose another folder with --output.")
 
 
-def render_index(reports, notebooks):
+def render_index(reports, records, titles):
     """The first page.
 
     Parameters
     ----------
     reports : Path
         Folder of the records that lie beside the reports.
-    notebooks : dict of str to nbformat.NotebookNode
-        By name, from `hsta_lib.site.pages.read_report`.
+    records, titles
+        As `headline`.
 
     Returns
     -------
     str
     """
-    titles = {name: pages.heading(notebook) for name, notebook in notebooks.items()}
-    records = _records(reports)
     return pages.render_page(
         "index.html.j2",
         metrics=[HEADINGS[metric] for metric in METRICS],
         results=headline(records, titles),
         lists=lists(reports / "audit-lists.json", titles),
-        claims={"counts": claims(reports), "page": _page("claims", titles)},
+        claims={"counts": claims(reports), "page": pages.named("claims", titles)["page"]},
         data=data_used(records, titles),
-        reports=[_named(name, titles) for name in titles],
+        reports=[pages.named(name, titles) for name in titles],
+        systems=systems.page_names(),
     )
 
 
@@ -102,7 +104,7 @@ def _records(reports):
     records = []
     for path in sorted(reports.glob("*-study-*.json")):
         record = json.loads(path.read_text())
-        needed = {"report", "data", "n_clips", "n_subjects", "parameters", "summary", "references"}
+        needed = {"report", "preset", "data", "n_clips", "n_subjects", "parameters", "summary", "references"}
         if needed - set(record):
             raise ValueError(f"{path}: {sorted(needed - set(record))} is missing; make the report again.")
         records.append(record)
@@ -133,8 +135,8 @@ def headline(records, titles):
             references = record["references"]
             shown = [name for name in _REFERENCES if name in references]
             rows += [_row(name, references[name]) | {"reference": True} for name in shown]
-            data = f"{_data(record)}; split {record['parameters']['split']}"
-            blocks.append({**_named(_HEADLINE, titles), "data": data, "rows": rows})
+            data = f"{pages.data_of(record)}; split {record['parameters']['split']}"
+            blocks.append({**pages.named(_HEADLINE, titles), "data": data, "rows": rows})
     return blocks
 
 
@@ -145,7 +147,7 @@ def lists(path, titles):
     name, data = _LISTS
     rows = json.loads(path.read_text())["rows"]
     rows = [_row(f"{row['protocol']}; {row['predictor']} known", row) for row in rows]
-    return [{**_named(name, titles), "data": data, "rows": rows}]
+    return [{**pages.named(name, titles), "data": data, "rows": rows}]
 
 
 def data_used(records, titles):
@@ -163,34 +165,13 @@ def data_used(records, titles):
     """
     used = {}
     for record in records:
-        used.setdefault(_data(record), []).append(_named(record["report"], titles))
+        used.setdefault(pages.data_of(record), []).append(pages.named(record["report"], titles))
     return used
-
-
-def _data(record):
-    return f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
-
-
-def _named(name, titles):
-    title, _, question = titles.get(name, name).partition(": ")
-    return {"title": title, "question": question, "page": _page(name, titles)}
-
-
-def _page(name, titles):
-    return f"{name}.html" if name in titles else ""
 
 
 def _row(name, scores):
     columns = [column for metric in METRICS for column in (f"{metric}_paper", metric)]
-    return {"name": name, "cells": [_cell(scores, column) for column in columns]}
-
-
-def _cell(scores, column):
-    score, low, high = (scores.get(f"{column}{end}") for end in ("", "_low", "_high"))
-    return {
-        "score": "–" if score is None else f"{score:.1f}",
-        "interval": "" if low is None or high is None else f"{low:.1f} to {high:.1f}",
-    }
+    return {"name": name, "cells": [pages.score_cell(scores, column) for column in columns]}
 
 
 def claims(reports):

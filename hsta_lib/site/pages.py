@@ -109,6 +109,33 @@ def render_page(template, **values):
     return _ENVIRONMENT.get_template(template).render(css=STYLE.read_text(), **values)
 
 
+def named(name, titles):
+    """A report as pages name it: ``title``, ``question`` and ``page``, '' if there is no such report.
+
+    Parameters
+    ----------
+    name : str
+    titles : dict of str to str
+        Headings of the reports there are, by name.
+    """
+    title, _, question = titles.get(name, name).partition(": ")
+    return {"title": title, "question": question, "page": f"{name}.html" if name in titles else ""}
+
+
+def data_of(record):
+    """What data a record was made from, in words; see `hsta_lib.report.record`."""
+    return f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
+
+
+def score_cell(scores, column):
+    """A score of a record for reading: ``score``, a dash if there is none, and ``interval``, or nothing."""
+    score, low, high = (scores.get(f"{column}{end}") for end in ("", "_low", "_high"))
+    return {
+        "score": "–" if score is None else f"{score:.1f}",
+        "interval": "" if low is None or high is None else f"{low:.1f} to {high:.1f}",
+    }
+
+
 def _without_scripts(notebook):
     kept = copy.deepcopy(notebook)
     for cell in kept.cells:
