@@ -11,13 +11,12 @@ NOTEBOOKS := $(basename $(notdir $(wildcard notebooks/*.ipynb)))
 STRICT := $(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -W default
 # Reports whose data are others than those of Tables 1 to 4 and take minutes to make.
 OTHER_DATA := table5 table6 table7
-COMMA := ,
 define NEWLINE
 
 
 endef
 
-.PHONY: help setup $(NOTEBOOKS) reports results check site test slow readme lab clean
+.PHONY: help setup $(NOTEBOOKS) reports results check site test slow readme plan lab clean
 
 help:
 	@echo "make table4   report of Table 4, preset quick, in reports/table4.ipynb; likewise each of"
@@ -31,6 +30,7 @@ help:
 	@echo "make site     the reports as web pages, in site/index.html"
 	@echo "make slow     the tests that take minutes"
 	@echo "make readme   rewrite the generated tables of README.md"
+	@echo "make plan     what the whole paper costs at full size; TFLOPS=300 sets the rate of a GPU"
 	@echo "make lab      JupyterLab on the notebooks"
 	@echo "make clean    remove the environment; data/ and results/ stay"
 
@@ -61,7 +61,7 @@ audit: setup
 # The audit comes first: the trials it shares with the tables are then stored with their epochs. It decides no
 # claim and makes do with two seeds. The claims, which are gathered from the other reports, come last.
 reports: setup
-	$(call report,audit,-p preset study -y 'seeds: [0$(COMMA) 1]' $(LISTS))
+	$(call report,audit,-p preset study $(LISTS))
 	$(foreach name,$(filter-out audit claims,$(NOTEBOOKS)) claims,$(call report,$(name),-p preset study)$(NEWLINE))
 
 # Results committed beside the reports, into results/; none that is there is replaced.
@@ -87,6 +87,9 @@ slow: setup
 
 readme: setup
 	$(BIN)/python -m hsta_lib.readme
+
+plan: setup
+	$(BIN)/python -m hsta_lib.plan $(addprefix --tflops ,$(TFLOPS))
 
 lab: setup
 	$(BIN)/jupyter lab

@@ -133,6 +133,9 @@ class Training(Group):
     peak_twice: bool = False  # the warm-up ends at the full rate, and the decay begins with it
     layer_decay: float = Field(1, gt=0, le=1)  # factor on the rate, once more for every module further down
     decay_biases: bool = True  # weight decay on biases and LayerNorms too
+    # Of the network's products; auto: see `hsta_lib.precision`. Weights, loss and optimiser are float32.
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False  # the network with torch.compile, which moves predictions by rounding
 
 
 class TrialTraining(Training):
@@ -144,6 +147,7 @@ class TrialTraining(Training):
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     schedule: Literal["cosine", "constant", "steps"] = "cosine"
     sampling: Literal["balanced", "uniform", "in_order"] = "balanced"
+    precision: Literal["float32", "bfloat16"] = "float32"  # what auto stood for
     decay: float = Field(1, gt=0, le=1)
     decay_epochs: int = Field(1, ge=1)
     drop_last: bool = True  # the last partial batch
@@ -207,6 +211,8 @@ class Settings(Group):
             raise ValueError("loss = 'own' is that of a comparison system, and of each of them")
         if self.training.pretraining_epochs and not self.comparison.rival:
             raise ValueError("pretraining_epochs: HSTA has no first stage; leave it 0")
+        if self.comparison.rival and (self.training.precision != "float32" or self.training.compile):
+            raise ValueError("a comparison system trains as published: precision 'float32', compile False")
         return self
 
 
@@ -232,6 +238,7 @@ class Preset(Group):
     training: Training = Training()
     split: Folds = Folds()
     seeds: list[int] = Field([0], min_length=1)
+    audit_seeds: list[int] = []  # of the audit, which decides no claim; empty: those above
     n_boot: int = Field(2000, ge=100)
     # Strengths of the labels' tie to film and recording that the audit compares, see `Synthetic.tied_labels`.
     ties: list[float] = Field([0, 0.5, 1], min_length=1)

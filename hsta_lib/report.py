@@ -241,6 +241,7 @@ def provenance(study, dataset, trials):
         "code that made this report": store.code_version(),
         "code that trained": _listed(record["commit"] for record in records),
         "trained on": _listed(record["device"] for record in records),
+        "precision of products": _listed(trial.settings.training.precision for trial in trials),
         "trials": len(records),
         "training time": f"{minutes:.1f} minutes, one trial after the other",
         "classes absent from a training fold": _listed(
@@ -419,7 +420,7 @@ def keep(study, trials):
 
 def _shared_parameters(parameters):
     """Parameters that say what was run, not where and with how many workers."""
-    return parameters.model_dump(exclude={"data_root", "lists_root", "workers"})
+    return parameters.model_dump(exclude={"data_root", "lists_root", "workers", "scheduler"})
 
 
 def _record_name(study):

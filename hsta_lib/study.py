@@ -15,6 +15,7 @@ from hsta_lib.data.table import class_names, default_labels
 from hsta_lib.designs import DESIGNS
 from hsta_lib.metrics import METRICS
 from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, with_branch
+from hsta_lib.precision import with_precision
 from hsta_lib.tables import beside_paper
 from hsta_lib.trials import NAMED_CELL, expand_grid, make_trials, settings_of
 
@@ -305,7 +306,8 @@ def start(name, namespace):
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
         )
     settings = _settings(parameters, preset)
-    seeds = tuple(parameters.seeds or preset.seeds)
+    of_audit = preset.audit_seeds if name == "audit" else []
+    seeds = tuple(parameters.seeds or of_audit or preset.seeds)
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"notebook parameters: seeds = {list(seeds)} must be different numbers from 0 on")
     if parameters.split == "authors" and not parameters.lists_root:
@@ -328,10 +330,11 @@ def _settings(parameters, preset):
         labels=parameters.labels,
         frames=preset.frames,
         model=preset.model,
-        training=preset.training.model_dump(),
+        training=preset.training.model_dump(exclude={"precision"}),
         split=preset.split.model_dump() | division,
     )
-    return config.as_released(settings) if parameters.recipe == "released" else settings
+    settings = config.as_released(settings) if parameters.recipe == "released" else settings
+    return with_precision(settings, preset.training.precision)
 
 
 def _check_grid(study):

@@ -399,8 +399,11 @@ def show_costs(costs, form):
     shown = shown[["system", "form", "parameters", "mflop", "seconds", "guessed"]].drop_duplicates("system")
     shown["form"] = shown["form"].mask(shown["system"] == "HSTA", "this study")
     shown = shown.fillna({"form": "not described", "guessed": ""})
+    counted = shown["parameters"] > 0  # a classifier without a network has none
+    shown["parameters"] = shown["parameters"].map("{:,.0f}".format).where(counted, "–")
+    shown["mflop"] = shown["mflop"].map("{:,.1f}".format).where(counted, "–")
     styler = shown.style.hide(axis="index").set_table_styles(LEFT)
-    return styler.format({"parameters": "{:,.0f}", "mflop": "{:,.1f}", "seconds": "{:.1f}"}).relabel_index(
+    return styler.format({"seconds": "{:.1f}"}).relabel_index(
         ["system", "form", "parameters", "MFLOP a clip", "s a training", "guessed or left out"],
         axis="columns",
     )

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +47,10 @@ def fit(trial, dataset):
     Raises
     ------
     ValueError
-        If the data is not the trial's, its frames are not those of the settings, or the loss is no longer
-        finite.
+        If the data is not the trial's, its frames are not those of the settings, a step does not fit into
+        the GPU's memory, or the loss is no longer finite.
+    RuntimeError
+        If the network cannot be compiled.
     """
     started = time.perf_counter()
     with _reproducible(trial):
@@ -144,7 +147,8 @@ def _trained(trial, dataset):
     seen = np.isin(np.arange(len(dataset.classes)), labels)
     data, model = _data_and_model(trial, dataset)
     run = _train if isinstance(model, torch.nn.Module) else _fit_classifier
-    losses, epochs = run(model, data, train, labels, fold.test, settings, rng)
+    with _compiled(model, settings.training):
+        losses, epochs = run(model, data, train, labels, fold.test, settings, rng)
     return _Run(model, data, fold.test, len(train), seen, losses, epochs)
 
 
@@ -290,23 +294,36 @@ def normalise(pixels, kind):
         moving = pixels - pixels.mean(dim=1, keepdim=True)
         deviation = moving.square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt()
         return moving / deviation.clamp(min=1e-3)
-    mean, std = (torch.tensor(value, device=pixels.device) for value in (PIXEL_MEAN, PIXEL_STD))
+    mean, std = _channel_constants(pixels.device)
     return (pixels / 255 - mean) / std
+
+
+@lru_cache
+def _channel_constants(device):
+    return tuple(torch.tensor(value, device=device) for value in (PIXEL_MEAN, PIXEL_STD))
 
 
 class _Inputs:
     """What a comparison system is given of each clip, on the device."""
 
     def __init__(self, dataset, settings):
-        self.device = _device()
+        self.device, self.precision = _device(), settings.training.precision
         self.inputs = torch.from_numpy(rivals.inputs(dataset, settings)).to(self.device)
 
     def frame_draws(self, _purpose, _draw=0):
         """None: no frames are drawn."""
 
-    def batch(self, rows, _draws):
+    def batch(self, rows, draws):
         """The one input of the network, of some clips."""
-        return (self.inputs[torch.from_numpy(rows).to(self.device)],)
+        return self.at(self.index(rows, draws))
+
+    def index(self, rows, _draws):
+        """Where on the device the inputs of some clips are, see `at`."""
+        return (torch.from_numpy(rows).to(self.device),)
+
+    def at(self, index):
+        """Inputs at some places."""
+        return (self.inputs[index],)
 
 
 def _device():
@@ -317,7 +334,7 @@ class _Data:
     """The dataset's frames on the device as uint8; batches are drawn and normalised there."""
 
     def __init__(self, dataset, trial):
-        self.device = _device()
+        self.device, self.precision = _device(), trial.settings.training.precision
         self.frames = torch.from_numpy(dataset.frames()).to(self.device)
         self.settings, self.pixels = trial.settings.frames, trial.settings.training.pixels
         self.video = trial.settings.training.video
@@ -336,16 +353,23 @@ class _Data:
 
     def batch(self, rows, draws):
         """``video (b, 3, n_frames, h, w)`` and ``special (b, 3, 2, h, w)`` of some clips."""
-        return self.prepared(self.frames_of(rows, draws))
+        return self.at(self.index(rows, draws))
+
+    def index(self, rows, draws):
+        """Where on the device the frames of some clips are: one or two tensors, their first axis is clips."""
+        clips, places = torch.from_numpy(rows).to(self.device), self._places(rows, draws)
+        if places is None:
+            return (clips,)
+        special = np.tile([self.settings.n_stored, self.settings.n_stored + 1], (len(rows), 1))
+        return clips[:, None], torch.from_numpy(np.hstack([places, special])).to(self.device)
+
+    def at(self, index):
+        """What the branches are given of the clips at some places."""
+        return self.prepared(self.frames[index])
 
     def frames_of(self, rows, draws):
         """Frames of some clips, uint8, ``(b, n_frames + 2, h, w, 3)``; the last two are the special ones."""
-        clips, places = torch.from_numpy(rows).to(self.device), self._places(rows, draws)
-        if places is None:
-            return self.frames[clips]
-        special = np.tile([self.settings.n_stored, self.settings.n_stored + 1], (len(rows), 1))
-        chosen = torch.from_numpy(np.hstack([places, special])).to(self.device)
-        return self.frames[clips[:, None], chosen]
+        return self.frames[self.index(rows, draws)]
 
     def prepared(self, frames):
         """What the branches are given of such frames."""
@@ -420,25 +444,48 @@ def _fit_classifier(model, data, train, labels, _test, _settings, _rng):
     return [], []
 
 
+@contextlib.contextmanager
+def _compiled(model, training):
+    """Compile the network, if the settings say so, at its first call."""
+    if not training.compile:
+        yield
+        return
+    import torch._dynamo
+
+    model.compile()
+    try:
+        yield
+    except torch._dynamo.exc.BackendCompilerFailed as error:
+        raise RuntimeError(
+            f"compile = True: torch.compile failed ({error}); on a CPU it needs a C++ compiler such as g++: "
+            "install one, or leave compile False"
+        ) from error
+
+
+class _Epoch(NamedTuple):
+    """The clips of an epoch in the order of its steps, on the device: nothing is copied within a step."""
+
+    index: tuple  # see `_Data.index`
+    labels: torch.Tensor
+    is_first_stage: bool
+
+
 def _train(model, data, train, labels, test, settings, rng):
     """Run all epochs; returns the mean loss of each, and its test scores if they are to be stored."""
     training = settings.training
-    steps = len(_batches(train, training))
-    optimizer = _optimizer(model, training)
-    targets = torch.from_numpy(labels).to(data.device)
+    size, n_visited = _batch_size_and_clips(len(train), training)
+    steps = math.ceil(n_visited / size)
+    optimizer = optimizer_of(model, training)
     losses, epochs, draws = [], [], data.frame_draws("training")
     for epoch in range(-training.pretraining_epochs, training.epochs):
-        order = epoch_order(labels, training.sampling, rng)
+        visited = epoch_order(labels, training.sampling, rng)[:n_visited]
+        targets = torch.from_numpy(labels[visited]).to(data.device)
+        clips = _Epoch(data.index(train[visited], draws), targets, epoch < 0)
         total = torch.zeros((), device=data.device)
-        for i, batch in enumerate(_batches(order, training)):
+        for i in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(max(epoch, 0) * steps + i, steps, training) * group["scale"]
-            inputs, of_batch = data.batch(train[batch], draws), targets[torch.from_numpy(batch)]
-            loss = _batch_loss(model, inputs, of_batch, training.loss, epoch < 0)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.detach()
+            total += _loss_of_step(model, optimizer, data, clips, slice(i * size, (i + 1) * size), training)
         losses.append(float(total) / steps)
         if not math.isfinite(losses[-1]):
             raise ValueError(
@@ -449,21 +496,94 @@ def _train(model, data, train, labels, test, settings, rng):
     return losses, epochs
 
 
-def _batches(order, training):
-    """Batches of an epoch. A last one of a single clip is dropped too: it has no variance to normalise by."""
-    size = min(training.batch_size, len(order))
-    batches = [order[i : i + size] for i in range(0, len(order), size)]
+def _batch_size_and_clips(n, training):
+    """Size of a batch, and how many clips an epoch visits.
+
+    A last batch of a single clip is dropped too: it has no variance to normalise by.
+    """
+    size = min(training.batch_size, n)
     smallest = size if training.drop_last else min(size, 2)
-    return [batch for batch in batches if len(batch) >= smallest]
+    return size, n - n % size if n % size < smallest else n
+
+
+def _loss_of_step(model, optimizer, data, clips, part, training):
+    """`train_step` on a part of an epoch's clips; where memory is short, an error with the size that fits."""
+    size = fitting = part.stop - part.start
+    while fitting:
+        smaller = slice(part.start, part.start + fitting)
+        loss = _loss_or_none(model, optimizer, data, clips, smaller, training)
+        if loss is not None:
+            break
+        fitting //= 2
+    if fitting == size:
+        return loss
+    raise ValueError(
+        f"batch_size = {size}: a step does not fit into the memory of the GPU; "
+        + (f"batch_size = {fitting} does" if fitting else "not even one clip does: lower image_size or d")
+    )
+
+
+def _loss_or_none(*step):
+    try:
+        return _step_on(*step)
+    except torch.OutOfMemoryError:
+        pass
+    torch.cuda.empty_cache()  # only here, outside the handler, is free what the step had allocated
+    return None
+
+
+def _step_on(model, optimizer, data, clips, part, training):
+    inputs = data.at(tuple(axis[part] for axis in clips.index))
+    return train_step(model, optimizer, inputs, clips.labels[part], training, clips.is_first_stage)
+
+
+def train_step(model, optimizer, inputs, labels, training, is_first_stage=False):
+    """Forward and backward pass of a batch and one step of the optimiser.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    optimizer : torch.optim.Optimizer
+        From `optimizer_of`.
+    inputs : tuple of Tensor
+        What the model takes.
+    labels : Tensor, int64, shape (b,)
+    training : hsta_lib.config.TrialTraining
+    is_first_stage : bool
+        Of a comparison system that has two.
+
+    Returns
+    -------
+    Tensor, float32, shape ()
+        Loss of the batch before the step, detached.
+    """
+    with autocast(labels.device, training.precision):
+        loss = _batch_loss(model, inputs, labels, training.loss, is_first_stage)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def autocast(device, precision):
+    """Context in which products are computed in a precision, from and to weights that are float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _batch_loss(model, inputs, labels, kind, is_first_stage):
     if kind != "own":
-        return loss_of(model(*inputs), labels, kind)
+        return loss_of(model(*inputs).float(), labels, kind)
     return model.pretraining_loss(*inputs, labels) if is_first_stage else model.loss(*inputs, labels)
 
 
-def _optimizer(model, training):
+def optimizer_of(model, training):
+    """The recipe's optimiser; each parameter group has its ``scale``, a factor on the learning rate.
+
+    Parameters
+    ----------
+    model, training
+        As for `parameter_groups`.
+    """
     groups = parameter_groups(model, training)
     if training.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=training.learning_rate, momentum=_MOMENTUM)
@@ -515,9 +635,9 @@ def predict(model, data, rows, draw=0):
         found = model.scores(data.batch(rows, draws)[0].cpu().numpy())
         return np.maximum(found, np.finfo(np.float32).min).astype(np.float32)  # a result holds finite numbers
     model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(data.device, data.precision):
         parts = [
-            model(*data.batch(rows[i : i + _EVALUATION_BATCH], draws))
+            model(*data.batch(rows[i : i + _EVALUATION_BATCH], draws)).float()
             for i in range(0, len(rows), _EVALUATION_BATCH)
         ]
     model.train()

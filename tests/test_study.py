@@ -12,6 +12,7 @@ import pytest
 from hsta_lib import ROOT, config, store
 from hsta_lib.designs import DESIGNS
 from hsta_lib.paper import load_table, table_names
+from hsta_lib.precision import with_precision
 from hsta_lib.study import NAMED_CELL, start
 from hsta_lib.trials import expand_grid
 
@@ -130,12 +131,13 @@ def test_a_notebook_as_it_is_starts_with_the_defaults():
     assert (study.name, study.preset_name) == ("table4", "quick")
     assert study.parameters == config.Parameters(labels="emotion7")
     preset = config.load_preset("quick")[1]
-    assert study.settings == config.Settings(
+    expected = config.Settings(
         frames=preset.frames,
         model=preset.model,
-        training=preset.training.model_dump(),
+        training=preset.training.model_dump(exclude={"precision"}),
         split=preset.split.model_dump(),
     )
+    assert study.settings == with_precision(expected, "auto")
 
 
 def test_injected_parameters_count():

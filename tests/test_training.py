@@ -232,6 +232,7 @@ ALTERNATIVES = {
     "final_rate": 5e-3,
     "layer_decay": 0.5,
     "drop_last": False,
+    "precision": "bfloat16",
 }
 
 
@@ -261,7 +262,7 @@ def test_clips_in_order_are_never_shuffled():
 
 def test_no_recipe_field_is_left_untested():
     elsewhere = {"warmup_start", "store_epochs", "store_draws", "peak_twice", "decay_biases"}
-    elsewhere |= {"decay", "decay_epochs", "pretraining_epochs"}
+    elsewhere |= {"decay", "decay_epochs", "pretraining_epochs", "compile"}
     assert set(ALTERNATIVES) | elsewhere == set(TrialTraining.model_fields)
 
 
