@@ -388,6 +388,13 @@ def test_contact_sheet_shows_onset_apex_and_their_difference():
     assert shown == [100, 100, 100, 110, 127, 167]  # rows: onset, apex, 127.5 + 4 x difference
 
 
+def test_a_photograph_is_a_jpeg_of_the_figure():
+    clips = pd.DataFrame({"clip_id": ["a/1"], "label": [0], "action_units": ["12"]})
+    frames = np.random.default_rng(0).integers(256, size=(1, 4, 17, 17, 3), dtype=np.uint8)
+    content = plots.as_photograph(plots.contact_sheet(clips, frames, ("happy", "anger"))).data
+    assert content[:2] == b"\xff\xd8"
+
+
 def test_contact_sheet_draws_the_flow_on_one_scale():
     rng = np.random.default_rng(0)
     still = cv2.GaussianBlur(rng.integers(0, 255, (1, 67, 71, 3)).astype(np.uint8)[0], (0, 0), 2)
