@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 
-from hsta_lib import ROOT, audit, claims, config
+from hsta_lib import ROOT, audit, claims, config, plan
 from hsta_lib.metrics import METRICS
 from hsta_lib.paper import load_departures, load_systems
 from hsta_lib.tables import HEADINGS, from_to
@@ -41,19 +41,28 @@ def results_table():
 
 
 def findings_table():
-    """A line per table and figure: claims by verdict, on the printed numbers and on synthetic faces."""
+    """A line per table and figure: a score, and claims by verdict, on printed numbers and synthetic faces."""
     verdicts = claims.gather()
     lines = [
-        "| | its claims, by the printed numbers | as patterns on synthetic faces | command |",
-        "|---|---|---|---|",
+        "| | first row of its summary | UF1, paper | UF1, synthetic faces | its claims, by the printed "
+        "numbers | as patterns on synthetic faces | command |",
+        "|---" * 7 + "|",
     ]
     for name, rows in verdicts.groupby("table"):
         title = re.sub(r"(\d)", r" \1", name).capitalize()
         report = f"reports/{name}.ipynb"
         link = f"[{title}]({report})" if (ROOT / report).is_file() else title
         by_scope = [_counted(rows.loc[rows["scope"] == scope, "verdict"]) for scope in ("paper", "synthetic")]
-        lines.append("| " + " | ".join([link, *by_scope, f"`make {name}`"]) + " |")
+        lines.append("| " + " | ".join([link, *_first_row(name), *by_scope, f"`make {name}`"]) + " |")
     return "\n".join(lines)
+
+
+def _first_row(name):
+    """First row of a record's summary, the paper's UF1 and ours with its interval."""
+    (path,) = (ROOT / "reports").glob(f"{name}-study-synthetic-*subject.json")
+    row, scores = next(iter(json.loads(path.read_text())["summary"].items()))
+    paper = f"{scores['uf1_paper']:.1f}" if "uf1_paper" in scores else "–"
+    return row, paper, f"{scores['uf1']:.1f} ({from_to(scores['uf1_low'], scores['uf1_high'])})"
 
 
 def _counted(verdicts):
@@ -86,6 +95,17 @@ def systems_table():
         cells = [row["called"], row["tables"] or "extra", row["sees"]]
         cells += [row[name] for name in ("published_form", "reduced_form", "shortcut")]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def plan_table():
+    """Trials and projected GPU-hours of every table at full size, one seed."""
+    planned = plan.plan_paper()
+    counted = planned.groupby(["table", "recipe"], sort=False)[["trials", "gpu_hours"]].sum().unstack()
+    lines = ["| | trials | GPU-hours, `equations` | GPU-hours, `released` |", "|---" * 4 + "|"]
+    for table, row in counted.iterrows():
+        hours = [f"{row['gpu_hours', recipe]:.1f}" for recipe in plan.RECIPES]
+        lines.append("| " + " | ".join([table, f"{row['trials', 'equations']:.0f}", *hours]) + " |")
     return "\n".join(lines)
 
 
@@ -151,6 +171,7 @@ SECTIONS = {
     "lists": lists_table,
     "presets": presets_table,
     "departures": departures_table,
+    "plan": plan_table,
     "coverage": coverage_table,
     "systems": systems_table,
 }
