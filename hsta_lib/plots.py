@@ -16,6 +16,7 @@ from hsta_lib.tables import HEADINGS
 
 # Readable for colour-blind readers and, with the dashes, in print.
 _PALETTE = sns.color_palette("colorblind")
+_LABEL_HEIGHT = 4  # points of a score that a line of text takes
 _AMPLIFIED = 4  # factor on the difference of two frames, drawn around mid-grey
 _STYLE = {
     "axes.spines.top": False,
@@ -648,7 +649,7 @@ def attention_on_motion(table, names):
 
 
 def published_scores(printed, table, by, title):
-    """Published scores of all systems, and ours with their intervals, for each dataset or number of classes.
+    """Published scores of each system, and ours with their intervals, for each dataset or number of classes.
 
     Parameters
     ----------
@@ -663,32 +664,44 @@ def published_scores(printed, table, by, title):
     Returns
     -------
     matplotlib.figure.Figure
-        One panel for UF1 and one for UAR.
+        A row of panels for UF1 and one for UAR, a column for each dataset or number of classes.
     """
     groups = list(dict.fromkeys([*printed[by], *table[by]]))
     groups = groups if by == "dataset" else sorted(groups)
-    ways = list(table["train_on"].unique())
-    lines = np.linspace(-0.13, 0.13, len(ways) + 1) * len(ways)
-    with _panels((10, 1.5 + 0.75 * len(groups)), 1, 2, sharey=True) as (figure, panels):
-        for panel, metric in zip(panels, ("uf1", "uar"), strict=True):
-            _published_dots(panel, printed, metric, printed[by].map(groups.index) + lines[0])
-            for number, way in enumerate(ways):
-                rows = table[table["train_on"] == way]
-                places = rows[by].map(groups.index) + lines[number + 1]
-                color = _PALETTE[(0, 2, 1)[number]]
-                panel.hlines(places, rows[f"{metric}_low"], rows[f"{metric}_high"], color=color, lw=1.5)
-                panel.plot(rows[metric], places, color=color, marker="o", markersize=5, linestyle="",
-                           label=f"ours, trained on {way}, 95 % interval")  # fmt: skip
-            panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, 100), ylim=(len(groups) - 0.5, -0.5))
-            panel.grid(visible=False, axis="y")
-            for border in np.arange(0.5, len(groups) - 1):
-                panel.axhline(border, color="0.85", lw=0.8)
-        names = [str(group) if by == "dataset" else f"{group} classes" for group in groups]
-        panels[0].set_yticks(range(len(groups)), names)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    names = list(dict.fromkeys([*printed["method"], *table["system"]]))
+    size = 1.5 + 2.5 * len(groups), 1.8 + 0.5 * len(names)
+    with _panels(size, 2, len(groups), sharex=True, sharey=True, squeeze=False) as (figure, panels):
+        for row, metric in zip(panels, ("uf1", "uar"), strict=True):
+            for panel, group in zip(row, groups, strict=True):
+                published, ours = printed[printed[by] == group], table[table[by] == group]
+                _scores_of_systems(panel, published, ours, metric, names, list(table["train_on"].unique()))
+                panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
+        for panel, group in zip(panels[0], groups, strict=True):
+            panel.set_title(group if by == "dataset" else f"{group} classes", fontsize=9)
+        panels[0, 0].set_yticks(range(len(names)), names)
+        handles = {}
+        for panel in figure.axes:
+            handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+        figure.legend(
+            handles.values(), handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8
+        )
         figure.suptitle(title.replace("*", ""), fontsize=9)
     return figure
+
+
+def _scores_of_systems(panel, published, ours, metric, names, ways):
+    """One panel: for each system what is published and, below it, ours by what it is trained on."""
+    lines = np.linspace(-0.12, 0.12, len(ways) + 1) * len(ways)
+    _published_dots(panel, published, metric, published["method"].map(names.index) + lines[0])
+    for number, way in enumerate(ways):
+        rows = ours[ours["train_on"] == way]
+        places, color = rows["system"].map(names.index) + lines[number + 1], _PALETTE[(0, 2, 1)[number]]
+        panel.hlines(places, rows[f"{metric}_low"], rows[f"{metric}_high"], color=color, lw=1.2)
+        panel.plot(rows[metric], places, color=color, marker="o", markersize=4, linestyle="",
+                   label=f"ours, trained on {way}, 95 % interval")  # fmt: skip
+    panel.grid(visible=False, axis="y")
+    for border in np.arange(0.5, len(names) - 1):
+        panel.axhline(border, color="0.9", lw=0.6)
 
 
 def _published_dots(panel, printed, metric, places):
@@ -711,7 +724,8 @@ def scores_by_cost(table, costs, by):
     Parameters
     ----------
     table : DataFrame
-        Scores with ``system``, ``uf1``, ``uf1_low`` and ``uf1_high``, one row per system and group.
+        Scores with ``system``, ``guessing``, ``uf1``, ``uf1_low`` and ``uf1_high``, one row per system and
+        group.
     costs : DataFrame
         From `hsta_lib.contest.costs`.
     by : {"dataset", "n_classes"}
@@ -720,24 +734,25 @@ def scores_by_cost(table, costs, by):
     -------
     matplotlib.figure.Figure
     """
-    seconds = costs.drop_duplicates("system").set_index("system")["seconds"]
+    seconds = costs.drop_duplicates("system").set_index("system")["seconds"].clip(lower=1e-2)
     groups = list(dict.fromkeys(table[by]))
-    with _panels((4.6 * len(groups), 4), 1, len(groups), sharey=True, squeeze=False) as (figure, panels):
+    with _panels((1 + 4.5 * len(groups), 4.5), 1, len(groups), sharey=True, squeeze=False) as (
+        figure,
+        panels,
+    ):
         for panel, group in zip(panels[0], groups, strict=True):
-            rows = table[table[by] == group]
-            for row in rows.to_dict("records"):
-                color = _PALETTE[0] if row["system"] == "HSTA" else "0.35"
-                x = max(seconds[row["system"]], 1e-2)
-                panel.plot([x, x], [row["uf1_low"], row["uf1_high"]], color=color, lw=0.8, alpha=0.5)
-                panel.plot(x, row["uf1"], marker="o", color=color, markersize=5)
-                panel.annotate(row["system"], (x, row["uf1"]), xytext=(4, 3), textcoords="offset points",
-                               fontsize=8, color=color)  # fmt: skip
+            rows = table[table[by] == group].sort_values("uf1")
+            x, lowest = rows["system"].map(seconds), -np.inf
+            panel.vlines(x, rows["uf1_low"], rows["uf1_high"], color="0.8", lw=1)
+            for place, row in zip(x, rows.to_dict("records"), strict=True):
+                color = _PALETTE[0] if row["system"] == "HSTA" else "0.3"
+                lowest = max(row["uf1"], lowest + _LABEL_HEIGHT)  # labels do not lie on each other
+                panel.plot(place, row["uf1"], marker="o", color=color, markersize=5)
+                panel.annotate(row["system"], (place, row["uf1"]), xytext=(1.25 * place, lowest), fontsize=8,
+                               color=color, va="center")  # fmt: skip
             panel.axhline(rows["guessing"].iloc[0], color="0.5", lw=1, ls=":")
-            panel.set(
-                xscale="log",
-                xlabel="one training, s",
-                title=str(group) if by == "dataset" else f"{group} classes",
-            )
-            panel.margins(x=0.18)
-        panels[0][0].set_ylabel("UF1, %; 95 % interval")
+            title = group if by == "dataset" else f"{group} classes"
+            panel.set(xscale="log", xlabel="one training, s", title=title, ylim=(0, 100))
+            panel.set_xlim(right=6 * x.max())
+        panels[0][0].set_ylabel("UF1, %; 95 % interval; dotted: UAR of guessing")
     return figure
