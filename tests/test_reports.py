@@ -63,12 +63,11 @@ def parts(record, rows):
         numbers = cells | record["references"]
         assert set(numbers) == set(found)
         return {name: (found[name], numbers[name]) for name in found}
-    (union, *_), cells = found, record["cells"]
-    chosen = {
-        cell["dataset"]: (of_source(found[union], cell["dataset"]), cell)
-        for cell in cells
-        if cell["train_on"] == "composite"
-    }
+    chosen = {}
+    for cell in record["cells"]:
+        setting = f"system={cell['system']} train_on={cell['train_on']}"
+        if setting in found:
+            chosen[f"{setting}, {cell['dataset']}"] = (of_source(found[setting], cell["dataset"]), cell)
     for name, numbers in record["references"].items():
         dataset, row = name.split(", ", 1)
         chosen[name] = (of_source(found[row], dataset), numbers)
