@@ -324,7 +324,7 @@ def test_an_interrupted_run_keeps_its_results_and_frees_the_workers(
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors
-    assert not children
+    assert not psutil.wait_procs(children, timeout=10)[1]  # no orphan
     with _client(files) as client:
         _wait_for(lambda: not any(client.processing().values()))
         workers = _addresses(client)
