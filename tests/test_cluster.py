@@ -296,8 +296,9 @@ def test_a_scheduler_that_dies_is_named_and_results_are_kept(dataset, tmp_path, 
 
 
 RUN = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell inherit it ignored
 sys.path.insert(0, {here!r})
 from tiny import tiny_dataset, tiny_trials
 from hsta_lib import runner
