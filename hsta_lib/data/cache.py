@@ -215,11 +215,12 @@ def _fill(path, rows, done, arguments, compute, desc):
     todo = [row for row in range(len(rows)) if row not in done]
     jobs = [(rows, row, compute, arguments[row]) for row in todo]
     new, noted = {}, time.monotonic()
+    hidden = {} if desc else {"disable": True}  # given as False it would overrule the reader's TQDM_DISABLE
     with (
         closing(_in_threads(_set_row, jobs)) as problems,
         tqdm(
             total=len(rows), initial=len(done), desc=desc, unit="clip", file=sys.stdout, ascii=True,
-            mininterval=5, disable=not desc,
+            mininterval=5, **hidden,
         ) as bar,
     ):  # fmt: skip
         try:
