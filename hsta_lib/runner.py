@@ -106,21 +106,6 @@ def _run_all(todo, datasets, folder, workers, scheduler):
     yield from run_all(todo, datasets, folder, min(workers, len(todo)))
 
 
-def _run_all(todo, datasets, folder, workers, scheduler):
-    """Yield ``(trial, error or None)`` as they finish, wherever they are trained."""
-    if not todo:
-        return
-    with store.token(folder):
-        pass  # it can be written
-    if scheduler:
-        yield from cluster.train_on(scheduler, todo, datasets, folder)
-        return
-    if workers is None:
-        workers = 1 if torch.cuda.is_available() else n_cores()
-    run_all = _run_here if workers == 0 else _run_in_workers
-    yield from run_all(todo, datasets, folder, min(workers, len(todo)))
-
-
 def run_trial(trial, dataset, folder):
     """Train one trial and store its result, unless it is there already."""
     if store.missing([trial], folder):

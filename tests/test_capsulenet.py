@@ -62,7 +62,9 @@ def test_the_apex_is_the_last_frame():
     ],
 )
 def test_other_frames_are_refused(frames):
-    with pytest.raises(ValueError, match=r"frames must be uint8 of shape \(t \+ 2, h, w, 3\), the apex last"):
+    with pytest.raises(
+        ValueError, match=r"frames must be RGB uint8 of shape \(t \+ 2, h, w, 3\), onset and apex last"
+    ):
         prepare(frames)
 
 

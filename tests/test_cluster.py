@@ -131,10 +131,14 @@ def test_a_cluster_gives_the_same_predictions_as_this_process(dataset, trials_an
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
 
 
-def test_nothing_is_asked_of_a_scheduler_when_nothing_is_missing(dataset, trials_and_scores, files, tmp_path):
+def test_nothing_is_asked_of_a_scheduler_when_nothing_is_missing(
+    dataset, trials_and_scores, files, tmp_path, capsys
+):
     trials, _ = trials_and_scores
     runner.run(trials[:1], [dataset], tmp_path, scheduler=str(files))
-    runner.run(trials[:1], [dataset], tmp_path, scheduler="tcp://127.0.0.1:1")
+    capsys.readouterr()
+    runner.run(trials[:1], [dataset], tmp_path, scheduler="tcp://127.0.0.1:1")  # nobody answers there
+    assert capsys.readouterr().out == "1 trials, 0 to train\n"
 
 
 def test_a_killed_worker_loses_its_trial_to_another(dataset, trials_and_scores, files, tmp_path, monkeypatch):

@@ -63,7 +63,7 @@ def test_onset_and_apex_are_the_last_two_frames():
     ],
 )
 def test_other_frames_are_refused(frames):
-    with pytest.raises(ValueError, match=r"frames must be uint8 of shape \(t \+ 2, h, w, 3\)"):
+    with pytest.raises(ValueError, match=r"frames must be RGB uint8 of shape \(t \+ 2, h, w, 3\)"):
         prepare(frames)
 
 

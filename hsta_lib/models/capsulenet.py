@@ -12,11 +12,12 @@ which the turns stay on in their test.
 The authors' script keeps, for every left-out subject, the epoch with the best UF1 on that subject.
 """
 
-import numpy as np
 import torch
 from einops import einsum, rearrange
 from torch import nn
 from torch.nn import functional
+
+from hsta_lib.models import mmnet
 
 CAPSULE, CLASS_CAPSULE = 8, 16  # lengths of a primary and of a class capsule
 ITERATIONS = 3  # of the routing
@@ -41,12 +42,7 @@ def prepare(frames):
     ValueError
         If these are no RGB frames, or fewer than two.
     """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) < 2:
-        raise ValueError(
-            f"frames must be uint8 of shape (t + 2, h, w, 3), the apex last, "
-            f"found {frames.dtype} {frames.shape}"
-        )
-    return rearrange(frames[-1], "h w c -> c h w").copy()
+    return mmnet.prepare(frames)[1].copy()
 
 
 def squash(s):

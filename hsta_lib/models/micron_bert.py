@@ -16,11 +16,12 @@ stage sees the training clips alone. The protocol of the original's own evaluati
 reports, is not known.
 """
 
-import numpy as np
 import torch
 from einops import rearrange, repeat
 from torch import nn
 from torch.nn import functional
+
+from hsta_lib.models import mmnet
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -30,7 +31,7 @@ _EPS = 1e-6  # of every LayerNorm, as published
 
 
 def prepare(frames):
-    """Onset and apex of a clip.
+    """Onset and apex of a clip, as `hsta_lib.models.mmnet.prepare`.
 
     Parameters
     ----------
@@ -46,12 +47,7 @@ def prepare(frames):
     ValueError
         If these are no RGB frames, or fewer than two.
     """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) < 2:
-        raise ValueError(
-            f"frames must be RGB uint8 of shape (t + 2, h, w, 3), onset and apex last, "
-            f"found {frames.dtype} {frames.shape}"
-        )
-    return rearrange(frames[-2:], "t h w c -> t c h w").copy()
+    return mmnet.prepare(frames)
 
 
 def sincos_grid(side, d):

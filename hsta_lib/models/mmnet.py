@@ -45,7 +45,7 @@ def prepare(frames):
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) < 2:
         raise ValueError(
-            f"frames must be uint8 of shape (t + 2, h, w, 3), onset and apex last, "
+            f"frames must be RGB uint8 of shape (t + 2, h, w, 3), onset and apex last, "
             f"found {frames.dtype} {frames.shape}"
         )
     return rearrange(frames[-2:], "t h w c -> t c h w").copy()
