@@ -9,12 +9,12 @@ and the ratios are taken run by run, so that a machine whose speed drifts does n
 import contextlib
 import io
 import os
-import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import cv2
+import measure
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -84,6 +84,7 @@ def seconds(function, *arguments):
 
 
 def main():
+    options = measure.parser(__doc__).parse_args()
     cores = os.sched_getaffinity(0)
     cv2.setNumThreads(1)
     ratios = {"cache built on one core": [], "cache built on two cores": [], "batch read from the cache": []}
@@ -100,8 +101,8 @@ def main():
             print(
                 f"{released:.2f} s as released; " + ", ".join(f"{taken:.3f} s" for taken in ours), flush=True
             )
-    for name, values in ratios.items():
-        print(f"{name}: {statistics.median(values):.1f} times as fast as released, median of {RUNS}")
+    rows = [measure.row(f"{name}, as fast as the released loader", values) for name, values in ratios.items()]
+    measure.finish(__file__, rows, options.record)
 
 
 if __name__ == "__main__":

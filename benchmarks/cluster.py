@@ -15,12 +15,14 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import measure
 import pandas as pd
 from distributed import Client
 
 from hsta_lib import runner, store
 from hsta_lib.config import n_cores
 from hsta_lib.study import NAMED_CELL, start
+from hsta_lib.workers import WORKER_ENVIRONMENT
 
 PAIRS = 5
 
@@ -33,7 +35,7 @@ def started_cluster(folder, workers):
     options = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard"]
     worker = ["--nthreads", "1", "--nworkers", str(workers), "--memory-limit", "0"]
     silent = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    environment = os.environ | runner.WORKER_ENVIRONMENT
+    environment = os.environ | WORKER_ENVIRONMENT
     processes = [subprocess.Popen([*common, "scheduler", *options, "--port", "0"], **silent)]
     try:
         while not file.exists():
@@ -48,7 +50,7 @@ def started_cluster(folder, workers):
             process.wait()
 
 
-def measure(trials, dataset, n_workers, **where):
+def train(trials, dataset, n_workers, **where):
     """Wall time of all trials, into an empty folder, and trials a minute of running workers."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
@@ -59,21 +61,25 @@ def measure(trials, dataset, n_workers, **where):
 
 
 def main():
+    options = measure.parser(__doc__).parse_args()
     study = start("table4", {"preset": "quick", "seeds": [0, 1]})
     dataset = study.open_dataset()
     trials = study.trials(dataset, pd.DataFrame([NAMED_CELL]))[0]
     workers, walls, rates = n_cores(), [], []
     with tempfile.TemporaryDirectory() as folder, started_cluster(Path(folder), workers) as scheduler:
         for _ in range(PAIRS):
-            wall_local, rate_local = measure(trials, dataset, workers, workers=workers)
-            wall_dask, rate_dask = measure(trials, dataset, workers, scheduler=scheduler)
+            wall_local, rate_local = train(trials, dataset, workers, workers=workers)
+            wall_dask, rate_dask = train(trials, dataset, workers, scheduler=scheduler)
             walls.append(wall_local / wall_dask)
             rates.append(rate_dask / rate_local)
             print(
                 f"{wall_local:.1f} s local, {wall_dask:.1f} s on the scheduler: {walls[-1]:.2f}", flush=True
             )
-    print(f"scheduler over local, {workers} workers each, median of {PAIRS} pairs: "
-          f"{statistics.median(walls):.2f} in wall time, {statistics.median(rates):.2f} running")  # fmt: skip
+    rows = [
+        measure.row("wall time of local workers over a scheduler's", walls),
+        measure.row("rate of a scheduler's workers over local ones", rates),
+    ]
+    measure.finish(__file__, rows, options.record)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ trains, then trained by as many workers into an empty folder. The ratio of wall 
 does nothing else; that of processor times, trained in this process, on any.
 """
 
-import resource
 import tempfile
 import time
 from pathlib import Path
 
+import measure
 import torch
 
 from hsta_lib import cost, runner
@@ -37,37 +37,46 @@ def processor_seconds(trial, dataset):
 
 
 def main():
+    options = measure.parser(__doc__).parse_args()
     datasets, trials = {}, []
     for recipe in ("equations", "released"):
         dataset, of_recipe = grid_of(recipe)
         datasets[dataset.fingerprint] = dataset
         trials += of_recipe
     one_of_each = list({trial.settings: trial for trial in trials}.values())
-    speeds = speeds_for(trials, 0, runner._cluster)
+    speeds = speeds_for(trials, 0)
     estimated = cost.seconds_each(one_of_each, datasets, speeds)
     fit(one_of_each[0], datasets[one_of_each[0].fingerprint])  # what is slow only the first time
+    ratios = []
     for trial, seconds in zip(one_of_each, estimated, strict=True):
         model = trial.settings.model
         name = f"M = {model.m}, L_v = {model.l_v}, L_s = {model.l_s}, heads {model.heads}"
         measured = processor_seconds(trial, datasets[trial.fingerprint])
-        print(f"{name}: estimated over measured processor time {seconds / measured:.2f}", flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        ratios.append(seconds / measured)
+        print(f"{name}: estimated over measured processor time {ratios[-1]:.2f}", flush=True)
+    peak = measure.most_resident()
     needed = max(sum(cost.memory(trial.settings, 7, 300).values()) for trial in one_of_each)
     needed += max(speed.memory for speed in speeds.values())
-    print(f"estimated over measured peak memory of a process: {needed / peak:.2f}")
-    compare_walls(trials, datasets, n_cores())
+    wall = compare_walls(trials, datasets, n_cores())
+    rows = [
+        measure.row("estimated over measured processor time of a trial", ratios),
+        measure.row("estimated over measured memory of a process", [needed / peak]),
+        measure.row("estimated over measured wall time of a grid", [wall]),
+    ]
+    measure.finish(__file__, rows, options.record)
 
 
 def compare_walls(trials, datasets, workers):
-    """Print the estimate of all trials on some workers, and what they took."""
-    speeds = speeds_for(trials, workers, runner._cluster)
+    """Estimated over measured time of all trials on some workers."""
+    speeds = speeds_for(trials, workers)
     estimated = cost.estimate(trials, datasets, workers, speeds)
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         runner.run(trials, datasets.values(), Path(folder), workers=workers)
         measured = time.perf_counter() - started
     print(f"{len(trials)} trials on {workers} workers: estimated {in_words(estimated)}, took "
-          f"{in_words(measured)}; ratio {estimated / measured:.2f}")  # fmt: skip
+          f"{in_words(measured)}")  # fmt: skip
+    return estimated / measured
 
 
 if __name__ == "__main__":

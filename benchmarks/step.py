@@ -9,13 +9,12 @@ a trial has; on a GPU times are those of CUDA events. ``--compile`` also takes s
 ``--sizes`` instead compares the precisions from small networks to large ones.
 """
 
-import argparse
-import resource
 import statistics
 import time
 from multiprocessing import get_context
 from unittest.mock import patch
 
+import measure
 import torch
 from einops import rearrange
 from torch import nn
@@ -30,7 +29,7 @@ from hsta_lib.training import normalise, optimizer_of, train_step
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BATCH, CLASSES = 8, 7
-PAIRS = 20 if DEVICE.type == "cuda" else 3
+PAIRS = 20 if DEVICE.type == "cuda" else 5
 PASSES = 3  # the backward pass costs two forward ones
 PRODUCT = (4712, 768, 3072)  # tokens of the batch, widths: first linear of the video branch's feed-forward
 ATTENTION = {"video": (12, 589, 64), "special": (12, 325, 32)}  # heads, tokens, width of a head
@@ -167,11 +166,11 @@ def _peak_memory(kind):
         step()
     if DEVICE.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return measure.most_resident() / 2**30
 
 
 def compare_steps(kinds, flops):
-    """Take steps in turn; print samples per second, ratios and rates."""
+    """Take steps in turn; samples per second, ratios, rates and memory, for `measure.finish`."""
     steps = {kind: steps_of(kind) for kind in kinds}
     for step in steps.values():  # not counted: the optimiser's state is made, kernels are compiled
         step()
@@ -179,16 +178,20 @@ def compare_steps(kinds, flops):
     for _ in range(PAIRS):
         for kind, step in steps.items():
             taken[kind].append(seconds(step))
+    rows = []
     for kind, times in taken.items():
-        ratios = [plain / ours for plain, ours in zip(taken["plain"], times, strict=True)]
-        each = statistics.median(times)
-        rate = PASSES * flops * BATCH / each
-        peak = product_rate(torch.bfloat16 if "bfloat16" in kind else torch.float32)
-        print(f"{kind}: {BATCH / each:.3g} clips/s; {statistics.median(ratios):.2f} times "
-              f"the plain step (of {PAIRS} pairs {min(ratios):.2f} to {max(ratios):.2f}); "
-              f"{rate / 1e9:.0f} GFLOP/s, {rate / peak:.0%} of the product's {peak / 1e9:.0f}; "
-              f"{peak_memory(kind):.1f} GiB", flush=True)  # fmt: skip
-    return steps
+        dtype = torch.bfloat16 if "bfloat16" in kind else torch.float32
+        peak = product_rate(dtype)
+        rates = [PASSES * flops * BATCH / one for one in times]
+        plain = [plain / ours for plain, ours in zip(taken["plain"], times, strict=True)]
+        rows += [
+            measure.row(f"{kind} step", [BATCH / one for one in times], "clips/s"),
+            measure.row(f"{kind} step over the plain one", plain),
+            measure.row(f"{kind} step, arithmetic", [rate / 1e9 for rate in rates], "GFLOP/s"),
+            measure.row(f"{kind} step over the largest product, FLOP/s", [rate / peak for rate in rates]),
+            measure.row(f"{kind} step, peak memory", [peak_memory(kind)], "GiB"),
+        ]
+    return steps, [one for one in rows if one["what"] != "plain step over the plain one"]
 
 
 def profile(kind, step):
@@ -256,7 +259,7 @@ def precision_ratio(settings, pairs=7, batch=32):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = measure.parser(__doc__)
     parser.add_argument("--compile", action="store_true", help="also take steps with torch.compile")
     parser.add_argument("--sizes", action="store_true", help="compare precisions over sizes instead")
     options = parser.parse_args()
@@ -269,7 +272,9 @@ def main():
     own = parameters_and_flops(released("float32"), CLASSES)[1]
     print(f"{flops / 1e9:.2f} GFLOP a clip, ours {own / 1e9:.2f}; auto is {chosen}; batch of {BATCH}")
     kinds = ["plain", *dict.fromkeys(["float32", chosen])]
-    steps = compare_steps([*kinds, *[f"{kind} compiled" for kind in kinds[1:]] * options.compile], flops)
+    kinds += [f"{kind} compiled" for kind in kinds[1:]] * options.compile
+    steps, rows = compare_steps(kinds, flops)
+    measure.finish(__file__, rows, options.record)
     profile(chosen, steps[chosen])
     compare_parts()
 

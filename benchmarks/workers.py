@@ -1,46 +1,148 @@
-"""Trials per minute of two worker processes over one: ``python benchmarks/workers.py``.
+"""What worker processes cost, with the preset ``quick``: ``python benchmarks/workers.py``.
 
-Both run the same trials of the preset ``quick`` in turn, one worker, two, one, two, and the ratio is taken
-pair by pair, so that a machine whose speed drifts does not decide it. Two ratios are printed: of the rate at
-which running workers finish trials, and of the wall time of these few trials, starting the workers included.
+The same trials are trained by one worker, by two, and by two processes that know nothing of each other, in
+turn; ratios are taken round by round, so that a machine whose speed drifts does not decide them. The rate is
+that at which running workers finish trials; the wall time has the start of the workers in it. Then: the share
+of the workers' time within training steps, their peak memory with the deepest network of Table 4, and how
+long it takes until workers can train.
 """
 
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import patch
 
+import measure
 import pandas as pd
 
-from hsta_lib import runner, store
+from hsta_lib import runner, store, training
+from hsta_lib.config import n_cores
+from hsta_lib.cost import relative_cost
 from hsta_lib.study import NAMED_CELL, start
+from hsta_lib.workers import WORKER_ENVIRONMENT, local_workers
 
-PAIRS = 5
+ROUNDS = 5
+IMPORT = "import hsta_lib"
+START = """
+from hsta_lib.study import start
+from hsta_lib.workers import local_workers
+
+def load():
+    import hsta_lib.training
+
+if __name__ == "__main__":
+    start("table4", {"preset": "quick"}).open_dataset()
+    with local_workers(%d) as client:
+        client.run(load)
+"""
 
 
-def measure(trials, dataset, workers):
-    """Trials per minute of running workers, and the wall time of all, training into an empty folder."""
+def seconds(function, *arguments):
+    started = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - started
+
+
+def in_workers(trials, dataset, folder, workers):
+    runner.run(trials, [dataset], folder, workers=workers)
+
+
+def apart(trials, dataset, folder, _workers):
+    """Half of the trials in each of two processes."""
+    halves = trials[::2], trials[1::2]
+    processes = [
+        get_context("spawn").Process(target=in_workers, args=(half, dataset, folder, 0)) for half in halves
+    ]
+    with patch.dict(os.environ, WORKER_ENVIRONMENT):
+        for process in processes:
+            process.start()
+    for process in processes:
+        process.join()
+
+
+def train(way, trials, dataset, workers):
+    """Trials a minute of running processes, and the wall time of all, training into an empty folder."""
+    with tempfile.TemporaryDirectory() as name:
+        wall = seconds(way, trials, dataset, folder := Path(name), workers)
+        each = [store.load(trial, folder)["seconds"] for trial in trials]
+        return 60 * workers / statistics.mean(each), wall
+
+
+def compare(trials, dataset):
+    ratios = {"rate of two workers over one": [], "wall time of one worker over two": [],
+              "rate of two workers over two processes": []}  # fmt: skip
+    for _ in range(ROUNDS):
+        one, one_wall = train(in_workers, trials, dataset, 1)
+        two, two_wall = train(in_workers, trials, dataset, 2)
+        processes, _ = train(apart, trials, dataset, 2)
+        for values, ratio in zip(
+            ratios.values(), (two / one, one_wall / two_wall, two / processes), strict=True
+        ):
+            values.append(ratio)
+        print(f"{one:.1f}, {two:.1f} and {processes:.1f} trials a minute", flush=True)
+    return [measure.row(what, values) for what, values in ratios.items()]
+
+
+def timed(trial, dataset, folder):
+    """Train a trial; when it began and ended, and the seconds of its steps."""
+    spent, step = [], training._step_on
+
+    def timed_step(*arguments):
+        began = time.perf_counter()
+        loss = step(*arguments)
+        spent.append(time.perf_counter() - began)
+        return loss
+
+    began = time.time()
+    with patch.object(training, "_step_on", timed_step):
+        runner.run_trial(trial, dataset, folder)
+    return began, time.time(), sum(spent)
+
+
+def watch(trials, deepest, dataset, workers):
+    """Share of time in steps over all trials, and peak memory of a worker."""
+    with local_workers(workers) as client, tempfile.TemporaryDirectory() as folder:
+        shared = client.submit(lambda: dataset)
+        client.gather([client.submit(timed, one, shared, Path(folder)) for one in deepest])
+        memory = list(client.run(measure.most_resident).values())
+        times = client.gather([client.submit(timed, one, shared, Path(folder)) for one in trials])
+    began, ended, spent = zip(*times, strict=True)
+    share = 100 * sum(spent) / workers / (max(ended) - min(began))
+    return [
+        measure.row("share of workers' time in training steps", [share], "%"),
+        measure.row("peak memory of a worker", [value / 1e6 for value in memory], "MB"),
+    ]
+
+
+def started(code):
+    """Seconds that a Python process takes which runs this program."""
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        runner.run(trials, [dataset], Path(folder), workers=workers)
-        wall = time.perf_counter() - started
-        seconds = [store.load(trial, Path(folder))["seconds"] for trial in trials]
-        return 60 * workers / statistics.mean(seconds), wall
+        script = Path(folder) / "program.py"
+        script.write_text(code)
+        return seconds(subprocess.check_call, [sys.executable, str(script)])
 
 
 def main():
-    study = start("table4", {"preset": "quick", "seeds": [0, 1]})
+    options = measure.parser(__doc__).parse_args()
+    study, workers = start("table4", {"preset": "quick", "seeds": [0, 1]}), n_cores()
     dataset = study.open_dataset()
     trials = study.trials(dataset, pd.DataFrame([NAMED_CELL]))[0]
-    rates, walls = [], []
-    for _ in range(PAIRS):
-        (rate_one, wall_one), (rate_two, wall_two) = (measure(trials, dataset, n) for n in (1, 2))
-        rates.append(rate_two / rate_one)
-        walls.append(wall_one / wall_two)
-        print(f"{rate_one:.1f} and {rate_two:.1f} trials a minute: ratio {rates[-1]:.2f}", flush=True)
-        print(f"{wall_one:.1f} s and {wall_two:.1f} s, start included: ratio {walls[-1]:.2f}", flush=True)
-    print(f"two workers over one, median of {PAIRS} pairs: {statistics.median(rates):.2f} running, "
-          f"{statistics.median(walls):.2f} with their start")  # fmt: skip
+    by_cost = sorted(
+        (runs for runs in study.trials(dataset, study.cells())), key=lambda runs: relative_cost(runs[0], 7)
+    )
+    rows = compare(trials, dataset) + watch(trials, by_cost[-1][:workers], dataset, workers)
+    bare = [started("") for _ in range(ROUNDS)]
+    imported = [started(IMPORT) - statistics.median(bare) for _ in range(ROUNDS)]
+    rows += [
+        measure.row("until workers can train", [started(START % workers) for _ in range(ROUNDS)], "s"),
+        measure.row("`import hsta_lib`", imported, "s"),
+    ]  # fmt: skip
+    measure.finish(__file__, rows, options.record)
 
 
 if __name__ == "__main__":

@@ -22,12 +22,16 @@ from hsta_lib.data.table import problems_table
 from hsta_lib.files import file_digest, write_whole
 from hsta_lib.models import hsta
 from hsta_lib.trials import Trial
+from hsta_lib.workers import local_workers
 
 _N_CLASSES = 7
 _STEPS = 2  # of an epoch
 _EPOCHS = 1, 3  # of the two trainings whose difference is the time of so many epochs' steps
 _SMALL = with_fields(Settings(), n_folds=2, warmup_epochs=0, image_size=32, patch_size=8, d=64, pixels="clip")
 _WIDE = with_fields(Settings(), n_folds=2, warmup_epochs=0, image_size=64, batch_size=2, m=1)
+# Faster than any processor's core: a run that takes less than so many seconds at this speed is no long one.
+_FAST = Speed(call=1e-5, byte=0, draw=0, flop=1e-12, parameter=0, trial=0, start=0, memory=0)
+_SHORT = 3
 # What is measured: networks as narrow and shallow, and as wide, as those of the presets, of both recipes.
 _SIZES = (
     with_fields(_SMALL, image_size=16, d=8, m=1),
@@ -40,32 +44,36 @@ _SIZES = (
 )
 
 
-def forecast(trials, datasets, workers, start_workers):
+def forecast(trials, datasets, workers):
     """How long trials will take on this machine, for a line that is printed before they are trained.
 
-    The first call for a number of workers calibrates, which takes seconds, see `calibrated`.
+    The first call for a number of workers calibrates, which takes seconds, see `calibrated`. That does not
+    pay for a run that a fast machine would have done by then: of such a one nothing is said.
 
     Parameters
     ----------
     trials, datasets
         As for `hsta_lib.cost.estimate`.
-    workers, start_workers
+    workers : int
         As for `calibrated`.
 
     Returns
     -------
     str
-        E.g. ``about 4 minutes on 2 workers``.
+        E.g. ``about 4 minutes on 2 workers``; empty for a short run.
     """
-    seconds = estimate(trials, datasets, workers, speeds_for(trials, workers, start_workers))
+    precisions = {trial.settings.training.precision for trial in trials}
+    if estimate(trials, datasets, workers, dict.fromkeys(precisions, _FAST)) < _SHORT:
+        return ""
+    seconds = estimate(trials, datasets, workers, speeds_for(trials, workers))
     where = f"on {workers} worker{'s' * (workers > 1)}" if workers else "in this process"
     return f"about {in_words(seconds)} {where}"
 
 
-def speeds_for(trials, workers, start_workers):
+def speeds_for(trials, workers):
     """Speeds of this machine, by the precision of the trials; see `calibrated`."""
     precisions = {trial.settings.training.precision for trial in trials}
-    return {precision: calibrated(workers, start_workers, precision) for precision in sorted(precisions)}
+    return {precision: calibrated(workers, precision) for precision in sorted(precisions)}
 
 
 def in_words(seconds):
@@ -76,7 +84,7 @@ def in_words(seconds):
     return f"{count} {unit}{'s' * (count > 1)}"
 
 
-def calibrated(workers, start_workers, precision="float32"):
+def calibrated(workers, precision="float32"):
     """Speed of training on this machine: as measured before, else measured now.
 
     Processor time is what counts on a CPU, so that other programs, which come and go, do not: a time made
@@ -86,8 +94,6 @@ def calibrated(workers, start_workers, precision="float32"):
     ----------
     workers : int
         Worker processes, which are all busy in the measurement; 0: this process.
-    start_workers : callable
-        From their number to a context manager that gives a Dask client of so many.
     precision : {"float32", "bfloat16"}
         Of the network's products.
 
@@ -100,7 +106,7 @@ def calibrated(workers, start_workers, precision="float32"):
     stored = _read(path, machine)
     if stored is None:
         print("Measuring how fast this machine trains, once")
-        stored = _fit(_measure_all(workers, start_workers, precision))
+        stored = _fit(_measure_all(workers, precision))
         with suppress(OSError):  # it is measured again then
             write_whole(path, json.dumps({"machine": machine, "speed": stored._asdict()}, indent=1))
     return stored
@@ -148,10 +154,10 @@ def _read(path, machine):
         return None
 
 
-def _measure_all(workers, start_workers, precision):
+def _measure_all(workers, precision):
     if workers == 0:
         return [measure(precision)]
-    with start_workers(workers) as client:
+    with local_workers(workers) as client:
         addresses = client.scheduler_info(n_workers=-1)["workers"]
         tasks = [client.submit(measure, precision, workers=[one], pure=False) for one in addresses]
         return client.gather(tasks)

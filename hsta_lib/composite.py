@@ -5,6 +5,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from hsta_lib import systems
+from hsta_lib.data import flow_images
 from hsta_lib.metrics import METRICS
 from hsta_lib.stats import score_interval
 from hsta_lib.tables import HEADINGS, with_span
@@ -14,6 +15,12 @@ from hsta_lib.trials import NAMED_CELL
 SOURCES = {"SMIC": "smic", "SAMM": "samm", "CASME II": "casme2"}
 UNION = "all three"
 TRAIN_ON = ("own", "composite")
+# HSTA on pictures of flow: the video branch reads nothing and is not connected. A deviation from the mean of
+# a picture shown twice would be nothing.
+_SPECIAL_ALONE = {
+    **flow_images.FRAMES, "drawing": "uniform", "special": "frames", "pixels": "imagenet", "patch_size": 4,
+    "l_v": 0, "csta": False,
+}  # fmt: skip
 _SIZES = {"n_micro": 576, "n_subjects": 68}  # with which the generated union is as large as MEGC2019's
 
 
@@ -23,7 +30,7 @@ def union(study):
     Parameters
     ----------
     study : hsta_lib.study.Study
-        With ``dataset`` synthetic, which is then written in the three layouts, or megc2019.
+        With ``dataset`` synthetic, which is then written in the three layouts, megc2019 or megc2019_flow.
 
     Returns
     -------
@@ -35,11 +42,12 @@ def union(study):
         If the dataset is another one or the labels are not emotion3.
     """
     chosen = study.parameters
-    if chosen.dataset not in ("synthetic", "megc2019") or chosen.variant not in ("", "megc2019"):
+    known = chosen.dataset in ("synthetic", "megc2019", "megc2019_flow")
+    if not known or chosen.variant not in ("", "megc2019"):
         raise ValueError(
             f"notebook parameters: dataset = {chosen.dataset!r}, variant = {chosen.variant!r}: Table 5 is "
             "about the union of CASME II, SMIC and SAMM; choose megc2019, with data_root the folder that "
-            "holds the three, or synthetic"
+            "holds the three, megc2019_flow or synthetic"
         )
     if chosen.layout == "synthetic":
         sizes = study.preset.synthetic.model_dump()
@@ -50,9 +58,16 @@ def union(study):
     return systems.reduced(study)
 
 
-def cells():
-    """Rows of the table: the named setting, trained on each dataset alone and on the union."""
-    return pd.DataFrame({"system": "HSTA", "train_on": list(TRAIN_ON), **NAMED_CELL})
+def cells(dataset=""):
+    """Rows of the table: the named setting, trained on each dataset alone and on the union.
+
+    Parameters
+    ----------
+    dataset : str
+        With megc2019_flow, which has no frames, the special branch alone sees its pictures.
+    """
+    rows = {"system": "HSTA", "train_on": list(TRAIN_ON), **NAMED_CELL}
+    return pd.DataFrame(rows | (_SPECIAL_ALONE if dataset == "megc2019_flow" else {}))
 
 
 def count_clips(dataset):

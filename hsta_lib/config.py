@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hsta_lib import ROOT
 
-DatasetName = Literal["synthetic", "casme3", "casme2", "smic", "samm", "megc2019", "own"]
+DatasetName = Literal["synthetic", "casme3", "casme2", "smic", "samm", "megc2019", "megc2019_flow", "own"]
 RepairRule = Literal["repaired", "published", "released", "drop"]
 RecipeName = Literal["equations", "released"]
 SplitName = Literal["subject", "paper", "loso", "authors", "subject_seen"]

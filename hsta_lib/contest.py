@@ -7,6 +7,7 @@ import pandas as pd
 
 from hsta_lib import config, rivals, store
 from hsta_lib.cost import parameters_and_flops
+from hsta_lib.data import flow_images
 from hsta_lib.protocols import best_epochs
 from hsta_lib.report import seconds_of
 
@@ -59,6 +60,8 @@ def prepare(study, rows):
         If none is left.
     """
     chosen = rivals.cells(rows, study.preset.datasets)
+    if study.parameters.dataset == "megc2019_flow":
+        chosen = chosen.assign(**flow_images.FRAMES)
     _, datasets, trials = study.prepare(chosen)
     reasons = [_obstacle(dataset, runs[0]) for dataset, runs in zip(datasets, trials, strict=True)]
     runs = [row for row, reason in enumerate(reasons) if not reason]

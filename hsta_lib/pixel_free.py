@@ -38,15 +38,16 @@ def predictors(clips):
     -------
     dict of str to callable
         Name of the row to ``predict(clips, folds)``. Rows of the film are left out for datasets whose names
-        do not tell it, rows of the action units where a dataset gives none.
+        do not tell it, the timing and rows of the action units where a dataset gives none.
     """
     chosen = {
         "majority class": references.majority,
         "subject": _voter("subject"),
         "recording": _voter("recording"),
         "recording, else subject": _voter("recording", "subject"),
-        "clip timing": timing,
     }
+    if clips["onset"].notna().any():
+        chosen["clip timing"] = timing
     if clips["dataset"].isin(_FILM).all():
         chosen["film"] = _voter("film")
         chosen["film, plain vote"] = _voter("film", balanced=False)

@@ -19,7 +19,6 @@ from hsta_lib.cost import fold_sizes, makespan, memory, seconds_each, training_f
 from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.table import class_names, labelled, problems_table
 from hsta_lib.paper import ROW_NAMES
-from hsta_lib.runner import _cluster as start_workers
 from hsta_lib.study import start
 from hsta_lib.trials import NAMED_CELL
 
@@ -223,7 +222,7 @@ def main():
     chosen = parser.parse_args()
     workers = config.n_cores()
     trials = [trial for recipe in RECIPES for part in trials_of_paper(recipe).values() for trial in part]
-    speeds = speeds_for(trials, workers, start_workers)
+    speeds = speeds_for(trials, workers)
     planned = plan_paper(tflops=chosen.tflops, speeds=speeds, workers=workers)
     print(planned.to_string(index=False, float_format="{:,.1f}".format))
     print(describe(chosen.tflops, workers))

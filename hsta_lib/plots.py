@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from IPython.display import Image
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from hsta_lib.data.flow import flow_colours, optical_flow
 from hsta_lib.metrics import METRICS
@@ -17,6 +17,9 @@ from hsta_lib.tables import HEADINGS
 # Readable for colour-blind readers and, with the dashes, in print.
 _PALETTE = sns.color_palette("colorblind")
 _LABEL_HEIGHT = 4  # points of a score that a line of text takes
+_GROWING = {
+    "n_frames": "frames per clip", "n_tokens": "tokens, video branch", "m": "M", "n_clips": "clips per batch",
+}  # fmt: skip
 _AMPLIFIED = 4  # factor on the difference of two frames, drawn around mid-grey
 _STYLE = {
     "axes.spines.top": False,
@@ -716,6 +719,37 @@ def _published_dots(panel, printed, metric, places):
         if chosen.any():
             panel.plot(printed.loc[chosen, metric], places[chosen], linestyle="", markersize=6,
                        markerfacecolor="none", label=name, **style)  # fmt: skip
+
+
+def growth(rows):
+    """Time of a training step against what makes it longer, a panel per setting, a line per size of network.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From `hsta_lib.cost.measured_growth`; the exponent is written at the end of its line.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    settings = list(dict.fromkeys(rows["setting"]))
+    with _panels((2.6 * len(settings), 3.2), 1, len(settings), sharey=True) as (figure, panels):
+        for panel, setting in zip(panels, settings, strict=True):
+            of_setting = rows[rows["setting"] == setting]
+            for colour, (size, group) in zip(_PALETTE, of_setting.groupby("size", sort=False), strict=False):
+                panel.plot(group["value"], group["seconds"], marker="o", ms=3, color=colour)
+                last = group.iloc[-1]
+                told = f"{size}: {last['exponent']:.2f}"
+                place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "right", "color": colour}
+                panel.annotate(told, (last["value"], last["seconds"]), **place)
+            panel.set(xscale="log", yscale="log", xlabel=_GROWING[setting])
+            ticks = sorted(of_setting["value"].unique())
+            panel.set_xticks(ticks[:: -(-len(ticks) // 5)], minor=False)
+            panel.xaxis.set_major_formatter(ScalarFormatter())
+            panel.xaxis.set_minor_locator(NullLocator())
+        panels[0].set_ylabel("s per training step")
+        return figure
 
 
 def scores_by_cost(table, costs, by):

@@ -121,6 +121,17 @@ def coverage_table():
     return "\n".join(lines)
 
 
+def benchmarks_table():
+    """What the scripts of ``benchmarks/`` measured, from their record."""
+    rows = pd.read_csv(ROOT / "benchmarks" / "results.csv")
+    lines = ["| measured | median | range | by | on |", "|---" * 5 + "|"]
+    for row in rows.itertuples():
+        spread = "" if row.least == row.largest else f"{row.least:.3g} to {row.largest:.3g}"
+        cells = [row.what, f"{row.median:.3g} {row.unit}", spread, f"`{row.script}`", row.machine]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def departures_table():
     """Paper, released code and this study, from ``departures.csv``; a field's values, from the settings."""
     lines = ["| what | paper | released code | this study | field |", "|---|---|---|---|---|"]
@@ -173,6 +184,7 @@ SECTIONS = {
     "departures": departures_table,
     "plan": plan_table,
     "coverage": coverage_table,
+    "benchmarks": benchmarks_table,
     "systems": systems_table,
 }
 

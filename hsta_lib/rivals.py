@@ -95,9 +95,17 @@ def inputs(dataset, settings):
     -------
     ndarray, float32 or uint8, shape (n_clips, ...)
         A memory map, copy-on-write: what is written to it never reaches the file.
+
+    Raises
+    ------
+    ValueError
+        If the dataset has no such input; the message says what is missing.
     """
     comparison = settings.comparison
     system = find(comparison.rival, comparison.form)
+    if dataset.shows_flow and (system.signed or not system.flow_size):
+        needed = "flow in px, with its sign" if system.signed else "frames"
+        raise ValueError(f"it needs {needed}; there are pictures of flow, stretched to 0..255")
     clips = dataset.flow(system.flow_size, "tvl1") if system.flow_size else dataset.frames()
     if system.depth:
         clips = np.concatenate([clips, dataset.depth(system.flow_size)[..., None]], axis=3)

@@ -10,18 +10,11 @@ import torch
 from tqdm import tqdm
 
 from hsta_lib import cluster, store
+from hsta_lib.calibration import forecast
 from hsta_lib.config import n_cores
 from hsta_lib.cost import relative_cost
 from hsta_lib.training import fit
-
-# glibc returns freed memory to the system and faults it in again at every step of a small network, which
-# costs a third of the time; Dask's own default (65536) makes that worse. Trials run beside the main thread,
-# whose arena alone the thresholds spare: there is but one arena. Elsewhere the variables do nothing.
-WORKER_ENVIRONMENT = {
-    "MALLOC_TRIM_THRESHOLD_": "4000000000",
-    "MALLOC_MMAP_THRESHOLD_": "4000000000",
-    "MALLOC_ARENA_MAX": "1",
-}
+from hsta_lib.workers import local_workers
 
 
 class FailedTrials(RuntimeError):
@@ -61,13 +54,16 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
     """
     if scheduler and workers is not None:
         raise ValueError(f"workers = {workers} has no effect with scheduler = {scheduler!r}; leave it None")
+    if workers is None and not scheduler:
+        workers = 1 if torch.cuda.is_available() else n_cores()
     todo = store.missing(trials, folder)
-    print(f"{len(set(trials))} trials, {len(todo)} to train")
     datasets = {dataset.fingerprint: dataset for dataset in datasets}
     for trial in todo:
         if trial.fingerprint not in datasets:
             given = ", ".join(datasets)
             raise ValueError(f"trial {trial.id} is of data {trial.fingerprint}, the datasets are {given}")
+    expected = "" if scheduler else forecast(todo, datasets, workers)
+    print(f"{len(set(trials))} trials, {len(todo)} to train{expected and ': '}{expected}")
     costs = {trial: relative_cost(trial, len(datasets[trial.fingerprint].classes)) for trial in todo}
     todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
     failed = []
@@ -100,8 +96,6 @@ def _run_all(todo, datasets, folder, workers, scheduler):
     if scheduler:
         yield from cluster.train_on(scheduler, todo, datasets, folder)
         return
-    if workers is None:
-        workers = 1 if torch.cuda.is_available() else n_cores()
     run_all = _run_here if workers == 0 else _run_in_workers
     yield from run_all(todo, datasets, folder, min(workers, len(todo)))
 
@@ -127,7 +121,7 @@ def _run_in_workers(todo, datasets, folder, workers):
     """Yield ``(trial, error or None)`` as the workers finish; a worker that dies is replaced."""
     from distributed import as_completed
 
-    with _cluster(workers) as client:
+    with local_workers(workers) as client:
         # Unlike scattered data, made again if a worker dies with it.
         shared = {name: client.submit(_itself, dataset) for name, dataset in datasets.items()}
         futures = {
@@ -143,23 +137,6 @@ def _run_in_workers(todo, datasets, folder, workers):
 
 def _itself(value):
     return value
-
-
-@contextmanager
-def _cluster(workers):
-    import dask
-    from distributed import Client, LocalCluster
-
-    environment = dask.config.get("distributed.nanny.pre-spawn-environ") | WORKER_ENVIRONMENT
-    with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, memory_limit=0, silence_logs="ERROR",
-            host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: two runs may meet
-        ) as cluster,
-        Client(cluster) as client,
-    ):  # fmt: skip
-        yield client
 
 
 @contextmanager

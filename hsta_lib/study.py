@@ -155,10 +155,11 @@ class Study:
         n_folds = len(self.folds(dataset))
         return [make_trials(settings, n_folds, self.seeds, dataset.fingerprint) for settings in variants]
 
-    def reference_trials(self, dataset, names=("named", *_REFERENCES)):
+    def reference_trials(self, dataset, names=("named", *_REFERENCES), named=None):
         """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation; or of some.
 
-        One shuffle of the labels scatters by more than its interval shows: there are at least three.
+        ``named``, cells as for `trials`, takes the place of the paper's named setting. One shuffle of the
+        labels scatters by more than its interval shows: there are at least three.
         """
         several = self if len(self.seeds) >= _SHUFFLES else replace(self, seeds=tuple(range(_SHUFFLES)))
         runs = {
@@ -167,7 +168,7 @@ class Study:
             "recording": (several, {"shuffled_labels": "recording"}),
             "imagenet": (self, {"pixels": "imagenet"}),
         }
-        named = pd.DataFrame([NAMED_CELL])
+        named = pd.DataFrame([NAMED_CELL]) if named is None else named
         runs = {name: runs[name] for name in names}
         return {name: study.trials(dataset, named, **fields)[0] for name, (study, fields) in runs.items()}
 
@@ -299,7 +300,13 @@ def start(name, namespace):
     labels = parameters.labels or default_labels(parameters.layout)
     class_names(labels, parameters.layout)  # an unknown label set stops here, before any data is made
     preset_name, preset = config.load_preset(parameters.preset)
-    split = parameters.split or preset.datasets.split
+    shows_flow = parameters.dataset == "megc2019_flow"
+    if shows_flow and name != "table5":
+        raise ValueError(
+            f"notebook parameters: dataset = 'megc2019_flow' has no frames, which {name} needs; only table5 "
+            "can be made of it"
+        )
+    split = parameters.split or ("loso" if shows_flow else preset.datasets.split)
     parameters = parameters.model_copy(update={"labels": labels, "split": split})
     if "grid" in namespace and name not in (*preset.grids, *_PRINTED, *DESIGNS) and not parameters.grid:
         raise ValueError(

@@ -12,6 +12,7 @@ from IPython.display import Markdown
 
 from hsta_lib.consistency import findings
 from hsta_lib.metrics import METRICS, per_fold_means
+from hsta_lib.models.registry import SYSTEMS
 from hsta_lib.paper import load_extra, load_systems, load_table
 from hsta_lib.report import against_first
 from hsta_lib.tables import HEADINGS, LEFT, from_to, score_rows, score_table, with_span
@@ -42,12 +43,16 @@ def label_sets():
 def compared(study):
     """Comparison systems of a table: those the notebook or the preset names, else those the paper prints.
 
+    On published pictures of flow, those that see flow take the place of the printed ones.
+
     Returns
     -------
     DataFrame
         ``system``; for Table 6 also ``labels``: those it is printed for, or all three.
     """
     names = study.parameters.rivals or study.preset.datasets.rivals
+    if not names and study.parameters.dataset == "megc2019_flow":
+        names = [name for name in SYSTEMS if SYSTEMS[name]["published"].flow_size]
     if study.name == "table5":
         return pd.DataFrame({"system": names or _others(load_table("table5"))["method"].unique()})
     if names:
@@ -322,6 +327,8 @@ def show_means(table, by):
 
 def comparable(study):
     """What keeps our scores from being compared with the published ones, in words; may be empty."""
+    if study.parameters.dataset == "megc2019_flow":
+        return "ours see published pictures of flow; HSTA's row is its special branch alone on them"
     if study.is_synthetic:
         return "ours are of synthetic faces: **not comparable with the published scores**, of real ones"
     is_loso = study.settings.split.split == "loso"

@@ -293,9 +293,9 @@ def measured(monkeypatch, tmp_path):
 
 
 def test_a_calibration_finds_the_speed_and_is_read_back(measured, tmp_path):
-    found = calibration.calibrated(0, None)
+    found = calibration.calibrated(0)
     assert found == pytest.approx(Speed(1e-4, 1e-10, 1e-9, 1e-11, 1e-9, trial=3, start=2, memory=5), rel=1e-6)
-    assert calibration.calibrated(0, None) == found
+    assert calibration.calibrated(0) == found
     assert measured == ["float32"]
     (path,) = tmp_path.iterdir()
     assert torch.__version__.replace("+", "-") in path.name
@@ -304,28 +304,28 @@ def test_a_calibration_finds_the_speed_and_is_read_back(measured, tmp_path):
 
 @pytest.mark.parametrize("part", ["processor", "cores", "torch", "threads", "workers", "precision", "source"])
 def test_another_machine_is_measured_again(measured, monkeypatch, part):
-    calibration.calibrated(0, None)
+    calibration.calibrated(0)
     machine = calibration.describe_machine(0, "float32")
     monkeypatch.setattr(calibration, "describe_machine", lambda *_: machine | {part: "another"})
-    calibration.calibrated(0, None)
-    calibration.calibrated(0, None)
+    calibration.calibrated(0)
+    calibration.calibrated(0)
     assert len(measured) == 2
 
 
 def test_a_damaged_or_unwritable_calibration_is_measured_again(measured, monkeypatch, tmp_path):
-    calibration.calibrated(0, None)
+    calibration.calibrated(0)
     (path,) = tmp_path.iterdir()
     stored = json.loads(path.read_text())
     for damaged in ("{", "[]", json.dumps(stored | {"speed": {}})):
         path.write_text(damaged)
-        calibration.calibrated(0, None)
+        calibration.calibrated(0)
     assert len(measured) == 4
     monkeypatch.setenv("HSTA_DATA", str(path))  # no folder
-    calibration.calibrated(0, None)
+    calibration.calibrated(0)
     assert len(measured) == 5
 
 
-def test_all_workers_are_measured_at_once(measured):
+def test_all_workers_are_measured_at_once(measured, monkeypatch):
     submitted = []
 
     class Client:
@@ -344,16 +344,24 @@ def test_all_workers_are_measured_at_once(measured):
         assert n == 2
         yield Client()
 
-    assert calibration.calibrated(2, start) == calibration.calibrated(0, None)
+    monkeypatch.setattr(calibration, "local_workers", start)
+    assert calibration.calibrated(2) == calibration.calibrated(0)
     assert submitted == [["tcp://1"], ["tcp://2"]]
     assert len(measured) == 3
 
 
 def test_the_line_before_a_run(measured, tmp_path):
     dataset, trials = tiny_dataset(tmp_path), tiny_trials(epochs=100_000)
-    line = calibration.forecast(trials, {FINGERPRINT: dataset}, 0, None)
-    seconds = estimate(trials, {FINGERPRINT: dataset}, 0, calibration.speeds_for(trials, 0, None))
+    line = calibration.forecast(trials, {FINGERPRINT: dataset}, 0)
+    seconds = estimate(trials, {FINGERPRINT: dataset}, 0, calibration.speeds_for(trials, 0))
     assert line == f"about {calibration.in_words(seconds)} in this process"
+
+
+def test_a_short_run_is_not_worth_a_measurement(measured, tmp_path):
+    dataset = tiny_dataset(tmp_path)
+    assert calibration.forecast(tiny_trials(), {FINGERPRINT: dataset}, 0) == ""
+    assert calibration.forecast([], {FINGERPRINT: dataset}, 2) == ""
+    assert measured == []
 
 
 def test_a_real_measurement_is_positive(monkeypatch):

@@ -4,8 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
+from hsta_lib import composite, config, contest, rivals, runner, store, systems
+from hsta_lib.config import Parameters, Preset, Settings, with_fields
 from hsta_lib.data import flow_images
+from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.table import COLUMNS, labelled
+from hsta_lib.models import ststnet
+from hsta_lib.study import start
 
 # The folder of a subject, an image of it as HTNet names it, its label and the id of the clip.
 IMAGES = [
@@ -204,3 +209,96 @@ def test_what_is_not_there_is_named(tmp_path, one_folder):
     (one_folder / "labels.csv").write_text("sub,label\n")
     with pytest.raises(FileNotFoundError, match=r"no \.csv file with the columns sub, filename_o, label"):
         flow_images.read(one_folder)
+
+
+# --- Table 5 on these images --------------------------------------------------------------------------------
+
+OTHERS = [
+    ("007", "007_007_3_1", 1, "samm/007/007_3_1"),
+    ("s02", "s02_s02_sur_01", 2, "smic/s02/s2_sur_01"),
+]
+
+
+def opened(root, data_dir):
+    chosen = Parameters(dataset="megc2019_flow", data_root=str(root), labels="emotion3")
+    return open_dataset(chosen, Preset(), data_dir)
+
+
+def of_system(name):
+    return with_fields(Settings(), rival=name, form="reduced", loss="own")
+
+
+def test_as_a_dataset_each_image_stands_for_all_frames(folds, tmp_path_factory):
+    dataset = opened(folds, tmp_path_factory.mktemp("data"))
+    _, images, _ = flow_images.read(folds)
+    assert dataset.clips["clip_id"].tolist() == IDS
+    assert dataset.classes == ("negative", "positive", "surprise")
+    assert (dataset.frames() == images[:, None].repeat(4, axis=1)).all()
+    assert (dataset.flow(28) == images).all()
+    assert dataset.flow(13).shape == (6, 13, 13, 3)
+    assert dataset.flow(13).dtype == np.float32
+
+
+def test_a_system_is_given_the_image_stretched(folds, tmp_path_factory):
+    path = folds / "006/u_test/0/006_006_1_2 .png"
+    image = np.random.default_rng(0).integers(7, 211, (28, 28, 3), np.uint8)
+    assert cv2.imwrite(str(path), image[..., ::-1])
+    dataset = opened(folds, tmp_path_factory.mktemp("data"))
+    found = rivals.inputs(dataset, of_system("STSTNet"))[IDS.index("samm/006/006_1_2")]
+    np.testing.assert_array_equal(found, ststnet.prepare(image.astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("LBP-TOP", "it needs frames"), ("Bi-WOOF", "it needs flow in px, with its sign"), ("RGB-D", "depth")],
+)
+def test_a_system_that_cannot_see_them_is_told_why(folds, tmp_path_factory, name, message):
+    with pytest.raises(ValueError, match=message):
+        rivals.inputs(opened(folds, tmp_path_factory.mktemp("data")), of_system(name))
+
+
+def test_no_image_that_can_be_used_is_an_error(folds, tmp_path_factory):
+    for path in folds.rglob("*.png"):
+        path.rename(path.with_name("picture.png"))
+    with pytest.raises(ValueError, match=r"none of its \d+ images can be used"):
+        opened(folds, tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.usefixtures("no_environment")
+def test_only_table_5_can_be_made_of_them(folds):
+    chosen = {"preset": "smoke", "dataset": "megc2019_flow", "data_root": str(folds)}
+    with pytest.raises(ValueError, match="has no frames, which table4 needs"):
+        start("table4", chosen)
+    study = composite.union(start("table5", chosen | {"split": ""}))
+    assert study.settings.split.split == "loso"
+    assert systems.compared(study)["system"].tolist() == study.preset.datasets.rivals
+    full = composite.union(start("table5", chosen | {"split": "", "preset": "full"}))
+    assert {"STSTNet", "HTNet", "RCN-A", "Dual-Incep"} < set(systems.compared(full)["system"])
+    assert not {"LBP-TOP", "MMNet"} & set(systems.compared(full)["system"])
+
+
+@pytest.mark.usefixtures("no_environment")
+@pytest.mark.parametrize("recipe", ["equations", "released"])
+def test_every_subject_is_left_out_once(folds, tmp_path_factory, monkeypatch, recipe):
+    for name in ("HSTA_DATA", "HSTA_RESULTS"):
+        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("kept")))
+    for subject in {row[0] for row in OTHERS}:
+        for owner, stem, label, _ in OTHERS:
+            if owner == subject:
+                write_image(folds / subject / "u_test" / str(label) / f"{stem}.png")
+    chosen = {
+        "preset": "smoke", "recipe": recipe, "dataset": "megc2019_flow", "data_root": str(folds), "split": "",
+        "rivals": ["STSTNet", "LBP-TOP"],
+    }  # fmt: skip
+    study = composite.union(start("table5", chosen))
+    cells = composite.cells("megc2019_flow")
+    _, datasets, trials = study.prepare(cells)
+    others = contest.prepare(study, systems.compared(study))
+    assert others.left_out["system"].tolist() == ["LBP-TOP"]
+    references = study.reference_trials(datasets[0], ["fold"], cells.tail(1))["fold"]
+    everything = [trial for runs in [*trials, *others.trials, references] for trial in runs]
+    runner.run(everything, [*datasets, *others.datasets], config.results_dir(), workers=0)
+    for runs in [*trials, *others.trials]:
+        tested = store.predictions(runs, config.results_dir())
+        assert sorted(tested["clip_id"]) == sorted([*IDS, *(row[3] for row in OTHERS)])
+        assert (tested.groupby("fold")["subject_id"].nunique() == 1).all()

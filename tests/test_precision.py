@@ -252,8 +252,9 @@ def test_memory_that_is_short_names_the_batch_that_fits(dataset, monkeypatch, ro
 # --- benchmark --------------------------------------------------------------------------------------------
 
 
-def test_the_plain_step_of_the_benchmark_computes_the_same():
+def test_the_plain_step_of_the_benchmark_computes_the_same(monkeypatch):
     path = Path(__file__).parents[1] / "benchmarks" / "step.py"
+    monkeypatch.syspath_prepend(path.parent)
     spec = importlib.util.spec_from_file_location("step_benchmark", path)
     step = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(step)

@@ -47,6 +47,16 @@ def test_workers_give_the_same_predictions_as_this_process(dataset, trials_and_s
     assert _scores(trials, tmp_path) == expected
 
 
+def test_how_long_it_takes_is_told_beforehand(dataset, tmp_path, capsys, monkeypatch):
+    told = {}
+    monkeypatch.setattr(runner, "forecast", lambda *given: told.update(given=given) or "about 7 hours here")
+    trials = tiny_trials()
+    runner.run(trials[:2], [dataset], tmp_path, workers=0)
+    runner.run(trials, [dataset], tmp_path, workers=0)
+    assert "3 trials, 1 to train: about 7 hours here" in capsys.readouterr().out
+    assert told["given"] == ([trials[2]], {dataset.fingerprint: dataset}, 0)
+
+
 def test_a_second_run_trains_nothing(dataset, tmp_path, capsys, monkeypatch):
     trials = tiny_trials()
     runner.run(trials, [dataset], tmp_path, workers=0)

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hsta_lib.data import casme2, casme3, generated, megc2019, own, samm, smic
+from hsta_lib.config import Frames
+from hsta_lib.data import casme2, casme3, flow_images, generated, megc2019, own, samm, smic
 from hsta_lib.data.apex import with_apex
 from hsta_lib.data.authors_lists import with_folds
+from hsta_lib.data.cache import cached_rows
 from hsta_lib.data.depth import cache_depth
 from hsta_lib.data.faces import given_boxes
 from hsta_lib.data.flow import cache_flow
@@ -38,7 +40,8 @@ class Dataset:
 
     ``outside`` counts the clips, by class, that the label set has no place for; ``version`` names the release
     and the sheet that were found; ``counts`` are the clips per emotion of the sheet beside those expected;
-    ``crop`` is that of the frames.
+    ``crop`` is that of the frames. ``shows_flow``: one picture of flow and strain stands for each
+    frame of a clip, see `hsta_lib.data.flow_images`.
     """
 
     clips: pd.DataFrame
@@ -50,6 +53,7 @@ class Dataset:
     version: str
     counts: pd.DataFrame
     crop: str = "none"
+    shows_flow: bool = False
 
     @property
     def tested(self):
@@ -64,11 +68,14 @@ class Dataset:
         return np.load(self.frames_path, mmap_mode="c")
 
     def flow(self, size, method="dis"):
-        """Optical flow from onset to apex: memory map, float32, shape ``(n_clips, size, size, 3)``.
+        """Optical flow from onset to apex: float32, shape ``(n_clips, size, size, 3)``.
 
-        u and v in px, and the strain; see `hsta_lib.data.flow.cache_flow`. Of frames, not of
-        pictures of tracks (``special = "tracks"``).
+        u and v in px, and the strain; see `hsta_lib.data.flow.cache_flow`, whose memory map it is. Of frames,
+        not of pictures of tracks (``special = "tracks"``). With ``shows_flow``, what the given pictures hold,
+        0 to 255.
         """
+        if self.shows_flow:
+            return flow_images.resized(self.frames()[:, 0], size)
         return np.load(self.flow_path(size, method), mmap_mode="c")
 
     def flow_path(self, size, method="dis"):
@@ -134,12 +141,8 @@ def read_dataset(parameters, preset, data_dir):
     if parameters.dataset == "synthetic":
         spec = benchmark(preset.synthetic, parameters.macro_clips)
         root = generated.ensure(parameters.variant, spec, data_dir)
-    elif parameters.data_root:
-        root = Path(parameters.data_root).expanduser()
     else:
-        raise ValueError(
-            f"dataset = {parameters.dataset!r} needs the folder that holds it: -p data_root /path/to/it"
-        )
+        root = _given_root(parameters)
     is_real = parameters.dataset != "synthetic"
     chosen = {"variant": parameters.variant} if parameters.variant and is_real else {}
     chosen |= {} if is_real or layout != "megc2019" else {"official": False}
@@ -151,6 +154,14 @@ def read_dataset(parameters, preset, data_dir):
         )
         raise ValueError(f"{root}: no clip of the annotation sheet can be used; {first}")
     return root, reading
+
+
+def _given_root(parameters):
+    if not parameters.data_root:
+        raise ValueError(
+            f"dataset = {parameters.dataset!r} needs the folder that holds it: -p data_root /path/to/it"
+        )
+    return Path(parameters.data_root).expanduser()
 
 
 def benchmark(spec, macro_clips):
@@ -193,6 +204,8 @@ def open_dataset(parameters, preset, data_dir):
     ValueError, FileNotFoundError
         As `read_dataset`; also if no clip has a label or none could be decoded.
     """
+    if parameters.dataset == "megc2019_flow":
+        return _open_flow_images(parameters, data_dir / "cache")
     root, reading = read_dataset(parameters, preset, data_dir)
     outside, unknown = without_class(reading.clips, parameters.labels)
     clips = labelled(reading.clips, parameters.labels)
@@ -227,6 +240,32 @@ def open_dataset(parameters, preset, data_dir):
         version=reading.version,
         counts=compare_counts(reading),
         crop=preset.frames.crop,
+    )
+
+
+def _open_flow_images(parameters, cache):
+    """Pictures of flow as a dataset: each stands for two frames of the video, the onset and the apex."""
+    found = flow_images.read(_given_root(parameters))
+    if found.clips.empty:
+        raise ValueError(f"{parameters.data_root}: none of its {len(found.problems)} images can be used")
+    clips = labelled(found.clips, parameters.labels)
+    picture = dict(zip(found.clips["clip_id"], found.images, strict=True))
+    path, digest, *_ = cached_rows(
+        cache / f"flow-images-{hashlib.sha256(found.images).hexdigest()[:16]}",
+        [(clip_id, clip_id) for clip_id in clips["clip_id"]],
+        lambda clip_id: np.repeat(picture[clip_id][None], 4, axis=0),
+        shape=(4, *found.images.shape[1:]), dtype=np.uint8, desc="",
+    )  # fmt: skip
+    return Dataset(
+        clips=clips,
+        frames_path=path,
+        classes=class_names(parameters.labels, parameters.layout),
+        problems=found.problems,
+        outside={},
+        fingerprint=_fingerprint(clips, digest, Frames()),
+        version="published images of flow and strain",
+        counts=pd.DataFrame(),
+        shows_flow=True,
     )
 
 

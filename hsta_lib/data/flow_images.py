@@ -15,6 +15,7 @@ from hsta_lib.data.smic import parse_name
 from hsta_lib.data.table import COLUMNS, class_names, problems_table
 
 SIZE = 28  # px
+FRAMES = {"n_frames": 2, "image_size": SIZE}  # fields of `hsta_lib.config.Frames` that such a dataset has
 _LABELS = ("0", "1", "2")
 _CSV_COLUMNS = ("sub", "filename_o", "label")
 _NUMBERS = ("onset", "apex", "offset")
@@ -67,6 +68,12 @@ def read(root):
     clips = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(_NUMBERS, "Int64"))
     stacked = np.array(images, np.uint8).reshape(-1, SIZE, SIZE, 3)
     return FlowImages(clips, stacked, problems_table(problems).map(lambda cell: cell.replace(f"{root}/", "")))
+
+
+def resized(images, size):
+    """Such images at another size: float32, 0 to 255, shape ``(n_clips, size, size, 3)``."""
+    shape = len(images), size, size, 3
+    return np.array([resize(image, size, "none") for image in images], np.float32).reshape(shape)
 
 
 def clip_of(stem):

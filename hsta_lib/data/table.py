@@ -165,7 +165,7 @@ def default_labels(dataset):
 
 def _family(dataset):
     """The dataset whose label sets a dataset has: synthetic and own ones have those of CAS(ME)^3."""
-    return "casme3" if dataset in ("synthetic", "own") else dataset
+    return {"synthetic": "casme3", "own": "casme3", "megc2019_flow": "megc2019"}.get(dataset, dataset)
 
 
 def _label_set(labels, dataset):

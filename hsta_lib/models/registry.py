@@ -48,6 +48,8 @@ class System:
         Keywords of ``build``.
     flow_size : int
         px of the optical flow from onset to apex (TV-L1; u, v, strain) that is seen instead of frames; or 0.
+    signed : bool
+        Whether the flow must be in px with its sign; else any stretch of its channels gives the same input.
     depth : bool
         Whether the change of depth from onset to apex is a fourth channel of the flow.
     keeps_best_epoch : bool
@@ -60,6 +62,7 @@ class System:
     recipe: dict
     sizes: dict = field(default_factory=dict)
     flow_size: int = 0
+    signed: bool = False
     depth: bool = False
     keeps_best_epoch: bool = False
 
@@ -108,7 +111,7 @@ SYSTEMS = {
             sizes={"c": 10},
         ),
     ),
-    "Bi-WOOF": _forms(_flow_system(bi_woof.BiWOOF, bi_woof.prepare, {}, flow_size=_SMALL)),
+    "Bi-WOOF": _forms(_flow_system(bi_woof.BiWOOF, bi_woof.prepare, {}, flow_size=_SMALL, signed=True)),
     "CapsuleNet": _forms(
         System(
             capsulenet.CapsuleNet, capsulenet.prepare, _FRAMES,
