@@ -6,9 +6,8 @@ from IPython.display import Markdown
 
 from hsta_lib import systems
 from hsta_lib.data import flow_images
-from hsta_lib.metrics import METRICS
 from hsta_lib.stats import score_interval
-from hsta_lib.tables import HEADINGS, with_span
+from hsta_lib.tables import HEADINGS, in_points, with_span
 from hsta_lib.trials import NAMED_CELL
 
 # As the paper writes them, in its order, and how their clips' ids begin.
@@ -152,17 +151,8 @@ def differences(cells, matrices):
                 weights = np.zeros((1, len(cells)))
                 weights[0, [places[train_on] for train_on in TRAIN_ON]] = -1, 1
                 found = score_interval(of_dataset, weights)
-                rows.append({"system": system, "dataset": dataset, **_in_points(found)})
+                rows.append({"system": system, "dataset": dataset, **in_points(found)})
     return pd.DataFrame(rows)
-
-
-def _in_points(found):
-    ends = {"": found.estimate, "_low": found.low, "_high": found.high}
-    return {
-        f"{metric}{end}": 100 * values[0, i]
-        for i, metric in enumerate(METRICS)
-        for end, values in ends.items()
-    }
 
 
 def show_differences(table):

@@ -227,6 +227,8 @@ class Datasets(Group):
     rivals: list[str] = []
     form: Literal["published", "reduced"] = "published"
     rival_epochs: int = Field(0, ge=0)
+    # Whether each is also trained on labels shuffled within the training fold, with the first seed.
+    rival_controls: bool = False
 
 
 class Preset(Group):

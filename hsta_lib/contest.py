@@ -1,28 +1,41 @@
 """Comparison systems beside HSTA in a table: which can be run on its data, their trials and their costs."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 
 from hsta_lib import config, rivals, store
 from hsta_lib.cost import parameters_and_flops
 from hsta_lib.data import flow_images
+from hsta_lib.metrics import METRICS
 from hsta_lib.protocols import best_epochs
 from hsta_lib.report import seconds_of
+from hsta_lib.stats import score_interval
+from hsta_lib.systems import SHOWN
+from hsta_lib.tables import HEADINGS, LEFT, in_points, matrices_of, with_span
 
 
 class Rivals(NamedTuple):
     """Comparison systems of a table: those that can be run, with a dataset and trials each, and the others.
 
-    ``left_out`` has the names of the others and the reasons.
+    ``controls`` are the trials of each once more on labels shuffled within the training fold, with the first
+    seed; empty where the preset has none. ``left_out`` has the names of the others and the reasons.
     """
 
     form: str
     cells: pd.DataFrame
     datasets: list
     trials: list
+    controls: list
     left_out: pd.DataFrame
+
+    @property
+    def everything(self):
+        """All trials."""
+        return [trial for runs in [*self.trials, *self.controls] for trial in runs]
 
     @property
     def keeps_best_epoch(self):
@@ -73,8 +86,16 @@ def prepare(study, rows):
         chosen.iloc[runs].reset_index(drop=True),
         [datasets[row] for row in runs],
         [trials[row] for row in runs],
+        _controls(study, chosen.iloc[runs]),
         others[[*rows.columns, "reason"]],
     )
+
+
+def _controls(study, cells):
+    if not study.preset.datasets.rival_controls:
+        return []
+    once = replace(study, seeds=study.seeds[:1])
+    return once.prepare(cells.assign(shuffled_labels="fold", store_epochs=False))[2]
 
 
 def predictions(trials, rivals):
@@ -96,6 +117,67 @@ def predictions(trials, rivals):
     last = [store.predictions(runs, folder) for runs in [*trials, *rivals.trials]]
     sizes = [len(dataset.classes) for dataset in rivals.datasets]
     return last + [best_epochs(rivals.trials[row], sizes[row]) for row in rivals.kept]
+
+
+def gains(rivals):
+    """What each system learns from the labels: its score, less that of its training on shuffled ones.
+
+    Parameters
+    ----------
+    rivals : Rivals
+        Trained.
+
+    Returns
+    -------
+    DataFrame
+        ``row``, the system's name (and label set); ``<metric>_shuffled`` in percent and ``<metric>,
+        <metric>_low, <metric>_high``, the difference in points, of all test folds pooled, with the seed of
+        the control. Each interval is of one row alone, see `hsta_lib.stats.score_interval`. No rows without
+        controls.
+    """
+    names = rivals.cells[[name for name in ("system", "labels") if name in rivals.cells]]
+    return pd.DataFrame(
+        {"row": ", ".join(name)} | _gain(control, trials, dataset)
+        for name, control, trials, dataset in zip(
+            names.to_numpy(), rivals.controls, rivals.trials, rivals.datasets, strict=False
+        )
+    )
+
+
+def _gain(control, trials, dataset):
+    same_seed = [trial for trial in trials if trial.seed == control[0].seed]
+    folder = config.results_dir()
+    rows = [store.predictions(runs, folder) for runs in (control, same_seed)]
+    matrices = matrices_of(rows, len(dataset.classes))
+    shuffled = 100 * score_interval(matrices).estimate[0]
+    scores = {f"{metric}_shuffled": value for metric, value in zip(METRICS, shuffled, strict=True)}
+    return scores | in_points(score_interval(matrices, [[-1, 1]]))
+
+
+def show_gains(table):
+    """The table of `gains` for reading, or a sentence that there is none."""
+    if table.empty:
+        return Markdown("This preset trains no system on shuffled labels (`rival_controls`).")
+    shown = {("", "system"): table["row"]}
+    for metric in SHOWN:
+        shown[HEADINGS[metric], "labels shuffled, %"] = table[f"{metric}_shuffled"].map("{:.1f}".format)
+        shown[HEADINGS[metric], "true labels, points more"] = [
+            with_span(row, metric, "+") for row in table.to_dict("records")
+        ]
+    return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)
+
+
+def conclude_gains(table):
+    """Which systems are not above their training on shuffled labels by more than chance, in sentences."""
+    lines = []
+    for metric in SHOWN if len(table) else ():
+        below = table[~(table[f"{metric}_low"] > 0)]
+        lines.append(
+            f"- {HEADINGS[metric]}: {len(table) - len(below)} of {len(table)} are above their training on "
+            "shuffled labels, each looked at by itself; not shown to be: "
+            f"{'; '.join(below['row']) or 'none'}."
+        )
+    return Markdown("\n".join(lines))
 
 
 def numbered(parts):

@@ -270,6 +270,16 @@ def matrices_of(rows, n_classes):
     return count(stacked, "subject_id", n_classes)
 
 
+def in_points(found):
+    """``<metric>``, ``_low`` and ``_high`` of an `hsta_lib.stats.Interval` of one contrast, times 100."""
+    ends = {"": found.estimate, "_low": found.low, "_high": found.high}
+    return {
+        f"{metric}{end}": 100 * values[0, i]
+        for i, metric in enumerate(METRICS)
+        for end, values in ends.items()
+    }
+
+
 def beside_printed(table, name):
     """Put the paper's rows beside ours by the column ``printed``, which counts them; see `beside_paper`."""
     paper = load_table(name)
