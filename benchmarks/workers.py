@@ -2,7 +2,8 @@
 
 The same trials are trained by one worker, by two, and by two processes that know nothing of each other, in
 turn; ratios are taken round by round, so that a machine whose speed drifts does not decide them. The rate is
-that at which running workers finish trials; the wall time has the start of the workers in it. Then: the share
+that of the median trial, which leaves out what is slow in the first of a process; the wall time has it, and
+the start of the processes. Then: the share
 of the workers' time within training steps, their peak memory with the deepest network of Table 4, and how
 long it takes until workers can train.
 """
@@ -22,7 +23,7 @@ import pandas as pd
 
 from hsta_lib import runner, store, training
 from hsta_lib.config import n_cores
-from hsta_lib.cost import relative_cost
+from hsta_lib.cost import parameters_and_flops
 from hsta_lib.study import NAMED_CELL, start
 from hsta_lib.workers import WORKER_ENVIRONMENT, local_workers
 
@@ -66,26 +67,26 @@ def apart(trials, dataset, folder, _workers):
 
 
 def train(way, trials, dataset, workers):
-    """Trials a minute of running processes, and the wall time of all, training into an empty folder."""
+    """Trials a minute of so many processes, and the wall time of all, training into an empty folder."""
     with tempfile.TemporaryDirectory() as name:
         wall = seconds(way, trials, dataset, folder := Path(name), workers)
         each = [store.load(trial, folder)["seconds"] for trial in trials]
-        return 60 * workers / statistics.mean(each), wall
+        return 60 * workers / statistics.median(each), wall
 
 
 def compare(trials, dataset):
-    ratios = {"rate of two workers over one": [], "wall time of one worker over two": [],
-              "rate of two workers over two processes": []}  # fmt: skip
+    rounds = []
     for _ in range(ROUNDS):
         one, one_wall = train(in_workers, trials, dataset, 1)
         two, two_wall = train(in_workers, trials, dataset, 2)
-        processes, _ = train(apart, trials, dataset, 2)
-        for values, ratio in zip(
-            ratios.values(), (two / one, one_wall / two_wall, two / processes), strict=True
-        ):
-            values.append(ratio)
+        processes, processes_wall = train(apart, trials, dataset, 2)
+        rounds.append((two / one, one_wall / two_wall, two / processes, processes_wall / two_wall))
         print(f"{one:.1f}, {two:.1f} and {processes:.1f} trials a minute", flush=True)
-    return [measure.row(what, values) for what, values in ratios.items()]
+    names = (
+        "rate of two workers over one", "wall time of one worker over two",
+        "rate of two workers over two processes", "wall time of two processes over two workers",
+    )  # fmt: skip
+    return [measure.row(what, values) for what, values in zip(names, zip(*rounds, strict=True), strict=True)]
 
 
 def timed(trial, dataset, folder):
@@ -119,6 +120,10 @@ def watch(trials, deepest, dataset, workers):
     ]
 
 
+def flops(trial):
+    return parameters_and_flops(trial.settings, n_classes=7)[1]
+
+
 def started(code):
     """Seconds that a Python process takes which runs this program."""
     with tempfile.TemporaryDirectory() as folder:
@@ -132,10 +137,8 @@ def main():
     study, workers = start("table4", {"preset": "quick", "seeds": [0, 1]}), n_cores()
     dataset = study.open_dataset()
     trials = study.trials(dataset, pd.DataFrame([NAMED_CELL]))[0]
-    by_cost = sorted(
-        (runs for runs in study.trials(dataset, study.cells())), key=lambda runs: relative_cost(runs[0], 7)
-    )
-    rows = compare(trials, dataset) + watch(trials, by_cost[-1][:workers], dataset, workers)
+    deepest = max(study.trials(dataset, study.cells()), key=lambda runs: flops(runs[0]))
+    rows = compare(trials, dataset) + watch(trials, deepest[:workers], dataset, workers)
     bare = [started("") for _ in range(ROUNDS)]
     imported = [started(IMPORT) - statistics.median(bare) for _ in range(ROUNDS)]
     rows += [

@@ -7,6 +7,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from scipy.optimize import nnls
 
 from hsta_lib import training
 from hsta_lib.config import Settings, as_released, data_dir, n_cores, with_fields
-from hsta_lib.cost import Speed, estimate, work_of
+from hsta_lib.cost import Speed, estimate, seconds_each, work_of
 from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.table import problems_table
 from hsta_lib.files import file_digest, write_whole
@@ -44,30 +45,41 @@ _SIZES = (
 )
 
 
-def forecast(trials, datasets, workers):
-    """How long trials will take on this machine, for a line that is printed before they are trained.
+class Forecast(NamedTuple):
+    """How long each of some trials will take, and what is told of all, e.g. ``about 4 minutes on 2 workers``.
+
+    Where nothing is told, only the ratios of the ``seconds`` mean something.
+    """
+
+    seconds: list
+    told: str
+
+
+def forecast(trials, datasets, workers=None):
+    """How long trials will take: for a line before they are trained, and for their order.
 
     The first call for a number of workers calibrates, which takes seconds, see `calibrated`. That does not
-    pay for a run that a fast machine would have done by then: of such a one nothing is said.
+    pay for a run that a fast machine would have done by then: of such a one nothing is told.
 
     Parameters
     ----------
     trials, datasets
         As for `hsta_lib.cost.estimate`.
-    workers : int
-        As for `calibrated`.
+    workers : int, optional
+        As for `calibrated`; without it, the trials are for other machines.
 
     Returns
     -------
-    str
-        E.g. ``about 4 minutes on 2 workers``; empty for a short run.
+    Forecast
     """
-    precisions = {trial.settings.training.precision for trial in trials}
-    if estimate(trials, datasets, workers, dict.fromkeys(precisions, _FAST)) < _SHORT:
-        return ""
-    seconds = estimate(trials, datasets, workers, speeds_for(trials, workers))
-    where = f"on {workers} worker{'s' * (workers > 1)}" if workers else "in this process"
-    return f"about {in_words(seconds)} {where}"
+    fast = dict.fromkeys((trial.settings.training.precision for trial in trials), _FAST)
+    if workers is None or estimate(trials, datasets, workers, fast) < _SHORT:
+        return Forecast(seconds_each(trials, datasets, fast), "")
+    speeds = speeds_for(trials, workers)
+    used = min(workers, len(trials))
+    where = f"on {used} worker{'s' * (used > 1)}" if workers else "in this process"
+    told = f"about {in_words(estimate(trials, datasets, workers, speeds))} {where}"
+    return Forecast(seconds_each(trials, datasets, speeds), told)
 
 
 def speeds_for(trials, workers):

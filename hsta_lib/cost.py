@@ -211,12 +211,6 @@ def measured_growth():
     return rows
 
 
-def relative_cost(trial, n_classes):
-    """Modelled cost of a trial, in FLOP per clip times epochs: orders trials and weights the time left."""
-    training, flops = trial.settings.training, parameters_and_flops(trial.settings, n_classes)[1]
-    return max(flops, 1) * (training.pretraining_epochs + training.epochs)
-
-
 def training_flops(settings, n_classes, n_train):
     """FLOP of a training on so many clips, evaluation apart: three forward passes of every clip it sees."""
     training, flops = settings.training, parameters_and_flops(settings, n_classes)[1]

@@ -12,7 +12,6 @@ from tqdm import tqdm
 from hsta_lib import cluster, store
 from hsta_lib.calibration import forecast
 from hsta_lib.config import n_cores
-from hsta_lib.cost import relative_cost
 from hsta_lib.training import fit
 from hsta_lib.workers import local_workers
 
@@ -62,14 +61,16 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
         if trial.fingerprint not in datasets:
             given = ", ".join(datasets)
             raise ValueError(f"trial {trial.id} is of data {trial.fingerprint}, the datasets are {given}")
-    expected = "" if scheduler else forecast(todo, datasets, workers)
-    print(f"{len(set(trials))} trials, {len(todo)} to train{expected and ': '}{expected}")
-    costs = {trial: relative_cost(trial, len(datasets[trial.fingerprint].classes)) for trial in todo}
+    seconds, told = forecast(todo, datasets, workers)
+    print(f"{len(set(trials))} trials, {len(todo)} to train{told and ': '}{told}")
+    # Whole numbers, which add up exactly, and more than nothing.
+    costs = {trial: 1 + round(1e6 * expected) for trial, expected in zip(todo, seconds, strict=True)}
     todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
     failed = []
     with (
+        _started(todo, datasets, folder, workers, scheduler) as finished,
+        closing(finished),  # also by an interrupt
         _progress(len(todo), sum(costs.values())) as advance,
-        closing(_run_all(todo, datasets, folder, workers, scheduler)) as finished,  # also by an interrupt
     ):
         for trial, error in finished:
             advance(costs[trial])
@@ -87,17 +88,19 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
         ) from error
 
 
-def _run_all(todo, datasets, folder, workers, scheduler):
-    """Yield ``(trial, error or None)`` as they finish, wherever they are trained."""
-    if not todo:
-        return
-    with store.token(folder):
-        pass  # it can be written
-    if scheduler:
-        yield from cluster.train_on(scheduler, todo, datasets, folder)
-        return
-    run_all = _run_here if workers == 0 else _run_in_workers
-    yield from run_all(todo, datasets, folder, min(workers, len(todo)))
+@contextmanager
+def _started(todo, datasets, folder, workers, scheduler):
+    """Generator of ``(trial, error or None)`` as they finish, wherever they are trained."""
+    if todo:
+        with store.token(folder):
+            pass  # it can be written
+    if scheduler and todo:
+        yield cluster.train_on(scheduler, todo, datasets, folder)
+    elif workers and todo:
+        with local_workers(min(workers, len(todo))) as client:
+            yield _run_in_workers(client, todo, datasets, folder)
+    else:
+        yield _run_here(todo, datasets, folder)
 
 
 def run_trial(trial, dataset, folder):
@@ -107,7 +110,7 @@ def run_trial(trial, dataset, folder):
         store.save(trial, fit(trial, dataset), folder)
 
 
-def _run_here(todo, datasets, folder, _workers):
+def _run_here(todo, datasets, folder):
     for trial in todo:
         try:
             run_trial(trial, datasets[trial.fingerprint], folder)
@@ -117,22 +120,21 @@ def _run_here(todo, datasets, folder, _workers):
             yield trial, None
 
 
-def _run_in_workers(todo, datasets, folder, workers):
-    """Yield ``(trial, error or None)`` as the workers finish; a worker that dies is replaced."""
+def _run_in_workers(client, todo, datasets, folder):
+    """Yield ``(trial, error or None)`` as the workers finish."""
     from distributed import as_completed
 
-    with local_workers(workers) as client:
-        # Unlike scattered data, made again if a worker dies with it.
-        shared = {name: client.submit(_itself, dataset) for name, dataset in datasets.items()}
-        futures = {
-            client.submit(
-                run_trial, trial, shared[trial.fingerprint], folder, key=f"trial-{trial.id}", priority=-i
-            ): trial
-            for i, trial in enumerate(todo)
-        }
-        for future in as_completed(futures):
-            yield futures[future], future.exception()
-            future.release()
+    # Unlike scattered data, made again if a worker dies with it.
+    shared = {name: client.submit(_itself, dataset) for name, dataset in datasets.items()}
+    futures = {
+        client.submit(
+            run_trial, trial, shared[trial.fingerprint], folder, key=f"trial-{trial.id}", priority=-i
+        ): trial
+        for i, trial in enumerate(todo)
+    }
+    for future in as_completed(futures):
+        yield futures[future], future.exception()
+        future.release()
 
 
 def _itself(value):

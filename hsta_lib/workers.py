@@ -11,6 +11,14 @@ WORKER_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
 }
 
+# Dask looks at its processes many times a second, which nobody reads here; where all cores train, a run takes
+# a tenth longer by it, see benchmarks/workers.py.
+_UNWATCHED = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "5s",
+}
+
 
 @contextmanager
 def local_workers(n):
@@ -29,7 +37,7 @@ def local_workers(n):
 
     environment = dask.config.get("distributed.nanny.pre-spawn-environ") | WORKER_ENVIRONMENT
     with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
+        dask.config.set(_UNWATCHED | {"distributed.nanny.pre-spawn-environ": environment}),
         LocalCluster(
             n_workers=n, threads_per_worker=1, memory_limit=0, silence_logs="ERROR",
             host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: two runs may meet

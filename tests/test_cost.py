@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from hsta_lib import calibration, cost, training
 from hsta_lib import plan as paper_plan
 from hsta_lib.config import Settings, as_released, with_fields
-from hsta_lib.cost import Speed, Work, estimate, makespan, parameters_and_flops, plan, relative_cost
+from hsta_lib.cost import Speed, Work, estimate, makespan, parameters_and_flops, plan
 from hsta_lib.models.hsta import HSTA
-from hsta_lib.trials import Trial, expand_grid
+from hsta_lib.trials import expand_grid
 
 TINY = with_fields(
     Settings(), n_frames=10, image_size=15, patch_size=3, tubelet_size=5, d=11, m=2, l_v=3, l_s=1
@@ -101,11 +101,6 @@ def test_depth_is_counted_from_two_small_networks_exactly():
     for m in (1, 5):
         deep = with_fields(TINY, m=m)
         assert cost.work_of(deep, N_CLASSES) == cost._count.__wrapped__(deep, N_CLASSES)
-
-
-def test_relative_cost_is_flops_times_epochs():
-    trial = Trial(with_fields(TINY, epochs=13), fold=0, seed=0, fingerprint="")
-    assert relative_cost(trial, N_CLASSES) == 13 * parameters_and_flops(TINY, N_CLASSES)[1]
 
 
 def test_an_impossible_size_is_refused_before_anything_is_trained():
@@ -352,15 +347,25 @@ def test_all_workers_are_measured_at_once(measured, monkeypatch):
 
 def test_the_line_before_a_run(measured, tmp_path):
     dataset, trials = tiny_dataset(tmp_path), tiny_trials(epochs=100_000)
-    line = calibration.forecast(trials, {FINGERPRINT: dataset}, 0)
-    seconds = estimate(trials, {FINGERPRINT: dataset}, 0, calibration.speeds_for(trials, 0))
-    assert line == f"about {calibration.in_words(seconds)} in this process"
+    datasets = {FINGERPRINT: dataset}
+    seconds, told = calibration.forecast(trials, datasets, 0)
+    speeds = calibration.speeds_for(trials, 0)
+    assert seconds == cost.seconds_each(trials, datasets, speeds)
+    assert told == f"about {calibration.in_words(estimate(trials, datasets, 0, speeds))} in this process"
 
 
 def test_a_short_run_is_not_worth_a_measurement(measured, tmp_path):
-    dataset = tiny_dataset(tmp_path)
-    assert calibration.forecast(tiny_trials(), {FINGERPRINT: dataset}, 0) == ""
-    assert calibration.forecast([], {FINGERPRINT: dataset}, 2) == ""
+    datasets, trials = {FINGERPRINT: tiny_dataset(tmp_path)}, tiny_trials(epochs=1) + tiny_trials(epochs=7)
+    seconds, told = calibration.forecast(trials, datasets, 0)
+    assert told == ""
+    assert seconds[3] / seconds[0] == pytest.approx(7, rel=0.2)  # evaluation is counted once
+    assert calibration.forecast([], datasets, 2) == ([], "")
+    assert measured == []
+
+
+def test_nothing_is_told_of_other_machines(measured, tmp_path):
+    trials = tiny_trials(epochs=100_000)
+    assert calibration.forecast(trials, {FINGERPRINT: tiny_dataset(tmp_path)}).told == ""
     assert measured == []
 
 

@@ -13,21 +13,12 @@ from flow_nets import (
     fitted_accuracy,
     n_parameters,
     one_thread,  # noqa: F401
-    random_flow,
     shapes_of,
 )
 from torch import nn
 
-from hsta_lib.models import dual_inception, feat_ref
-from hsta_lib.models.feat_ref import FeatRefApproximation, Proposal, prepare
-
-
-def test_the_input_is_that_of_dual_inception():
-    flow = random_flow(11, 13)
-    assert prepare(flow).shape == (2, 11, 13)
-    assert (prepare(flow) == dual_inception.prepare(flow)).all()
-    with pytest.raises(ValueError, match=r"found float32 \(11, 13, 2\)"):
-        prepare(flow[..., :2])
+from hsta_lib.models import feat_ref
+from hsta_lib.models.feat_ref import FeatRefApproximation, Proposal
 
 
 def test_it_says_that_it_is_an_approximation():

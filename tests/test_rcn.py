@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from flow_nets import (
@@ -13,7 +12,6 @@ from flow_nets import (
     fitted_accuracy,
     n_parameters,
     one_thread,  # noqa: F401
-    random_flow,
     shapes_of,
 )
 from torch import nn
@@ -27,27 +25,9 @@ from hsta_lib.models.rcn import (
     ShortcutLayer,
     attention_map,
     convolution,
-    prepare,
 )
 
 FORMS = [RCNA, RCNS, RCNW]
-
-
-def test_the_input_is_flow_and_strain():
-    flow = np.zeros((2, 3, 3), np.float32)
-    flow[..., 0] = [[-1, 0, 1], [1, 3, 0]]
-    flow[..., 1] = 5
-    flow[..., 2] = [[0, 0.5, 0], [0, 0, 0.25]]
-    picture = prepare(flow)
-    assert (picture.shape, picture.dtype) == ((3, 2, 3), np.float32)
-    assert picture[0] == pytest.approx(np.array([[0, 0.25, 0.5], [0.5, 1, 0.25]]))
-    assert (picture[1] == 0).all()
-    assert picture[2] == pytest.approx(np.array([[0, 1, 0], [0, 0, 0.5]]))
-
-
-def test_what_is_no_flow_is_refused():
-    with pytest.raises(ValueError, match=r"found float32 \(5, 7, 2\)"):
-        prepare(random_flow(5, 7)[..., :2])
 
 
 # --- sizes ------------------------------------------------------------------------------------------------

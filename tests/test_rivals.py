@@ -8,6 +8,7 @@ import pytest
 
 from hsta_lib import rivals, runner, store, training
 from hsta_lib.config import Datasets, Settings, TrialTraining, with_fields
+from hsta_lib.data.splits import make_folds
 from hsta_lib.models.registry import SYSTEMS
 from hsta_lib.paper import load_systems
 from hsta_lib.trials import Trial
@@ -38,14 +39,24 @@ def dataset_for(name, folder, **changes):
     )
 
 
+def with_class_of_one_fold(dataset):
+    """The dataset with a class that only the first fold's test subjects show: no training there has it."""
+    tested = make_folds(dataset.clips, split="subject", n_folds=2, stratify=False, split_seed=0)[0].test
+    labels = np.arange(len(dataset.clips)) % 2
+    labels[tested[::2]] = 2
+    return dataclasses.replace(dataset, clips=dataset.clips.assign(label=labels))
+
+
 @pytest.mark.parametrize("name", TRAINED)
-def test_each_system_runs_through_the_runner(name, tmp_path, capsys):
-    dataset = dataset_for(name, tmp_path)
+def test_each_system_runs_through_the_runner_also_without_a_class(name, tmp_path, capsys):
+    dataset = with_class_of_one_fold(dataset_for(name, tmp_path))
     trials = [Trial(settings_of(name), fold, 0, FINGERPRINT) for fold in (0, 1)]
     runner.run(trials, [dataset], tmp_path / "results", workers=0)
     predictions = store.predictions(trials, tmp_path / "results")
     assert sorted(predictions["clip_id"]) == sorted(dataset.clips["clip_id"])
     assert set(predictions["y_pred"]) <= {0, 1, 2}
+    assert 2 not in set(predictions.loc[predictions["fold"] == 0, "y_pred"])
+    assert store.load(trials[0], tmp_path / "results")["absent_classes"] == ["high"]
     again = training.fit(trials[0], dataset)
     assert again["predictions"] == store.load(trials[0], tmp_path / "results")["predictions"]
     assert ("epoch_predictions" in again) == SYSTEMS[name]["reduced"].keeps_best_epoch

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,13 +49,18 @@ def test_workers_give_the_same_predictions_as_this_process(dataset, trials_and_s
 
 
 def test_how_long_it_takes_is_told_beforehand(dataset, tmp_path, capsys, monkeypatch):
-    told = {}
-    monkeypatch.setattr(runner, "forecast", lambda *given: told.update(given=given) or "about 7 hours here")
+    asked = []
+
+    def forecast(trials, *given):
+        asked.append((list(trials), *given))
+        return [1] * len(trials), "about 7 hours here"
+
+    monkeypatch.setattr(runner, "forecast", forecast)
     trials = tiny_trials()
     runner.run(trials[:2], [dataset], tmp_path, workers=0)
     runner.run(trials, [dataset], tmp_path, workers=0)
     assert "3 trials, 1 to train: about 7 hours here" in capsys.readouterr().out
-    assert told["given"] == ([trials[2]], {dataset.fingerprint: dataset}, 0)
+    assert asked[1] == ([trials[2]], {dataset.fingerprint: dataset}, 0)
 
 
 def test_a_second_run_trains_nothing(dataset, tmp_path, capsys, monkeypatch):
@@ -184,6 +190,41 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_training(dataset, t
     monkeypatch.setattr(os, "fsync", read_only)
     with pytest.raises(store.NotWritten, match=rf"{tmp_path} \(Read-only file system\).*HSTA_RESULTS"):
         runner.run(tiny_trials(), [dataset], tmp_path, workers=0)
+
+
+def mount(*options):
+    command = ["mount", *map(str, options)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, with room for a few results."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount("-t", "tmpfs", "-o", "size=16k", "tmpfs", folder)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_disk_that_fills_up_keeps_what_it_has_room_for(dataset, small_disk, workers):
+    trials = tiny_trials(seeds=(0, 1, 2))
+    with pytest.raises(store.NotWritten, match=rf"{small_disk} \(No space left.*HSTA_RESULTS"):
+        runner.run(trials, [dataset], small_disk, workers=workers)
+    stored = _scores(set(trials) - set(store.missing(trials, small_disk)), small_disk)
+    assert 0 < len(stored) < len(trials)
+    mount("-o", "remount,size=1m", small_disk)
+    runner.run(trials, [dataset], small_disk, workers=workers)
+    assert stored.items() < _scores(trials, small_disk).items()
+
+
+def test_a_read_only_file_system_is_named_before_any_training(dataset, small_disk, monkeypatch):
+    monkeypatch.setattr(runner, "fit", lambda *_: pytest.fail("trained"))
+    mount("-o", "remount,ro", small_disk)
+    with pytest.raises(store.NotWritten, match=rf"{small_disk} \(Read-only file system\).*HSTA_RESULTS"):
+        runner.run(tiny_trials(), [dataset], small_disk, workers=0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

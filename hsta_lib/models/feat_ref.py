@@ -4,8 +4,8 @@ From the abstract: shared features of Inception modules on the onset-to-apex flo
 module with one attention branch for each class and a loss of its own; classification on the class-specific
 features together.
 
-Approximated, ours: everything else. The shared features are those of `hsta_lib.models.dual_inception`, by
-the same first author, as one hidden layer; each class has a gate, features of its own and a decision
+Approximated, ours: everything else. Input and shared features are those of `hsta_lib.models.dual_inception`,
+by the same first author, as one hidden layer; each class has a gate, features of its own and a decision
 against all other classes; all widths and the weight of the proposal loss are chosen so that the network is
 of moderate size. Optimizer and epochs of the original are unconfirmed, and so is its selection of an epoch.
 """
@@ -14,27 +14,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hsta_lib.models import dual_inception
 from hsta_lib.models.dual_inception import Trunk, initialise_as_keras
 from hsta_lib.models.ststnet import check_sizes
 
 _PROPOSAL_WEIGHT = 0.85
-
-
-def prepare(flow):
-    """The network's input, that of `hsta_lib.models.dual_inception.prepare`.
-
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (h, w, 3)
-        u and v in px and strain.
-
-    Returns
-    -------
-    ndarray, float32, shape (2, h, w)
-        u and v in 0..1.
-    """
-    return dual_inception.prepare(flow)
 
 
 class Proposal(nn.Module):

@@ -6,7 +6,7 @@ apex, and two hidden layers. No strain. It is not listed in the tables of the HS
 As in the port in the repository of Off-TANet, which agrees with the depth that the paper of STSTNet gives:
 sizes of all layers and dropout. That paper counts 2.77 M parameters, the port and this one 2.66 M. The port
 has no ReLU after the convolutions; here they have one, since without it two layers of convolution have
-nothing but pooling between them. Guessed: the range of the input, 0 to 1 by the range of each channel, and
+nothing but pooling between them. Guessed: the input, that of `hsta_lib.models.dual_inception.prepare`, and
 PyTorch's initial weights. No selection of an epoch on the test subject is known of the original, which names
 3000 epochs.
 """
@@ -15,24 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hsta_lib.models.ststnet import check_sizes, min_max_picture
-
-
-def prepare(flow):
-    """The network's input: u and v, each stretched to 0..1 by its own range.
-
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (h, w, 3)
-        u and v in px and strain; see `hsta_lib.models.ststnet.min_max_picture`, which also says what it
-        raises.
-
-    Returns
-    -------
-    ndarray, float32, shape (2, h, w)
-        A channel that is constant is 0.
-    """
-    return min_max_picture(flow)[:2]
+from hsta_lib.models.ststnet import check_sizes
 
 
 def stream():

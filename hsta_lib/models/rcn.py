@@ -8,7 +8,7 @@ steps of the recurrent layer (S), or three streams of different dilation in plac
 As in the authors' code (xiazhaoqiang/ParameterFreeRCNs-MicroExpressionRec): the layers, their order,
 dropout, initial weights, 64 filters and a grid of 7 x 7, pictures in 0..1. Its RCN-S holds a third
 convolution with batch normalisation that is never called; it is left out here and is the whole difference in
-parameters. Guessed: that a picture spans the range of each channel of the flow. The 60 x 60 px of the input
+parameters. Guessed: that the range of each channel of the flow becomes 0..1. The 60 x 60 px of the input
 are those of another implementation, in the repository MEB.
 
 Of the six forms of the original, P and F stop with an error and C joins the three built here. The original
@@ -21,24 +21,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
-from hsta_lib.models.ststnet import check_sizes, min_max_picture
-
-
-def prepare(flow):
-    """The network's input: u, v and strain, each stretched to 0..1 by its own range.
-
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (h, w, 3)
-        u and v in px and strain; see `hsta_lib.models.ststnet.min_max_picture`, which also says what it
-        raises.
-
-    Returns
-    -------
-    ndarray, float32, shape (3, h, w)
-        A channel that is constant is 0.
-    """
-    return min_max_picture(flow)
+from hsta_lib.models.ststnet import check_sizes
 
 
 def convolution(n_in, n_out, kernel_size, padding=0):

@@ -86,7 +86,7 @@ def _forms(published, *, image_size=_SMALL, recipe=None, **changes):
 def _rcn(build):
     # The published script makes a schedule of the rate and never steps it.
     recipe = {"optimizer": "sgd", "learning_rate": 5e-4, "batch_size": 64, "epochs": 100}
-    published = _flow_system(build, rcn.prepare, recipe, flow_size=60)
+    published = _flow_system(build, ststnet.min_max_picture, recipe, flow_size=60)
     return _forms(published, recipe={"learning_rate": 5e-3, "epochs": 12})
 
 
@@ -188,7 +188,7 @@ SYSTEMS = {
     ),
     "FeatRef": _forms(
         _flow_system(
-            feat_ref.FeatRefApproximation, feat_ref.prepare,
+            feat_ref.FeatRefApproximation, dual_inception.prepare,
             {"learning_rate": 1e-4, "batch_size": 64, "epochs": 40},
         ),
         recipe={"learning_rate": 1e-3, "batch_size": 32},
@@ -206,7 +206,7 @@ SYSTEMS = {
     "RGB-D": _alexnet(4, depth=True),
     "OFF-ApexNet": _forms(
         _flow_system(
-            off_apexnet.OffApexNet, off_apexnet.prepare,
+            off_apexnet.OffApexNet, dual_inception.prepare,
             {"learning_rate": 1e-4, "batch_size": 32, "epochs": 3000},
         ),
         recipe={"learning_rate": 1e-3, "epochs": 100},
