@@ -65,7 +65,7 @@ def grow(size, settings, grid, n_clips):
 
 
 def main():
-    options = measure.parser(__doc__).parse_args()
+    options = measure.parser(__doc__, GROWTH).parse_args()
     torch.set_num_threads(1)
     quick = start("table4", {"preset": "quick"}).settings
     rows = grow("quick", quick, QUICK, quick.training.batch_size) + grow("full", Settings(), FULL, 2)

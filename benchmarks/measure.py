@@ -18,10 +18,10 @@ from hsta_lib.config import n_cores
 RESULTS = Path(__file__).with_name("results.csv")
 
 
-def parser(doc):
-    """Arguments of a benchmark with this docstring."""
+def parser(doc, file=RESULTS):
+    """Arguments of a benchmark with this docstring, which keeps its results in this file."""
     made = argparse.ArgumentParser(description=doc.partition("\n")[0])
-    made.add_argument("--record", action="store_true", help=f"write the results to {RESULTS.name}")
+    made.add_argument("--record", action="store_true", help=f"write the results to {file.name}")
     return made
 
 

@@ -154,7 +154,7 @@ def product_rate(dtype):
 
 
 def peak_memory(kind):
-    """GiB: of a process of its own that takes two steps; on a GPU what the steps allocate there."""
+    """Bytes: of a process of its own that takes two steps; on a GPU what the steps allocate there."""
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak_memory, (kind,))
 
@@ -165,8 +165,8 @@ def _peak_memory(kind):
     for _ in range(2):
         step()
     if DEVICE.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
-    return measure.most_resident() / 2**30
+        return torch.cuda.max_memory_allocated()
+    return measure.most_resident()
 
 
 def compare_steps(kinds, flops):
@@ -186,12 +186,12 @@ def compare_steps(kinds, flops):
         plain = [plain / ours for plain, ours in zip(taken["plain"], times, strict=True)]
         rows += [
             measure.row(f"{kind} step", [BATCH / one for one in times], "clips/s"),
-            measure.row(f"{kind} step over the plain one", plain),
+            measure.row(f"{kind} step, as fast as the plain one", plain),
             measure.row(f"{kind} step, arithmetic", [rate / 1e9 for rate in rates], "GFLOP/s"),
-            measure.row(f"{kind} step over the largest product, FLOP/s", [rate / peak for rate in rates]),
-            measure.row(f"{kind} step, peak memory", [peak_memory(kind)], "GiB"),
+            measure.row(f"{kind} step, rate over the largest product's", [rate / peak for rate in rates]),
+            measure.row(f"{kind} step, peak memory", [peak_memory(kind) / 1e6], "MB"),
         ]
-    return steps, [one for one in rows if one["what"] != "plain step over the plain one"]
+    return steps, rows
 
 
 def profile(kind, step):
@@ -265,6 +265,8 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.sizes:
+        if options.record:
+            parser.error("--record: what --sizes prints is not kept")
         compare_sizes()
         return
     flops = check_same_arithmetic()

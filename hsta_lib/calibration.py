@@ -75,7 +75,11 @@ def forecast(trials, datasets, workers=None):
     fast = dict.fromkeys((trial.settings.training.precision for trial in trials), _FAST)
     if workers is None or estimate(trials, datasets, workers, fast) < _SHORT:
         return Forecast(seconds_each(trials, datasets, fast), "")
-    speeds = speeds_for(trials, workers)
+    try:
+        speeds = speeds_for(trials, workers)
+    except (OSError, RuntimeError) as error:
+        print(f"How long it will take could not be measured: {error}")
+        return Forecast(seconds_each(trials, datasets, fast), "")
     used = min(workers, len(trials))
     where = f"on {used} worker{'s' * (used > 1)}" if workers else "in this process"
     told = f"about {in_words(estimate(trials, datasets, workers, speeds))} {where}"

@@ -17,8 +17,8 @@ TRAIN_ON = ("own", "composite")
 # HSTA on pictures of flow: the video branch reads nothing and is not connected. A deviation from the mean of
 # a picture shown twice would be nothing.
 _SPECIAL_ALONE = {
-    **flow_images.FRAMES, "drawing": "uniform", "special": "frames", "pixels": "imagenet", "patch_size": 4,
-    "l_v": 0, "csta": False,
+    **flow_images.FRAMES, "drawing": "uniform", "special": "frames", "pixels": "imagenet", "l_v": 0,
+    "csta": False, "patch_size": 4, "patch_size_special": 0, "tubelet_size": 2,
 }  # fmt: skip
 _SIZES = {"n_micro": 576, "n_subjects": 68}  # with which the generated union is as large as MEGC2019's
 
@@ -57,20 +57,28 @@ def union(study):
     return systems.reduced(study)
 
 
-def cells(dataset=""):
+def cells(shows_flow=False):
     """Rows of the table: the named setting, trained on each dataset alone and on the union.
 
     Parameters
     ----------
-    dataset : str
-        With megc2019_flow, which has no frames, the special branch alone sees its pictures.
+    shows_flow : bool
+        Pictures of flow instead of frames: the special branch alone sees them.
     """
     rows = {"system": "HSTA", "train_on": list(TRAIN_ON), **NAMED_CELL}
-    return pd.DataFrame(rows | (_SPECIAL_ALONE if dataset == "megc2019_flow" else {}))
+    if shows_flow:
+        rows |= {"system": "HSTA, special branch", **_SPECIAL_ALONE}
+    return pd.DataFrame(rows)
 
 
 def count_clips(dataset):
-    """Tested clips of each class and subjects of each of the three datasets."""
+    """Tested clips of each class and subjects of each of the three datasets.
+
+    Raises
+    ------
+    ValueError
+        If one of them is missing.
+    """
     clips = dataset.tested
     rows = {}
     for name in SOURCES:
@@ -78,7 +86,14 @@ def count_clips(dataset):
         counts = np.bincount(of_dataset["label"], minlength=len(dataset.classes))
         subjects = of_dataset["subject_id"].nunique()
         rows[name] = {**dict(zip(dataset.classes, counts, strict=True)), "subjects": subjects}
-    return pd.DataFrame(rows).T
+    counted = pd.DataFrame(rows).T
+    missing = counted.index[counted["subjects"] == 0]
+    if len(missing):
+        raise ValueError(
+            f"data_root: there is no clip of {' and '.join(missing)}; Table 5 is about the union of "
+            f"{', '.join(SOURCES)}"
+        )
+    return counted
 
 
 def of_source(predictions, dataset):

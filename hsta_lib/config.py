@@ -281,6 +281,11 @@ class Parameters(Group):
         """The dataset whose folders, sheets and labels the data has: of synthetic data its variant."""
         return (self.variant or self.dataset) if self.dataset == "synthetic" else self.dataset
 
+    @property
+    def shows_flow(self):
+        """Whether the data are published pictures of flow, without any frame."""
+        return self.dataset == "megc2019_flow"
+
 
 def validated(model, values, source):
     """Build a settings model from plain values, with an error a user can act on.

@@ -1,4 +1,4 @@
-"""Comparison systems beside HSTA in a table: which can be run on its data, their trials and their costs."""
+"""Comparison systems beside HSTA in a table: which can be run on its data, trials, controls and costs."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -16,6 +16,8 @@ from hsta_lib.report import seconds_of
 from hsta_lib.stats import score_interval
 from hsta_lib.systems import SHOWN
 from hsta_lib.tables import HEADINGS, LEFT, in_points, matrices_of, with_span
+
+_SHUFFLED = {"shuffled_labels": "fold", "store_epochs": False}
 
 
 class Rivals(NamedTuple):
@@ -73,7 +75,7 @@ def prepare(study, rows):
         If none is left.
     """
     chosen = rivals.cells(rows, study.preset.datasets)
-    if study.parameters.dataset == "megc2019_flow":
+    if study.parameters.shows_flow:
         chosen = chosen.assign(**flow_images.FRAMES)
     _, datasets, trials = study.prepare(chosen)
     reasons = [_obstacle(dataset, runs[0]) for dataset, runs in zip(datasets, trials, strict=True)]
@@ -86,16 +88,21 @@ def prepare(study, rows):
         chosen.iloc[runs].reset_index(drop=True),
         [datasets[row] for row in runs],
         [trials[row] for row in runs],
-        _controls(study, chosen.iloc[runs]),
+        _controls([trials[row] for row in runs]) if study.preset.datasets.rival_controls else [],
         others[[*rows.columns, "reason"]],
     )
 
 
-def _controls(study, cells):
-    if not study.preset.datasets.rival_controls:
-        return []
-    once = replace(study, seeds=study.seeds[:1])
-    return once.prepare(cells.assign(shuffled_labels="fold", store_epochs=False))[2]
+def _controls(trials):
+    """Of each system the trials of the first seed, on shuffled labels."""
+    return [
+        [
+            replace(trial, settings=config.with_fields(trial.settings, **_SHUFFLED))
+            for trial in of_system
+            if trial.seed == of_system[0].seed
+        ]
+        for of_system in trials
+    ]
 
 
 def predictions(trials, rivals):
@@ -132,14 +139,16 @@ def gains(rivals):
     DataFrame
         ``row``, the system's name (and label set); ``<metric>_shuffled`` in percent and ``<metric>,
         <metric>_low, <metric>_high``, the difference in points, of all test folds pooled, with the seed of
-        the control. Each interval is of one row alone, see `hsta_lib.stats.score_interval`. No rows without
-        controls.
+        the control. Each interval is of one row alone, see `hsta_lib.stats.score_interval`, and of this one
+        shuffle. No rows without controls.
     """
+    if not rivals.controls:
+        return pd.DataFrame()
     names = rivals.cells[[name for name in ("system", "labels") if name in rivals.cells]]
     return pd.DataFrame(
         {"row": ", ".join(name)} | _gain(control, trials, dataset)
         for name, control, trials, dataset in zip(
-            names.to_numpy(), rivals.controls, rivals.trials, rivals.datasets, strict=False
+            names.to_numpy(), rivals.controls, rivals.trials, rivals.datasets, strict=True
         )
     )
 

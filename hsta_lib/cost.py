@@ -9,13 +9,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from hsta_lib import ROOT, rivals
+from hsta_lib import rivals
 from hsta_lib.config import Frames, Settings, with_fields
 from hsta_lib.data.splits import make_folds
 from hsta_lib.models.hsta import HSTA
@@ -193,22 +192,6 @@ def plan(settings, cells, n_classes):
     """
     counts = [parameters_and_flops(variant, n_classes) for variant in settings_of(settings, cells)]
     return cells.assign(parameters=[n for n, _ in counts], mflop=[flops / 1e6 for _, flops in counts])
-
-
-def measured_growth():
-    """Times of training steps by size, from the record of ``benchmarks/growth.py``.
-
-    Returns
-    -------
-    DataFrame
-        ``size`` (of the network), ``setting`` (the one that is varied), ``value``, ``seconds`` of a step,
-        ``machine``; ``exponent``: slope of a line through log(seconds) over log(value).
-    """
-    rows = pd.read_csv(ROOT / "benchmarks" / "growth.csv")
-    for _, group in rows.groupby(["size", "setting"]):
-        slope, _ = np.polyfit(np.log(group["value"]), np.log(group["seconds"]), deg=1)
-        rows.loc[group.index, "exponent"] = slope
-    return rows
 
 
 def training_flops(settings, n_classes, n_train):

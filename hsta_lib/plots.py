@@ -18,7 +18,7 @@ from hsta_lib.tables import HEADINGS
 _PALETTE = sns.color_palette("colorblind")
 _LABEL_HEIGHT = 4  # points of a score that a line of text takes
 _GROWING = {
-    "n_frames": "frames per clip", "n_tokens": "tokens, video branch", "m": "M", "n_clips": "clips per batch",
+    "n_frames": "frames per clip", "n_tokens": "tokens, video branch", "m": "modules (M)", "n_clips": "clips per batch",
 }  # fmt: skip
 _AMPLIFIED = 4  # factor on the difference of two frames, drawn around mid-grey
 _STYLE = {
@@ -727,7 +727,7 @@ def growth(rows):
     Parameters
     ----------
     rows : DataFrame
-        From `hsta_lib.cost.measured_growth`; the exponent is written at the end of its line.
+        From `hsta_lib.report.measured_growth`; the exponent is written at the end of its line.
 
     Returns
     -------
@@ -743,6 +743,7 @@ def growth(rows):
                 told = f"{size}: {last['exponent']:.2f}"
                 place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "right", "color": colour}
                 panel.annotate(told, (last["value"], last["seconds"]), **place)
+            panel.margins(y=0.12)
             panel.set(xscale="log", yscale="log", xlabel=_GROWING[setting])
             ticks = sorted(of_setting["value"].unique())
             panel.set_xticks(ticks[:: -(-len(ticks) // 5)], minor=False)

@@ -139,6 +139,22 @@ def about_subjects(matrices, classes):
     return Markdown("\n".join(lines))
 
 
+def measured_growth():
+    """Times of training steps by size, from the record of ``benchmarks/growth.py``.
+
+    Returns
+    -------
+    DataFrame
+        ``size`` (of the network), ``setting`` (the one that is varied), ``value``, ``seconds`` of a step,
+        ``machine``; ``exponent``: slope of a line through log(seconds) over log(value).
+    """
+    rows = pd.read_csv(ROOT / "benchmarks" / "growth.csv")
+    for _, group in rows.groupby(["size", "setting"]):
+        slope, _ = np.polyfit(np.log(group["value"]), np.log(group["seconds"]), deg=1)
+        rows.loc[group.index, "exponent"] = slope
+    return rows
+
+
 def against_first(names, matrices):
     """Every row of a design against its first, corrected together; see `hsta_lib.tables.compare_rows`.
 

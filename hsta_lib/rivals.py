@@ -103,8 +103,8 @@ def inputs(dataset, settings):
     """
     comparison = settings.comparison
     system = find(comparison.rival, comparison.form)
-    if dataset.shows_flow and (system.signed or not system.flow_size):
-        needed = "flow in px, with its sign" if system.signed else "frames"
+    if dataset.shows_flow and not system.stretches:
+        needed = "flow in px" if system.flow_size else "frames"
         raise ValueError(f"it needs {needed}; there are pictures of flow, stretched to 0..255")
     clips = dataset.flow(system.flow_size, "tvl1") if system.flow_size else dataset.frames()
     if system.depth:

@@ -300,13 +300,12 @@ def start(name, namespace):
     labels = parameters.labels or default_labels(parameters.layout)
     class_names(labels, parameters.layout)  # an unknown label set stops here, before any data is made
     preset_name, preset = config.load_preset(parameters.preset)
-    shows_flow = parameters.dataset == "megc2019_flow"
-    if shows_flow and name != "table5":
+    if parameters.shows_flow and name != "table5":
         raise ValueError(
             f"notebook parameters: dataset = 'megc2019_flow' has no frames, which {name} needs; only table5 "
             "can be made of it"
         )
-    split = parameters.split or ("loso" if shows_flow else preset.datasets.split)
+    split = parameters.split or ("loso" if parameters.shows_flow else preset.datasets.split)
     parameters = parameters.model_copy(update={"labels": labels, "split": split})
     if "grid" in namespace and name not in (*preset.grids, *_PRINTED, *DESIGNS) and not parameters.grid:
         raise ValueError(

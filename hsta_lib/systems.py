@@ -43,7 +43,7 @@ def label_sets():
 def compared(study):
     """Comparison systems of a table: those the notebook or the preset names, else those the paper prints.
 
-    On published pictures of flow, those that see flow take the place of the printed ones.
+    On published pictures of flow, all there are.
 
     Returns
     -------
@@ -51,8 +51,8 @@ def compared(study):
         ``system``; for Table 6 also ``labels``: those it is printed for, or all three.
     """
     names = study.parameters.rivals or study.preset.datasets.rivals
-    if not names and study.parameters.dataset == "megc2019_flow":
-        names = [name for name in SYSTEMS if SYSTEMS[name]["published"].flow_size]
+    if not names and study.parameters.shows_flow:
+        names = list(SYSTEMS)  # those that need frames are left out, and it is said
     if study.name == "table5":
         return pd.DataFrame({"system": names or _others(load_table("table5"))["method"].unique()})
     if names:
@@ -327,12 +327,14 @@ def show_means(table, by):
 
 def comparable(study):
     """What keeps our scores from being compared with the published ones, in words; may be empty."""
-    if study.parameters.dataset == "megc2019_flow":
-        return "ours see published pictures of flow; HSTA's row is its special branch alone on them"
     if study.is_synthetic:
         return "ours are of synthetic faces: **not comparable with the published scores**, of real ones"
-    is_loso = study.settings.split.split == "loso"
-    return "" if is_loso else "the published scores are of leave-one-subject-out, ours are not"
+    reasons = []
+    if study.parameters.shows_flow:
+        reasons.append("ours see published pictures of flow, resized where a system needs others")
+    if study.settings.split.split != "loso":
+        reasons.append("the published scores are of leave-one-subject-out, ours are not")
+    return "; ".join(reasons)
 
 
 def describe_protocol(study, datasets, studies, folds):
@@ -404,7 +406,7 @@ def show_costs(costs, form):
     told = load_systems().set_index("system").reindex(costs["system"])
     shown = costs.assign(form=told[f"{form}_form"].to_numpy(), guessed=told["guessed"].to_numpy())
     shown = shown[["system", "form", "parameters", "mflop", "seconds", "guessed"]].drop_duplicates("system")
-    shown["form"] = shown["form"].mask(shown["system"] == "HSTA", "this study")
+    shown["form"] = shown["form"].mask(shown["system"].str.startswith("HSTA"), "this study")
     shown = shown.fillna({"form": "not described", "guessed": ""})
     counted = shown["parameters"] > 0  # a classifier without a network has none
     shown["parameters"] = shown["parameters"].map("{:,.0f}".format).where(counted, "–")

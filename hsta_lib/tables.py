@@ -343,9 +343,11 @@ def describe_clips(dataset):
     by_class = by_class.reindex(range(len(dataset.classes)), fill_value=0)
     by_class.index = pd.Index(dataset.classes, name="class")
     length = clips["offset"] - clips["onset"] + 1
-    medians = length.groupby(clips["label"]).median().reindex(range(len(by_class)))
-    by_class["median length, frames"] = medians.to_numpy()
-    total = [len(clips), clips["subject_id"].nunique(), length.median()]
+    total = [len(clips), clips["subject_id"].nunique()]
+    if length.notna().any():  # not of pictures of flow
+        medians = length.groupby(clips["label"]).median().reindex(range(len(by_class)))
+        by_class["median length, frames"] = medians.to_numpy()
+        total.append(length.median())
     macro = _macro_clips(dataset)
     if len(macro):
         by_class[_MACRO] = np.bincount(macro["label"], minlength=len(by_class))

@@ -11,8 +11,8 @@ WORKER_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
 }
 
-# Dask looks at its processes many times a second, which nobody reads here; where all cores train, a run takes
-# a tenth longer by it, see benchmarks/workers.py.
+# Dask looks at its processes many times a second, which nobody reads here; where all cores train, a run took
+# a tenth longer by it.
 _UNWATCHED = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "500ms",

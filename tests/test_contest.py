@@ -1,5 +1,6 @@
 """Comparison systems against their own training on shuffled labels."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import pandas as pd
@@ -43,6 +44,10 @@ def test_what_training_on_true_labels_adds(rivals):
     gains = [100 * 6 / 14, 0, -100 * 8 / 14]
     assert table["uar"].tolist() == pytest.approx(gains)
     assert table.loc["all, emotion3", "uar_low"] > 0 > table.loc["opposite, emotion3", "uar_high"]
+    shown = contest.show_gains(table.reset_index()).data
+    assert shown[("", "system")].tolist() == list(table.index)
+    assert shown[("UAR", "labels shuffled, %")].tolist() == ["57.1"] * 3
+    assert shown[("UAR", "true labels, points more")].iloc[0].startswith("+42.9")
     sentences = contest.conclude_gains(table.reset_index()).data
     assert "UAR: 1 of 3 are above" in sentences
     assert sentences.count("not shown to be: nothing, emotion3; opposite, emotion3.") == 2
@@ -71,7 +76,7 @@ def test_controls_are_the_same_trainings_on_shuffled_labels(monkeypatch, tmp_pat
     )
     assert contest.prepare(study, systems.compared(study)).controls == []
     of_preset = study.preset.datasets.model_copy(update={"rival_controls": True})
-    object.__setattr__(study, "preset", study.preset.model_copy(update={"datasets": of_preset}))
+    study = dataclasses.replace(study, preset=study.preset.model_copy(update={"datasets": of_preset}))
     rivals = contest.prepare(study, systems.compared(study))
     ((*controls,),), ((*trials,),) = rivals.controls, rivals.trials
     assert {trial.seed for trial in controls} == {3}

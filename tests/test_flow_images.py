@@ -1,15 +1,21 @@
 """The reader of flow images on both of their trees, with planted defects."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
+import pandas as pd
+import papermill
 import pytest
 
-from hsta_lib import composite, config, contest, rivals, runner, store, systems
+from hsta_lib import ROOT, composite, rivals, systems
 from hsta_lib.config import Parameters, Preset, Settings, with_fields
 from hsta_lib.data import flow_images
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.table import COLUMNS, labelled
 from hsta_lib.models import ststnet
+from hsta_lib.models.hsta import HSTA
+from hsta_lib.models.registry import SYSTEMS
 from hsta_lib.study import start
 
 # The folder of a subject, an image of it as HTNet names it, its label and the id of the clip.
@@ -200,7 +206,7 @@ def test_other_lists_and_grey_images_do_not_matter(one_folder):
 
 
 def test_what_is_not_there_is_named(tmp_path, one_folder):
-    with pytest.raises(FileNotFoundError, match="nowhere: no images; it must hold <subject>/u_test or one"):
+    with pytest.raises(FileNotFoundError, match="nowhere: no images; it must hold <subject>/u_test"):
         flow_images.read(tmp_path / "nowhere")
     write_image(one_folder / "more" / "006_006_1_2.png")
     with pytest.raises(FileNotFoundError, match="images in more, whole_norm_u_v_os"):
@@ -250,7 +256,7 @@ def test_a_system_is_given_the_image_stretched(folds, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("LBP-TOP", "it needs frames"), ("Bi-WOOF", "it needs flow in px, with its sign"), ("RGB-D", "depth")],
+    [("LBP-TOP", "it needs frames"), ("Bi-WOOF", "it needs flow in px"), ("RGB-D", "depth")],
 )
 def test_a_system_that_cannot_see_them_is_told_why(folds, tmp_path_factory, name, message):
     with pytest.raises(ValueError, match=message):
@@ -273,32 +279,76 @@ def test_only_table_5_can_be_made_of_them(folds):
     assert study.settings.split.split == "loso"
     assert systems.compared(study)["system"].tolist() == study.preset.datasets.rivals
     full = composite.union(start("table5", chosen | {"split": "", "preset": "full"}))
-    assert {"STSTNet", "HTNet", "RCN-A", "Dual-Incep"} < set(systems.compared(full)["system"])
-    assert not {"LBP-TOP", "MMNet"} & set(systems.compared(full)["system"])
+    assert systems.compared(full)["system"].tolist() == list(SYSTEMS)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("macro_clips", "all", "no macro-expressions"),
+        ("variant", "raw", "has no variants"),
+        ("repair", "drop", "no frame numbers"),
+    ],
+)
+def test_what_they_do_not_have_is_refused(folds, tmp_path_factory, field, value, message):
+    chosen = Parameters(dataset="megc2019_flow", data_root=str(folds), labels="emotion3", **{field: value})
+    with pytest.raises(ValueError, match=message):
+        open_dataset(chosen, Preset(), tmp_path_factory.mktemp("data"))
+
+
+def test_pictures_of_faces_are_not_taken_for_flow(one_folder):
+    for path in one_folder.rglob("*.png"):
+        write_image(path, (224, 224))
+    with pytest.raises(ValueError, match="6 of 6 images are not 28 x 28 px"):
+        flow_images.read(one_folder)
+
+
+def test_a_union_without_one_of_the_datasets_is_refused(folds, tmp_path_factory):
+    dataset = opened(folds, tmp_path_factory.mktemp("data"))
+    smic = dataset.clips[dataset.clips["clip_id"].str.startswith("smic")]
+    with pytest.raises(ValueError, match="no clip of SAMM and CASME II"):
+        composite.count_clips(replace(dataset, clips=smic))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, forms in SYSTEMS.items() if forms["published"].stretches and name != "RGB-D"]
+)
+@pytest.mark.parametrize("form", ["published", "reduced"])
+def test_a_system_that_takes_them_sees_no_stretch_of_a_channel(name, form):
+    system = SYSTEMS[name][form]
+    flow = np.random.default_rng(0).normal(size=(system.flow_size, system.flow_size, 3)).astype(np.float32)
+    stretched = flow * np.array([7, 0.25, 3], np.float32) + np.array([2, -1, 5], np.float32)
+    largest = np.abs(system.prepare(flow)).max()
+    np.testing.assert_allclose(system.prepare(stretched), system.prepare(flow), atol=1e-5 * largest)
 
 
 @pytest.mark.usefixtures("no_environment")
 @pytest.mark.parametrize("recipe", ["equations", "released"])
-def test_every_subject_is_left_out_once(folds, tmp_path_factory, monkeypatch, recipe):
+def test_the_special_branch_sees_all_of_a_picture(recipe):
+    fields = composite.cells(shows_flow=True).drop(columns=["system", "train_on"]).to_dict("records")[0]
+    settings = start("table4", {"preset": "full", "recipe": recipe}).variant(fields=fields).settings
+    network = HSTA.from_settings(settings, 3)
+    assert network.embed_special.n_tokens == 49
+
+
+@pytest.mark.usefixtures("no_environment")
+def test_table_5_is_made_of_them_leaving_one_subject_out(folds, tmp_path_factory, monkeypatch):
     for name in ("HSTA_DATA", "HSTA_RESULTS"):
         monkeypatch.setenv(name, str(tmp_path_factory.mktemp("kept")))
-    for subject in {row[0] for row in OTHERS}:
-        for owner, stem, label, _ in OTHERS:
-            if owner == subject:
-                write_image(folds / subject / "u_test" / str(label) / f"{stem}.png")
-    chosen = {
-        "preset": "smoke", "recipe": recipe, "dataset": "megc2019_flow", "data_root": str(folds), "split": "",
-        "rivals": ["STSTNet", "LBP-TOP"],
-    }  # fmt: skip
-    study = composite.union(start("table5", chosen))
-    cells = composite.cells("megc2019_flow")
-    _, datasets, trials = study.prepare(cells)
-    others = contest.prepare(study, systems.compared(study))
-    assert others.left_out["system"].tolist() == ["LBP-TOP"]
-    references = study.reference_trials(datasets[0], ["fold"], cells.tail(1))["fold"]
-    everything = [trial for runs in [*trials, *others.trials, references] for trial in runs]
-    runner.run(everything, [*datasets, *others.datasets], config.results_dir(), workers=0)
-    for runs in [*trials, *others.trials]:
-        tested = store.predictions(runs, config.results_dir())
-        assert sorted(tested["clip_id"]) == sorted([*IDS, *(row[3] for row in OTHERS)])
-        assert (tested.groupby("fold")["subject_id"].nunique() == 1).all()
+    for subject, stem, label, _ in OTHERS:
+        write_image(folds / subject / "u_test" / str(label) / f"{stem}.png")
+    made = tmp_path_factory.mktemp("report") / "table5-flow.ipynb"
+    chosen = {"preset": "smoke", "dataset": "megc2019_flow", "data_root": str(folds), "workers": 0}
+    papermill.execute_notebook(
+        ROOT / "notebooks" / "table5.ipynb", made, chosen | {"rivals": ["STSTNet", "LBP-TOP"]},
+        progress_bar=False, cwd=made.parent,
+    )  # fmt: skip
+    text = made.read_text()
+    for told in (
+        "leave one subject out: 7 folds", "LBP-TOP is not run: it needs frames", "HSTA, special branch",
+        "ours see published pictures of flow",
+    ):  # fmt: skip
+        assert told in text
+    assert "median length" not in text
+    tested = pd.read_csv(ROOT / "reports" / "table5-smoke-megc2019_flow-loso-predictions.csv")
+    assert sorted(tested["clip_id"]) == sorted([*IDS, *(row[3] for row in OTHERS)])

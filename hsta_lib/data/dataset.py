@@ -68,18 +68,17 @@ class Dataset:
         return np.load(self.frames_path, mmap_mode="c")
 
     def flow(self, size, method="dis"):
-        """Optical flow from onset to apex: float32, shape ``(n_clips, size, size, 3)``.
+        """Optical flow from onset to apex: memory map, float32, shape ``(n_clips, size, size, 3)``.
 
-        u and v in px, and the strain; see `hsta_lib.data.flow.cache_flow`, whose memory map it is. Of frames,
-        not of pictures of tracks (``special = "tracks"``). With ``shows_flow``, what the given pictures hold,
-        0 to 255.
+        u and v in px, and the strain; see `hsta_lib.data.flow.cache_flow`. Of frames, not of pictures of
+        tracks (``special = "tracks"``). With ``shows_flow``, what the given pictures hold, 0..255.
         """
-        if self.shows_flow:
-            return flow_images.resized(self.frames()[:, 0], size)
         return np.load(self.flow_path(size, method), mmap_mode="c")
 
     def flow_path(self, size, method="dis"):
         """File of `flow`, written if it is not there."""
+        if self.shows_flow:
+            return flow_images.cache_resized(self.frames_path, self.clips["clip_id"], size)
         return cache_flow(self.frames_path, self.clips["clip_id"], method=method, size=size)
 
     def depth(self, size):
@@ -128,16 +127,8 @@ def read_dataset(parameters, preset, data_dir):
     FileNotFoundError
         If the root does not hold what the reader needs.
     """
+    _check_choices(parameters)
     layout = parameters.layout
-    if parameters.variant and parameters.dataset not in ("synthetic", *_WITH_VARIANTS):
-        raise ValueError(
-            f"variant = {parameters.variant!r}: {parameters.dataset} has no variants; leave it empty"
-        )
-    if parameters.macro_clips != "none" and layout not in _WITH_MACRO:
-        raise ValueError(
-            f"macro_clips = {parameters.macro_clips!r}: {layout} has no macro-expressions that "
-            f"are read; datasets with them: {', '.join(_WITH_MACRO)}"
-        )
     if parameters.dataset == "synthetic":
         spec = benchmark(preset.synthetic, parameters.macro_clips)
         root = generated.ensure(parameters.variant, spec, data_dir)
@@ -154,6 +145,23 @@ def read_dataset(parameters, preset, data_dir):
         )
         raise ValueError(f"{root}: no clip of the annotation sheet can be used; {first}")
     return root, reading
+
+
+def _check_choices(parameters):
+    """Refuse what the dataset does not have."""
+    if parameters.variant and parameters.dataset not in ("synthetic", *_WITH_VARIANTS):
+        raise ValueError(
+            f"variant = {parameters.variant!r}: {parameters.dataset} has no variants; leave it empty"
+        )
+    if parameters.macro_clips != "none" and parameters.layout not in _WITH_MACRO:
+        raise ValueError(
+            f"macro_clips = {parameters.macro_clips!r}: {parameters.layout} has no macro-expressions that "
+            f"are read; datasets with them: {', '.join(_WITH_MACRO)}"
+        )
+    if parameters.shows_flow and parameters.repair != "repaired":
+        raise ValueError(
+            f"repair = {parameters.repair!r}: pictures of flow have no frame numbers to repair; leave it out"
+        )
 
 
 def _given_root(parameters):
@@ -196,15 +204,16 @@ def open_dataset(parameters, preset, data_dir):
     Returns
     -------
     Dataset
-        Its fingerprint is a hash of the cached pixels, of the clips' ids, subjects, recordings and labels:
-        of content, never of paths or times.
+        Of megc2019_flow, pictures instead of frames. Its fingerprint is a hash of the cached pixels, of the
+        clips' ids, subjects, recordings and labels: of content, never of paths or times.
 
     Raises
     ------
     ValueError, FileNotFoundError
         As `read_dataset`; also if no clip has a label or none could be decoded.
     """
-    if parameters.dataset == "megc2019_flow":
+    _check_choices(parameters)
+    if parameters.shows_flow:
         return _open_flow_images(parameters, data_dir / "cache")
     root, reading = read_dataset(parameters, preset, data_dir)
     outside, unknown = without_class(reading.clips, parameters.labels)

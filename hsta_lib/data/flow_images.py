@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from hsta_lib.data.cache import Unreadable
+from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
 from hsta_lib.data.frames import SUFFIXES, read_image, resize
 from hsta_lib.data.reading import folders_of
 from hsta_lib.data.smic import parse_name
@@ -51,6 +51,8 @@ def read(root):
     ------
     FileNotFoundError
         If there are no such images, several folders of them, or no such .csv file.
+    ValueError
+        If most images are not of the size that such images have: of faces, perhaps.
     """
     root = Path(root)
     subjects = [folder for folder in folders_of(root).values() if "u_test" in folders_of(folder)]
@@ -66,14 +68,40 @@ def read(root):
             rows.append(_row(clip_id, label))
             images.append(image)
     clips = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(_NUMBERS, "Int64"))
+    resized = sum(action.startswith("resized") for *_, action in problems)
+    if 2 * resized > len(images):
+        raise ValueError(
+            f"{root}: {resized} of {len(images)} images are not {SIZE} x {SIZE} px: no pictures of flow; "
+            "those of HTNet are in datasets/three_norm_u_v_os of its repository"
+        )
     stacked = np.array(images, np.uint8).reshape(-1, SIZE, SIZE, 3)
     return FlowImages(clips, stacked, problems_table(problems).map(lambda cell: cell.replace(f"{root}/", "")))
 
 
-def resized(images, size):
-    """Such images at another size: float32, 0 to 255, shape ``(n_clips, size, size, 3)``."""
-    shape = len(images), size, size, 3
-    return np.array([resize(image, size, "none") for image in images], np.float32).reshape(shape)
+def cache_resized(frames_path, clip_ids, size):
+    """Such images at another size.
+
+    Parameters
+    ----------
+    frames_path : Path
+        Of `hsta_lib.data.dataset.Dataset`, whose frames show such images.
+    clip_ids : sequence of str
+    size : int
+        px.
+
+    Returns
+    -------
+    Path
+        Of a ``.npy`` file: float32, 0..255, shape ``(n_clips, size, size, 3)``.
+    """
+    images = np.load(frames_path, mmap_mode="r")[:, 0]
+    path, *_ = cached_rows(
+        frames_path.parent.parent / cache_key(["flow images", size], [frames_path]),
+        list(zip(clip_ids, range(len(images)), strict=True)),
+        lambda row: resize(images[row], size, "none").astype(np.float32),
+        shape=(size, size, 3), dtype=np.float32, desc="",
+    )  # fmt: skip
+    return path
 
 
 def clip_of(stem):
@@ -110,7 +138,7 @@ def _row(clip_id, label):
     return {
         **dict.fromkeys(COLUMNS, ""),
         **dict.fromkeys(("folder", "depth_folder", *_NUMBERS)),
-        "dataset": "megc2019",
+        "dataset": "megc2019_flow",
         "subject_id": subject,
         "recording_id": subject,
         "clip_id": clip_id,
@@ -187,7 +215,10 @@ def _from_one_folder(root):
     folders = [folder for folder in (root, *folders_of(root).values()) if folder.is_dir() and _files(folder)]
     if len(folders) != 1:
         several = f"images in {', '.join(folder.name for folder in folders)}" if folders else "no images"
-        raise FileNotFoundError(f"{root}: {several}; it must hold <subject>/u_test or one folder of images")
+        raise FileNotFoundError(
+            f"{root}: {several}; it must hold <subject>/u_test (HTNet's "
+            "datasets/three_norm_u_v_os) or one folder of images"
+        )
     path, labels = _read_labels(root)
     images = [(image, labels.get(clip_of(image.stem))) for image in _files(folders[0])]
     found, problems = _sorted_out(images, lambda _, name: "" if name in labels else f"not in {path.name}")

@@ -48,8 +48,9 @@ class System:
         Keywords of ``build``.
     flow_size : int
         px of the optical flow from onset to apex (TV-L1; u, v, strain) that is seen instead of frames; or 0.
-    signed : bool
-        Whether the flow must be in px with its sign; else any stretch of its channels gives the same input.
+    stretches : bool
+        Whether ``prepare`` stretches each channel of the flow by its own range, so that published pictures of
+        flow, in which no px are left, will do.
     depth : bool
         Whether the change of depth from onset to apex is a fourth channel of the flow.
     keeps_best_epoch : bool
@@ -62,7 +63,7 @@ class System:
     recipe: dict
     sizes: dict = field(default_factory=dict)
     flow_size: int = 0
-    signed: bool = False
+    stretches: bool = False
     depth: bool = False
     keeps_best_epoch: bool = False
 
@@ -76,6 +77,10 @@ def _flow_system(build, prepare, recipe, *, flow_size=28, **more):
     return System(build, prepare, _FRAMES, recipe, flow_size=flow_size, **more)
 
 
+def _picture_system(build, prepare, recipe, **more):
+    return _flow_system(build, prepare, recipe, stretches=True, **more)
+
+
 def _forms(published, *, image_size=_SMALL, recipe=None, **changes):
     """Both forms of a system; the reduced one differs in what is given."""
     frames = published.frames | {"image_size": image_size}
@@ -86,14 +91,14 @@ def _forms(published, *, image_size=_SMALL, recipe=None, **changes):
 def _rcn(build):
     # The published script makes a schedule of the rate and never steps it.
     recipe = {"optimizer": "sgd", "learning_rate": 5e-4, "batch_size": 64, "epochs": 100}
-    published = _flow_system(build, ststnet.min_max_picture, recipe, flow_size=60)
+    published = _picture_system(build, ststnet.min_max_picture, recipe, flow_size=60)
     return _forms(published, recipe={"learning_rate": 5e-3, "epochs": 12})
 
 
 def _alexnet(in_channels, **more):
     build = partial(alexnet.AlexNet, in_channels=in_channels)
     recipe = {"learning_rate": 5e-5, "batch_size": 256, "epochs": 800, "sampling": "in_order"}
-    published = _flow_system(build, alexnet.prepare, recipe, flow_size=_LARGE, **more)
+    published = _picture_system(build, alexnet.prepare, recipe, flow_size=_LARGE, **more)
     sizes = {
         "image_size": _TINY, "widths": (32, 96, 128, 96, 96), "stride": 2, "pooled": 2, "hidden": 256,
     }  # fmt: skip
@@ -111,7 +116,7 @@ SYSTEMS = {
             sizes={"c": 10},
         ),
     ),
-    "Bi-WOOF": _forms(_flow_system(bi_woof.BiWOOF, bi_woof.prepare, {}, flow_size=_SMALL, signed=True)),
+    "Bi-WOOF": _forms(_flow_system(bi_woof.BiWOOF, bi_woof.prepare, {}, flow_size=_SMALL)),
     "CapsuleNet": _forms(
         System(
             capsulenet.CapsuleNet, capsulenet.prepare, _FRAMES,
@@ -138,21 +143,21 @@ SYSTEMS = {
         sizes={"image_size": _TINY, "stem": 45, "widths": (32, 32, 64, 128), "depth": 2},
     ),
     "Dual-Incep": _forms(
-        _flow_system(
+        _picture_system(
             dual_inception.DualInception, dual_inception.prepare,
             {"learning_rate": 1e-4, "batch_size": 64, "epochs": 40},
         ),
         recipe={"learning_rate": 1e-3, "batch_size": 32, "epochs": 30},
     ),
     "Dual-ATME": _forms(
-        _flow_system(
+        _picture_system(
             dual_atme.DualATME, dual_atme.prepare,
             {"learning_rate": 1e-3, "batch_size": 128, "epochs": 60},
         ),
         recipe={"batch_size": 32, "epochs": 30},
     ),
     "STSTNet": _forms(
-        _flow_system(
+        _picture_system(
             ststnet.STSTNet, ststnet.prepare,
             {"learning_rate": 5e-5, "batch_size": 256, "epochs": 800, "sampling": "in_order"},
         )
@@ -187,14 +192,14 @@ SYSTEMS = {
         sizes={"image_size": _TINY, "d": 128, "layers": 2, "decoder_layers": 1},
     ),
     "FeatRef": _forms(
-        _flow_system(
+        _picture_system(
             feat_ref.FeatRefApproximation, dual_inception.prepare,
             {"learning_rate": 1e-4, "batch_size": 64, "epochs": 40},
         ),
         recipe={"learning_rate": 1e-3, "batch_size": 32},
     ),
     "HTNet": _forms(
-        _flow_system(
+        _picture_system(
             htnet.HTNet, htnet.prepare,
             {"learning_rate": 5e-5, "batch_size": 256, "epochs": 800, "sampling": "in_order"},
             keeps_best_epoch=True,
@@ -205,7 +210,7 @@ SYSTEMS = {
     "RGB": _alexnet(3),
     "RGB-D": _alexnet(4, depth=True),
     "OFF-ApexNet": _forms(
-        _flow_system(
+        _picture_system(
             off_apexnet.OffApexNet, dual_inception.prepare,
             {"learning_rate": 1e-4, "batch_size": 32, "epochs": 3000},
         ),
