@@ -70,7 +70,8 @@ def study(forms, tmp_path, monkeypatch):
 
     datasets = Datasets(form="reduced", rival_epochs=2)
     preset = SimpleNamespace(datasets=datasets)
-    return SimpleNamespace(preset=preset, prepare=prepare, dataset=dataset)
+    parameters = SimpleNamespace(shows_flow=False)
+    return SimpleNamespace(preset=preset, parameters=parameters, prepare=prepare, dataset=dataset)
 
 
 def hsta_trials(frames):
