@@ -18,7 +18,8 @@ from hsta_lib.tables import HEADINGS
 _PALETTE = sns.color_palette("colorblind")
 _LABEL_HEIGHT = 4  # points of a score that a line of text takes
 _GROWING = {
-    "n_frames": "frames per clip", "n_tokens": "tokens, video branch", "m": "modules (M)", "n_clips": "clips per batch",
+    "n_frames": "frames per clip", "n_tokens": "tokens, video branch", "m": "modules (M)",
+    "n_clips": "clips per batch",
 }  # fmt: skip
 _AMPLIFIED = 4  # factor on the difference of two frames, drawn around mid-grey
 _STYLE = {

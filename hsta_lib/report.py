@@ -201,7 +201,9 @@ def conclude_differences(study, table):
     )
     if len(study.seeds) < _SEEDS:
         n_seeds = len(study.seeds)
-        lines.append(f"- With {n_seeds} seed(s) this is about the networks trained, not the settings.")
+        lines.append(
+            f"- With {'one seed' if n_seeds == 1 else f'{n_seeds} seeds'} this is about the networks trained, not the settings."
+        )
     return Markdown("\n".join(lines))
 
 
