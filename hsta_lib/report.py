@@ -200,10 +200,8 @@ def conclude_differences(study, table):
         "one less often."
     )
     if len(study.seeds) < _SEEDS:
-        n_seeds = len(study.seeds)
-        lines.append(
-            f"- With {'one seed' if n_seeds == 1 else f'{n_seeds} seeds'} this is about the networks trained, not the settings."
-        )
+        told = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
+        lines.append(f"- With {told} this is about the networks trained, not the settings.")
     return Markdown("\n".join(lines))
 
 

@@ -188,8 +188,8 @@ def test_rows_that_differ_are_said_and_counted(differences):
         "- UAR: 2 of 4 differ from the first: better (+10.0 [10.0, 10.0]); worse (-6.7 [-6.7, -6.7])."
     )
     assert "2 of 4 differ from the first: better (+" in lines["UF1"]
-    assert "With 1 seed(s) this is about the networks trained" in text
-    assert "seed(s)" not in report.conclude_differences(_study(seeds=[0, 1, 2, 3, 4]), differences).data
+    assert "With one seed this is about the networks trained" in text
+    assert "With" not in report.conclude_differences(_study(seeds=[0, 1, 2, 3, 4]), differences).data
     assert (
         "UF1: 0 of 1 differ from the first: none."
         in report.conclude_differences(_study(), differences.tail(1)).data
