@@ -14,6 +14,7 @@ import pandas as pd
 
 from hsta_lib.calibration import describe_machine
 from hsta_lib.config import n_cores
+from hsta_lib.readme import rounded
 
 RESULTS = Path(__file__).with_name("results.csv")
 
@@ -47,7 +48,8 @@ def finish(script, rows, record):
     """
     found = pd.DataFrame(rows)
     for one in found.itertuples():
-        print(f"{one.what}: {one.median:.3g} {one.unit} ({one.least:.3g} to {one.largest:.3g})")
+        ends = f"{rounded(one.least)} to {rounded(one.largest)}"
+        print(f"{one.what}: {rounded(one.median)} {one.unit} ({ends})")
     if not record:
         return
     found.insert(0, "script", Path(script).name)

@@ -127,10 +127,15 @@ def benchmarks_table():
     for machine, rows in pd.read_csv(ROOT / "benchmarks" / "results.csv").groupby("machine", sort=False):
         parts += ["", f"| {machine} | median | range | by |", "|---" * 4 + "|"]
         for row in rows.itertuples():
-            spread = "" if row.least == row.largest else f"{row.least:.3g} to {row.largest:.3g}"
-            cells = [row.what, f"{row.median:.3g} {row.unit}", spread, f"`{row.script}`"]
+            spread = "" if row.least == row.largest else f"{rounded(row.least)} to {rounded(row.largest)}"
+            cells = [row.what, f"{rounded(row.median)} {row.unit}", spread, f"`{row.script}`"]
             parts.append("| " + " | ".join(cells) + " |")
     return "\n".join(parts[1:])
+
+
+def rounded(value):
+    """A measured number as it is shown: three digits, large ones whole."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def departures_table():
