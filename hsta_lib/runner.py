@@ -63,6 +63,8 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
             raise ValueError(f"trial {trial.id} is of data {trial.fingerprint}, the datasets are {given}")
     seconds, told = forecast(todo, datasets, workers)
     print(f"{len(set(trials))} trials, {len(todo)} to train{told and ': '}{told}")
+    if not todo:
+        return
     # Whole numbers, which add up exactly, and more than nothing.
     costs = {trial: 1 + round(1e6 * expected) for trial, expected in zip(todo, seconds, strict=True)}
     todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
@@ -91,12 +93,11 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
 @contextmanager
 def _started(todo, datasets, folder, workers, scheduler):
     """Generator of ``(trial, error or None)`` as they finish, wherever they are trained."""
-    if todo:
-        with store.token(folder):
-            pass  # it can be written
-    if scheduler and todo:
+    with store.token(folder):
+        pass  # it can be written
+    if scheduler:
         yield cluster.train_on(scheduler, todo, datasets, folder)
-    elif workers and todo:
+    elif workers:
         with local_workers(min(workers, len(todo))) as client:
             yield _run_in_workers(client, todo, datasets, folder)
     else:
@@ -144,9 +145,6 @@ def _itself(value):
 @contextmanager
 def _progress(n_trials, total):
     """A plain-text bar: trials done, trials per minute, and the time left weighted by modelled cost."""
-    if not n_trials:
-        yield None
-        return
     bar = tqdm(
         total=total, file=sys.stdout, ascii=True, smoothing=0, mininterval=1,
         miniters=total / 40,  # a report keeps every line the bar ever printed

@@ -57,7 +57,7 @@ def read(root):
     root = Path(root)
     subjects = [folder for folder in folders_of(root).values() if "u_test" in folders_of(folder)]
     found, problems = _from_folds(subjects) if subjects else _from_one_folder(root)
-    rows, images, taken = [], [], {}
+    rows, images, taken, resized = [], [], {}, 0
     for path, clip_id, label in sorted(found, key=lambda item: (item[1], item[0])):
         image, problem = (None, f"also in {taken[clip_id]}") if clip_id in taken else _image(path)
         if problem:
@@ -65,10 +65,10 @@ def read(root):
             problems.append((str(path), clip_id, problem, action))
         if image is not None:
             taken[clip_id] = path
+            resized += bool(problem)
             rows.append(_row(clip_id, label))
             images.append(image)
     clips = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(_NUMBERS, "Int64"))
-    resized = sum(action.startswith("resized") for *_, action in problems)
     if 2 * resized > len(images):
         raise ValueError(
             f"{root}: {resized} of {len(images)} images are not {SIZE} x {SIZE} px: no pictures of flow; "
