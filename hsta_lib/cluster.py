@@ -85,7 +85,7 @@ def train_on(scheduler, todo, datasets, folder):
     hsta_lib.store.NotWritten
         If a result cannot be written from here either.
     """
-    datasets = {name: _with_full_path(dataset) for name, dataset in datasets.items()}
+    datasets = {name: _with_full_paths(dataset) for name, dataset in datasets.items()}
     folder, waiting, running, deaths = folder.absolute(), deque(todo), {}, Counter()
     with _connected(scheduler) as client:
         crew = _Crew(client, scheduler, datasets.values(), folder)
@@ -120,9 +120,10 @@ def train_on(scheduler, todo, datasets, folder):
                         yield trial, error
 
 
-def _with_full_path(dataset):
+def _with_full_paths(dataset):
     """Workers have working folders of their own."""
-    return replace(dataset, frames_path=dataset.frames_path.absolute())
+    frames, depth = dataset.frames_path, dataset.depth_path
+    return replace(dataset, frames_path=frames.absolute(), depth_path=depth and depth.absolute())
 
 
 @contextmanager
@@ -169,7 +170,8 @@ class _Crew:
 
     def __init__(self, client, scheduler, datasets, folder):
         self.client, self.scheduler, self.folder = client, scheduler, folder
-        self.digests = {dataset.frames_path: file_digest(dataset.frames_path) for dataset in datasets}
+        paths = {path for dataset in datasets for path in dataset.files}
+        self.digests = {path: file_digest(path) for path in paths}
         self.asked = {}  # address to what the scheduler says of a worker, also of one that is gone
         self.shares = {}  # of those accepted: whether they share the folder of results
         self.refused = {}  # of the others: why not
@@ -275,7 +277,7 @@ def refusal(answer, worker, digests):
     worker : dict
         What the scheduler says of it.
     digests : dict of Path to str
-        SHA-256 of the files of frames.
+        SHA-256 of the files of frames and depth.
 
     Returns
     -------

@@ -77,8 +77,10 @@ def prepare(study, rows):
     chosen = rivals.cells(rows, study.preset.datasets)
     if study.parameters.shows_flow:
         chosen = chosen.assign(**flow_images.FRAMES)
-    _, datasets, trials = study.prepare(chosen)
-    reasons = [_obstacle(dataset, runs[0]) for dataset, runs in zip(datasets, trials, strict=True)]
+    studies, datasets, _ = study.prepare(chosen)
+    datasets, reasons = zip(*map(_given, datasets, studies), strict=True)
+    pairs = zip(studies, datasets, strict=True)
+    trials = [of_row.trials_of([of_row.settings], dataset)[0] for of_row, dataset in pairs]
     runs = [row for row, reason in enumerate(reasons) if not reason]
     if not runs:
         raise ValueError(f"rivals: none of these systems can be run on this data; {reasons[0]}")
@@ -194,13 +196,12 @@ def numbered(parts):
     return pd.concat([rows.assign(cell=cell) for cell, rows in enumerate(parts)], ignore_index=True)
 
 
-def _obstacle(dataset, trial):
-    """Why a system cannot be given its inputs; empty if it can: they are then there for its trials."""
+def _given(dataset, study):
+    """The dataset as a system is given it, and why it cannot be; empty if it can."""
     try:
-        rivals.inputs(dataset, trial.settings)
+        return rivals.given(dataset, study.settings), ""
     except ValueError as error:
-        return str(error)
-    return ""
+        return dataset, str(error)
 
 
 def costs(names, trials, datasets):

@@ -83,12 +83,24 @@ def input_shape(comparison):
     return system.prepare(blank).shape
 
 
+def given(dataset, settings):
+    """The dataset as a system is given it, its inputs computed: with depth maps, if it sees them.
+
+    Parameters and errors are those of `inputs`. A trial is of the fingerprint of what is returned.
+    """
+    system = find(settings.comparison.rival, settings.comparison.form)
+    found = dataset.with_depth(system.flow_size) if system.depth else dataset
+    inputs(found, settings)
+    return found
+
+
 def inputs(dataset, settings):
     """What a system is given of every clip, computed once; later calls open what is there.
 
     Parameters
     ----------
     dataset : hsta_lib.data.dataset.Dataset
+        From `given`, if the system sees depth.
     settings : hsta_lib.config.Settings
 
     Returns
@@ -108,11 +120,11 @@ def inputs(dataset, settings):
         raise ValueError(f"it needs {needed}; there are pictures of flow, stretched to 0..255")
     clips = dataset.flow(system.flow_size, "tvl1") if system.flow_size else dataset.frames()
     if system.depth:
-        clips = np.concatenate([clips, dataset.depth(system.flow_size)[..., None]], axis=3)
+        clips = np.concatenate([clips, np.load(dataset.depth_path)[..., None]], axis=3)
     described = ["inputs", _INPUTS_VERSION, comparison.rival, comparison.form]
     first = system.prepare(clips[0])
     path, *_ = cached_rows(
-        dataset.frames_path.parent.parent / cache_key(described, [dataset.frames_path]),
+        dataset.frames_path.parent.parent / cache_key(described, dataset.files),
         list(zip(dataset.clips["clip_id"], range(len(clips)), strict=True)),
         lambda row: system.prepare(clips[row]),
         shape=first.shape, dtype=first.dtype, desc="",

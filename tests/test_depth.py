@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from einops import rearrange
 
-from hsta_lib.config import Frames, Parameters, Preset, Synthetic
+from hsta_lib import rivals, training
+from hsta_lib.config import Datasets, Frames, Parameters, Preset, Settings, Synthetic, with_fields
 from hsta_lib.data import depth, generated, portrait, render, synthetic
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.depth import cache_depth, depth_change, read_depth
+from hsta_lib.trials import Trial
 
 SPEC = Synthetic(generator_seed=2, n_subjects=3, n_micro=12, n_macro=3, frame_size=32)
 WITH_DEPTH = SPEC.model_copy(update={"depth": True})
@@ -117,7 +119,7 @@ def clips(tmp_path):
 
 
 def test_each_clip_gets_the_change_between_its_own_maps(clips, tmp_path):
-    path, problems = cache_depth(clips, 5, tmp_path / "cache")
+    path, _, problems = cache_depth(clips, 5, tmp_path / "cache")
     changes = np.load(path)
     assert (changes.shape, changes.dtype) == ((3, 5, 5), np.float32)
     for row, (onset, apex) in zip(changes, [(3, 5), (11, 17), (2, 7)], strict=True):
@@ -126,14 +128,15 @@ def test_each_clip_gets_the_change_between_its_own_maps(clips, tmp_path):
 
 
 def test_the_change_is_computed_once_and_anew_for_other_files(clips, tmp_path, monkeypatch):
-    path, _ = cache_depth(clips, 5, tmp_path / "cache")
-    other_size, _ = cache_depth(clips, 3, tmp_path / "cache")
+    path, digest, _ = cache_depth(clips, 5, tmp_path / "cache")
+    other_size, *_ = cache_depth(clips, 3, tmp_path / "cache")
     monkeypatch.setattr(depth, "depth_change", None)
     assert cache_depth(clips, 5, tmp_path / "cache")[0] == path
     monkeypatch.undo()
     os.utime(tmp_path / "b" / "depth" / "7.png", (1e9, 1e9))
-    other_file, _ = cache_depth(clips, 5, tmp_path / "cache")
-    assert len({path, other_size, other_file}) == 3
+    other_time, same, _ = cache_depth(clips, 5, tmp_path / "cache")
+    assert len({path, other_size, other_time}) == 3
+    assert same == digest
 
 
 def _cut_short(path):
@@ -159,7 +162,7 @@ BAD_MAPS = {
 def test_a_clip_without_two_good_maps_is_left_out_and_named(clips, tmp_path, problem):
     folder = tmp_path / "b" / "depth"
     BAD_MAPS[problem](folder / "7.png")
-    path, ((where, clip_id, found, action),) = cache_depth(clips, 5, tmp_path / "cache")
+    path, _, ((where, clip_id, found, action),) = cache_depth(clips, 5, tmp_path / "cache")
     assert len(np.load(path)) == 2
     assert where.startswith(str(folder))
     assert (clip_id, action) == ("s/b/2", "clip left out")
@@ -168,7 +171,7 @@ def test_a_clip_without_two_good_maps_is_left_out_and_named(clips, tmp_path, pro
 
 def test_a_clip_without_a_folder_of_depth_maps_is_left_out_and_named(clips, tmp_path):
     clips["depth_folder"] = [None, *clips["depth_folder"][1:]]
-    path, problems = cache_depth(clips, 5, tmp_path / "cache")
+    path, _, problems = cache_depth(clips, 5, tmp_path / "cache")
     assert len(np.load(path)) == 2
     assert problems == [(str(tmp_path / "a" / "color"), "s/a/3", "no folder of depth maps", "clip left out")]
 
@@ -195,11 +198,44 @@ def opened(data_dir):
 
 
 def test_a_dataset_gives_the_change_of_depth_beside_its_clips(opened):
-    changes = opened.depth(7)
+    changes = np.load(opened.with_depth(7).depth_path)
     assert (changes.shape, changes.dtype) == ((12, 7, 7), np.float32)
     for clip, row in zip(opened.clips.itertuples(), changes, strict=True):
         maps = [read_depth(clip.depth_folder / f"{number}.png") for number in (clip.onset, clip.apex)]
         assert (row == depth_change(*maps, 7)).all()
+
+
+@pytest.fixture
+def seen_with_depth(tmp_path):
+    """The benchmark for a system that sees depth, and the settings of its trials."""
+    cells = rivals.cells(pd.DataFrame({"system": ["RGB-D"]}), Datasets(form="reduced", rival_epochs=1))
+    (fields,) = cells.drop(columns=["system", "recipe"]).to_dict("records")
+    settings = with_fields(Settings(labels="emotion7"), n_folds=2, **fields)
+    preset = PRESET.model_copy(update={"frames": settings.frames})
+    return open_dataset(Parameters(labels="emotion7"), preset, tmp_path), settings
+
+
+def test_other_maps_are_other_data_and_give_other_inputs(seen_with_depth):
+    dataset, settings = seen_with_depth
+    before = rivals.given(dataset, settings)
+    inputs = np.array(rivals.inputs(before, settings))
+    clip = dataset.clips.iloc[3]
+    path = clip["depth_folder"] / f"{clip['apex']}.png"
+    cv2.imwrite(str(path), read_depth(path)[::-1])
+    after = rivals.given(dataset, settings)
+    assert len({dataset.fingerprint, before.fingerprint, after.fingerprint}) == 3
+    changed = (rivals.inputs(after, settings) != inputs).any(axis=(1, 2, 3))
+    assert np.flatnonzero(changed).tolist() == [3]
+
+
+def test_where_the_change_of_depth_is_the_maps_are_not_needed(seen_with_depth):
+    dataset, settings = seen_with_depth
+    given = rivals.given(dataset, settings)
+    assert given.files == [dataset.frames_path, given.depth_path]
+    for folder in dataset.clips["depth_folder"].unique():
+        shutil.rmtree(folder)
+    result = training.fit(Trial(settings, 0, 0, given.fingerprint), given)
+    assert result["predictions"]
 
 
 def test_clips_that_lack_depth_are_counted_and_the_first_is_named(opened):
@@ -207,7 +243,7 @@ def test_clips_that_lack_depth_are_counted_and_the_first_is_named(opened):
     clips.loc[[4, 9], "apex"] = 100_000
     message = f"2 of 12 clips lack depth, the first is {clips['clip_id'][4]}: .*no depth map of apex 100000"
     with pytest.raises(ValueError, match=message):
-        replace(opened, clips=clips).depth(7)
+        replace(opened, clips=clips).with_depth(7)
 
 
 def test_cropped_frames_and_whole_maps_do_not_go_together(data_dir):
@@ -215,14 +251,14 @@ def test_cropped_frames_and_whole_maps_do_not_go_together(data_dir):
     preset = PRESET.model_copy(update={"frames": frames})
     cropped = open_dataset(Parameters(labels="emotion7"), preset, data_dir)
     with pytest.raises(ValueError, match=r"crop = 'center_square': .* choose crop = 'none'"):
-        cropped.depth(7)
+        cropped.with_depth(7)
 
 
 def test_a_benchmark_without_depth_says_how_to_get_it(data_dir):
     preset = PRESET.model_copy(update={"synthetic": SPEC})
     without = open_dataset(Parameters(labels="emotion7"), preset, data_dir)
     with pytest.raises(ValueError, match=r"dataset = synthetic: .*depth = True"):
-        without.depth(7)
+        without.with_depth(7)
 
 
 # --- the synthetic benchmark ------------------------------------------------------------------------------

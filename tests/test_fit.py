@@ -46,7 +46,7 @@ def test_it_fits_sixty_clips(name, tmp_path_factory):
     settings = settings_of(name)
     data_dir = tmp_path_factory.getbasetemp() / "benchmark"  # one for all systems
     preset = Preset(synthetic=SPEC, frames=settings.frames)
-    dataset = open_dataset(Parameters(labels=LABELS), preset, data_dir)
+    dataset = rivals.given(open_dataset(Parameters(labels=LABELS), preset, data_dir), settings)
     train = make_folds(dataset.clips, **settings.split.model_dump())[0].train
     assert len(train) == N_TRAIN
     inputs = np.array(rivals.inputs(dataset, settings)[train])

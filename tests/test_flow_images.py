@@ -261,7 +261,7 @@ def test_a_system_is_given_the_image_stretched(folds, tmp_path_factory):
 )
 def test_a_system_that_cannot_see_them_is_told_why(folds, tmp_path_factory, name, message):
     with pytest.raises(ValueError, match=message):
-        rivals.inputs(opened(folds, tmp_path_factory.mktemp("data")), of_system(name))
+        rivals.given(opened(folds, tmp_path_factory.mktemp("data")), of_system(name))
 
 
 def test_no_image_that_can_be_used_is_an_error(folds, tmp_path_factory):

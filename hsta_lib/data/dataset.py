@@ -1,7 +1,7 @@
 """Open a dataset: sheet and folders, clip table, frames, fingerprint, in one call."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,7 @@ class Dataset:
     ``outside`` counts the clips, by class, that the label set has no place for; ``version`` names the release
     and the sheet that were found; ``counts`` are the clips per emotion of the sheet beside those expected;
     ``crop`` is that of the frames. ``shows_flow``: one picture of flow and strain stands for each
-    frame of a clip, see `hsta_lib.data.flow_images`.
+    frame of a clip, see `hsta_lib.data.flow_images`. ``depth_path``: see `with_depth`.
     """
 
     clips: pd.DataFrame
@@ -54,11 +54,17 @@ class Dataset:
     counts: pd.DataFrame
     crop: str = "none"
     shows_flow: bool = False
+    depth_path: Path | None = None
 
     @property
     def tested(self):
         """The clips that are tested: micro-expressions. Macro clips are only ever trained on."""
         return self.clips[self.clips["expression_type"] != "macro"]
+
+    @property
+    def files(self):
+        """Paths of the files that hold its pixels, and depth if it has been asked for."""
+        return [path for path in (self.frames_path, self.depth_path) if path]
 
     def frames(self):
         """Memory map, uint8, shape ``(n_clips, n_stored + 2, size, size, 3)``; last two: onset, apex.
@@ -81,10 +87,19 @@ class Dataset:
             return flow_images.cache_resized(self.frames_path, self.clips["clip_id"], size)
         return cache_flow(self.frames_path, self.clips["clip_id"], method=method, size=size)
 
-    def depth(self, size):
-        """Change of depth from onset to apex: memory map, float32, shape ``(n_clips, size, size)``.
+    def with_depth(self, size):
+        """The dataset with the change of depth of each clip, which then counts in its fingerprint.
 
-        Without unit; see `hsta_lib.data.depth.cache_depth`. It is no part of the fingerprint.
+        Parameters
+        ----------
+        size : int
+            px, square.
+
+        Returns
+        -------
+        Dataset
+            Its ``depth_path`` is a file of float32, shape ``(n_clips, size, size)``, without unit; see
+            `hsta_lib.data.depth.cache_depth`.
 
         Raises
         ------
@@ -93,14 +108,14 @@ class Dataset:
         """
         if self.crop != "none":
             raise ValueError(f"crop = {self.crop!r}: depth maps are not cropped; choose crop = 'none'")
-        path, problems = cache_depth(self.clips, size, self.frames_path.parent.parent)
+        path, digest, problems = cache_depth(self.clips, size, self.frames_path.parent.parent)
         if problems:
             where, clip_id, problem, _ = problems[0]
             raise ValueError(
                 f"{len(problems)} of {len(self.clips)} clips lack depth, the first is {clip_id}: {where}: "
                 f"{problem}; every clip needs depth maps of its onset and apex"
             )
-        return np.load(path, mmap_mode="c")
+        return replace(self, depth_path=path, fingerprint=_hash(self.fingerprint + digest))
 
 
 def read_dataset(parameters, preset, data_dir):
@@ -297,4 +312,8 @@ def _fingerprint(clips, frames_digest, frames):
     columns += ["onset", "offset"] * (frames.drawing != "uniform")  # how many frames there are to draw from
     columns += ["expression_type"] * bool((clips["expression_type"] == "macro").any())
     rows = clips[columns].to_csv(index=False)
-    return hashlib.sha256((frames_digest + rows).encode()).hexdigest()[:16]
+    return _hash(frames_digest + rows)
+
+
+def _hash(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

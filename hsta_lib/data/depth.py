@@ -95,6 +95,8 @@ def cache_depth(clips, size, folder):
     path : Path
         Of a ``.npy`` file, float32, shape ``(n_kept, size, size)``, one row per clip whose two maps could be
         read, in the order of ``clips``; see `depth_change`.
+    digest : str
+        SHA-256 of that file.
     problems : list of tuple
         ``(where, clip_id, problem, action)`` of every clip that is not in the array.
 
@@ -123,11 +125,11 @@ def cache_depth(clips, size, folder):
     key = cache_key(
         ["depth", _DEPTH_VERSION, size, described], [path for _, paths in chosen for path in paths]
     )
-    path, _, unreadable = cached_rows(
+    path, digest, unreadable = cached_rows(
         Path(folder) / key, chosen, functools.partial(_read_change, size=size),
         shape=(size, size), dtype=np.float32, desc="change of depth",
     )  # fmt: skip
-    return path, [(*problem, "clip left out") for problem in left_out] + unreadable
+    return path, digest, [(*problem, "clip left out") for problem in left_out] + unreadable
 
 
 def _is_path(folder):
