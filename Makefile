@@ -23,7 +23,7 @@ help:
 	@echo "              $(NOTEBOOKS)"
 	@echo "make test     all tests: ruff, pytest, every notebook, what needs no training in reports"
 	@echo "make setup    the environment alone, in .venv"
-	@echo "make reports  all reports as committed, preset study (hours; resumable)"
+	@echo "make reports  all reports as committed, preset study (two hours on two cores; resumable)"
 	@echo "make results  unpack the committed results, so that make reports trains only what is missing"
 	@echo "make check    every score of the committed reports once more, from the committed predictions, and"
 	@echo "              whatever else of them needs no training"
