@@ -170,7 +170,7 @@ class _Crew:
 
     def __init__(self, client, scheduler, datasets, folder):
         self.client, self.scheduler, self.folder = client, scheduler, folder
-        paths = {path for dataset in datasets for path in dataset.files}
+        paths = dict.fromkeys(path for dataset in datasets for path in dataset.files)
         self.digests = {path: file_digest(path) for path in paths}
         self.asked = {}  # address to what the scheduler says of a worker, also of one that is gone
         self.shares = {}  # of those accepted: whether they share the folder of results
