@@ -77,10 +77,12 @@ def prepare(study, rows):
     chosen = rivals.cells(rows, study.preset.datasets)
     if study.parameters.shows_flow:
         chosen = chosen.assign(**flow_images.FRAMES)
-    studies, datasets, _ = study.prepare(chosen)
-    datasets, reasons = zip(*map(_given, datasets, studies), strict=True)
-    pairs = zip(studies, datasets, strict=True)
-    trials = [of_row.trials_of([of_row.settings], dataset)[0] for of_row, dataset in pairs]
+    _, datasets, trials = study.prepare(chosen)
+    datasets, reasons = zip(*map(_given, datasets, trials), strict=True)
+    trials = [
+        [replace(trial, fingerprint=dataset.fingerprint) for trial in of_system]
+        for of_system, dataset in zip(trials, datasets, strict=True)
+    ]
     runs = [row for row, reason in enumerate(reasons) if not reason]
     if not runs:
         raise ValueError(f"rivals: none of these systems can be run on this data; {reasons[0]}")
@@ -196,10 +198,10 @@ def numbered(parts):
     return pd.concat([rows.assign(cell=cell) for cell, rows in enumerate(parts)], ignore_index=True)
 
 
-def _given(dataset, study):
+def _given(dataset, trials):
     """The dataset as a system is given it, and why it cannot be; empty if it can."""
     try:
-        return rivals.given(dataset, study.settings), ""
+        return rivals.given(dataset, trials[0].settings), ""
     except ValueError as error:
         return dataset, str(error)
 
