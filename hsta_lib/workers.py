@@ -39,7 +39,8 @@ def local_workers(n):
     with (
         dask.config.set(_UNWATCHED | {"distributed.nanny.pre-spawn-environ": environment}),
         LocalCluster(
-            n_workers=n, threads_per_worker=1, memory_limit=0, silence_logs="ERROR",
+            n_workers=n, threads_per_worker=1, memory_limit=0,
+            silence_logs="CRITICAL",  # what fails reaches the run; one that is stopped may log a traceback
             host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: two runs may meet
         ) as cluster,
         Client(cluster) as client,
