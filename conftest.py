@@ -1,7 +1,6 @@
 """Hooks of every test run, those of the notebooks included: they lie outside ``tests/``."""
 
 import os
-import re
 from pathlib import Path
 
 import nbformat
@@ -41,7 +40,7 @@ def _until_the_last_tagged(path, cells):
     last = max((number for number, item in enumerate(cells) if item.cell.id in tagged), default=-1)
     for item in cells[: last + 1]:
         item.options["check"] = item.cell.id in tagged
-        item.cell.outputs = _without_progress(item.cell.outputs)
+        item.cell.outputs = [output for output in item.cell.outputs if not _is_progress(output)]
     return cells[: last + 1]
 
 
@@ -53,9 +52,6 @@ def _tagged(path):
     return {cell.id for cell in cells if _TAG in cell.metadata.get("tags", [])}
 
 
-def _without_progress(outputs):
-    """Outputs less the progress bars of a report that made its data: what follows a carriage return."""
-    printed = [output for output in outputs if output.get("name") == "stdout"]
-    others = [output for output in outputs if output.get("name") != "stdout"]
-    text = re.sub(r"\r[^\n]*\n", "", "".join(output.text for output in printed))
-    return [nbformat.v4.new_output("stream", text=text)] * bool(text) + others
+def _is_progress(output):
+    """Whether it is the progress bar of a report that made its data, see `hsta_lib.progress`."""
+    return "progress" in output.get("metadata", {})

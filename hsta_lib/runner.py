@@ -3,13 +3,11 @@
 A run can be stopped at any point and continued.
 """
 
-import sys
 from contextlib import closing, contextmanager
 
 import torch
-from tqdm import tqdm
 
-from hsta_lib import cluster, store
+from hsta_lib import cluster, progress, store
 from hsta_lib.calibration import forecast
 from hsta_lib.config import n_cores
 from hsta_lib.training import fit
@@ -145,9 +143,8 @@ def _itself(value):
 @contextmanager
 def _progress(n_trials, total):
     """A plain-text bar: trials done, trials per minute, and the time left weighted by modelled cost."""
-    bar = tqdm(
-        total=total, file=sys.stdout, ascii=True, smoothing=0, mininterval=1,
-        miniters=total / 40,  # a report keeps every line the bar ever printed
+    bar = progress.bar(
+        total=total, smoothing=0, mininterval=1,
         bar_format="{desc} |{bar:30}| {percentage:3.0f} % [{elapsed} gone, {remaining} left]",
     )  # fmt: skip
     done = 0

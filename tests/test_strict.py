@@ -11,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from hsta_lib import ROOT
+from hsta_lib import ROOT, progress
 from hsta_lib.paper import load_table, table_names
 
 _TAG = "deterministic"
@@ -74,16 +74,19 @@ def test_a_report_shows_the_scores_as_published(name):
 
 def _small_report(number):
     """A report as papermill leaves one that made its data: stale, compared, and never to be run again."""
-    bars = "\rdecoding:   0%|          | 0/7 [00:00<?]\rdecoding: 100%|####| 7/7 [00:00<00:00]"
+    decoding = {"text/plain": "decoding: 100%|####| 7/7 [00:00<00:00]"}
+    bar = new_output("display_data", data=decoding, metadata=progress.MARK)
     page = pd.DataFrame({"clips": [number]}).style._repr_html_()
     table = {"text/html": page, "text/plain": "<pandas.io.formats.style.Styler at 0x7f00dead>"}
-    printed = [new_output("stream", text=text) for text in (bars, "\n", "5 folds\n")]
+    printed = new_output("stream", text="5 folds\n")
     shown = new_output("execute_result", data=table, execution_count=2)
     stale = new_output("execute_result", data={"text/plain": "13"}, execution_count=1)
     cells = [
         new_code_cell("import pandas as pd\n17", id="stale", outputs=[stale]),
         new_code_cell(
-            'print("5 folds")\npd.DataFrame({"clips": [17]}).style', id="compared", outputs=[*printed, shown]
+            'print("5 folds")\npd.DataFrame({"clips": [17]}).style',
+            id="compared",
+            outputs=[bar, printed, shown],
         ),
         new_code_cell("raise RuntimeError", id="training"),
     ]

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import os
-import sys
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +12,8 @@ from math import prod
 
 import numpy as np
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
+from hsta_lib import progress
 from hsta_lib.config import n_cores
 from hsta_lib.files import file_digest
 
@@ -218,11 +217,10 @@ def _fill(path, rows, done, arguments, compute, desc):
     hidden = {} if desc else {"disable": True}  # given as False it would overrule the reader's TQDM_DISABLE
     with (
         closing(_in_threads(_set_row, jobs)) as problems,
-        tqdm(
-            total=len(rows), initial=len(done), desc=desc, unit="clip", file=sys.stdout, ascii=True,
-            mininterval=5, **hidden,
+        progress.bar(
+            total=len(rows), initial=len(done), desc=desc, unit="clip", mininterval=5, **hidden
         ) as bar,
-    ):  # fmt: skip
+    ):
         try:
             for row, problem in zip(todo, problems, strict=True):
                 new[row] = problem

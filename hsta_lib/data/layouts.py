@@ -6,15 +6,14 @@ the three has the classes, the subjects per dataset and the class shares of the 
 """
 
 import hashlib
-import sys
 from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
+from hsta_lib import progress
 from hsta_lib.config import n_cores
 from hsta_lib.data import render, synthetic
 from hsta_lib.data.population import FILMS, sample_clips, stream
@@ -316,10 +315,9 @@ def _draw(layout, spec, root, variant):
     work = partial(_write_subject, layout, spec, root, variant)
     n_workers = n_cores() if n_frames.sum() >= _FEW_FRAMES else 1
     digests = {}
-    with tqdm(
-        total=n_frames.sum(), desc=f"drawing clips ({layout})", unit="frame", file=sys.stdout, ascii=True,
-        mininterval=2,
-    ) as bar:  # fmt: skip
+    with progress.bar(
+        total=n_frames.sum(), desc=f"drawing clips ({layout})", unit="frame", mininterval=2
+    ) as bar:
         for subject, written in synthetic.in_processes(work, jobs, n_workers):
             digests.update(written)
             bar.update(n_frames[subject])

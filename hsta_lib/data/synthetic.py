@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import sys
 import uuid
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,8 +18,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
+from hsta_lib import progress
 from hsta_lib.config import n_cores
 from hsta_lib.data import casme3, portrait, render
 from hsta_lib.data.population import (
@@ -189,9 +188,7 @@ def _render(spec, root, videos):
     total = sum(n_frames[video] for video in videos)
     n_workers = n_cores() if total >= _FEW_FRAMES else 1
     digests = {}
-    with tqdm(
-        total=total, desc="drawing clips", unit="frame", file=sys.stdout, ascii=True, mininterval=2
-    ) as bar:
+    with progress.bar(total=total, desc="drawing clips", unit="frame", mininterval=2) as bar:
         for _, done in in_processes(partial(_write_videos, spec, root), jobs, n_workers):
             digests.update(done)
             bar.update(sum(n_frames[video] for video in done))

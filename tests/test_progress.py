@@ -1,0 +1,41 @@
+"""Progress bars: one line in a terminal, one output in a report."""
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from hsta_lib import progress
+
+
+def test_outside_of_a_notebook_a_bar_is_a_line_of_stdout(capsys):
+    with progress.bar(total=7, desc="decoding", mininterval=0) as bar:
+        for _ in range(7):
+            bar.update()
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert "decoding:  14%" in printed
+    assert "decoding: 100%|##########| 7/7" in printed.split("\r")[-1]
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """Cells of a notebook that ran: with a bar, and with one that is switched off."""
+    steps = "    for _ in range(7):\n        bar.update()"
+    sources = [
+        f"from hsta_lib import progress\nprint('before')\nwith progress.bar(total=7, mininterval=0) as bar:\n"
+        f"{steps}\nprint('after')",
+        f"with progress.bar(total=7, disable=True) as bar:\n{steps}",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    return NotebookClient(notebook, kernel_name="python3").execute().cells
+
+
+def test_a_report_keeps_the_last_state_of_a_bar_as_one_marked_output(cells):
+    before, bar, after = cells[0].outputs
+    assert (before.text, after.text) == ("before\n", "after\n")
+    assert bar.metadata == progress.MARK
+    assert bar.data["text/plain"].startswith("100%|##########| 7/7")
+
+
+def test_a_bar_that_is_switched_off_leaves_no_output(cells):
+    assert cells[1].outputs == []
