@@ -106,3 +106,11 @@ def test_a_report_shows_no_path_of_the_machine_that_made_it(report):
     _, notebook = report
     outputs = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
     assert not re.search(r"/(home|root|work|tmp|Users)/", outputs)
+
+
+def test_a_report_holds_no_earlier_states_of_a_progress_bar(report):
+    _, notebook = report
+    printed = [
+        output for cell in _code(notebook) for output in cell.outputs if output.output_type == "stream"
+    ]
+    assert not [output.text for output in printed if "\r" in output.text]
