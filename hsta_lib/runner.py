@@ -144,7 +144,7 @@ def _itself(value):
 def _progress(n_trials, total):
     """A plain-text bar: trials done, trials per minute, and the time left weighted by modelled cost."""
     bar = progress.bar(
-        total=total, smoothing=0, mininterval=1,
+        total=total, smoothing=0, mininterval=1, miniters=1,
         bar_format="{desc} |{bar:30}| {percentage:3.0f} % [{elapsed} gone, {remaining} left]",
     )  # fmt: skip
     done = 0
