@@ -68,7 +68,9 @@ def test_the_rules_can_see():
         assert reads_environment(ast.parse(line))
 
 
-@pytest.mark.parametrize("module", ["config", "data.table", "metrics", "paper", "models.hsta", "data.splits"])
+@pytest.mark.parametrize(
+    "module", ["config", "progress", "data.table", "metrics", "paper", "models.hsta", "data.splits"]
+)
 def test_the_base_imports_nothing_of_ours(module):
     assert ours(f"hsta_lib.{module}") == set()
 
@@ -78,8 +80,8 @@ def test_statistics_import_metrics_alone():
 
 
 @pytest.mark.parametrize("module", [name for name in TREES if name.startswith("hsta_lib.data")])
-def test_data_imports_only_data_config_and_files(module):
-    assert {name.split(".")[1] for name in reached(module)} - {"config", "files"} == {"data"}
+def test_data_imports_only_data_config_files_and_progress(module):
+    assert {name.split(".")[1] for name in reached(module)} - {"config", "files", "progress"} == {"data"}
     assert not any(name.split(".")[0] == "torch" for name in imported(TREES[module]))
 
 
