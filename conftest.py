@@ -5,6 +5,8 @@ from pathlib import Path
 
 import nbformat
 
+from hsta_lib.progress import MARK
+
 _NOTEBOOKS = Path(__file__).parent / "notebooks"
 _TAG = "deterministic"
 
@@ -40,7 +42,8 @@ def _until_the_last_tagged(path, cells):
     last = max((number for number, item in enumerate(cells) if item.cell.id in tagged), default=-1)
     for item in cells[: last + 1]:
         item.options["check"] = item.cell.id in tagged
-        item.cell.outputs = [output for output in item.cell.outputs if not _is_progress(output)]
+        # A progress bar is of a report that made its data.
+        item.cell.outputs = [output for output in item.cell.outputs if output.get("metadata") != MARK]
     return cells[: last + 1]
 
 
@@ -50,8 +53,3 @@ def _tagged(path):
         return set()
     cells = nbformat.read(path, as_version=4).cells
     return {cell.id for cell in cells if _TAG in cell.metadata.get("tags", [])}
-
-
-def _is_progress(output):
-    """Whether it is the progress bar of a report that made its data, see `hsta_lib.progress`."""
-    return "progress" in output.get("metadata", {})

@@ -6,7 +6,7 @@ from IPython import get_ipython
 from IPython.display import display
 from tqdm import tqdm
 
-MARK = {"progress": True}
+MARK = {"progress": True}  # metadata of such an output
 
 
 def bar(**options):

@@ -144,8 +144,8 @@ def _itself(value):
 def _progress(n_trials, total):
     """A plain-text bar: trials done, trials per minute, and the time left weighted by modelled cost."""
     bar = progress.bar(
-        total=total, smoothing=0, mininterval=1, miniters=1,
-        bar_format="{desc} |{bar:30}| {percentage:3.0f} % [{elapsed} gone, {remaining} left]",
+        total=total, desc=f"0/{n_trials} trials", smoothing=0, mininterval=1, miniters=1,
+        bar_format="{desc}|{bar:30}| {percentage:3.0f} % [{elapsed} gone, {remaining} left]",
     )  # fmt: skip
     done = 0
 
@@ -153,7 +153,7 @@ def _progress(n_trials, total):
         nonlocal done
         done += 1
         rate = 60 * done / max(bar.format_dict["elapsed"], 1e-9)
-        bar.set_description_str(f"{done}/{n_trials} trials, {rate:.0f} a minute", refresh=False)
+        bar.set_description(f"{done}/{n_trials} trials, {rate:.0f} a minute", refresh=False)
         bar.update(cost)
 
     with bar:

@@ -1,8 +1,8 @@
 """Progress bars: one line in a terminal, one output in a report."""
 
 import nbformat
+import papermill
 import pytest
-from nbclient import NotebookClient
 
 from hsta_lib import progress
 
@@ -18,7 +18,7 @@ def test_outside_of_a_notebook_a_bar_is_a_line_of_stdout(capsys):
 
 
 @pytest.fixture(scope="module")
-def cells():
+def cells(tmp_path_factory):
     """Cells of a notebook that ran: with a bar, and with one that is switched off."""
     steps = "    for _ in range(7):\n        bar.update()"
     sources = [
@@ -27,7 +27,9 @@ def cells():
         f"with progress.bar(total=7, disable=True) as bar:\n{steps}",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    return NotebookClient(notebook, kernel_name="python3").execute().cells
+    path = tmp_path_factory.mktemp("bars") / "notebook.ipynb"
+    nbformat.write(notebook, path)
+    return papermill.execute_notebook(path, None, kernel_name="python3", progress_bar=False).cells
 
 
 def test_a_report_keeps_the_last_state_of_a_bar_as_one_marked_output(cells):
