@@ -66,14 +66,14 @@ reports: setup
 
 # Results committed beside the reports, into results/; none that is there is replaced.
 results: setup
-	$(BIN)/python -m hsta_lib.archive
+	$(BIN)/python -m hsta_lib.training.archive
 
 check: setup
 	$(BIN)/python -m pytest -q tests/test_reports.py
 	$(STRICT) reports
 
 site: setup
-	$(BIN)/python -m hsta_lib.site
+	$(BIN)/python -m hsta_lib.commands.site
 
 test: setup
 	$(BIN)/ruff check hsta_lib notebooks tests benchmarks
@@ -86,10 +86,10 @@ slow: setup
 	$(BIN)/python -m pytest -q -m slow
 
 readme: setup
-	$(BIN)/python -m hsta_lib.readme
+	$(BIN)/python -m hsta_lib.commands.docs
 
 plan: setup
-	$(BIN)/python -m hsta_lib.plan $(addprefix --tflops ,$(TFLOPS))
+	$(BIN)/python -m hsta_lib.commands.plan $(addprefix --tflops ,$(TFLOPS))
 
 lab: setup
 	$(BIN)/jupyter lab

@@ -19,10 +19,10 @@ import measure
 import pandas as pd
 from distributed import Client
 
-from hsta_lib import runner, store
 from hsta_lib.config import n_cores
-from hsta_lib.study import NAMED_CELL, start
-from hsta_lib.workers import WORKER_ENVIRONMENT
+from hsta_lib.study.study import NAMED_CELL, start
+from hsta_lib.training import run, store
+from hsta_lib.training.workers import WORKER_ENVIRONMENT
 
 PAIRS = 5
 
@@ -54,7 +54,7 @@ def train(trials, dataset, n_workers, **where):
     """Wall time of all trials, into an empty folder, and trials a minute of running workers."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        runner.run(trials, [dataset], Path(folder), **where)
+        run.run(trials, [dataset], Path(folder), **where)
         wall = time.perf_counter() - started
         seconds = [store.load(trial, Path(folder))["seconds"] for trial in trials]
         return wall, 60 * n_workers / statistics.mean(seconds)

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 from hsta_lib import ROOT
-from hsta_lib.comparisons import compare, detectable, pair
-from hsta_lib.consistency.findings import SUBJECTS
-from hsta_lib.metrics import METRICS, scores
-from hsta_lib.stats import interval, score_interval
+from hsta_lib.evaluation.comparisons import compare, detectable, pair
+from hsta_lib.evaluation.intervals import interval, score_interval
+from hsta_lib.evaluation.metrics import METRICS, scores
+from hsta_lib.paper_check.findings import SUBJECTS
 
 RECORD = ROOT / "benchmarks" / "coverage.csv"
 EFFECTS = {"ability": 0.8, "leaning": 0.5, "clip": 1.0, "network": 0.4, "network with subject": 0.3}  # logits

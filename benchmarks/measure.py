@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from hsta_lib.calibration import describe_machine
+from hsta_lib.commands.docs import rounded
 from hsta_lib.config import n_cores
-from hsta_lib.readme import rounded
+from hsta_lib.training.calibration import describe_machine
 
 RESULTS = Path(__file__).with_name("results.csv")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import measure
 import torch
 
-from hsta_lib import cost, runner
-from hsta_lib.calibration import in_words, speeds_for
 from hsta_lib.config import n_cores
-from hsta_lib.study import start
-from hsta_lib.training import fit
+from hsta_lib.study.study import start
+from hsta_lib.training import cost, run
+from hsta_lib.training.calibration import in_words, speeds_for
+from hsta_lib.training.fit import fit
 
 GRID = {"m": [1, 4], "depths": [[1, 1], [2, 1], [3, 3]]}
 
@@ -72,7 +72,7 @@ def compare_walls(trials, datasets, workers):
     estimated = cost.estimate(trials, datasets, workers, speeds)
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        runner.run(trials, datasets.values(), Path(folder), workers=workers)
+        run.run(trials, datasets.values(), Path(folder), workers=workers)
         measured = time.perf_counter() - started
     print(f"{len(trials)} trials on {workers} workers: estimated {in_words(estimated)}, took "
           f"{in_words(measured)}")  # fmt: skip

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from hsta_lib.config import Synthetic
-from hsta_lib.data import casme2, casme3, layouts, megc2019, samm, smic
-from hsta_lib.data.population import FILMS, sample_clips
-from hsta_lib.data.sheets import all_workbook, micro_workbook
+from hsta_lib.data.readers import casme2, casme3, megc2019, samm, smic
+from hsta_lib.data.synthetic import layouts
+from hsta_lib.data.synthetic.population import FILMS, sample_clips
+from hsta_lib.data.synthetic.sheets import all_workbook, micro_workbook
 from hsta_lib.files import write_whole
 
 N_FRAMES = 100_000

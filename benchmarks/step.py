@@ -22,10 +22,10 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.config import Frames, Settings, as_released, with_fields
-from hsta_lib.cost import parameters_and_flops
 from hsta_lib.models import hsta
-from hsta_lib.precision import with_precision
-from hsta_lib.training import normalise, optimizer_of, train_step
+from hsta_lib.training.cost import parameters_and_flops
+from hsta_lib.training.fit import normalise, optimizer_of, train_step
+from hsta_lib.training.precision import with_precision
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BATCH, CLASSES = 8, 7

@@ -21,11 +21,11 @@ from unittest.mock import patch
 import measure
 import pandas as pd
 
-from hsta_lib import runner, store, training
 from hsta_lib.config import n_cores
-from hsta_lib.cost import parameters_and_flops
-from hsta_lib.study import NAMED_CELL, start
-from hsta_lib.workers import WORKER_ENVIRONMENT, local_workers
+from hsta_lib.study.study import NAMED_CELL, start
+from hsta_lib.training import fit, run, store
+from hsta_lib.training.cost import parameters_and_flops
+from hsta_lib.training.workers import WORKER_ENVIRONMENT, local_workers
 
 ROUNDS = 5
 IMPORT = "import hsta_lib"
@@ -34,7 +34,7 @@ from hsta_lib.study import start
 from hsta_lib.workers import local_workers
 
 def load():
-    import hsta_lib.training
+    import hsta_lib.training.fit
 
 if __name__ == "__main__":
     start("table4", {"preset": "quick"}).open_dataset()
@@ -50,7 +50,7 @@ def seconds(function, *arguments):
 
 
 def in_workers(trials, dataset, folder, workers):
-    runner.run(trials, [dataset], folder, workers=workers)
+    run.run(trials, [dataset], folder, workers=workers)
 
 
 def apart(trials, dataset, folder, _workers):
@@ -91,7 +91,7 @@ def compare(trials, dataset):
 
 def timed(trial, dataset, folder):
     """Train a trial; when it began and ended, and the seconds of its steps."""
-    spent, step = [], training._step_on
+    spent, step = [], fit._step_on
 
     def timed_step(*arguments):
         began = time.perf_counter()
@@ -100,8 +100,8 @@ def timed(trial, dataset, folder):
         return loss
 
     began = time.time()
-    with patch.object(training, "_step_on", timed_step):
-        runner.run_trial(trial, dataset, folder)
+    with patch.object(fit, "_step_on", timed_step):
+        run.run_trial(trial, dataset, folder)
     return began, time.time(), sum(spent)
 
 

@@ -133,7 +133,7 @@ class Training(Group):
     peak_twice: bool = False  # the warm-up ends at the full rate, and the decay begins with it
     layer_decay: float = Field(1, gt=0, le=1)  # factor on the rate, once more for every module further down
     decay_biases: bool = True  # weight decay on biases and LayerNorms too
-    # Of the network's products; auto: see `hsta_lib.precision`. Weights, loss and optimiser are float32.
+    # Of the network's products; auto: see `training.precision`. Weights, loss and optimiser are float32.
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False  # the network with torch.compile, which moves predictions by rounding
 
@@ -141,7 +141,7 @@ class Training(Group):
 class TrialTraining(Training):
     """The recipe, and what only single trials choose, never a preset."""
 
-    # More choices for the recipes of comparison systems, see `hsta_lib.models.registry`: a loss of their own;
+    # More choices for the recipes of comparison systems, see `baselines.registry`: a loss of their own;
     # steps: the rate times ``decay`` after every ``decay_epochs``; in_order: each clip once, never shuffled.
     loss: Literal["mse", "mse_softmax", "cross_entropy", "own"] = "mse"
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -152,7 +152,7 @@ class TrialTraining(Training):
     decay_epochs: int = Field(1, ge=1)
     drop_last: bool = True  # the last partial batch
     pretraining_epochs: int = Field(0, ge=0)  # of a system's first stage, before the epochs
-    # Not "none" only in reference rows, see `hsta_lib.training.training_labels`.
+    # Not "none" only in reference rows, see `hsta_lib.training.fit.training_labels`.
     shuffled_labels: Literal["none", "fold", "recording"] = "none"
     # What the video branch sees: the frames; each clip's in an order of its own; the apex; onset and apex.
     video: Literal["frames", "shuffled", "apex", "onset_apex"] = "frames"
@@ -183,7 +183,7 @@ class Split(Folds):
 class Comparison(Group):
     """Which network: HSTA, or a comparison system, to which nothing of `Model` applies."""
 
-    rival: str = ""  # its name, see `hsta_lib.models.registry`; empty: HSTA
+    rival: str = ""  # its name, see `hsta_lib.models.baselines.registry`; empty: HSTA
     form: Literal["published", "reduced"] = "published"
 
 

@@ -1,9 +1,9 @@
-"""Defects to plant in a tree that `hsta_lib.data.layouts.write` has made, as real copies have them."""
+"""Defects to plant in a tree that `layouts.write` has made, as real copies have them."""
 
 import openpyxl
 
-from hsta_lib.data import layouts
 from hsta_lib.data.frames import index_folder
+from hsta_lib.data.synthetic import layouts
 
 _SHEETS = {
     "casme2": (layouts.CASME2_SHEET, ("OnsetFrame", "ApexFrame", "OffsetFrame")),
@@ -17,7 +17,7 @@ _FOLDERS = {
 
 
 def folder_of(layout, root, clip):
-    """Folder of a clip's frames; ``clip`` is a row (named tuple) of `hsta_lib.data.layouts.layout_clips`."""
+    """Folder of a clip's frames; ``clip`` is a row (named tuple) of `layouts.layout_clips`."""
     return root / _FOLDERS[layout].format(**clip._asdict())
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 import psutil
 import pytest
 
-from hsta_lib import ROOT, plots, report
+from hsta_lib import ROOT
+from hsta_lib.reporting import plots, report
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from typing import get_args
 
 import pytest
 
-from hsta_lib import config, readme
+from hsta_lib import config
+from hsta_lib.commands import docs
 from hsta_lib.config import Parameters, Settings
 from hsta_lib.paper import load_departures
 
@@ -50,13 +51,13 @@ def test_a_field_exists_and_its_values_are_named_but_not_typed(row):
 
 def test_a_misspelt_field_is_refused(monkeypatch):
     misspelt = DEPARTURES.replace({"field": {"heads": "head_count"}})
-    monkeypatch.setattr(readme, "load_departures", lambda: misspelt)
+    monkeypatch.setattr(docs, "load_departures", lambda: misspelt)
     with pytest.raises(ValueError, match="'head_count' is no setting"):
-        readme.departures_table()
+        docs.departures_table()
 
 
 def test_the_table_shows_a_field_s_value_and_that_of_the_released_recipe():
-    lines = {line.split(" | ")[0]: line for line in readme.departures_table().splitlines()}
+    lines = {line.split(" | ")[0]: line for line in docs.departures_table().splitlines()}
     assert len(lines) == len(DEPARTURES) + 2
     assert lines["| attention heads"].endswith(" | either | `heads`: `1` → `12` |")
     assert lines["| end of the decay"].endswith("`final_rate`: `0` → `1.25e-07` |")

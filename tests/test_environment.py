@@ -9,7 +9,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from hsta_lib import ROOT, readme
+from hsta_lib import ROOT
+from hsta_lib.commands import docs
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = {Requirement(line).name: Requirement(line) for line in PROJECT["dependencies"]}
@@ -72,12 +73,12 @@ def test_the_installed_versions_are_the_pinned_ones():
 
 def test_the_generated_sections_of_the_readme_are_up_to_date():
     text = (ROOT / "README.md").read_text()
-    assert readme.render(text) == text, "run `make readme`"
+    assert docs.render(text) == text, "run `make readme`"
 
 
 def test_missing_readme_markers_are_named():
     with pytest.raises(ValueError, match="'results' are missing"):
-        readme.render("no markers")
+        docs.render("no markers")
 
 
 def test_readme_commands_are_targets_of_the_makefile():

@@ -5,7 +5,7 @@ import pytest
 
 from hsta_lib.config import Settings
 from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names
-from hsta_lib.trials import settings_of
+from hsta_lib.training.trials import settings_of
 
 
 def printed_settings(name):

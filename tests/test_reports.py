@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hsta_lib import ROOT, tables
-from hsta_lib.composite import of_source
+from hsta_lib import ROOT
 from hsta_lib.data.table import class_names
-from hsta_lib.metrics import METRICS
+from hsta_lib.evaluation.metrics import METRICS
+from hsta_lib.reporting import tables
+from hsta_lib.study.union import of_source
 
 PREDICTIONS = sorted((ROOT / "reports").glob("*-study-*-predictions.csv"))
 _OF_CLIPS = ["clip_id", "subject_id", "fold", "y_true"]

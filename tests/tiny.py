@@ -6,7 +6,7 @@ import pandas as pd
 from hsta_lib.config import Settings, with_fields
 from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.table import problems_table
-from hsta_lib.trials import Trial
+from hsta_lib.training.trials import Trial
 
 FINGERPRINT = "tiny"
 

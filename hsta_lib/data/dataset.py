@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 
 from hsta_lib.config import Frames
-from hsta_lib.data import casme2, casme3, flow_images, generated, megc2019, own, samm, smic
 from hsta_lib.data.apex import with_apex
-from hsta_lib.data.authors_lists import with_folds
 from hsta_lib.data.cache import cached_rows
 from hsta_lib.data.depth import cache_depth
 from hsta_lib.data.faces import given_boxes
 from hsta_lib.data.flow import cache_flow
 from hsta_lib.data.frames import cache_frames
-from hsta_lib.data.reading import compare_counts
+from hsta_lib.data.readers import casme2, casme3, flow_images, megc2019, own, samm, smic
+from hsta_lib.data.readers.authors_lists import with_folds
+from hsta_lib.data.readers.rows import compare_counts
+from hsta_lib.data.synthetic import build
 from hsta_lib.data.table import class_names, labelled, problems_table, without_class
 
 _READERS = {
@@ -41,7 +42,7 @@ class Dataset:
     ``outside`` counts the clips, by class, that the label set has no place for; ``version`` names the release
     and the sheet that were found; ``counts`` are the clips per emotion of the sheet beside those expected;
     ``crop`` is that of the frames. ``shows_flow``: one picture of flow and strain stands for each
-    frame of a clip, see `hsta_lib.data.flow_images`. ``depth_path``: see `with_depth`.
+    frame of a clip, see `hsta_lib.data.readers.flow_images`. ``depth_path``: see `with_depth`.
     """
 
     clips: pd.DataFrame
@@ -133,7 +134,7 @@ def read_dataset(parameters, preset, data_dir):
     Returns
     -------
     root : Path
-    reading : hsta_lib.data.reading.Listing
+    reading : hsta_lib.data.readers.rows.Listing
 
     Raises
     ------
@@ -146,7 +147,7 @@ def read_dataset(parameters, preset, data_dir):
     layout = parameters.layout
     if parameters.dataset == "synthetic":
         spec = benchmark(preset.synthetic, parameters.macro_clips)
-        root = generated.ensure(parameters.variant, spec, data_dir)
+        root = build.ensure(parameters.variant, spec, data_dir)
     else:
         root = _given_root(parameters)
     is_real = parameters.dataset != "synthetic"

@@ -48,7 +48,7 @@ def make_folds(
     split : {"subject", "paper", "loso", "authors", "subject_seen"}
         ``subject``: ``n_folds`` folds, no subject on both sides. ``paper``: ``n_folds`` random folds over
         clips (section 4.1), *subject-dependent*. ``loso``: one fold per subject, in order of their ids.
-        ``authors``: the authors' five lists, *subject-dependent*; see `hsta_lib.data.authors_lists`.
+        ``authors``: the authors' five lists, *subject-dependent*; see `hsta_lib.data.readers.authors_lists`.
         ``subject_seen``: the folds of ``subject``, each in two halves over its clips; while one half is
         tested, the other is in training. *Subject-dependent*: what a few clips of the person are worth.
     n_folds : int

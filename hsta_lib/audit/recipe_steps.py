@@ -1,0 +1,160 @@
+"""From the paper's equations to the released code, one difference at a time: size, cost and scores."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from hsta_lib import config
+from hsta_lib.evaluation.intervals import score_interval
+from hsta_lib.evaluation.metrics import METRICS
+from hsta_lib.reporting import tables
+from hsta_lib.training import cost
+
+# Differences that are no part of the recipe, each tried alone.
+_FURTHER = {
+    "special data: pictures of tracks": {"special": "tracks"},
+    "special data: dense optical flow": {"special": "flow"},
+}
+EQUATIONS, CUMULATIVE, ALONE = "equations", "cumulative", "alone"
+
+
+class Stop(NamedTuple):
+    """One network and its training: the step that was taken, alone or after all before it."""
+
+    step: str
+    way: str
+    settings: config.Settings
+
+
+def stops(settings):
+    """The equations, every step of `hsta_lib.config.RELEASED_STEPS` cumulatively and alone, and special data.
+
+    Parameters
+    ----------
+    settings : hsta_lib.config.Settings
+        Of the recipe ``equations``.
+
+    Returns
+    -------
+    list of Stop
+        The last cumulative one is the recipe ``released``.
+    """
+    found, reached = [Stop(EQUATIONS, EQUATIONS, settings)], settings
+    for step, fields_of in config.RELEASED_STEPS.items():
+        reached = config.with_fields(reached, **fields_of(reached))
+        alone = config.with_fields(settings, **fields_of(settings))
+        found += [Stop(step, CUMULATIVE, reached), Stop(step, ALONE, alone)]
+    return found + [
+        Stop(step, ALONE, config.with_fields(settings, **fields)) for step, fields in _FURTHER.items()
+    ]
+
+
+def prepare(study):
+    """Datasets and trials of every stop.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.study.Study
+        The first cell of its grid is where the walk begins, by the equations whatever its recipe.
+
+    Returns
+    -------
+    stops : list of Stop
+    trials : list of list of Trial
+        Of each stop.
+    datasets : list of Dataset
+        One for each way to choose and show frames.
+
+    Raises
+    ------
+    ValueError
+        If the study has no grid.
+    """
+    study = study.variant(recipe="equations")
+    base = config.with_fields(study.settings, **study.cells().iloc[0].to_dict())
+    found = stops(base)
+    opened = {}
+    for stop in found:
+        if stop.settings.frames not in opened:
+            fields = stop.settings.frames.model_dump()
+            opened[stop.settings.frames] = study.variant(fields=fields).open_dataset()
+    trials = [study.trials_of([stop.settings], opened[stop.settings.frames])[0] for stop in found]
+    return found, trials, list(opened.values())
+
+
+def score(found, trials, study, n_classes):
+    """Size, cost and scores of every stop, and what sets it apart from the equations.
+
+    Parameters
+    ----------
+    found : list of Stop
+    trials : list of list of Trial
+        Of each stop, in the same order, trained; both from `prepare`.
+    study : hsta_lib.study.study.Study
+    n_classes : int
+
+    Returns
+    -------
+    DataFrame
+        ``step, way, parameters, mflop``, the columns of `hsta_lib.reporting.tables.score_table`, and
+        ``<metric>_change`` with ``_low`` and ``_high``, in points, see `intervals.score_interval`.
+    """
+    sizes = [cost.parameters_and_flops(stop.settings, n_classes) for stop in found]
+    cells = pd.DataFrame(
+        {
+            "step": [stop.step for stop in found],
+            "way": [stop.way for stop in found],
+            "parameters": [n for n, _ in sizes],
+            "mflop": [flops / 1e6 for _, flops in sizes],
+        }
+    )
+    scored, matrices = tables.score_table(cells, study.predictions(trials), n_classes)
+    from_equations = np.eye(len(found))
+    from_equations[:, 0] -= 1
+    change = score_interval(matrices, from_equations)
+    for i, metric in enumerate(METRICS):
+        for end, values in (("", change.estimate), ("_low", change.low), ("_high", change.high)):
+            scored[f"{metric}_change{end}"] = 100 * values[:, i]
+    return scored
+
+
+def show(table):
+    """The table of `score` for reading: the walk, then every step alone."""
+    shown = table[["step", "way"]].copy()
+    shown["parameters"] = table["parameters"].map("{:,}".format)
+    shown["MFLOP per clip"] = table["mflop"].map("{:,.1f}".format)
+    for metric in ("uar", "uf1"):
+        name = tables.HEADINGS[metric]
+        shown[f"{name}, %"] = table[metric].map("{:.1f}".format)
+        changes = [_change(row, metric) for row in table.to_dict("records")]
+        shown[f"{name}, change"] = np.where(table["way"] == EQUATIONS, "–", changes)
+    order = shown["way"].map([EQUATIONS, CUMULATIVE, ALONE].index).argsort(kind="stable")
+    return shown.iloc[order].style.hide(axis="index").set_table_styles(tables.LEFT)
+
+
+def conclude(table):
+    """Where the walk ends, and which single steps have an interval without zero."""
+    last = table[table["way"] == CUMULATIVE].iloc[-1]
+    alone = table[table["way"] == ALONE]
+    lines = [f"- All steps together change UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')}."]
+    for metric in ("uar", "uf1"):
+        low, high = alone[f"{metric}_change_low"], alone[f"{metric}_change_high"]
+        names = [
+            f"{row['step']} ({_change(row, metric)})" for _, row in alone[(low > 0) | (high < 0)].iterrows()
+        ]
+        lines.append(
+            f"- {tables.HEADINGS[metric]}: the intervals of {len(names)} of {len(alone)} steps alone "
+            "miss zero" + (f": {'; '.join(names)}." if names else ".")
+        )
+    lines.append(
+        f"- Of steps that change nothing, one interval in twenty misses zero by chance: of {len(alone)}, "
+        f"{len(alone) / 20:.0f} or so. With one seed the intervals are about the networks that were trained, "
+        "not about training them again."
+    )
+    return Markdown("\n".join(lines))
+
+
+def _change(row, metric):
+    return tables.with_span(row, f"{metric}_change", "+", "points")

@@ -1,0 +1,332 @@
+"""What evaluation shortcuts are worth: one network and its data, scored from honest to fully leaking."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from hsta_lib import config
+from hsta_lib.data.dataset import Dataset
+from hsta_lib.data.splits import is_subject_dependent, make_folds
+from hsta_lib.evaluation.intervals import interval, jackknife
+from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
+from hsta_lib.paper_check import findings
+from hsta_lib.reporting import tables
+from hsta_lib.reporting.tables import HEADINGS, LEFT, from_to, with_span
+from hsta_lib.study.baselines import best_epochs
+from hsta_lib.training import store
+
+N_DRAWS = 20  # of the test clips' frames
+HONEST = "honest"
+_FACES = "honest, faces kept"  # pixels normalised as ImageNet's: the still face stays in sight
+_OF_OTHERS = "macro clips of training subjects"
+
+# Of every training but where `_RUNS` says otherwise, whatever the study's own: nothing leaks.
+_PARAMETERS = {"split": "subject", "macro_clips": "none"}
+_FIELDS = {"drawing": "uniform"}
+
+# Trainings: parameters of the study and fields of its settings that differ from these.
+_RUNS = {
+    "subjects apart": ({}, {"store_epochs": True}),
+    "clips apart": ({"split": "paper"}, {"store_epochs": True}),
+    "subjects apart, faces kept": ({}, {"pixels": "imagenet"}),
+    "clips apart, faces kept": ({"split": "paper"}, {"pixels": "imagenet"}),
+    "subject seen": ({"split": "subject_seen"}, {}),
+    # Of clips of 51 frames or fewer, the networks are those of "subjects apart".
+    "frames drawn": ({}, {"drawing": "random_test", "store_draws": N_DRAWS}),
+    "macro": ({"labels": "objective7", "macro_clips": "training_subjects"}, {}),
+    "macro of all": ({"labels": "objective7", "macro_clips": "all"}, {}),
+}
+
+
+class Protocol(NamedTuple):
+    """How a training is turned into a score, and which protocol it is compared with.
+
+    ``scoring``: pooled over folds, or the mean over folds with absent classes counted ``zero`` or
+    ``skipped``. ``best_epoch``: of each fold, the epoch with the highest UF1 on the test fold itself.
+    """
+
+    run: str
+    scoring: str = "pooled"
+    best_epoch: bool = False
+    against: str = HONEST
+
+
+PROTOCOLS = {
+    HONEST: Protocol("subjects apart"),
+    "mean over folds, absent classes 0": Protocol("subjects apart", "zero"),
+    "mean over folds, absent classes skipped": Protocol("subjects apart", "skipped"),
+    "best epoch on the test fold": Protocol("subjects apart", best_epoch=True),
+    "random frames at test": Protocol("frames drawn"),
+    "clips of the test subject in training": Protocol("subject seen"),
+    "folds over clips": Protocol("clips apart"),
+    "folds over clips, best epoch, absent skipped": Protocol("clips apart", "skipped", best_epoch=True),
+    _FACES: Protocol("subjects apart, faces kept", against=_FACES),
+    "folds over clips, faces kept": Protocol("clips apart, faces kept", against=_FACES),
+    _OF_OTHERS: Protocol("macro", against=_OF_OTHERS),
+    "macro clips of test subjects too": Protocol("macro of all", against=_OF_OTHERS),
+}
+
+
+class Data(NamedTuple):
+    """The trainings of one strength of the ties: by the name of the run, its dataset and trials."""
+
+    datasets: dict[str, Dataset]
+    trials: dict[str, list]
+
+
+def prepare(study, strengths=(0, 1)):
+    """Datasets and trials for every protocol, by the strength of the labels' tie to film and recording.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.study.Study
+        The first cell of its grid is trained, on folds that share no subject but where a protocol says so.
+    strengths : sequence of float
+        Of a synthetic benchmark; a real dataset is as it is.
+
+    Returns
+    -------
+    dict of str to Data
+        Runs with macro clips are left out where the dataset has none that are read.
+
+    Raises
+    ------
+    ValueError
+        If the study has no grid.
+    """
+    if not study.is_synthetic:
+        return {study.parameters.dataset: _prepare(study)}
+    return {
+        f"strength {strength:g}": _prepare(study.variant(synthetic={"tied_labels": strength}))
+        for strength in strengths
+    }
+
+
+def _prepare(study):
+    has_macro = study.parameters.dataset in ("synthetic", "casme3")
+    studies = {
+        name: study.variant(**(_PARAMETERS | parameters), fields=_FIELDS | fields)
+        for name, (parameters, fields) in _RUNS.items()
+        if has_macro or "macro_clips" not in parameters
+    }
+    datasets = {name: run.open_dataset() for name, run in studies.items()}
+    trials = {name: run.trials(datasets[name], run.cells().iloc[:1])[0] for name, run in studies.items()}
+    return Data(datasets, trials)
+
+
+def train(study, prepared):
+    """Train what has no result yet, all of it in one run; returns all trials, in one list."""
+    trials = [trial for data in prepared.values() for runs in data.trials.values() for trial in runs]
+    study.run(trials, *(dataset for data in prepared.values() for dataset in data.datasets.values()))
+    return trials
+
+
+def worth(prepared):
+    """Scores of every protocol, and what each adds to the one it is compared with.
+
+    Parameters
+    ----------
+    prepared : dict of str to Data
+        From `prepare`, trained.
+
+    Returns
+    -------
+    DataFrame
+        ``ties, protocol, against``, ``subjects`` (those of test clips are ``apart`` from training, or
+        ``shared``) and, for each metric, ``<metric>`` and ``<metric>_inflation``, each with ``_low`` and
+        ``_high``, in percent and points: intervals over subjects and seeds, of a difference over those of
+        both sides together. A best epoch stays what it is when a subject is left out.
+    """
+    parts = [_worth(data).assign(ties=ties) for ties, data in prepared.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _worth(data):
+    chosen = {name: protocol for name, protocol in PROTOCOLS.items() if protocol.run in data.trials}
+    known = _subjects(data)
+    counts = {name: _count(data, protocol, known) for name, protocol in chosen.items()}
+    scored = {name: _scores(counts[name], protocol.scoring) for name, protocol in chosen.items()}
+    rows = []
+    for name, protocol in chosen.items():
+        split = data.trials[protocol.run][0].settings.split
+        shared = is_subject_dependent(split.split, split.macro_clips)
+        row = {"protocol": name, "against": protocol.against, "subjects": "shared" if shared else "apart"}
+        sizes = counts[name].sum(axis=(0, 1, 3, 4))
+        inflation = [
+            ours - theirs for ours, theirs in zip(scored[name], scored[protocol.against], strict=True)
+        ]
+        for suffix, values in (("", scored[name]), ("_inflation", inflation)):
+            found = jackknife(values[0], values[1][:, :, sizes > 0], sizes[sizes > 0])
+            for i, metric in enumerate(METRICS):
+                for end, value in (("", found.estimate), ("_low", found.low), ("_high", found.high)):
+                    row[f"{metric}{suffix}{end}"] = 100 * value[0, i]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _subjects(data):
+    """Subjects of all runs in one order: a label set may leave out all clips of one."""
+    return np.unique(np.concatenate([dataset.tested["subject_id"] for dataset in data.datasets.values()]))
+
+
+def _count(data, protocol, subjects):
+    """Confusion matrices, shape (n_seeds, n_folds, n_subjects, n_classes, n_classes)."""
+    trials, n_classes = data.trials[protocol.run], len(data.datasets[protocol.run].classes)
+    if protocol.best_epoch:
+        predictions = best_epochs(trials, n_classes)
+    else:
+        predictions = store.predictions(trials, config.results_dir())
+    seeds = pd.factorize(predictions["seed"], sort=True)[0]
+    groups = [seeds, predictions["fold"], np.searchsorted(subjects, predictions["subject_id"])]
+    matrices = confusion(predictions["y_true"], predictions["y_pred"], n_classes, by=groups)
+    return np.pad(matrices, [(0, 0), (0, 0), (0, len(subjects) - matrices.shape[2]), (0, 0), (0, 0)])
+
+
+def _scores(counts, scoring):
+    """Scores of each seed, shape (1, n_seeds, 3), and without each subject, (1, n_seeds, n_subjects, 3)."""
+    counts = np.moveaxis(counts, 2, 1)  # folds after subjects
+    everybody = counts.sum(axis=1, keepdims=True)
+    parts = [everybody, everybody - counts]
+    if scoring == "pooled":
+        whole, without = (scores(part.sum(axis=2)) for part in parts)
+    else:
+        whole, without = (per_fold_means(part, scoring) for part in parts)
+    return whole[None, :, 0], without[None]
+
+
+def show(table):
+    """The table of `worth` for reading."""
+    shown = {("", name): table[name] for name in ("ties", "protocol", "subjects")}
+    for metric in ("uar", "uf1"):
+        heading = f"{HEADINGS[metric]}, %"
+        shown[heading, "score"] = [f"{value:.1f}" for value in table[metric]]
+        shown[heading, "inflation, points"] = [_inflation(row, metric) for row in table.to_dict("records")]
+    return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)
+
+
+def _inflation(row, metric):
+    return "–" if row["protocol"] == row["against"] else with_span(row, f"{metric}_inflation", "+")
+
+
+def conclude(table, draws):
+    """What each shortcut adds to UAR and UF1, and whether zero lies within its interval.
+
+    Parameters
+    ----------
+    table, draws : DataFrame
+        From `worth` and `frame_draws`.
+    """
+    lines = []
+    for ties, rows in table.groupby("ties", sort=False):
+        lines += [f"**{ties}**", ""]
+        leaking = [row for row in rows.to_dict("records") if row["protocol"] != row["against"]]
+        lines += [f"- {row['protocol']}: {_said(row)}" for row in leaking]
+        values = draws.loc[draws["ties"] == ties, "uf1"]
+        lines.append(
+            f"- {len(values)} draws of test frames for the same networks: UF1 "
+            f"{from_to(values.min(), values.max())}, standard deviation {values.std():.2f}; keeping the best "
+            f"draw adds {values.max() - values.mean():.1f} points to their mean."
+        )
+        lines.append("")
+    lines.append(
+        "With one seed the intervals are about the networks that were trained, not about training them "
+        "again. Of shortcuts that are worth nothing, one interval in twenty misses zero by chance."
+    )
+    return Markdown("\n".join(lines))
+
+
+def _said(row):
+    parts = []
+    for metric in ("uar", "uf1"):
+        low, high = row[f"{metric}_inflation_low"], row[f"{metric}_inflation_high"]
+        verdict = "above zero" if low > 0 else "below zero" if high < 0 else "not shown to differ from zero"
+        parts.append(f"{HEADINGS[metric]} {_inflation(row, metric)} points, {verdict}")
+    than = "" if row["against"] == HONEST else f", against *{row['against']}*"
+    return f"{'; '.join(parts)}{than}."
+
+
+def by_recording(prepared):
+    """Under folds over clips: scores on test clips whose recording is in training, and on the others.
+
+    Returns
+    -------
+    DataFrame
+        ``ties``, ``test clips`` and the columns of `hsta_lib.reporting.tables.by_recording`.
+    """
+    parts = []
+    for ties, data in prepared.items():
+        dataset, trials = data.datasets["clips apart"], data.trials["clips apart"]
+        folds = make_folds(dataset.clips, **trials[0].settings.split.model_dump())
+        predictions = store.predictions(trials, config.results_dir())
+        rows = tables.by_recording(predictions, dataset.clips, folds, len(dataset.classes))
+        parts.append(rows.rename_axis("test clips").reset_index().assign(ties=ties))
+    return pd.concat(parts, ignore_index=True)
+
+
+def frame_draws(prepared):
+    """Scores of the same trained networks over draws of the test clips' frames.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``ties`` and ``draw``: the three metrics, in percent, pooled over folds, means over seeds.
+    """
+    rows = []
+    for ties, data in prepared.items():
+        trials, n_classes = data.trials["frames drawn"], len(data.datasets["frames drawn"].classes)
+        records = [store.load(trial, config.results_dir()) for trial in trials]
+        seeds = pd.factorize(np.array([trial.seed for trial in trials]))[0]
+        for draw in range(N_DRAWS):
+            matrices = np.zeros((max(seeds) + 1, n_classes, n_classes))
+            for seed, record in zip(seeds, records, strict=True):
+                matrices[seed] += confusion(
+                    record["predictions"]["y_true"], record["draw_predictions"][draw], n_classes
+                )
+            values = 100 * scores(matrices).mean(axis=0)
+            rows.append({"ties": ties, "draw": draw, **dict(zip(METRICS, values, strict=True))})
+    return pd.DataFrame(rows)
+
+
+def chance_by_best_epoch(n_epochs=(1, 2, 5, 10, 30, 100), n_draws=200, seed=0):
+    """Pooled scores of pure chance when each left-out subject keeps its best epoch.
+
+    The subjects are those of MEGC2019's composite, 68 with 442 clips of three classes. An epoch is a guess
+    of every clip, independent of all other guesses; of a subject's epochs the most accurate is kept.
+
+    Parameters
+    ----------
+    n_epochs : sequence of int
+        Independent epochs to choose from; those of a real training resemble each other and count as fewer.
+    n_draws : int
+        Simulated studies.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``n_epochs`` and, for each metric, its mean and the range of 95 % of the studies, in percent.
+    """
+    rng = np.random.default_rng(seed)
+    subjects = np.array(
+        [subject for name in ("CASME II", "SMIC", "SAMM") for subject in findings.SUBJECTS[name]]
+    )
+    rows = []
+    for n in n_epochs:
+        pooled = sum(_best_guess(subject, n, n_draws, rng) for subject in subjects)
+        values = 100 * scores(pooled)
+        row = {"n_epochs": n}
+        low, high = interval(values)
+        for i, metric in enumerate(METRICS):
+            row |= {metric: values[:, i].mean(), f"{metric}_low": low[i], f"{metric}_high": high[i]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _best_guess(counts, n_epochs, n_draws, rng):
+    """Confusion matrices of the most accurate of some guesses of one subject's clips, one per draw."""
+    n_classes = len(counts)
+    guesses = rng.multinomial(counts, np.full(n_classes, 1 / n_classes), size=(n_draws, n_epochs, n_classes))
+    hits = np.trace(guesses, axis1=2, axis2=3)
+    return guesses[np.arange(n_draws), hits.argmax(axis=1)]

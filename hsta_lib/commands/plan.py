@@ -1,0 +1,234 @@
+"""What the whole paper costs at full size, before any data is made: ``python -m hsta_lib.commands.plan``.
+
+Clips, subjects and folds are those of the real datasets as published; nothing is generated, read or trained.
+"""
+
+import argparse
+import csv
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hsta_lib import config, paper
+from hsta_lib.config import Settings, as_released, with_fields
+from hsta_lib.data.dataset import Dataset
+from hsta_lib.data.table import class_names, labelled, problems_table
+from hsta_lib.paper import ROW_NAMES
+from hsta_lib.paper_check.findings import SUBJECTS
+from hsta_lib.study import published, union
+from hsta_lib.study.study import start
+from hsta_lib.training import baseline_inputs
+from hsta_lib.training.calibration import speeds_for
+from hsta_lib.training.cost import fold_sizes, makespan, memory, seconds_each, training_flops
+from hsta_lib.training.trials import NAMED_CELL
+
+RECIPES = ("equations", "released")
+# Of an H200 in dense bfloat16, by NVIDIA's data sheet, and the share of it that a training is taken to reach.
+PEAK_TFLOPS, ACHIEVED = 989.5, 0.4
+_N_MACRO = 3346  # of the authors' lists for CAS(ME)^3
+_EMOTIONS = ("others", "disgust", "surprise", "fear", "anger", "sad", "happy")
+_EMOTIONS_MEGC2019 = ("negative", "positive", "surprise")
+_ALL = "all, shared trials once"
+
+
+def plan_paper(recipes=RECIPES, tflops=ACHIEVED * PEAK_TFLOPS, speeds=None, workers=1):
+    """Trials, FLOP and hours of every table, preset ``full``, one seed.
+
+    Parameters
+    ----------
+    recipes : sequence of str
+        Comparison systems have recipes of their own, and are counted with ``equations``.
+    tflops : float
+        10^12 FLOP a second that a GPU achieves in training, not its peak: GPU-hours are a projection.
+    speeds : dict of str to hsta_lib.training.cost.Speed, optional
+        Of this machine, by precision; without it, hours on it are left out.
+    workers : int
+        With which these speeds were measured.
+
+    Returns
+    -------
+    DataFrame
+        One row per ``recipe``, ``table`` and ``rows`` (HSTA, references, comparison systems), and one per
+        recipe in which trials that tables share count once. ``settings``, ``trials``, ``pflop``: 10^15 FLOP
+        of training, three forward passes of every clip; ``gpu_hours``; with ``speeds``, ``hours_here``.
+
+    Raises
+    ------
+    ValueError
+        If a recipe is unknown or ``tflops`` is not positive.
+    """
+    if tflops <= 0:
+        raise ValueError(f"tflops = {tflops}: must be positive, e.g. {ACHIEVED * PEAK_TFLOPS:.0f}")
+    rows = []
+    for recipe in recipes:
+        parts = trials_of_paper(recipe)
+        parts = parts | {(_ALL, ""): [trial for trials in parts.values() for trial in trials]}
+        for (table, kind), trials in parts.items():
+            rows.append({"recipe": recipe, "table": table, "rows": kind} | _cost(trials, speeds, workers))
+    planned = pd.DataFrame(rows)
+    planned.insert(6, "gpu_hours", planned["pflop"] * 1e3 / tflops / 3600)
+    return planned
+
+
+def _cost(trials, speeds, workers):
+    trials = list({trial.id: trial for trial in trials}.values())
+    datasets = {trial.fingerprint: nominal_dataset(trial.fingerprint) for trial in trials}
+    n_classes = [len(datasets[trial.fingerprint].classes) for trial in trials]
+    flops = sum(
+        training_flops(trial.settings, n, n_train)
+        for trial, n, (n_train, _) in zip(trials, n_classes, fold_sizes(trials, datasets), strict=True)
+    )
+    n_settings = len({(trial.settings, trial.fingerprint) for trial in trials})
+    counted = {"settings": n_settings, "trials": len(trials), "pflop": flops / 1e15}
+    if speeds is None:
+        return counted
+    return counted | {"hours_here": makespan(seconds_each(trials, datasets, speeds), workers) / 3600}
+
+
+@lru_cache
+def trials_of_paper(recipe):
+    """What the notebooks of the tables train at full size, on datasets of the published sizes.
+
+    Returns
+    -------
+    dict of (str, str) to list of hsta_lib.training.trials.Trial
+        By the notebook, and whether they are rows of HSTA, references or comparison systems.
+    """
+    parts = {}
+    for name in ("table1", "table2", "table3", "table4", "figure3", "table7"):
+        study = _start(name, recipe)
+        parts[name, "HSTA"] = _trials(study, study.cells())
+        if name in ("table1", "table2", "table3", "table4"):
+            parts[name, "references"] = _references(study)
+    for name, cells in (("table5", union.cells()), ("table6", published.label_sets())):
+        study = _start(name, recipe)
+        sets = cells.get("labels", [study.parameters.labels])
+        parts[name, "HSTA"] = _trials(study, cells)
+        parts[name, "references"] = [
+            trial for labels in sets for trial in _references(study.variant(labels=labels), ["fold"])
+        ]
+        if recipe == "equations":
+            others = baseline_inputs.cells(published.compared(study), study.preset.datasets)
+            parts[name, "comparison systems"] = _trials(study, others)
+    return parts
+
+
+def _start(name, recipe):
+    split = "" if name in ("table5", "table6") else "subject"
+    study = start(name, {"preset": "full", "recipe": recipe, "split": split, "seeds": [0]})
+    return union.union(study) if name == "table5" else study
+
+
+def _trials(study, cells):
+    trials = []
+    for cell in cells.drop(columns=[name for name in ROW_NAMES if name in cells]).to_dict("records"):
+        parameters = {name: value for name, value in cell.items() if name in config.Parameters.model_fields}
+        fields = {name: value for name, value in cell.items() if name not in parameters}
+        chosen = study.variant(**parameters, fields=fields)
+        trials += chosen.trials_of([chosen.settings], _dataset_of(chosen))[0]
+    return trials
+
+
+def _references(study, *names):
+    return [trial for runs in study.reference_trials(_dataset_of(study), *names).values() for trial in runs]
+
+
+def _dataset_of(study):
+    chosen = study.parameters
+    layout = "megc2019" if study.name == "table5" else "casme3"
+    has_macro = chosen.macro_clips != "none"
+    return nominal_dataset(" ".join([layout, chosen.labels, "with macro clips" * has_macro]).strip())
+
+
+@lru_cache(maxsize=32)
+def nominal_dataset(name):
+    """A dataset without frames that has the published clips and subjects.
+
+    Parameters
+    ----------
+    name : str
+        ``<dataset> <labels>`` and, for CAS(ME)^3, perhaps ``with macro clips``; it is the fingerprint.
+
+    Returns
+    -------
+    hsta_lib.data.dataset.Dataset
+        Of objective classes, the labels are not those of the clips, only their number is.
+    """
+    layout, labels, *macro = name.split()
+    clips = _clips_of_megc2019() if layout == "megc2019" else _clips_of_casme3()
+    classes = class_names(labels, layout)
+    if labels.startswith("objective"):
+        clips = clips.assign(label=np.arange(len(clips)) % len(classes))
+    else:
+        clips = labelled(clips, labels)
+    if macro:
+        clips = _with_macro(clips)
+    return Dataset(clips, Path(), classes, problems_table(), {}, name, "", pd.DataFrame())
+
+
+def _clips_of_casme3():
+    with open(Path(paper.__file__).with_name("subjects.csv"), newline="") as file:
+        rows = list(csv.reader(line for line in file if not line.startswith("#")))
+    counts = [[int(n) for n in clips.split("/")] for dataset, clips in rows if dataset == "CAS(ME)^3"]
+    return _clips("casme3", counts, _EMOTIONS)
+
+
+def _clips_of_megc2019():
+    parts = [_clips(prefix, SUBJECTS[name], _EMOTIONS_MEGC2019) for name, prefix in union.SOURCES.items()]
+    return pd.concat(parts, ignore_index=True).assign(dataset="megc2019")
+
+
+def _clips(prefix, counts, emotions):
+    rows = [
+        {"subject_id": f"{prefix}/{subject}", "emotion": emotion}
+        for subject, of_subject in enumerate(counts)
+        for emotion, n in zip(emotions, of_subject, strict=True)
+        for _ in range(n)
+    ]
+    clips = pd.DataFrame(rows).assign(dataset=prefix, expression_type="micro")
+    number = np.arange(len(clips)).astype(str)
+    return clips.assign(clip_id=clips["subject_id"] + "/" + number, recording_id=clips["subject_id"])
+
+
+def _with_macro(clips):
+    """Macro clips added, dealt out over the subjects: how many each has changes the costs little."""
+    subjects = clips["subject_id"].unique()
+    number = np.arange(_N_MACRO)
+    macro = pd.DataFrame({"subject_id": subjects[number % len(subjects)], "label": 0})
+    macro = macro.assign(
+        expression_type="macro", clip_id=[f"macro/{n}" for n in number], recording_id=macro["subject_id"]
+    )
+    return pd.concat([clips, macro], ignore_index=True)
+
+
+def describe(tflops, workers):
+    """What the numbers of `plan_paper` are, in sentences."""
+    named = with_fields(Settings(), **NAMED_CELL)
+    needed = max(sum(memory(one, 7, 860).values()) for one in (named, as_released(named))) / 1e9
+    return "\n".join(
+        [
+            f"GPU-hours are a projection: three forward passes of every clip at {tflops:.0f} TFLOP/s "
+            f"({100 * tflops / PEAK_TFLOPS:.0f} % of an H200's dense bfloat16 peak).",
+            f"Hours here are for {workers} workers, from a measurement with small networks; a worker would "
+            f"need up to {needed:.0f} GB.",
+            "One seed; evaluation is not in the FLOP.",
+        ]
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="make plan", description=__doc__.partition("\n")[0])
+    parser.add_argument("--tflops", type=float, default=ACHIEVED * PEAK_TFLOPS, help="achieved, of one GPU")
+    chosen = parser.parse_args()
+    workers = config.n_cores()
+    trials = [trial for recipe in RECIPES for part in trials_of_paper(recipe).values() for trial in part]
+    speeds = speeds_for(trials, workers)
+    planned = plan_paper(tflops=chosen.tflops, speeds=speeds, workers=workers)
+    print(planned.to_string(index=False, float_format="{:,.1f}".format))
+    print(describe(chosen.tflops, workers))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""The reports as a small web site that is read from the file system: ``python -m hsta_lib.commands.site``.
+
+`pages` turns one report into one HTML file, `systems` makes one of each comparison system, `index` makes the
+page that leads to them.
+"""

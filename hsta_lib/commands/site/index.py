@@ -1,0 +1,204 @@
+"""The first page of the site: what was found, and the lists of the reports and comparison systems."""
+
+import json
+import shutil
+from collections import Counter
+
+from hsta_lib.files import write_whole
+from hsta_lib.commands.site import pages, systems
+from hsta_lib.reporting.tables import HEADINGS
+
+METRICS = ("uar", "uf1")
+_MARK = '<meta name="generator" content="hsta_lib.commands.site">'
+# The first page fits one screen: it shows this report's results and these reference rows; its own page, all.
+_HEADLINE, _REFERENCES = "table4", ("majority class", "labels shuffled")
+_LISTS = ("audit", "real annotations of CAS(ME)³, no images")
+_SCOPES = {"paper": "By the printed numbers", "synthetic": "As patterns on synthetic faces"}
+_CLAIM_FIELDS = ("id", "scope", "verdict")
+
+
+def build(reports, output):
+    """Write a page per report and comparison system, and ``index.html``; nothing if a report is broken.
+
+    Parameters
+    ----------
+    reports : Path
+        Folder of executed notebooks and of the records beside them.
+    output : Path
+        Folder of the site; what an earlier build left there is removed.
+
+    Raises
+    ------
+    ValueError
+        If there is no report, a report did not run whole, a record lacks a field, or ``output`` holds
+        something else than a site.
+    """
+    paths = sorted(path for path in reports.glob("*.ipynb") if ".partial" not in path.name)
+    _refuse_foreign(output)
+    if not paths:
+        raise ValueError(f"{reports} holds no report; make one first: make table4")
+    notebooks = {path.stem: pages.read_report(path) for path in paths}
+    files = {name: _files_of(name, reports) for name in notebooks}
+    titles = {name: pages.heading(notebook) for name, notebook in notebooks.items()}
+    records = _records(reports)
+    content = {"index.html": render_index(reports, records, titles)}
+    content |= systems.render_systems(records, titles)
+    for name, notebook in notebooks.items():
+        content[f"{name}.html"] = pages.render_report(notebook, reports, _links(files[name]))
+    shutil.rmtree(output, ignore_errors=True)
+    for name, text in content.items():
+        write_whole(output / name, text)
+    for path in {path for found in files.values() for path in found}:
+        shutil.copyfile(path, output / path.name)
+
+
+def _files_of(name, reports):
+    """A report's notebook and the predictions it wrote beside itself."""
+    return [reports / f"{name}.ipynb", *sorted(reports.glob(f"{name}-*.csv"))]
+
+
+def _links(paths):
+    texts = {".ipynb": "notebook", ".csv": "predictions"}
+    several = len(paths) > 2
+    return [
+        (path.name, path.name if several and path.suffix == ".csv" else texts[path.suffix]) for path in paths
+    ]
+
+
+def _refuse_foreign(output):
+    """An earlier site is replaced, nothing else."""
+    index = output / "index.html"
+    is_site = index.exists() and _MARK in index.read_text()
+    if output.exists() and any(output.iterdir()) and not is_site:
+        raise ValueError(f"{output} holds something else than a site; choose another folder with --output.")
+
+
+def render_index(reports, records, titles):
+    """The first page.
+
+    Parameters
+    ----------
+    reports : Path
+        Folder of the records that lie beside the reports.
+    records, titles
+        As `headline`.
+
+    Returns
+    -------
+    str
+    """
+    return pages.render_page(
+        "index.html.j2",
+        metrics=[HEADINGS[metric] for metric in METRICS],
+        results=headline(records, titles),
+        lists=lists(reports / "audit-lists.json", titles),
+        claims={"counts": claims(reports), "page": pages.named("claims", titles)["page"]},
+        data=data_used(records, titles),
+        reports=[pages.named(name, titles) for name in titles],
+        systems=systems.page_names(),
+    )
+
+
+def _records(reports):
+    """Records of the study by name; each has the fields that are read."""
+    records = []
+    for path in sorted(reports.glob("*-study-*.json")):
+        record = json.loads(path.read_text())
+        needed = {"report", "preset", "data", "n_clips", "n_subjects", "parameters", "summary", "references"}
+        if needed - set(record):
+            raise ValueError(f"{path}: {sorted(needed - set(record))} is missing; make the report again.")
+        records.append(record)
+    return records
+
+
+def headline(records, titles):
+    """The results of Table 4 that were named beforehand, beside the paper's, and two reference rows.
+
+    Parameters
+    ----------
+    records : list of dict
+        As written by `hsta_lib.reporting.report.record`.
+    titles : dict of str to str
+        Headings of the reports there are, by name.
+
+    Returns
+    -------
+    list of dict
+        For each record of Table 4 ``title``, ``page`` ('' if there is no such report), ``data`` and ``rows``.
+        A row has a ``name``, ``cells`` (``score`` and ``interval``; paper, then ours, for each metric) and
+        whether it is a ``reference``.
+    """
+    blocks = []
+    for record in records:
+        if record["report"] == _HEADLINE:
+            rows = [_row(name, scores) for name, scores in record["summary"].items()]
+            references = record["references"]
+            shown = [name for name in _REFERENCES if name in references]
+            rows += [_row(name, references[name]) | {"reference": True} for name in shown]
+            data = f"{pages.data_of(record)}; split {record['parameters']['split']}"
+            blocks.append({**pages.named(_HEADLINE, titles), "data": data, "rows": rows})
+    return blocks
+
+
+def lists(path, titles):
+    """What predictors that see no picture reach on the authors' lists, as `headline`; [] without a record."""
+    if not path.exists():
+        return []
+    name, data = _LISTS
+    rows = json.loads(path.read_text())["rows"]
+    rows = [_row(f"{row['protocol']}; {row['predictor']} known", row) for row in rows]
+    return [{**pages.named(name, titles), "data": data, "rows": rows}]
+
+
+def data_used(records, titles):
+    """What data the records were made from.
+
+    Parameters
+    ----------
+    records, titles
+        As `headline`.
+
+    Returns
+    -------
+    dict of str to list of dict
+        For each data, in words, the reports made from it: ``title`` and ``page``.
+    """
+    used = {}
+    for record in records:
+        used.setdefault(pages.data_of(record), []).append(pages.named(record["report"], titles))
+    return used
+
+
+def _row(name, scores):
+    columns = [column for metric in METRICS for column in (f"{metric}_paper", metric)]
+    return {"name": name, "cells": [pages.score_cell(scores, column) for column in columns]}
+
+
+def claims(reports):
+    """How many of the paper's claims have which verdict, by scope.
+
+    Parameters
+    ----------
+    reports : Path
+        Folder in which ``claims*.json`` are read: lists of objects with ``id``, ``scope`` and ``verdict``.
+
+    Returns
+    -------
+    dict of str to list of (str, int)
+        By scope, in words, verdicts and their numbers, the most frequent first. Empty without such a file.
+
+    Raises
+    ------
+    ValueError
+        If a claim lacks a field.
+    """
+    counts = {}
+    for path in sorted(reports.glob("claims*.json")):
+        for claim in json.loads(path.read_text()):
+            missing = sorted(set(_CLAIM_FIELDS) - set(claim))
+            if missing:
+                raise ValueError(f"{path}: claim {claim.get('id', '?')} lacks {missing}; make it again.")
+            verdict = claim["verdict"].split(":")[0]  # the rest says why
+            verdict = verdict.removesuffix(" on the synthetic benchmark")
+            counts.setdefault(_SCOPES.get(claim["scope"], claim["scope"]), Counter())[verdict] += 1
+    return {scope: found.most_common() for scope, found in counts.items()}

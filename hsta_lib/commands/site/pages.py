@@ -1,0 +1,207 @@
+"""A report as one HTML file, which loads nothing from elsewhere and fits a phone."""
+
+import copy
+import re
+from pathlib import Path
+
+import nbformat
+from bs4 import BeautifulSoup
+from jinja2 import Environment, FileSystemLoader
+from nbconvert import HTMLExporter
+
+TEMPLATES = Path(__file__).parent / "templates"
+STYLE = TEMPLATES / "site.css"
+# The forms of an output that a browser shows without scripts.
+_SHOWN = {"text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"}
+_HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+
+
+def read_report(path):
+    """A report's notebook, after checking that it ran whole.
+
+    Parameters
+    ----------
+    path : Path
+        Of an executed notebook.
+
+    Returns
+    -------
+    nbformat.NotebookNode
+
+    Raises
+    ------
+    ValueError
+        If a cell ended in an error or was not executed, or the first cell has no heading of level one.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    name = f"{path.parent.name}/{path.name}"
+    again = "make the report again"
+    for number, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                raise ValueError(f"{name}: cell {number} ended in {output.ename}: {output.evalue}; {again}.")
+        if not cell.execution_count:
+            raise ValueError(f"{name}: cell {number} was not executed; {again}.")
+    if not re.match(r"# \S", notebook.cells[0].source if notebook.cells else ""):
+        raise ValueError(f"{name}: the first cell does not begin with a heading ('# ...'); give it one.")
+    return notebook
+
+
+def heading(notebook):
+    """The heading of a report, without marks."""
+    return _plain(notebook.cells[0].source.splitlines()[0].removeprefix("# "))
+
+
+def _plain(markdown):
+    """A line of Markdown without marks: of links their text, no emphasis, no code marks."""
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", " ".join(markdown.split()))
+    return re.sub(r"[*`]", "", text)
+
+
+def render_report(notebook, folder, files=()):
+    """The HTML page of a report.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+        From `read_report`.
+    folder : Path
+        Where pictures lie that its text names.
+    files : sequence of (str, str)
+        Name and text of links to files beside the page.
+
+    Returns
+    -------
+    str
+    """
+    exporter = HTMLExporter(
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES)],
+        exclude_anchor_links=True,
+        embed_images=True,
+    )
+    exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
+    body, _ = exporter.from_notebook_node(_without_scripts(notebook), {"metadata": {"path": str(folder)}})
+    soup = BeautifulSoup(body, features="html.parser")
+    styles = _take_styles(soup)
+    _order_headings(soup)
+    _name_images(soup)
+    _contain_figures(soup)
+    _contain_tables(soup)
+    return render_page(
+        "report.html.j2",
+        title=heading(notebook),
+        styles=styles,
+        body=str(soup),
+        contents=[(tag["id"], tag.get_text()) for tag in soup.find_all("h2")],
+        finished=notebook.metadata.get("papermill", {}).get("end_time", "")[:10],
+        files=files,
+    )
+
+
+def render_page(template, **values):
+    """One of our templates, with our style sheet in it."""
+    return _ENVIRONMENT.get_template(template).render(css=STYLE.read_text(), **values)
+
+
+def named(name, titles):
+    """A report as pages name it: ``title``, ``question`` and ``page``, '' if there is no such report.
+
+    Parameters
+    ----------
+    name : str
+    titles : dict of str to str
+        Headings of the reports there are, by name.
+    """
+    title, _, question = titles.get(name, name).partition(": ")
+    return {"title": title, "question": question, "page": f"{name}.html" if name in titles else ""}
+
+
+def data_of(record):
+    """What data a record was made from, in words; see `hsta_lib.reporting.report.record`."""
+    return f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
+
+
+def score_cell(scores, column):
+    """A score of a record for reading: ``score``, a dash if there is none, and ``interval``, or nothing."""
+    score, low, high = (scores.get(f"{column}{end}") for end in ("", "_low", "_high"))
+    return {
+        "score": "–" if score is None else f"{score:.1f}",
+        "interval": "" if low is None or high is None else f"{low:.1f} to {high:.1f}",
+    }
+
+
+def _without_scripts(notebook):
+    kept = copy.deepcopy(notebook)
+    for cell in kept.cells:
+        for output in cell.get("outputs", []):
+            if "data" in output:
+                output.data = {form: value for form, value in output.data.items() if form in _SHOWN}
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
+    return kept
+
+
+def _take_styles(soup):
+    """Style sheets of single tables, for the head of the page; pandas' general one is not used."""
+    tags = [tag.extract() for tag in soup.find_all("style")]
+    return "\n".join(tag.get_text() for tag in tags if not tag.has_attr("scoped"))
+
+
+def _order_headings(soup):
+    """One heading of level one, no level left out, and an anchor that is unique."""
+    level, anchors = 0, set()
+    for tag in soup.find_all(_HEADINGS):
+        level = min(max(int(tag.name[1]), 2), level + 1) if level else 1
+        tag.name = f"h{level}"
+        anchor = name = tag.get("id") or re.sub(r"\W+", "-", tag.get_text()).strip("-")
+        number = 1
+        while anchor in anchors:
+            number += 1
+            anchor = f"{name}-{number}"
+        tag["id"] = anchor
+        anchors.add(anchor)
+
+
+def _section(tag):
+    return tag.find_previous(_HEADINGS).get_text()
+
+
+def _name_images(soup):
+    """An image without a description is named after the section it stands in."""
+    named = set()
+    for image in soup.find_all("img"):
+        if image.get("alt"):
+            continue
+        number, section = 1, _section(image)
+        while (number, section) in named:
+            number += 1
+        named.add((number, section))
+        image["alt"] = f"Figure {number}: {section}" if number > 1 else f"Figure: {section}"
+
+
+def _scrolling(label):
+    """Attributes of a box that scrolls sideways, by keyboard too."""
+    return {"role": "group", "tabindex": "0", "aria-label": label}
+
+
+def _contain_figures(soup):
+    """The box of a figure scrolls; it is named as the figure is."""
+    for box in soup.find_all("div", class_="figure"):
+        box.attrs |= _scrolling(box.img["alt"])
+
+
+def _contain_tables(soup):
+    """Every table in a box of its own that scrolls; its corner heads nothing."""
+    for table in soup.find_all("table"):
+        label = f"Table: {_section(table)}"
+        table.wrap(soup.new_tag("div", attrs={"class": "scroll", **_scrolling(label)}))
+        del table["border"]
+        for cell in table.find_all("th"):
+            if not cell.get_text(strip=True):
+                cell.name = "td"

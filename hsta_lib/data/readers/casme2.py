@@ -1,0 +1,131 @@
+"""Read CASME II: its raw, selected or cropped frames, and its coding sheet."""
+
+import re
+from pathlib import Path
+
+from hsta_lib.data.readers.rows import (
+    find_variant,
+    folders_of,
+    frame_number,
+    listing,
+    objective_number,
+    one_spelling,
+)
+from hsta_lib.data.readers.sheet import find_sheet, read_sheet
+from hsta_lib.data.table import clean_emotion
+
+SHEET = "CASME2-coding-20140508.xlsx"
+_SHEET_NAMES = r"casme2[-_ ]coding.*"
+_OBJECTIVE_NAMES = r"casme2[-_ ]objective[-_ ]?classes.*"
+_COLUMNS = [
+    "Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units", "Estimated Emotion",
+]  # fmt: skip
+# Variant to the names of its folder, in the order in which they are looked for.
+_FOLDERS = {
+    "cropped": r"(casme2[-_ ])?cropped([-_ ].*)?",
+    "selected": r"casme2[-_ ]raw[-_ ]selected",
+    "raw": r"casme2[-_ ]raw",
+}
+_USUAL = "Cropped, CASME2_RAW_selected or CASME2-RAW"
+
+# Clips per emotion of each version of the sheet, by its rows and whether it has objective classes.
+_COUNTS = {"others": 99, "disgust": 63, "happy": 32, "repression": 27, "surprise": 25, "sad": 7, "fear": 2}
+_EXPECTED = {
+    (255, False): ("20140508", _COUNTS),
+    (255, True): ("20190701", {**_COUNTS, "surprise": 28, "sad": 4}),
+    # Not seen: inferred from tvaranka/meb, which adds sub24/EP02_07 and counts 9 clips of sadness and fear.
+    (256, False): ("updated", {**_COUNTS, "disgust": 64}),
+}
+
+
+def read(root, *, dataset="casme2", repair="repaired", variant=""):
+    """Clip table of CASME II.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder that holds ``Cropped``, ``CASME2_RAW_selected`` or ``CASME2-RAW``
+        (``<variant>/sub01/EP02_01f/<frame>.jpg``), or is one of them, and the coding sheet. Of two sheets the
+        last by name is read: 20190701 before 20140508.
+    dataset : str
+        Name put in front of subject, recording and clip ids.
+    repair : str
+        See `rows.listing`. An apex that the sheet lacks and no repair gives stays missing.
+    variant : {"", "cropped", "selected", "raw"}
+        Which frames; they have the same numbers in all three. Empty: the first of these that is there.
+
+    Returns
+    -------
+    hsta_lib.data.readers.rows.Listing
+        Objective classes are those of the sheet, else those of ``CASME2-ObjectiveClasses.xlsx``, else empty.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the root, the folder of frames or the coding sheet is not there.
+    ValueError
+        If ``variant`` is unknown, or a sheet cannot be read, lacks a needed column or has it twice.
+    """
+    root = Path(root)
+    frames, variant = find_variant(root, variant, _FOLDERS, subject=r"sub\d+", usual=_USUAL)
+    rows, version, expected = _read_rows(root)
+    rows["Filename"] = one_spelling(rows["Filename"])
+    subjects = {name: folders_of(folder) for name, folder in folders_of(frames).items()}
+    return listing(
+        [_clip(row, dataset, subjects) for row in rows.to_dict("records")],
+        "casme2",
+        rule=repair,
+        version=f"{variant} frames; {version}",
+        expected=expected,
+    )
+
+
+def _read_rows(root):
+    """Rows of the coding sheet with their objective classes, the sheet's version, its expected counts."""
+    frames = "|".join([*_FOLDERS.values(), r"sub\d+"])
+    skip = tuple(name for name in folders_of(root) if re.fullmatch(frames, name))
+    sheet = find_sheet(root, _SHEET_NAMES, skip=skip)
+    if sheet is None:
+        raise FileNotFoundError(f"{root}: annotation sheet {SHEET!r} is neither there nor beside the frames")
+    rows = read_sheet(sheet, _COLUMNS, optional=["Objective Classes"])
+    has_classes = bool((rows["Objective Classes"] != "").any())
+    version, expected = _EXPECTED.get((len(rows), has_classes), ("of no known version", {}))
+    version = f"{sheet.name} ({version}, {len(rows)} rows)"
+    classes = None if has_classes else find_sheet(root, _OBJECTIVE_NAMES, skip=skip)
+    if classes is not None:
+        listed = read_sheet(classes, ["Subject", "Filename", "Objective Class"])
+        class_of = dict(zip(_keys(listed), listed["Objective Class"], strict=True))
+        rows["Objective Classes"] = [class_of.get(key, "") for key in _keys(rows)]
+        version = f"{version}; {classes.name}"
+    return rows, version, expected
+
+
+def _keys(rows):
+    return list(zip(rows["Subject"].map(_subject), rows["Filename"].str.strip().str.lower(), strict=True))
+
+
+def _subject(cell):
+    """1 and 01, text or number, as 01."""
+    number = frame_number(cell)
+    return cell.strip() if number is None else f"{number:02d}"
+
+
+def _clip(row, dataset, subjects):
+    number, name = _subject(row["Subject"]), row["Filename"]
+    subject = f"sub{number}" if number else ""
+    film = re.match(r"EP\d+", name, re.IGNORECASE)  # of EP02_01f, EP09f and EP06_02_01
+    return {
+        "dataset": dataset,
+        "subject_id": f"{dataset}/{subject}",
+        "recording_id": f"{dataset}/{subject}/{film[0].upper() if film else name}",
+        "clip_id": f"{dataset}/{subject}/{name}",
+        "folder": subjects.get(subject, {}).get(name.lower()),  # of those that are there: a path finds none
+        "depth_folder": None,
+        "onset": row["OnsetFrame"],
+        "apex": row["ApexFrame"],
+        "offset": row["OffsetFrame"],
+        "emotion": clean_emotion(row["Estimated Emotion"]),
+        "objective_class": objective_number(row["Objective Classes"]),
+        "action_units": row["Action Units"].strip(),
+        "expression_type": "micro",
+    }

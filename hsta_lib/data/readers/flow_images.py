@@ -1,0 +1,242 @@
+"""Read the optical-flow images of the MEGC2019 clips that STSTNet and HTNet are trained on."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
+from hsta_lib.data.frames import SUFFIXES, read_image, resize
+from hsta_lib.data.readers.rows import folders_of
+from hsta_lib.data.readers.smic import parse_name
+from hsta_lib.data.table import COLUMNS, class_names, problems_table
+
+SIZE = 28  # px
+FRAMES = {"n_frames": 2, "image_size": SIZE}  # fields of `hsta_lib.config.Frames` that such a dataset has
+_LABELS = ("0", "1", "2")
+_CSV_COLUMNS = ("sub", "filename_o", "label")
+_NUMBERS = ("onset", "apex", "offset")
+_LEFT_OUT = "clip left out"
+
+
+class FlowImages(NamedTuple):
+    """A clip table without folders and frame numbers, and uint8 RGB of shape ``(n_clips, 28, 28, 3)``."""
+
+    clips: pd.DataFrame
+    images: np.ndarray
+    problems: pd.DataFrame
+
+
+def read(root):
+    """Clips and flow images, each clip once.
+
+    Parameters
+    ----------
+    root : str or Path
+        Either a folder per subject, ``<subject>/u_test/<label>/<file>.png``, whose ``u_train`` folders are
+        not read, only compared by name; or one folder of images, the root or a folder in it, and a .csv file
+        in the root with the columns ``sub``, ``filename_o``, ``label``. Labels are 0, 1, 2: negative,
+        positive, surprise. Files are named as `clip_of` describes.
+
+    Returns
+    -------
+    FlowImages
+        Sorted by clip id, as in the other readers; ``recording_id`` is the subject. The channels are the
+        files' red, green and blue; which of u, v and strain each holds is theirs to say.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no such images, several folders of them, or no such .csv file.
+    ValueError
+        If most images are not of the size that such images have: of faces, perhaps.
+    """
+    root = Path(root)
+    subjects = [folder for folder in folders_of(root).values() if "u_test" in folders_of(folder)]
+    found, problems = _from_folds(subjects) if subjects else _from_one_folder(root)
+    rows, images, taken, resized = [], [], {}, 0
+    for path, clip_id, label in sorted(found, key=lambda item: (item[1], item[0])):
+        image, problem = (None, f"also in {taken[clip_id]}") if clip_id in taken else _image(path)
+        if problem:
+            action = _LEFT_OUT if image is None else f"resized to {SIZE} x {SIZE} px"
+            problems.append((str(path), clip_id, problem, action))
+        if image is not None:
+            taken[clip_id] = path
+            resized += bool(problem)
+            rows.append(_row(clip_id, label))
+            images.append(image)
+    clips = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(_NUMBERS, "Int64"))
+    if 2 * resized > len(images):
+        raise ValueError(
+            f"{root}: {resized} of {len(images)} images are not {SIZE} x {SIZE} px: no pictures of flow; "
+            "those of HTNet are in datasets/three_norm_u_v_os of its repository"
+        )
+    stacked = np.array(images, np.uint8).reshape(-1, SIZE, SIZE, 3)
+    return FlowImages(clips, stacked, problems_table(problems).map(lambda cell: cell.replace(f"{root}/", "")))
+
+
+def cache_resized(frames_path, clip_ids, size):
+    """Such images at another size.
+
+    Parameters
+    ----------
+    frames_path : Path
+        Of `hsta_lib.data.dataset.Dataset`, whose frames show such images.
+    clip_ids : sequence of str
+    size : int
+        px.
+
+    Returns
+    -------
+    Path
+        Of a ``.npy`` file: float32, 0..255, shape ``(n_clips, size, size, 3)``.
+    """
+    images = np.load(frames_path, mmap_mode="r")[:, 0]
+    path, *_ = cached_rows(
+        frames_path.parent.parent / cache_key(["flow images", size], [frames_path]),
+        list(zip(clip_ids, range(len(images)), strict=True)),
+        lambda row: resize(images[row], size, "none").astype(np.float32),
+        shape=(size, size, 3), dtype=np.float32, desc="",
+    )  # fmt: skip
+    return path
+
+
+def clip_of(stem):
+    """Id of a clip by its image's name, or None; no ending: sub01_EP02_01f, s01_s1_ne_01, 006_006_1_2."""
+    subject, _, name = stem.strip().partition("_")
+    number, clip = _unpadded(subject), parse_name(name)
+    if re.fullmatch(r"sub\d+", number) and re.match("EP", name, re.IGNORECASE):
+        return f"casme2/sub{number[3:]:0>2}/{name}"
+    if clip and number == _unpadded(clip.subject):
+        return f"smic/{clip.subject}/{clip.name}"
+    if re.fullmatch(r"\d+", number) and re.fullmatch(rf"0*{number}_\d+_\d+", name):
+        return f"samm/{number:0>3}/{name}"
+    return None
+
+
+def _unpadded(subject):
+    """s01 as s1, 006 as 6."""
+    return re.sub(r"^(\D*)0*", r"\1", subject.strip().lower())
+
+
+def _image(path):
+    """An image of the right size, or None; and what is wrong."""
+    try:
+        image = read_image(path)
+    except Unreadable as error:
+        return None, error.reason
+    height, width = image.shape[:2]
+    problem = "" if height == width == SIZE else f"{width} x {height} px"
+    return resize(image, SIZE, "none") if problem else image, problem
+
+
+def _row(clip_id, label):
+    subject = clip_id.rpartition("/")[0]
+    return {
+        **dict.fromkeys(COLUMNS, ""),
+        **dict.fromkeys(("folder", "depth_folder", *_NUMBERS)),
+        "dataset": "megc2019_flow",
+        "subject_id": subject,
+        "recording_id": subject,
+        "clip_id": clip_id,
+        "emotion": class_names("emotion3", "megc2019")[int(label)],
+        "expression_type": "micro",
+    }
+
+
+def _files(folder):
+    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    return sorted(path for path in files if not path.name.startswith("."))
+
+
+def _sorted_out(images, reason_of):
+    """``(path, clip id, label)`` of images that can be used, and the problems of the others."""
+    found, problems = [], []
+    for path, label in images:
+        clip_id = clip_of(path.stem)
+        reason = reason_of(path, clip_id) if clip_id else "no name of a clip such as sub01_EP02_01f"
+        reason = reason or ("" if label in _LABELS else f"label {label!r} is none of 0, 1, 2")
+        if reason:
+            problems.append((str(path), clip_id or "", reason, _LEFT_OUT))
+        else:
+            found.append((path, clip_id, label))
+    return found, problems
+
+
+def _from_folds(subjects):
+    tested, trained = [], {}
+    for folder in subjects:
+        parts = folders_of(folder)
+        tested += _labelled(parts["u_test"])
+        if "u_train" in parts:
+            images = _labelled(parts["u_train"])
+            trained[folder.name] = {(clip_of(path.stem) or path.stem, label) for path, label in images}
+    found, problems = _sorted_out(tested, _in_wrong_folder)
+    return found, problems + list(_compare(found, trained))
+
+
+def _labelled(root):
+    return [(path, label) for label, folder in folders_of(root).items() for path in _files(folder)]
+
+
+def _in_wrong_folder(path, clip_id):
+    subject = path.parents[2].name
+    is_own = _unpadded(subject) == _unpadded(clip_id.split("/")[1])
+    return "" if is_own else f"in the folder of subject {subject}"
+
+
+def _compare(found, trained):
+    """Clips whose training sets depart from the test sets of all other subjects."""
+    own = {clip_id: (path.parents[2].name, label) for path, clip_id, label in reversed(found)}
+    subjects_of = defaultdict(lambda: defaultdict(set))  # clip -> label -> subjects
+    for subject, clips in trained.items():
+        for clip_id, label in clips:
+            subjects_of[clip_id][label].add(subject)
+    for clip_id in sorted({*own, *subjects_of}):
+        subject, label = own.get(clip_id, ("", ""))
+        among = set().union(*subjects_of[clip_id].values())
+        lacking = trained.keys() - among - {subject}
+        if clip_id not in own:
+            yield "u_train", clip_id, f"for {len(among)} subjects, in no u_test", _LEFT_OUT
+            continue
+        if subject in among:
+            yield "u_train", clip_id, "also for its own subject", "kept"
+        if lacking:
+            yield "u_train", clip_id, f"missing for {len(lacking)} other subjects", "kept"
+        for other in sorted(subjects_of[clip_id].keys() - {label}):
+            what = f"label {other} for {len(subjects_of[clip_id][other])} subjects, {label} in u_test"
+            yield "u_train", clip_id, what, f"label {label} kept"
+
+
+def _from_one_folder(root):
+    folders = [folder for folder in (root, *folders_of(root).values()) if folder.is_dir() and _files(folder)]
+    if len(folders) != 1:
+        several = f"images in {', '.join(folder.name for folder in folders)}" if folders else "no images"
+        raise FileNotFoundError(
+            f"{root}: {several}; it must hold <subject>/u_test (HTNet's "
+            "datasets/three_norm_u_v_os) or one folder of images"
+        )
+    path, labels = _read_labels(root)
+    images = [(image, labels.get(clip_of(image.stem))) for image in _files(folders[0])]
+    found, problems = _sorted_out(images, lambda _, name: "" if name in labels else f"not in {path.name}")
+    lacking = labels.keys() - {clip_of(image.stem) for image, _ in images}
+    return found, problems + [(path.name, clip_id, "no image", _LEFT_OUT) for clip_id in sorted(lacking)]
+
+
+def _read_labels(root):
+    """The list in a folder, and its label of each clip."""
+    for path in sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv"):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if set(_CSV_COLUMNS) <= set(table.columns):
+            names = table["sub"].str.strip() + "_" + table["filename_o"].str.strip()
+            table = table.assign(
+                clip=[clip_of(name) or name for name in names], label=table["label"].str.strip()
+            )
+            twice = table.groupby("clip")["label"].nunique()
+            if (twice > 1).any():
+                raise ValueError(f"{path}: clip {twice.idxmax()} is there with {twice.max()} labels")
+            return path, dict(zip(table["clip"], table["label"], strict=True))
+    raise FileNotFoundError(f"{root}: no .csv file with the columns {', '.join(_CSV_COLUMNS)} there")

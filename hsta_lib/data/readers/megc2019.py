@@ -1,0 +1,183 @@
+"""Read the composite of MEGC2019: 442 clips of CASME II, SMIC-HS and SAMM in three classes."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from hsta_lib.data.readers import casme2, samm, smic
+from hsta_lib.data.readers.rows import Listing, folders_of
+from hsta_lib.data.table import COLUMNS, class_names, labelled, problems_table, without_class
+
+OFFICIAL_LIST = "combined_3class_gt.csv"
+_CLASSES = class_names("emotion3", "megc2019")
+# Names of a dataset's folder, the first that is there; SMIC_all_raw is a folder within that of SMIC.
+_READERS = {
+    "casme2": (casme2.read, [r"casme[-_ ]?(2|ii)"]),
+    "smic": (smic.read, ["smic", r"smic(?![-_]all)(?![-_]e).*"]),
+    "samm": (samm.read, ["samm", "samm.*"]),
+}
+# Clips of the three classes by some version of CASME II's sheet, but not in the official list: one without
+# apex, one whose apex is its onset, one that only the sheet of 256 rows has, and three that the sheet of 2019
+# calls surprise, that of 2014 sadness.
+_NOT_PART = [
+    "casme2/sub04/EP12_01f", "casme2/sub05/EP09_05f", "casme2/sub24/EP02_07",
+    "casme2/sub24/EP07_01", "casme2/sub24/EP07_04f", "casme2/sub24/EP10_03",
+]  # fmt: skip
+# Clips per subject of the official list, negative/positive/surprise.
+_COUNTS = {
+    "casme2/sub": """
+        01:2/1/0 02:5/1/3 03:4/0/1 04:2/0/0 05:0/1/5 06:1/1/2 07:5/0/0 08:1/0/0 09:5/5/0 11:4/0/0 12:5/2/4
+        13:0/2/0 14:0/3/0 15:1/1/1 16:1/2/0 17:23/7/1 19:3/3/5 20:2/0/0 21:1/0/0 22:2/0/0 23:7/1/0 24:2/0/1
+        25:3/0/2 26:9/2/0""",
+    "smic/s": """
+        01:3/2/1 02:0/1/5 03:22/11/6 04:10/4/5 05:1/0/1 06:2/0/2 08:9/4/0 09:0/1/3 11:3/3/1 12:0/8/1 13:0/10/0
+        14:3/2/5 15:1/1/2 18:2/0/5 19:0/1/1 20:14/3/5""",
+    "samm/": """
+        006:9/0/2 007:1/5/2 009:3/0/1 010:4/0/0 011:13/7/0 012:2/0/1 013:6/0/0 014:2/7/1 015:2/0/1 016:2/1/2
+        017:3/0/1 018:2/0/1 019:0/1/0 020:2/2/0 021:2/0/0 022:3/2/0 023:1/0/0 024:1/0/0 026:9/0/0 028:1/0/2
+        030:3/0/0 031:1/0/0 032:4/0/0 033:4/1/0 034:3/0/0 035:7/0/1 036:1/0/0 037:1/0/0""",
+}
+
+
+def read(root, *, dataset="megc2019", repair="repaired", variant="", official=True):
+    """Clip table of the composite, from the three datasets as their own readers read them.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder that holds a folder, or a link to one, of each dataset, case ignored: ``casme2``, ``CASME2`` or
+        ``CASME II``; ``smic`` or ``SMIC...``; ``samm`` or ``SAMM...``. If it also holds the organisers'
+        ``combined_3class_gt.csv``, the clips are compared with it; that changes no clip.
+    dataset : str
+        For the column ``dataset``. Ids begin with the dataset the clip is from, as in its own reader.
+    repair : str
+        See `hsta_lib.data.readers.rows.listing`.
+    variant : str
+        Must be empty: each dataset is read as its reader does by default, SMIC from the high-speed camera.
+    official : bool
+        Compare the clips with the official list's; not for generated data, whose subjects are others.
+
+    Returns
+    -------
+    hsta_lib.data.readers.rows.Listing
+        ``emotion`` is negative, positive or surprise. ``expected`` and ``listed`` count clips by dataset and
+        class; subjects whose counts are not those of the official list are in ``problems``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder of a dataset, or what its reader needs, is not there.
+    ValueError
+        If a variant is given, a dataset has no clip of the three classes, or a reader raises it.
+    """
+    if variant:
+        raise ValueError(f"variant = {variant!r} is unknown; megc2019 has none")
+    root = Path(root)
+    parts = {
+        name: reader(_folder(root, name, names), dataset=name, repair=repair)
+        for name, (reader, names) in _READERS.items()
+    }
+    chosen = [_three_classes(name, part) for name, part in parts.items()]
+    clips = pd.concat([clips for clips, _ in chosen], ignore_index=True).assign(dataset=dataset)
+    counts = _counts_of(clips)
+    problems = [problem for _, problems in chosen for problem in problems]
+    if official:
+        problems += [*_departures(counts), *_against_list(root, clips)]
+    versions = [f"{name}: {part.version}" for name, part in parts.items()]
+    return Listing(
+        clips=clips,
+        problems=pd.concat(
+            [*(part.problems for part in parts.values()), problems_table(problems)], ignore_index=True
+        ),
+        version=f"{len(clips)} of 442 clips, {len(counts)} of 68 subjects; {'; '.join(versions)}",
+        expected=_totals(_official_counts()) if official else {},
+        listed=_totals(counts),
+    )
+
+
+def _folder(root, dataset, names):
+    for name in names:
+        for folder_name, folder in folders_of(root).items():
+            if re.fullmatch(name, folder_name):
+                return folder
+    raise FileNotFoundError(
+        f"{root}: no folder of {dataset} there; data_root must hold the folders casme2, smic and samm"
+    )
+
+
+def _three_classes(dataset, part):
+    """Clips of one dataset that are in the composite, ``emotion`` being their class; and problems."""
+    if part.clips.empty:
+        first = part.problems.iloc[0].to_dict() if len(part.problems) else "it lists none"
+        raise ValueError(f"{dataset}: no clip can be used; the first problem: {first}")
+    clips = labelled(part.clips, "emotion3")
+    clips = clips.assign(emotion=clips["label"].map(dict(enumerate(_CLASSES))))[list(COLUMNS)]
+    is_part = ~clips["clip_id"].str.lower().isin([clip_id.lower() for clip_id in _NOT_PART])
+    outside = clips.loc[~is_part, "clip_id"]
+    problems = [("annotation sheet", clip_id, "not part of MEGC2019", "clip left out") for clip_id in outside]
+    return clips[is_part], without_class(part.clips, "emotion3")[1] + problems
+
+
+def _official_counts():
+    """Subject id to its clips of each class."""
+    return {
+        f"{prefix}{subject}": tuple(map(int, numbers.split("/")))
+        for prefix, text in _COUNTS.items()
+        for subject, numbers in (cell.split(":") for cell in text.split())
+    }
+
+
+def _counts_of(clips):
+    counts = Counter(zip(clips["subject_id"], clips["emotion"], strict=True))
+    return {subject: tuple(counts[subject, name] for name in _CLASSES) for subject, _ in counts}
+
+
+def _totals(counts):
+    """Clips of each class of each dataset, such as ``casme2 negative``."""
+    totals = Counter()
+    for subject, numbers in counts.items():
+        for name, number in zip(_CLASSES, numbers, strict=True):
+            totals[f"{subject.split('/')[0]} {name}"] += number
+    return dict(totals)
+
+
+def _departures(counts):
+    official, none = _official_counts(), (0, 0, 0)
+    for subject in sorted({*official, *counts}):
+        found, expected = ("/".join(map(str, table.get(subject, none))) for table in (counts, official))
+        if found != expected:
+            what = f"{found} clips that are {'/'.join(_CLASSES)}, {expected} in the official list"
+            yield subject, "", what, "kept"
+
+
+def _against_list(root, clips):
+    """Differences from the organisers' list, if it is there."""
+    path = next((path for path in sorted(root.iterdir()) if path.name.lower() == OFFICIAL_LIST), None)
+    if path is None:
+        return
+    table = pd.read_csv(path, header=None, names=range(4), dtype=str, keep_default_na=False)
+    rows = [[cell.strip() for cell in row] for row in table.itertuples(index=False) if any(row)]
+    official = {_id(*row[:3]): dict(zip("012", _CLASSES, strict=True)).get(row[3], row[3]) for row in rows}
+    ours = {
+        clip_id.lower(): (clip_id, name)
+        for clip_id, name in zip(clips["clip_id"], clips["emotion"], strict=True)
+    }
+    for key in sorted({*official, *ours}):
+        clip_id, emotion = ours.get(key, (key, ""))
+        if key not in ours:
+            yield path.name, clip_id, "listed, but not found", "clip missing"
+        elif key not in official:
+            yield path.name, clip_id, "not listed", "kept"
+        elif emotion != official[key]:
+            yield path.name, clip_id, f"{official[key]} in the list", f"{emotion} kept"
+
+
+def _id(database, subject, clip):
+    """Clip id, in lower case, of a row of the list: s01_ne_01 is s1_ne_01, SAMM's subjects have no zeros."""
+    named = smic.parse_name(clip) if database.lower() == "smic" else None
+    if named:
+        return f"smic/{named.subject}/{named.name}"
+    subject = subject.zfill(3) if database.lower() == "samm" else subject
+    return f"{database}/{subject}/{clip}".lower()

@@ -1,0 +1,292 @@
+"""What every reader does with the rows of its sheet: numbers, index repair, checks, the clip table."""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from hsta_lib.data.table import COLUMNS, class_names, problems_table
+
+RULES = ("repaired", "published", "released", "drop")
+_REPAIRS = Path(__file__).with_name("repairs.csv")
+_INDICES = ("onset", "apex", "offset")
+_NO_APEX = ("", "/", "-")
+_NOT_MICRO = "no micro-expression by the dataset's own definition"
+
+
+class Listing(NamedTuple):
+    """What a reader returns.
+
+    ``clips``: columns of `hsta_lib.data.table.COLUMNS`, one row per clip that can be used. ``problems``: what
+    was wrong with the others or was repaired. ``version``: which release and sheet was found. ``expected``:
+    clips per emotion that this version should list, empty if the version is unknown. ``listed``: clips per
+    emotion in the sheet.
+    """
+
+    clips: pd.DataFrame
+    problems: pd.DataFrame
+    version: str
+    expected: dict
+    listed: dict
+
+
+def listing(rows, dataset, *, rule, version, expected, micro_rule=None):
+    """Turn a sheet's rows into a clip table.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Keys of `COLUMNS`; ``onset``, ``apex`` and ``offset`` as the cells have them. An empty apex stays
+        missing, so that it can be estimated; `RULES` decide about the rest.
+    dataset : str
+        Of the corrections that apply.
+    rule : {"repaired", "published", "released", "drop"}
+        What becomes of index errors. ``repaired``: known errors are corrected as ``repairs.csv`` says, clip
+        by clip, each with its source. ``published``: the sheet as it is. ``released``: the three rules of the
+        authors' loader (``my_utils.py``). ``drop``: clips with a known error are left out. Whatever is
+        contradictory after that is left out, never guessed.
+    version, expected
+        See `Listing`.
+    micro_rule : callable, optional
+        ``micro_rule(onset, apex, offset)``, false for a clip that is no micro-expression by the dataset's own
+        definition; such a clip is reported, and left out by ``drop``.
+
+    Raises
+    ------
+    ValueError
+        If the rule is unknown.
+    """
+    if rule not in RULES:
+        raise ValueError(f"repair = {rule!r} is unknown; choose one of {', '.join(RULES)}")
+    known = _known_repairs(dataset)
+    clips, problems, seen = [], [], set()
+    for row in rows:
+        numbers, notes = _indices(row, rule, known)
+        clip = {**row, **dict(zip(_INDICES, numbers, strict=True))}
+        reason = _problem(clip, row["apex"], seen)
+        is_checked = micro_rule and clip["expression_type"] == "micro" and not reason and None not in numbers
+        if is_checked and not micro_rule(*numbers):
+            notes.append((_NOT_MICRO, "kept"))
+        if rule == "drop" and notes:
+            reason, notes = reason or notes[0][0], []
+        notes += [(reason, "clip left out")] if reason else []
+        problems += [("annotation sheet", clip["clip_id"], *note) for note in notes]
+        if not reason:
+            seen.add(clip["clip_id"])
+            clips.append(clip)
+    table = pd.DataFrame(clips, columns=list(COLUMNS)).astype(dict.fromkeys(_INDICES, "Int64"))
+    listed = pd.Series([row["emotion"] for row in rows], dtype=object).value_counts().to_dict()
+    return Listing(table, problems_table(problems), version, expected, listed)
+
+
+def frame_number(text):
+    """A cell's whole number, also of text such as ``12`` or ``12.0``; None if it is no such number."""
+    match = re.fullmatch(r"\s*(-?\d+)(\.0*)?\s*", str(text))
+    return int(match[1]) if match else None
+
+
+def one_spelling(names):
+    """Names that differ in case alone, all as the first of them in order.
+
+    spNO.1 and spno.1 are one person: under two ids she could be in training and in test.
+    """
+    names = names.str.strip()
+    return names.groupby(names.str.lower()).transform("min")
+
+
+def folders_of(root):
+    """Folders in a folder by their lower-case names; empty if it cannot be listed.
+
+    Sheets and disk differ in case. Of two that differ in case alone the first by name.
+    """
+    found = {}
+    try:
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    except OSError:
+        return found
+    for entry in entries:
+        if not entry.name.startswith(".") and _is_folder(entry):
+            found.setdefault(entry.name.lower(), root / entry.name)
+    return found
+
+
+def find_folder(root, *names):
+    """The folder of one of some names, however deep zip copies of it are nested in themselves.
+
+    Parameters
+    ----------
+    root : Path
+    names : str
+        Regular expressions of the name, case ignored; the first that is there wins.
+
+    Returns
+    -------
+    Path or None
+    """
+    matching = (folder for name in names for folder in _matching(root, name))
+    folder = next(matching, None)
+    return folder and _innermost(folder)
+
+
+def _matching(root, name):
+    return [path for found, path in folders_of(root).items() if re.fullmatch(name, found, re.IGNORECASE)]
+
+
+def _innermost(folder):
+    """``Cropped/Cropped/Cropped``: the last of these, unless it is a link back."""
+    inner = folders_of(folder).get(folder.name.lower())
+    if inner is None or inner.resolve() in (folder.resolve(), *folder.resolve().parents):
+        return folder
+    return _innermost(inner)
+
+
+def find_variant(root, variant, folders, *, subject, usual):
+    """Folder of the subjects' folders, and which of several variants of the frames it holds.
+
+    Parameters
+    ----------
+    root : Path
+        Holds the folder, or is it.
+    variant : str
+        A key of ``folders``, or empty: the first that is there.
+    folders : dict of str to str
+        Variant to a regular expression of its folder's name, case ignored.
+    subject : str
+        Regular expression of a subject's folder: one that holds none is passed over, as an unzipped copy
+        may lie in a folder of a similar name (``Cropped-updated/Cropped``).
+    usual : str
+        Names of the folders, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the variant is unknown.
+    FileNotFoundError
+        If there is no such folder.
+    """
+    if variant not in ("", *folders):
+        raise ValueError(f"variant = {variant!r} is unknown; choose one of {', '.join(folders)}, or none")
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; data_root must be the folder that holds {usual}")
+    for name in [variant] if variant else folders:
+        is_named = re.fullmatch(folders[name], root.absolute().name, re.IGNORECASE)
+        folder = root if is_named else find_folder(root, folders[name])
+        while folder is not None and not any(re.fullmatch(subject, child) for child in folders_of(folder)):
+            folder = find_folder(folder, folders[name])
+        if folder is not None:
+            return folder, name
+    raise FileNotFoundError(
+        f"{root}: no subjects of {variant or 'any'} frames; data_root must be, or hold, {usual}"
+    )
+
+
+def objective_number(cell):
+    """Objective class of a sheet that numbers them: 1 to 7 as I to VII, anything else as it is."""
+    number = frame_number(cell)
+    return class_names("objective7")[number - 1] if number in range(1, 8) else cell.strip().upper()
+
+
+def is_folder_name(text):
+    """Whether a cell names a folder of its own: no path, nothing that climbs out of the dataset."""
+    return bool(re.fullmatch(r"[\w()-][\w .()-]*", text)) and ".." not in text
+
+
+def compare_counts(reading):
+    """Clips per emotion of a sheet beside those its version should have.
+
+    Parameters
+    ----------
+    reading : Listing
+
+    Returns
+    -------
+    DataFrame
+        ``emotion``, ``expected``, ``listed``, ``difference``; users own different copies, so a difference
+        is shown, not refused. Nothing is expected of an unknown version.
+    """
+    emotions = sorted({*reading.expected, *reading.listed})
+    counts = pd.DataFrame({"emotion": emotions})
+    counts["expected"] = counts["emotion"].map(reading.expected).fillna(0).astype(int)
+    counts["listed"] = counts["emotion"].map(reading.listed).fillna(0).astype(int)
+    counts["difference"] = counts["listed"] - counts["expected"]
+    return counts
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
+
+
+def _known_repairs(dataset):
+    """Corrections of a dataset: a clip's name, in lower case, to its rows of ``repairs.csv``."""
+    table = pd.read_csv(_REPAIRS, dtype=str, comment="#")
+    rows = table[table["dataset"] == dataset]
+    return {clip: list(group.itertuples()) for clip, group in rows.groupby(rows["clip"].str.lower())}
+
+
+def _indices(row, rule, known):
+    """Onset, apex and offset under a rule, None where a cell is no number, and what was done."""
+    shipped = {name: frame_number(row[name]) for name in _INDICES}
+    numbers = list(shipped.values())
+    if rule == "released":
+        return _as_released(numbers)
+    corrections = known.get(row["clip_id"].split("/", 1)[1].lower(), [])
+    if rule == "published" or not corrections or not all(_fits(fix, shipped) for fix in corrections):
+        return numbers, []
+    sources = "; ".join(dict.fromkeys(fix.source for fix in corrections))
+    repaired = list({**shipped, **{fix.column: int(fix.repaired) for fix in corrections}}.values())
+    note = f"onset, apex, offset {_words(numbers)}: a known error", f"taken as {_words(repaired)} ({sources})"
+    return numbers if rule == "drop" else repaired, [note]
+
+
+def _fits(fix, shipped):
+    """Whether a sheet has the number a correction was made for."""
+    number = shipped[fix.column]
+    if fix.shipped == "-":
+        return number is None
+    return fix.shipped == "any" or number == (
+        shipped["offset"] if fix.shipped == "offset" else int(fix.shipped)
+    )
+
+
+def _words(numbers):
+    return " ".join("-" if number is None else str(number) for number in numbers)
+
+
+def _as_released(numbers):
+    """The authors' rules in their order (my_utils.py): they throw a true apex away."""
+    if None in numbers:
+        return numbers, []
+    onset, apex, offset = numbers
+    apex = max(apex, onset)
+    offset = max(offset, onset)
+    if apex > offset:
+        apex = (onset + offset) // 2
+    if [onset, apex, offset] == numbers:
+        return numbers, []
+    repaired = [onset, apex, offset]
+    return repaired, [
+        (f"onset, apex, offset {_words(numbers)}", f"taken as {_words(repaired)} (the authors' rules)")
+    ]
+
+
+def _problem(clip, apex_cell, seen):
+    """Why a row cannot be used, or an empty text."""
+    onset, apex, offset = (clip[name] for name in _INDICES)
+    if clip["subject_id"].endswith("/"):
+        return "no subject given"
+    if onset is None or offset is None or (apex is None and apex_cell.strip() not in _NO_APEX):
+        return f"onset, apex, offset {[onset, apex, offset]}: not all are numbers"
+    if not onset <= offset:
+        return f"offset {offset} before onset {onset}"
+    if apex is not None and not onset <= apex <= offset:
+        return f"apex {apex} outside onset..offset {onset}..{offset}"
+    if clip["clip_id"] in seen:
+        return "listed twice"
+    if clip["folder"] is None:
+        return "folder missing"
+    return ""

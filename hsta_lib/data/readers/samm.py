@@ -1,0 +1,103 @@
+"""Read SAMM: its raw or cropped frames of micro-expressions, and its sheet of FACS codes."""
+
+from pathlib import Path
+
+from hsta_lib.data.readers.rows import (
+    find_variant,
+    folders_of,
+    frame_number,
+    listing,
+    objective_number,
+    one_spelling,
+)
+from hsta_lib.data.readers.sheet import find_sheet, read_sheet
+from hsta_lib.data.table import clean_emotion
+
+SHEET = "SAMM_Micro_FACS_Codes_v2.xlsx"
+_SHEET_NAMES = r"samm[-_ ]micro[-_ ]facs[-_ ]codes.*"
+_COLUMNS = [
+    "Subject", "Filename", "Onset Frame", "Apex Frame", "Offset Frame", "Action Units", "Estimated Emotion",
+    "Objective Classes",
+]  # fmt: skip
+# Variant to the names of its folder, in the order in which they are looked for.
+# The names are not enough: SAMM is also what one calls the folder that holds SAMM_CROP.
+_FOLDERS = {"cropped": r"samm[-_ ]crop(ped)?", "raw": r"samm"}
+_USUAL = "SAMM_CROP or SAMM"
+
+# Clips per emotion of each version of the sheet, by its rows.
+_EXPECTED = {
+    159: ("v2", {
+        "anger": 57, "happy": 26, "others": 26, "surprise": 15,
+        "contempt": 12, "disgust": 9, "fear": 8, "sad": 6,
+    }),
+}  # fmt: skip
+
+
+def read(root, *, dataset="samm", repair="repaired", variant=""):
+    """Clip table of SAMM.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder that holds ``SAMM_CROP`` or ``SAMM`` (``<variant>/006/006_1_2/<frame>.jpg``), or is one of
+        them, and the sheet, wherever it lies below.
+    dataset : str
+        Name put in front of subject, recording and clip ids.
+    repair : str
+        See `hsta_lib.data.readers.rows.listing`.
+    variant : {"", "cropped", "raw"}
+        Which frames; they have the same numbers in both. Empty: the first of these that is there.
+
+    Returns
+    -------
+    hsta_lib.data.readers.rows.Listing
+        Objective classes are those of the sheet; many cannot be derived from the action units.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the root, the folder of frames or the sheet is not there.
+    ValueError
+        If ``variant`` is unknown, or the sheet cannot be read, lacks a needed column or has it twice.
+    """
+    root = Path(root)
+    frames, variant = find_variant(root, variant, _FOLDERS, subject=r"\d+", usual=_USUAL)
+    sheet = find_sheet(root, _SHEET_NAMES)  # no folder is skipped: it often lies in SAMM_CROP
+    if sheet is None:
+        raise FileNotFoundError(f"{root}: annotation sheet {SHEET!r} is neither there nor in a folder below")
+    rows = read_sheet(sheet, _COLUMNS)
+    rows["Filename"] = one_spelling(rows["Filename"])
+    version, expected = _EXPECTED.get(len(rows), ("of no known version", {}))
+    subjects = {name: folders_of(folder) for name, folder in folders_of(frames).items()}
+    return listing(
+        [_clip(row, dataset, subjects) for row in rows.to_dict("records")],
+        "samm",
+        rule=repair,
+        version=f"{variant} frames; {sheet.name} ({version}, {len(rows)} rows)",
+        expected=expected,
+    )
+
+
+def _subject(cell):
+    """6 and 006, text or number, as 006."""
+    number = frame_number(cell)
+    return cell.strip() if number is None else f"{number:03d}"
+
+
+def _clip(row, dataset, subjects):
+    subject, name = _subject(row["Subject"]), row["Filename"]
+    return {
+        "dataset": dataset,
+        "subject_id": f"{dataset}/{subject}",
+        "recording_id": f"{dataset}/{name.rpartition('_')[0] or name}",  # subject_stimulus of 006_1_2
+        "clip_id": f"{dataset}/{subject}/{name}",
+        "folder": subjects.get(subject, {}).get(name.lower()),  # of those that are there: a path finds none
+        "depth_folder": None,
+        "onset": row["Onset Frame"],
+        "apex": row["Apex Frame"],
+        "offset": row["Offset Frame"],
+        "emotion": clean_emotion(row["Estimated Emotion"]),
+        "objective_class": objective_number(row["Objective Classes"]),
+        "action_units": row["Action Units"].strip(),
+        "expression_type": "micro",
+    }

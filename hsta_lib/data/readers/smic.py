@@ -1,0 +1,192 @@
+"""Read SMIC: the short clips of its three cameras, or the long ones (SMIC-E) with their annotation sheet."""
+
+import re
+from collections import Counter, namedtuple
+from pathlib import Path
+
+import pandas as pd
+
+from hsta_lib.data.frames import index_folder
+from hsta_lib.data.readers.rows import find_folder, folders_of, listing
+from hsta_lib.data.readers.sheet import find_sheet, read_sheet
+from hsta_lib.data.table import COLUMNS, problems_table
+
+SHEET = "SMIC-HS-E_annotation.xlsx"
+_SHEET_NAMES = r"smic[-_]hs[-_]e[-_]annotation.*"
+_COLUMNS = ["Filename", "OnsetF", "OffsetF"]
+_OPTIONAL = ["Onset2F", "Offset2F", "Emotion"]
+_SHORT = ("smic_all_cropped", "smic_all_raw")  # the first that has the camera is read
+_EMOTIONS = {"ne": "negative", "po": "positive", "sur": "surprise"}
+# Clips of negative, positive and surprise that a complete copy has.
+_VIS = (23, 28, 20)
+_COUNTS = {"HS": (70, 51, 43), "VIS": _VIS, "NIR": _VIS, "E-HS": (65, 51, 41), "E-VIS": _VIS, "E-NIR": _VIS}
+
+Clip = namedtuple("Clip", "subject name emotion")  # s01, s1_ne_01, negative
+
+
+def parse_name(text):
+    """A `Clip` by its name, ``s1_ne_01`` as on disk or ``s01_ne_01`` as in the MEGC2019 list; or None."""
+    match = re.fullmatch(r"s(\d+)_(ne|po|sur)_(\d+)", text.strip().lower())
+    if not match:
+        return None
+    subject, number = int(match[1]), int(match[3])
+    return Clip(f"s{subject:02}", f"s{subject}_{match[2]}_{number:02}", _EMOTIONS[match[2]])
+
+
+def read(root, *, dataset="smic", repair="repaired", variant=""):
+    """Clip table of SMIC. No version of it gives an apex: it stays missing.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder that holds ``SMIC_all_cropped/`` or ``SMIC_all_raw/`` (of both the former is read), with
+        ``<variant>/<subject>/micro/<emotion>/<clip>/<frame>`` below; or, of SMIC-E, ``SMIC-E_raw_image/``,
+        ``HS_long/`` or ``SMIC-HS-E/``, with ``<subject>/<clip>/<frame>`` below, and the sheet anywhere.
+    dataset : str
+        Name put in front of subject, recording and clip ids.
+    repair : str
+        See `hsta_lib.data.readers.rows.listing`; no wrong frame number of SMIC is known.
+    variant : {"", "HS", "VIS", "NIR", "E-HS", "E-VIS", "E-NIR"}
+        Camera, HS if empty; with ``E-`` of the long clips.
+
+    Returns
+    -------
+    hsta_lib.data.readers.rows.Listing
+        The emotion is that of the clip's name, never the sheet's, which calls a clip of surprise negative.
+        ``recording_id`` is the subject: recordings are not documented. Of a long clip with two expressions
+        the first is taken. ``listed`` counts clips whose folder is there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the root, the folder of frames or the sheet is not there.
+    ValueError
+        If the variant is unknown, or the sheet's page of the camera cannot be read or lacks a column.
+    """
+    root, variant = Path(root), variant or "HS"
+    if variant not in _COUNTS:
+        raise ValueError(f"variant = {variant!r} is unknown; choose one of {', '.join(_COUNTS)}")
+    reader = _long_clips if variant.startswith("E-") else _short_clips
+    rows, problems, version = reader(root, variant.removeprefix("E-"), dataset)
+    expected = dict(zip(_EMOTIONS.values(), _COUNTS[variant], strict=True))
+    reading = listing(rows, "smic", rule=repair, version=version, expected=expected)
+    problems = pd.concat([problems_table(problems), reading.problems], ignore_index=True)
+    listed = Counter(row["emotion"] for row in rows if row["folder"] is not None)
+    return reading._replace(problems=problems, listed=dict(listed))
+
+
+def _row(dataset, clip, folder, onset, offset):
+    subject = f"{dataset}/{clip.subject}"
+    return {
+        **dict.fromkeys(COLUMNS, ""),
+        "dataset": dataset,
+        "subject_id": subject,
+        "recording_id": subject,
+        "clip_id": f"{subject}/{clip.name}",
+        "folder": folder,
+        "depth_folder": None,
+        "onset": str(onset),
+        "offset": str(offset),
+        "emotion": clip.emotion,
+        "expression_type": "micro",
+    }
+
+
+def _named_clips(found, dataset):
+    """Folders of the clips whose name and folders agree, and the problems of the others.
+
+    ``found`` holds (subject, emotion, folder); long clips have no folder per emotion, but None.
+    """
+    clips, problems = {}, []
+    for subject, emotion, folder in found:
+        clip = parse_name(folder.name)
+        reason = _disagreement(clip, subject, emotion)
+        if not reason and clip in clips:
+            reason = f"also in {clips[clip].parent.name}/{clips[clip].name}"
+        if reason:
+            problems.append((str(folder), f"{dataset}/{subject}/{folder.name}", reason, "clip left out"))
+        else:
+            clips[clip] = folder
+    return clips, problems
+
+
+def _disagreement(clip, subject, emotion):
+    if clip is None:
+        return "no name of a clip such as s1_ne_01"
+    if not re.fullmatch(rf"s0*{clip.subject[1:].lstrip('0')}", subject, re.IGNORECASE):
+        return f"subject {clip.subject} by its name, {subject} by its folder"
+    if emotion not in (None, clip.emotion):
+        return f"{clip.emotion} by its name, {emotion} by its folder"
+    return ""
+
+
+def _short_clips(root, camera, dataset):
+    """Rows of the short clips: the first frame file is the onset, the last the offset."""
+    releases = [find_folder(root, name) for name in _SHORT]
+    folder = next(filter(None, (release and find_folder(release, camera) for release in releases)), None)
+    if folder is None:
+        raise FileNotFoundError(
+            f"{root}: no folder 'SMIC_all_cropped/{camera}' or 'SMIC_all_raw/{camera}' there; data_root must "
+            f"be the folder that holds SMIC_all_cropped or SMIC_all_raw"
+        )
+    kinds = {subject: folders_of(subject) for subject in folders_of(folder).values()}
+    found = [
+        (subject.name, emotion, clip)
+        for subject, kind in kinds.items() if "micro" in kind
+        for emotion, clips in folders_of(kind["micro"]).items()
+        for clip in folders_of(clips).values()
+    ]  # fmt: skip
+    (clips, problems), rows = _named_clips(found, dataset), []
+    for subject in (subject for subject, kind in kinds.items() if not {"micro", "non_micro"} & set(kind)):
+        problems.append((str(subject), f"{dataset}/{subject.name}", "no folder 'micro'", "subject left out"))
+    for clip, place in clips.items():
+        numbers = index_folder(place)
+        if numbers:
+            rows.append(_row(dataset, clip, place, min(numbers), max(numbers)))
+        problems += [(str(place), f"{dataset}/{clip.subject}/{clip.name}", *gap) for gap in _gaps(numbers)]
+    return rows, problems, str(folder.relative_to(root))
+
+
+def _gaps(numbers):
+    if not numbers:
+        return [("folder without frames", "clip left out")]
+    n_frames = max(numbers) - min(numbers) + 1
+    n_missing = n_frames - len(numbers)
+    return [(f"{n_missing} of {n_frames} frames missing", "kept")] if n_missing else []
+
+
+def _long_clips(root, camera, dataset):
+    """Rows of the long clips: the sheet says where in them the expression is."""
+    folder = find_folder(root, r"smic[-_]e[-_]raw[-_]image") or root
+    folder = find_folder(find_folder(folder, f"{camera}[-_]long") or folder, f"smic[-_]{camera}[-_]e")
+    sheet = find_sheet(root, _SHEET_NAMES, skip=_SHORT) if folder else None
+    if sheet is None:
+        what = f"annotation sheet {SHEET!r}" if folder else f"folder 'SMIC-{camera}-E'"
+        raise FileNotFoundError(f"{root}: no {what} there; data_root must be the folder that holds SMIC-E")
+    subjects = folders_of(folder).values()
+    found = [(subject.name, None, clip) for subject in subjects for clip in folders_of(subject).values()]
+    clips, problems = _named_clips(found, dataset)
+    rows = []
+    for cells in read_sheet(sheet, _COLUMNS, _OPTIONAL, title=camera).to_dict("records"):
+        clip = parse_name(cells["Filename"])
+        if clip is None:
+            what = f"{cells['Filename']!r} is no name of a clip such as s1_ne_01"
+            problems.append((sheet.name, "", what, "row left out"))
+            continue
+        rows.append(_row(dataset, clip, clips.get(clip), cells["OnsetF"], cells["OffsetF"]))
+        problems += [(sheet.name, rows[-1]["clip_id"], *note) for note in _notes(clip, cells)]
+    named = {row["clip_id"] for row in rows}
+    for clip, place in clips.items():
+        clip_id = f"{dataset}/{clip.subject}/{clip.name}"
+        if clip_id not in named:
+            problems.append((str(place), clip_id, f"not in {sheet.name}", "clip left out"))
+    return rows, problems, f"{folder.relative_to(root)}; {sheet.name}, page {camera} ({len(rows)} rows)"
+
+
+def _notes(clip, cells):
+    """What a row says that is not followed; cells of a third interval hold garbage in known copies."""
+    second, emotion = cells["Onset2F"] + cells["Offset2F"], cells["Emotion"].strip().lower()
+    if second.strip():
+        yield f"a second expression at {cells['Onset2F']}..{cells['Offset2F']}", "not read"
+    if emotion not in ("", clip.emotion):
+        yield f"{emotion} in the sheet", f"{clip.emotion}, as in the clip's name"

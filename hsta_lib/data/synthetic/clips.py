@@ -1,0 +1,403 @@
+"""The synthetic benchmark: clips of procedural faces on disk, laid out as CAS(ME)^3 Part A.
+
+It is a positive control: what moves in a clip is known (`true_flow`), the best possible score is known
+(`expected_ceiling`), and nothing but the movement carries the label. It says nothing about real faces.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import uuid
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import lru_cache, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hsta_lib import progress
+from hsta_lib.config import n_cores
+from hsta_lib.data.readers import casme3
+from hsta_lib.data.synthetic import portrait, render
+from hsta_lib.data.synthetic.population import (
+    EMOTION_ACTION_UNITS,
+    EMOTIONS,
+    FILMS,
+    LABEL_NOISE,
+    balanced_bayes,
+    clip_rows,
+    expected_ceiling,
+    sample_clips,
+    stream,
+    true_action_units,
+)
+from hsta_lib.data.synthetic.sheets import all_workbook, micro_workbook
+from hsta_lib.files import file_digest, write_whole
+
+__all__ = [
+    "EMOTIONS",
+    "EMOTION_ACTION_UNITS",
+    "LABEL_NOISE",
+    "balanced_bayes",
+    "clip_frames",
+    "ensure",
+    "expected_ceiling",
+    "in_processes",
+    "sample_clips",
+    "true_action_units",
+    "true_flow",
+]
+
+VERSION = 1  # raise when the same settings would give other clips or other pixels
+AMPLITUDE = {"easy": 0.06, "micro": 0.01}  # peak motion of a micro-expression, in face widths
+MACRO_AMPLITUDE = 0.06
+MICRO_SHEET = f"annotation/{casme3.MICRO_SHEET}"
+MACRO_SHEET = f"annotation/{casme3.ALL_SHEET}"
+_FEW_FRAMES = 600  # not worth starting processes for
+
+
+def ensure(spec, data_dir):
+    """Folder of a benchmark, built if it is not there, repaired where files are damaged or missing.
+
+    Parameters
+    ----------
+    spec : hsta_lib.config.Synthetic
+    data_dir : str or Path
+        Folder that holds generated data.
+
+    Returns
+    -------
+    Path
+        Root in the layout of CAS(ME)^3: ``part_A/spNO.1/a/color/355.jpg`` and ``annotation/``; with
+        ``depth`` also ``part_A/spNO.1/a/depth/355.png`` of onset and apex, 16 bits, mm.
+    """
+    root = Path(data_dir) / f"synthetic-{_fingerprint(spec)}"
+    damage = _damage(spec, root)
+    if damage is None:
+        _build(spec, root)
+    elif any(damage):
+        videos, sheets = damage
+        print(f"{root.name}: {len(videos)} videos and {len(sheets)} sheets damaged or missing, made again")
+        _repair(spec, root, videos, sheets)
+    return root
+
+
+def _fingerprint(spec):
+    # JSON writes 0, 0.0 and False differently, though they are one strength, and so one benchmark.
+    tie = bool(spec.tied_labels) if spec.tied_labels in (0, 1) else spec.tied_labels
+    described = {**spec.model_dump(exclude={"depth"}), "tied_labels": tie, "version": VERSION}
+    described |= {"depth": True} if spec.depth else {}  # benchmarks without keep the name they had before
+    text = json.dumps(described, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _damage(spec, root):
+    """Videos and sheets that differ from the manifest; None if there is no manifest to go by."""
+    try:
+        manifest = json.loads((root / "manifest.json").read_text())
+        videos, sheets = dict(manifest["videos"]), dict(manifest["sheets"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    known = manifest.get("fingerprint") == _fingerprint(spec)
+    if not known or set(videos) != set(_videos(spec)) or set(sheets) != set(_sheets(spec)):
+        return None
+    return (
+        [video for video, digest in videos.items() if _video_digest(spec, root / "part_A" / video) != digest],
+        [sheet for sheet, digest in sheets.items() if not _is(root / sheet, digest)],
+    )
+
+
+def _build(spec, root):
+    # Built beside its place and renamed: a folder of that name is always complete.
+    replaces_ruin = root.exists()
+    unfinished = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        videos = _render(spec, unfinished, list(_videos(spec)))
+        _write_manifest(spec, unfinished, videos, _write_sheets(spec, unfinished, _sheets(spec)))
+        if replaces_ruin and _damage(spec, root) is None:
+            with suppress(FileNotFoundError):
+                root.rename(unfinished.with_name(f"{unfinished.name}-old"))
+        try:
+            unfinished.rename(root)
+        except OSError:
+            if _damage(spec, root) is None:  # else another process was faster: its copy is as good
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(unfinished.with_name(f"{unfinished.name}-old"), ignore_errors=True)
+
+
+def _repair(spec, root, videos, sheets):
+    manifest = json.loads((root / "manifest.json").read_text())
+    workshop = root / f".repair-{uuid.uuid4().hex[:8]}"
+    try:
+        manifest["videos"].update(_render(spec, workshop, videos))
+        for number, video in enumerate(videos):
+            place = root / "part_A" / video
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                place.rename(workshop / f"old-{number}")
+            with suppress(OSError):
+                (workshop / "part_A" / video).rename(place)
+        manifest["sheets"].update(_write_sheets(spec, root, sheets))
+        _write_manifest(spec, root, manifest["videos"], manifest["sheets"])
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _write_manifest(spec, root, videos, sheets):
+    text = json.dumps(
+        {"fingerprint": _fingerprint(spec), "videos": videos, "sheets": sheets}, indent=0, sort_keys=True
+    )
+    write_whole(root / "manifest.json", text)
+
+
+def _is(path, digest):
+    return path.is_file() and file_digest(path) == digest
+
+
+def _video_digest(spec, video):
+    digest = hashlib.sha256()
+    for channel in ["color", "depth"] if spec.depth else ["color"]:
+        folder = video / channel
+        if not folder.is_dir():
+            return None
+        for name in sorted(os.listdir(folder)):
+            with open(folder / name, "rb") as file:
+                digest.update(name.encode() + b"\0" + file.read())
+    return digest.hexdigest()
+
+
+def _videos(spec):
+    """Number of frames of every video, such as ``spNO.1/a``."""
+    clips = clip_rows(spec)
+    frames = clips["offset"] - clips["onset"] + 1
+    return frames.groupby(clips["subject"] + "/" + clips["film"], sort=False).sum().to_dict()
+
+
+def _render(spec, root, videos):
+    """Write videos; returns their digests. A subject's videos are one job, as they share its face."""
+    n_frames = _videos(spec)
+    jobs = {}
+    for video in videos:
+        jobs.setdefault(video.split("/")[0], []).append(video)
+    jobs = sorted(jobs.values(), key=lambda job: -sum(n_frames[video] for video in job))
+    total = sum(n_frames[video] for video in videos)
+    n_workers = n_cores() if total >= _FEW_FRAMES else 1
+    digests = {}
+    with progress.bar(total=total, desc="drawing clips", unit="frame", mininterval=2) as bar:
+        for _, done in in_processes(partial(_write_videos, spec, root), jobs, n_workers):
+            digests.update(done)
+            bar.update(sum(n_frames[video] for video in done))
+    return digests
+
+
+def in_processes(work, jobs, n_workers):
+    """Do jobs in processes of one thread each, or in this one where that is not possible.
+
+    Processes of some schedulers may not start others; there, and with one worker, this process does it all.
+
+    Parameters
+    ----------
+    work : callable
+        Of one job; as it goes to other processes, it can be pickled.
+    jobs : list
+        The longest first.
+    n_workers : int
+
+    Yields
+    ------
+    job, result
+        As they are done, in no order.
+    """
+    left, n_workers = list(jobs), min(n_workers, len(jobs))
+    if n_workers > 1 and not multiprocessing.current_process().daemon:
+        spawn = multiprocessing.get_context("spawn")
+        try:
+            with ProcessPoolExecutor(
+                n_workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)
+            ) as pool:
+                pending = {pool.submit(work, job): job for job in jobs}
+                for future in as_completed(pending):
+                    yield pending[future], future.result()
+                    left.remove(pending[future])
+        except BrokenProcessPool:
+            print("worker processes could not be used; drawing the rest in this one")
+    for job in left:
+        yield job, work(job)
+
+
+def _write_videos(spec, root, videos):
+    clips = clip_rows(spec)
+    digests = {}
+    for video in videos:
+        folder = root / "part_A" / video / "color"
+        folder.mkdir(parents=True, exist_ok=True)
+        for row in clips[clips["subject"] + "/" + clips["film"] == video].to_dict("records"):
+            clip = _Clip(spec, row)
+            for number, frame in zip(clip.numbers, clip.frames(), strict=True):
+                (folder / f"{number}.jpg").write_bytes(render.jpeg(frame))
+            if spec.depth:
+                _write_depth(clip, folder.with_name("depth"))
+        digests[video] = _video_digest(spec, folder.parent)
+    return digests
+
+
+def _write_depth(clip, folder):
+    folder.mkdir(exist_ok=True)
+    for number, depth in clip.depth_maps().items():
+        (folder / f"{number}.png").write_bytes(cv2.imencode(".png", depth)[1].tobytes())
+
+
+def _sheets(spec):
+    return [MICRO_SHEET, MACRO_SHEET] if spec.n_macro else [MICRO_SHEET]
+
+
+def _write_sheets(spec, root, sheets):
+    clips = clip_rows(spec)
+    for sheet in sheets:
+        is_micro = sheet == MICRO_SHEET
+        write_whole(
+            root / sheet, micro_workbook(clips, stream(spec, "spelling")) if is_micro else all_workbook(clips)
+        )
+    return {sheet: file_digest(root / sheet) for sheet in sheets}
+
+
+class _Clip:
+    """Everything drawn for one clip's pixels, each from a stream of its own."""
+
+    def __init__(self, spec, row):
+        self.spec, self.row, self.size, self.id = spec, row, spec.frame_size, row["clip_id"]
+        self.numbers = np.arange(row["onset"], row["offset"] + 1)
+        self.subject = int(row["subject"].removeprefix("spNO."))
+        self.keys = {
+            "clip": (int(row["expression_type"] == "macro"), int(row["key"])),
+            "recording": (self.subject, FILMS.index(row["film"])),
+            "film": (FILMS.index(row["film"]),),
+        }
+        self.face = _face(spec, self.subject)
+
+    def stream(self, purpose, of="clip"):
+        return stream(self.spec, f"{purpose} of {of}", *self.keys[of])
+
+    def intensity(self):
+        """0 at onset and offset, 1 at the apex, raised cosines between."""
+        moments = [self.row["onset"], self.row["apex"], self.row["offset"]]
+        return 0.5 - 0.5 * np.cos(np.pi * np.interp(self.numbers, moments, [0, 1, 2]))
+
+    def field(self):
+        rng = self.stream("strength")
+        strength = rng.uniform(0.8, 1.2)
+        pulls = [
+            (int(unit.lstrip("LR")), unit[0] if unit[0] in "LR" else "", strength * rng.uniform(0.85, 1))
+            for unit in self.row["action_units"].split("+")
+        ]
+        amplitude = (
+            AMPLITUDE[self.spec.difficulty] if self.row["expression_type"] == "micro" else MACRO_AMPLITUDE
+        )
+        return render.expression_field(self.face, pulls, amplitude, self.size)
+
+    def poses(self):
+        """Shift (fractions of the frame), turn (degrees) and log scale of the head in every frame."""
+        spread = np.array([0.007, 0.007, 0.6, 0.004])
+        start = sum(self.stream("pose", of).normal(0, spread) for of in self.keys)
+        drift = render.smooth_path(self.stream("drift"), len(self.numbers), 4)
+        return start + drift * spread * [0.7, 0.7, 0.7, 0.5]
+
+    def lights(self):
+        """Gain of red, green and blue and slope of the light across the frame, in every frame."""
+        film, session = self.stream("light", "film"), self.stream("light", "recording")
+        colour = 1 + film.normal(0, 0.03) + film.normal(0, 0.015, 3) + session.normal(0, 0.02)
+        slope = film.normal(0, 0.08, 2) + session.normal(0, 0.04, 2)
+        drift = 0.025 * render.smooth_path(self.stream("light"), len(self.numbers), 3)
+        return np.concatenate([colour * (1 + drift[:, :1]), slope + drift[:, 1:]], axis=1)
+
+    def frames(self, zero_field=False):
+        field = None if zero_field else self.field()
+        scene = portrait.draw_scene(
+            self.face, self.stream("scene", "recording"), self.stream("scene", "film"), self.size
+        )
+        drawing, noise = _drawing(self.spec, self.subject), self.stream("noise")
+        for amount, pose, light in zip(self.intensity(), self.poses(), self.lights(), strict=True):
+            now = None if field is None else np.float32(amount) * field
+            yield render.render_frame(drawing, scene, now, pose, light, noise)
+
+    def depth_maps(self):
+        """Number of onset and apex to their depth maps."""
+        onset, apex = self.row["onset"], self.row["apex"]
+        poses, sensor = self.poses(), self.stream("depth sensor")
+        return {
+            number: render.render_depth(self.face, field, poses[number - onset], self.size, sensor)
+            for number, field in ((onset, None), (apex, self.field()))
+        }
+
+
+def _face(spec, subject):
+    return portrait.draw_identity(stream(spec, "identity", subject))
+
+
+@lru_cache(maxsize=8)
+def _drawing(spec, subject):
+    return portrait.draw_face(_face(spec, subject), spec.frame_size)
+
+
+def _find(spec, clip_id):
+    clips = clip_rows(spec)
+    rows = clips[clips["clip_id"] == clip_id]
+    if rows.empty:
+        raise ValueError(
+            f"clip_id = {clip_id!r} is not in this benchmark; its first is {clips['clip_id'][0]!r}"
+        )
+    return _Clip(spec, rows.iloc[0].to_dict())
+
+
+def clip_frames(spec, clip_id, zero_field=False):
+    """Frames of a clip as they are before compression.
+
+    Parameters
+    ----------
+    spec : hsta_lib.config.Synthetic
+    clip_id : str
+        Such as ``synthetic/spNO.1/a/355``.
+    zero_field : bool
+        Show the same clip (drift of head and light, noise) without its expression.
+
+    Returns
+    -------
+    ndarray, uint8, shape (n_frames, size, size, 3)
+        RGB, from onset to offset.
+    """
+    return np.stack(list(_find(spec, clip_id).frames(zero_field)))
+
+
+def true_flow(spec, clip_id, size=None, with_drift=False):
+    """Movement of each point of the onset frame up to the apex frame.
+
+    Parameters
+    ----------
+    spec : hsta_lib.config.Synthetic
+    clip_id : str
+    size : int, optional
+        Side of the field; the frame size if not given. Displacements are scaled with it.
+    with_drift : bool
+        Include the movement of the head, which the frames show too; else the expression alone.
+
+    Returns
+    -------
+    ndarray, float32, shape (size, size, 2)
+        Displacement in px, x right and y down.
+    """
+    clip = _find(spec, clip_id)
+    poses = clip.poses()
+    onset, apex = poses[0], poses[clip.row["apex"] - clip.row["onset"]]
+    flow = render.apex_flow(clip.field(), onset, apex if with_drift else onset)
+    if with_drift:  # the scene behind the head stands still
+        flow *= render.head_opacity(_drawing(spec, clip.subject), onset)[..., None] > 0.5
+    if size is None or size == clip.size:
+        return flow
+    method = cv2.INTER_AREA if size < clip.size else cv2.INTER_LINEAR
+    return cv2.resize(flow, (size, size), interpolation=method) * np.float32(size / clip.size)

@@ -1,0 +1,239 @@
+"""Predictors that see no pixels: what subject, film, timing and action units tell about the label.
+
+A model of the pixels has shown something only where it beats these on the same folds. All return what
+`hsta_lib.evaluation.references.majority` does, and none is given the labels of the clips it predicts.
+"""
+
+import re
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
+
+from hsta_lib.data.table import parse_action_units
+from hsta_lib.evaluation import references
+
+_OF_SUBJECTS = ("subject", "recording", "recording, else subject")  # majority where subjects are left out
+KEYS = ("subject", "recording", "film", "action_units")
+# The film a clip was elicited by, read from its id. The video letter of CAS(ME)^3 is the film by inference:
+# one order for all subjects.
+_FILM = {
+    "casme3": r"[^/]+/[^/]+/([^/]+)/[^/]+",
+    "synthetic": r"[^/]+/[^/]+/([^/]+)/[^/]+",
+    "casme2": r".*/(EP\d+)[^/]*",  # sub04/EP12_01f: film 12
+    "samm": r".*/[^/_]+_(\d+)_[^/]+",  # 032/032_3_1: film 3
+}
+
+
+def predictors(clips):
+    """The predictors a clip table has the columns and names for.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        Labelled, of one dataset; see `hsta_lib.data.table`.
+
+    Returns
+    -------
+    dict of str to callable
+        Name of the row to ``predict(clips, folds)``. Rows of the film are left out for datasets whose names
+        do not tell it, the timing and rows of the action units where a dataset gives none.
+    """
+    chosen = {
+        "majority class": references.majority,
+        "subject": _voter("subject"),
+        "recording": _voter("recording"),
+        "recording, else subject": _voter("recording", "subject"),
+    }
+    if clips["onset"].notna().any():
+        chosen["clip timing"] = timing
+    if clips["dataset"].isin(_FILM).all():
+        chosen["film"] = _voter("film")
+        chosen["film, plain vote"] = _voter("film", balanced=False)
+    if clips["action_units"].map(parse_action_units).astype(bool).any():
+        chosen["action units, same set"] = _voter("action_units")
+        chosen["action units, linear"] = action_units
+    return chosen
+
+
+def rows(clips, folds):
+    """Predictions of all predictors that can do more on these folds than name the majority class.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        As for `predictors`.
+    folds : list of hsta_lib.data.splits.Fold
+
+    Returns
+    -------
+    dict of str to DataFrame
+        Name of the row to its predictions. Where no subject is on both sides of a fold, rows of the subject
+        and the recording are left out.
+    """
+    chosen = predictors(clips)
+    if not share_subjects(clips, folds):
+        chosen = {name: predict for name, predict in chosen.items() if name not in _OF_SUBJECTS}
+    return {name: predict(clips, folds) for name, predict in chosen.items()}
+
+
+def share_subjects(clips, folds):
+    """Whether any fold has clips of one subject in training and in test."""
+    subjects = clips["subject_id"].to_numpy()
+    return any(set(subjects[train]) & set(subjects[test]) for train, test in folds)
+
+
+def vote(clips, folds, *keys, balanced=True):
+    """Predict the class that is most frequent, in training, among clips with the same key.
+
+    A clip whose first key does not occur in training is decided by the second, and so on; where none occurs,
+    it is of the most frequent class of the training fold. Ties go to the first class.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``clip_id, subject_id, label`` and what the keys are read from: ``recording_id``; ``dataset`` for
+        the film; ``action_units``.
+    folds : list of hsta_lib.data.splits.Fold
+    keys : {"subject", "recording", "film", "action_units"}
+        One or more. ``film``: of CAS(ME)^3 the video letter, of CASME II and SAMM read from the clip's name.
+        ``action_units``: the exact set, sides ignored; a clip without any has no key.
+    balanced : bool
+        Count a clip as 1 / clips of its class in training, so that rare classes have a vote; else as 1.
+
+    Returns
+    -------
+    DataFrame
+        ``clip_id, subject_id, y_true, y_pred, fold, seed``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such key, or the film is not known for a dataset or a clip.
+    """
+    unknown = [key for key in keys if key not in KEYS]
+    if unknown or not keys:
+        raise ValueError(f"keys = {keys} must be one or more of {', '.join(KEYS)}")
+    values = [_key(clips, key) for key in keys]
+    return _predictions(clips, folds, lambda *fold: _vote(values, balanced, *fold))
+
+
+def timing(clips, folds):
+    """Small decision tree on onset, apex, offset, length and time to the apex, in frames.
+
+    It knows where in its video a clip lies and how long it lasts. Classes weigh the same, a leaf holds at
+    least five training clips, and neither was tuned. What to do where the apex is missing the tree learns.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``clip_id, subject_id, label, onset, apex, offset``.
+    folds : list of hsta_lib.data.splits.Fold
+
+    Returns
+    -------
+    DataFrame
+        As `vote`.
+    """
+    times = clips[["onset", "apex", "offset"]].astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    onset, apex, offset = times.T
+    features = np.column_stack([times, offset - onset, apex - onset])
+
+    def fit_predict(train, test, labels):
+        tree = DecisionTreeClassifier(
+            max_depth=7, min_samples_leaf=5, class_weight="balanced", random_state=0
+        )
+        return tree.fit(features[train], labels).predict(features[test])
+
+    return _predictions(clips, folds, fit_predict)
+
+
+def action_units(clips, folds):
+    """Logistic regression on which annotated action units a clip has, sides ignored; classes weigh the same.
+
+    The annotation was made from all frames by trained people: this is what the label keeps of the face, not
+    what a model could see. Action units that training lacks are ignored.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``clip_id, subject_id, label, action_units``.
+    folds : list of hsta_lib.data.splits.Fold
+
+    Returns
+    -------
+    DataFrame
+        As `vote`.
+    """
+    sets = clips["action_units"].map(parse_action_units).tolist()
+
+    def fit_predict(train, test, labels):
+        if len(set(labels)) == 1:  # which the regression refuses
+            return np.full(len(test), labels[0])
+        units = sorted(set().union(*(sets[row] for row in train)))
+        given = np.array([[unit in units_of for unit in units] for units_of in sets], dtype=float)
+        model = LogisticRegression(class_weight="balanced", max_iter=1000)
+        return model.fit(given[train], labels).predict(given[test])
+
+    return _predictions(clips, folds, fit_predict)
+
+
+def _voter(*keys, balanced=True):
+    return lambda clips, folds: vote(clips, folds, *keys, balanced=balanced)
+
+
+def _predictions(clips, folds, fit_predict):
+    """``fit_predict(train, test, labels)`` of each fold; it gets the labels of the training clips alone."""
+    parts = []
+    for number, (train, test) in enumerate(folds):
+        rows = clips.iloc[test][["clip_id", "subject_id", "label"]].rename(columns={"label": "y_true"})
+        y_pred = fit_predict(train, test, clips["label"].to_numpy()[train])
+        parts.append(rows.assign(y_pred=np.asarray(y_pred, dtype=int), fold=number, seed=0))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _vote(values, balanced, train, test, labels):
+    counts = np.bincount(labels)
+    sizes = np.maximum(counts, 1) if balanced else np.ones(len(counts))
+    winners = [_winners([column[row] for row in train], labels, sizes) for column in values]
+
+    def choose(row):
+        votes = (won.get(column[row]) for won, column in zip(winners, values, strict=True))
+        return next((label for label in votes if label is not None), counts.argmax())
+
+    return [choose(row) for row in test]
+
+
+def _winners(keys, labels, sizes):
+    """Class that wins the vote of each key, as a share of ``sizes``; without the clips that have no key."""
+    votes = {}
+    for key, label in zip(keys, labels, strict=True):
+        if key is not None:
+            votes.setdefault(key, np.zeros(len(sizes), dtype=int))[label] += 1
+    # One division per class: sums of fractions would break ties by their rounding.
+    return {key: (count / sizes).argmax() for key, count in votes.items()}
+
+
+def _key(clips, key):
+    """Values of a key, None where a clip has none."""
+    if key == "film":
+        return _films(clips)
+    if key == "action_units":
+        sets = clips["action_units"].map(parse_action_units)
+        return [units or None for units in sets]
+    return clips[f"{key}_id"].tolist()
+
+
+def _films(clips):
+    films = []
+    for dataset, clip_id in zip(clips["dataset"], clips["clip_id"], strict=True):
+        if dataset not in _FILM:
+            raise ValueError(f"the film of a clip is known for {', '.join(_FILM)}, not for {dataset}")
+        match = re.fullmatch(_FILM[dataset], clip_id, re.IGNORECASE)
+        if not match:
+            raise ValueError(
+                f"clip {clip_id}: its name does not tell the film; {dataset} has {_FILM[dataset]}"
+            )
+        films.append(match[1].lower())
+    return films

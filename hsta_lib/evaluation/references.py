@@ -1,0 +1,73 @@
+"""Reference rows: predictors that set a floor or a ceiling for the scores of a table."""
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from hsta_lib.data.synthetic import build
+from hsta_lib.data.synthetic import clips as synthetic
+
+_FLOW_GRID = 16  # px; the true flow is averaged to this size for the linear model
+
+
+def _table(clips, fold, test, y_pred):
+    rows = clips.iloc[test][["clip_id", "subject_id", "label"]].rename(columns={"label": "y_true"})
+    return rows.assign(y_pred=y_pred, fold=fold, seed=0)
+
+
+def majority(clips, folds):
+    """Predict every test clip to be of its training fold's most frequent class (ties: the first).
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``clip_id, subject_id, label``.
+    folds : list of hsta_lib.data.splits.Fold
+
+    Returns
+    -------
+    DataFrame
+        ``clip_id, subject_id, y_true, y_pred, fold, seed``, as all functions here.
+    """
+    labels = clips["label"].to_numpy()
+    parts = [
+        _table(clips, number, test, np.bincount(labels[train]).argmax())
+        for number, (train, test) in enumerate(folds)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def ceiling(dataset, folds, spec):
+    """Best guess from the true action units of a synthetic benchmark (best expected UAR).
+
+    Only for the seven emotions, which the generator draws the action units from, and without the ties of
+    ``tied_labels``, by which film and recording tell more than the action units do.
+    """
+    best = synthetic.balanced_bayes(spec).map(dataset.classes.index)
+    parts = [
+        _table(dataset.clips, number, test, dataset.clips["clip_id"].iloc[test].map(best).to_numpy())
+        for number, (_, test) in enumerate(folds)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def linear_on_true_flow(dataset, folds, spec, variant=""):
+    """Ridge classifier on the true onset-to-apex flow of a synthetic benchmark, head motion included.
+
+    It is given the motion that any model of the pixels would first have to find. ``spec`` and ``variant``:
+    the benchmark and its layout, see `hsta_lib.data.synthetic.build.drawn_from`.
+    """
+    clips, labels = dataset.clips, dataset.clips["label"].to_numpy()
+    # The movement does not depend on the size of the frames, and small ones cost less.
+    small = spec.model_copy(update={"frame_size": 4 * _FLOW_GRID})
+    drawn = build.drawn_from(variant, small, clips["clip_id"])
+    flow = [synthetic.true_flow(*clip, size=_FLOW_GRID, with_drift=True) for clip in drawn]
+    features = np.stack(flow).reshape(len(clips), -1)
+    parts = []
+    for number, (train, test) in enumerate(folds):
+        model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1000, class_weight="balanced"))
+        model.fit(features[train], labels[train])
+        parts.append(_table(clips, number, test, model.predict(features[test])))
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,205 @@
+"""CapsuleNet on the apex frame (Van Quang, Chun and Tokuyama, FG 2019).
+
+As published: the first stages of ResNet-18 without the pooling after its first convolution, one more
+convolution, primary capsules, and one capsule per class, reached by dynamic routing (Sabour et al., NeurIPS
+2017). A capsule is a vector; the length of a class's capsule is that class's score. Sizes, loss and the
+spread of the capsules' starting weights are those of the authors' code.
+
+Approximated: the authors start from ImageNet's weights, here all weights are random. Left out: the frames
+next to the apex, which they add to training, and turns, flips, crops and changes of colour at random, of
+which the turns stay on in their test.
+
+The authors' script keeps, for every left-out subject, the epoch with the best UF1 on that subject.
+"""
+
+import torch
+from einops import einsum, rearrange
+from torch import nn
+from torch.nn import functional
+
+from hsta_lib.models.baselines import mmnet
+
+CAPSULE, CLASS_CAPSULE = 8, 16  # lengths of a primary and of a class capsule
+ITERATIONS = 3  # of the routing
+PRESENT, ABSENT, ABSENT_WEIGHT = 0.99, 0.01, 0.5  # margins of the loss, and the weight of absent classes
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, in 0..1
+
+
+def prepare(frames):
+    """Apex frame of a clip.
+
+    Parameters
+    ----------
+    frames : ndarray, uint8, shape (t + 2, h, w, 3)
+        RGB; t frames from onset to offset, then onset and apex.
+
+    Returns
+    -------
+    ndarray, uint8, shape (3, h, w)
+
+    Raises
+    ------
+    ValueError
+        If these are no RGB frames, or fewer than two.
+    """
+    return mmnet.prepare(frames)[1].copy()
+
+
+def squash(s):
+    """Shrink vectors to a length below 1: ``v = |s|^2 / (1 + |s|^2) * s / |s|``.
+
+    Parameters
+    ----------
+    s : Tensor, float, shape (..., d)
+
+    Returns
+    -------
+    Tensor, float, shape (..., d)
+        Zero vectors stay zero, with a finite gradient.
+    """
+    length = torch.linalg.vector_norm(s, dim=-1, keepdim=True)
+    return s * length / (1 + length**2)
+
+
+def route(votes):
+    """Dynamic routing by agreement.
+
+    Every primary capsule deals its vote out over the classes, evenly at first, then more to those whose
+    capsule points its way. As in the authors' code gradients flow through the last iteration alone.
+
+    Parameters
+    ----------
+    votes : Tensor, float, shape (b, n, n_classes, d)
+        What each of n capsules predicts for each class.
+
+    Returns
+    -------
+    Tensor, float, shape (b, n_classes, d)
+    """
+    fixed = votes.detach()
+    agreement = torch.zeros_like(fixed[..., 0])
+    for _ in range(ITERATIONS - 1):
+        capsules = _combine(agreement, fixed)
+        agreement = agreement + einsum(fixed, capsules, "b n k d, b k d -> b n k")
+    return _combine(agreement, votes)
+
+
+def _combine(agreement, votes):
+    return squash(einsum(agreement.softmax(dim=-1), votes, "b n k, b n k d -> b k d"))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a skip connection (He et al., CVPR 2016).
+
+    Parameters
+    ----------
+    d_in, d : int
+        Channels in and out.
+    stride : int
+    """
+
+    def __init__(self, d_in, d, stride):
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(d_in, d, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(d), nn.ReLU(),
+            nn.Conv2d(d, d, 3, padding=1, bias=False), nn.BatchNorm2d(d),
+        )  # fmt: skip
+        shrink = nn.Sequential(nn.Conv2d(d_in, d, 1, stride=stride, bias=False), nn.BatchNorm2d(d))
+        self.skip = nn.Identity() if stride == 1 else shrink
+
+    def forward(self, x):
+        """``(b, d_in, h, w)`` to ``(b, d, h / stride, w / stride)``."""
+        return torch.relu(self.branch(x) + self.skip(x))
+
+
+def resnet_stages(d):
+    """ResNet-18 up to its third stage, no max-pooling: ``(b, 3, h, w)`` to ``(b, 4 d, h / 8, w / 8)``."""
+    return nn.Sequential(
+        nn.Conv2d(3, d, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(d), nn.ReLU(),
+        ResidualBlock(d, d, 1), ResidualBlock(d, d, 1),
+        ResidualBlock(d, 2 * d, 2), ResidualBlock(2 * d, 2 * d, 1),
+        ResidualBlock(2 * d, 4 * d, 2), ResidualBlock(4 * d, 4 * d, 1),
+    )  # fmt: skip
+
+
+class CapsuleNet(nn.Module):
+    """The whole network; the defaults are the published sizes.
+
+    Parameters
+    ----------
+    n_classes : int
+    image_size : int
+        px, square.
+    d : int
+        Channels of the first stage; the third has four times as many.
+    d_capsules : int
+        Channels of the convolution after it and of the primary capsules, a multiple of 8.
+    kernel : int
+        Side of the kernels of these two.
+
+    Raises
+    ------
+    ValueError
+        If 8 does not divide ``d_capsules``, or no place is left for a capsule.
+    """
+
+    def __init__(self, n_classes, *, image_size=224, d=64, d_capsules=256, kernel=9):
+        super().__init__()
+        if d_capsules % CAPSULE:
+            raise ValueError(f"d_capsules = {d_capsules} is not divisible by {CAPSULE}; choose a multiple")
+        places = -(-image_size // 8) - kernel + 1  # along each side of the map that the capsules read
+        if places < kernel:
+            raise ValueError(
+                f"image_size = {image_size} px leaves no place for a capsule with kernel = {kernel}; "
+                f"choose image_size > {8 * (2 * kernel - 2)} or a smaller kernel"
+            )
+        n = ((places - kernel) // 2 + 1) ** 2 * d_capsules // CAPSULE
+        self.features = nn.Sequential(resnet_stages(d), nn.Conv2d(4 * d, d_capsules, kernel), nn.ReLU())
+        self.primary = nn.Conv2d(d_capsules, d_capsules, kernel, stride=2)
+        self.votes = nn.Parameter(0.01 * torch.randn(n, n_classes, CLASS_CAPSULE, CAPSULE))
+        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor(_DEVIATION)[:, None, None], persistent=False)
+
+    def forward(self, x):
+        """Class scores of a batch of clips.
+
+        Parameters
+        ----------
+        x : Tensor, uint8, shape (b, 3, image_size, image_size)
+            RGB, as `prepare` makes them.
+
+        Returns
+        -------
+        Tensor, shape (b, n_classes)
+            Lengths of the class capsules, in 0..1; they need not add up to 1.
+        """
+        maps = self.primary(self.features((x / 255 - self.mean) / self.deviation))
+        capsules = squash(rearrange(maps, "b (c e) h w -> b (h w c) e", e=CAPSULE))
+        votes = einsum(self.votes, capsules, "n k d e, b n e -> b n k d")
+        return torch.linalg.vector_norm(route(votes), dim=-1)
+
+    def loss(self, x, labels):
+        """Margin loss of clips ``x`` with ``labels (b,)`` in 0..n_classes-1, see `margin_loss`."""
+        return margin_loss(self(x), labels)
+
+
+def margin_loss(lengths, labels):
+    """Ask the right class's capsule to be long and every other one to be short (Sabour et al. 2017).
+
+    ``max(0, 0.99 - |v|)^2`` of the right class and half of ``max(0, |v| - 0.01)^2`` of every other, summed
+    over classes.
+
+    Parameters
+    ----------
+    lengths : Tensor, float, shape (b, n_classes)
+    labels : Tensor, int64, shape (b,)
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean over clips.
+    """
+    right = functional.one_hot(labels, lengths.shape[1])
+    missing = torch.relu(PRESENT - lengths) ** 2
+    excess = torch.relu(lengths - ABSENT) ** 2
+    return (right * missing + ABSENT_WEIGHT * (1 - right) * excess).sum(dim=1).mean()

@@ -1,0 +1,219 @@
+"""Dual-ATME (Zhou and others, 2023): the whole flow picture beside a puzzle of facial regions.
+
+Two branches of two Inception blocks, one for the picture of the onset-to-apex flow and one for a puzzle of
+regions cut out of it, with the attention module CBAM at the end of both and one hidden layer.
+
+As in the authors' code (HaoliangZhou/Dual-ATME): all layers and sizes, range -1 to 1, focal loss and the
+term that draws the branches together, PyTorch's initial weights. One CBAM serves both branches there; the
+paper is said to have attention on one branch only, which is unconfirmed. Approximated: the regions, of
+which neither the list nor the cut is in that repository; the three strips of `REGIONS` are ours. Guessed:
+that the picture holds u, v and strain, each stretched over its own range.
+
+The original scores the last epoch. Its script stops as published, on options that it does not define; it
+makes a schedule that halves the rate every ten epochs but never takes a step of it.
+"""
+
+import cv2
+import numpy as np
+import torch
+from einops import rearrange
+from torch import nn
+from torch.nn import functional
+
+from hsta_lib.models.baselines.ststnet import check_sizes, min_max_picture
+
+# Approximation: top, bottom, left and right edge of eyebrows, eyes and mouth, in sides of a picture that
+# shows the face and little else.
+REGIONS = ((0.10, 0.32, 0.10, 0.90), (0.25, 0.46, 0.10, 0.90), (0.62, 0.90, 0.20, 0.80))
+_SMALLEST = 8  # px; below, a region would be less than one pixel high
+_BOTTLENECK = 6  # channels before the 3x3 and 5x5 convolutions
+_GAMMA, _COSINE_WEIGHT = 2, 0.01
+
+
+def prepare(flow):
+    """The network's input: the picture of the flow, each channel stretched to -1..1, and its puzzle.
+
+    Parameters
+    ----------
+    flow : ndarray, float32, shape (h, w, 3)
+        u and v in px and strain, at least 8 px each way.
+
+    Returns
+    -------
+    ndarray, float32, shape (2, 3, h, w)
+        Picture and `puzzle`. A channel that is constant is -1.
+
+    Raises
+    ------
+    ValueError
+        If the picture is too small, or as in `hsta_lib.models.baselines.ststnet.min_max_picture`.
+    """
+    picture = 2 * min_max_picture(flow) - 1
+    if min(picture.shape[1:]) < _SMALLEST:
+        raise ValueError(f"flow of shape {flow.shape} is too small; {_SMALLEST} px each way are needed")
+    return np.stack([picture, puzzle(picture)])
+
+
+def puzzle(picture):
+    """The regions of a picture, approximately placed, pasted below each other.
+
+    Parameters
+    ----------
+    picture : ndarray, float32, shape (c, h, w)
+
+    Returns
+    -------
+    ndarray, float32, shape (c, h, w)
+        Eyebrows, eyes and mouth, each stretched to the full width and a third of the height.
+    """
+    _, height, width = picture.shape
+    scale = (height, height, width, width)
+    ends = [round(height * i / len(REGIONS)) for i in range(len(REGIONS) + 1)]
+    strips = []
+    for region, start, end in zip(REGIONS, ends[:-1], ends[1:], strict=True):
+        top, bottom, left, right = (round(edge * side) for edge, side in zip(region, scale, strict=True))
+        cut = np.ascontiguousarray(rearrange(picture[:, top:bottom, left:right], "c h w -> h w c"))
+        strips.append(cv2.resize(cut, (width, end - start), interpolation=cv2.INTER_LINEAR))
+    return rearrange(np.concatenate(strips), "h w c -> c h w")
+
+
+def convolution(n_in, n_out, kernel_size):
+    """A convolution that keeps the size, batch normalisation and ReLU."""
+    layer = nn.Conv2d(n_in, n_out, kernel_size, padding=kernel_size // 2)
+    return nn.Sequential(layer, nn.BatchNorm2d(n_out), nn.ReLU())
+
+
+class InceptionBlock(nn.Module):
+    """Four branches side by side, with batch normalisation and narrow bottlenecks.
+
+    It differs in both from `hsta_lib.models.baselines.dual_inception.InceptionBlock`.
+
+    Parameters
+    ----------
+    n_in, width : int
+        Channels read, and channels of each branch.
+    """
+
+    def __init__(self, n_in, width):
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [
+                convolution(n_in, width, 1),
+                nn.Sequential(convolution(n_in, _BOTTLENECK, 1), convolution(_BOTTLENECK, width, 3)),
+                nn.Sequential(convolution(n_in, _BOTTLENECK, 1), convolution(_BOTTLENECK, width, 5)),
+                nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), convolution(n_in, width, 1)),
+            ]
+        )
+
+    def forward(self, x):
+        """``(b, n_in, h, w)`` to ``(b, 4 * width, h, w)``."""
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+
+class CBAM(nn.Module):
+    """Convolutional block attention module (Woo, Park, Lee and Kweon, ECCV 2018): channels, then places.
+
+    Parameters
+    ----------
+    d : int
+        Channels.
+    reduction : int
+        Channels for each unit of the hidden layer.
+    """
+
+    def __init__(self, d, reduction=16):
+        super().__init__()
+        self.channels = nn.Sequential(nn.Linear(d, d // reduction), nn.ReLU(), nn.Linear(d // reduction, d))
+        self.places = nn.Conv2d(2, 1, kernel_size=3, padding=1)
+
+    def forward(self, x):
+        """``(b, d, h, w)`` in, the same shape out."""
+        weight = self.channels(x.mean(dim=(2, 3))) + self.channels(x.amax(dim=(2, 3)))
+        x = x * rearrange(weight.sigmoid(), "b d -> b d 1 1")
+        summary = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+        return x * self.places(summary).sigmoid()
+
+
+def focal_loss(scores, labels):
+    """Focal loss with gamma 2 (Lin and others, ICCV 2017): mean of ``-(1 - p)^2 log p``.
+
+    Parameters
+    ----------
+    scores : Tensor, float, shape (b, n_classes)
+        Logits; p is the softmax at the label.
+    labels : Tensor, int64, shape (b,)
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    log_p = -functional.cross_entropy(scores, labels, reduction="none")
+    return -((1 - log_p.exp()) ** _GAMMA * log_p).mean()
+
+
+class DualATME(nn.Module):
+    """A branch for the flow picture, another for the puzzle, one CBAM for both, one hidden layer.
+
+    Parameters
+    ----------
+    n_classes : int
+    image_size : int
+        Side of the pictures, px.
+    hidden : int
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two classes, the pictures are too small or the layer has no width.
+    """
+
+    def __init__(self, n_classes, *, image_size=28, hidden=1024):
+        super().__init__()
+        check_sizes(n_classes=(n_classes, 2), image_size=(image_size, _SMALLEST), hidden=(hidden, 1))
+        self.branch_picture, self.branch_puzzle = self._branch(), self._branch()
+        self.cbam = CBAM(48)
+        self.head = nn.Sequential(
+            nn.Linear(2 * 48 * (image_size // 4) ** 2, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
+            nn.Dropout(0.5), nn.Linear(hidden, n_classes),
+        )  # fmt: skip
+
+    @staticmethod
+    def _branch():
+        return nn.Sequential(InceptionBlock(3, 6), nn.MaxPool2d(2), InceptionBlock(24, 12), nn.MaxPool2d(2))
+
+    def _features(self, x):
+        """Of both branches, each ``(b, 48 * (image_size // 4)^2)``."""
+        branches = (self.branch_picture, self.branch_puzzle)
+        return [self.cbam(branch(x[:, i])).flatten(1) for i, branch in enumerate(branches)]
+
+    def forward(self, x):
+        """Class scores (logits) of a picture and its puzzle.
+
+        Parameters
+        ----------
+        x : Tensor, float, shape (b, 2, 3, image_size, image_size)
+            From `prepare`.
+
+        Returns
+        -------
+        Tensor, shape (b, n_classes)
+        """
+        return self.head(torch.cat(self._features(x), dim=1))
+
+    def loss(self, x, labels):
+        """Focal loss of a batch, and a small part of what the two branches' features lack in cosine.
+
+        Parameters
+        ----------
+        x : Tensor, float, shape (b, 2, 3, image_size, image_size)
+        labels : Tensor, int64, shape (b,)
+
+        Returns
+        -------
+        Tensor, scalar
+            ``focal_loss + 0.01 * mean(1 - cosine)``.
+        """
+        picture, regions = self._features(x)
+        apart = 1 - functional.cosine_similarity(picture, regions)
+        focal = focal_loss(self.head(torch.cat([picture, regions], dim=1)), labels)
+        return focal + _COSINE_WEIGHT * apart.mean()

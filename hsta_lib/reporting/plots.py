@@ -1,0 +1,794 @@
+"""Figures of the reports: one palette, units on every axis, direct labels. No torch."""
+
+import io
+import textwrap
+from contextlib import contextmanager
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from IPython.display import Image
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+
+from hsta_lib.data.flow import flow_colours, optical_flow
+from hsta_lib.evaluation.metrics import METRICS
+from hsta_lib.reporting.tables import HEADINGS
+
+# Readable for colour-blind readers and, with the dashes, in print.
+_PALETTE = sns.color_palette("colorblind")
+_LABEL_HEIGHT = 4  # points of a score that a line of text takes
+_GROWING = {
+    "n_frames": "frames per clip", "n_tokens": "tokens, video branch", "m": "modules (M)",
+    "n_clips": "clips per batch",
+}  # fmt: skip
+_AMPLIFIED = 4  # factor on the difference of two frames, drawn around mid-grey
+_STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.92",
+    "axes.axisbelow": True,
+}
+
+
+def _figure(**size):
+    figure = plt.figure(layout="constrained", dpi=110, **size)
+    plt.close(figure)  # a notebook shows the figure its cell returns; left open, it would show it twice
+    return figure
+
+
+@contextmanager
+def _panels(figsize, *shape, **options):
+    """A figure of a size in inches and its panels, in the reports' style for as long as it is drawn on."""
+    with sns.plotting_context("paper"), sns.axes_style(rc=_STYLE):
+        figure = _figure(figsize=figsize)
+        yield figure, figure.subplots(*shape, **options)
+
+
+def score_lines(table, x, by, chance, xlabel):
+    """Scores against an ordered setting, one line per group: ours with its interval, the paper's dashed.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.reporting.tables.beside_paper`.
+    x : str
+        Column of the ordered setting.
+    by : dict of str to str
+        Columns that tell the groups, and how they are written in the legend; may be empty.
+    chance : dict of str to float
+        From `hsta_lib.reporting.tables.chance`, drawn dotted.
+    xlabel : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per metric.
+    """
+    groups = table.groupby(list(by), sort=False) if by else [((), table)]
+    with _panels((10, 3.9), 1, len(METRICS), sharex=True) as (figure, panels):
+        for panel, metric in zip(panels, METRICS, strict=True):
+            for color, (values, group) in zip(_PALETTE, groups, strict=False):
+                name = ", ".join(f"{word} {value}" for word, value in zip(by.values(), values, strict=True))
+                _line_with_band(panel, group.sort_values(x), x, metric, name, color)
+            panel.axhline(chance[metric], color="0.25", linestyle=":", label="guessing")
+            panel.set(xlabel=xlabel, ylabel=f"{HEADINGS[metric]}, %", ylim=(0, None))
+            panel.xaxis.set_major_locator(MaxNLocator(integer=table[x].dtype.kind == "i"))
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def _line_with_band(panel, group, x, metric, name, color):
+    ours, paper = (f"{name}, {whose}".removeprefix(", ") for whose in ("ours", "paper"))
+    panel.plot(group[x], group[metric], color=color, marker="o", markersize=4, label=ours)
+    panel.fill_between(
+        group[x], group[f"{metric}_low"], group[f"{metric}_high"], color=color, alpha=0.12, lw=0
+    )
+    if f"{metric}_paper" in group and group[f"{metric}_paper"].notna().any():
+        panel.plot(group[x], group[f"{metric}_paper"], color=color, linestyle="--", lw=1.2, label=paper)
+
+
+def padding(table):
+    """Share of clips that repeat frames, against the number of frames.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.reporting.tables.padding`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with _panels((5.5, 2.6)) as (figure, panel):
+        panel.plot(table["n_frames"], table["padded"], color=_PALETTE[0], marker="o", markersize=4)
+        panel.set(xlabel="frames per clip", ylabel="clips that repeat frames, %", ylim=(0, None))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def seconds(times, settings, xlabel):
+    """Training time of one trial against an ordered setting, as measured on the machine that trained.
+
+    Parameters
+    ----------
+    times : sequence of float
+        In seconds, from `hsta_lib.reporting.report.seconds_of`.
+    settings : sequence of float
+    xlabel : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with _panels((5.5, 2.6)) as (figure, panel):
+        panel.plot(list(settings), times, color=_PALETTE[0], marker="o", markersize=4)
+        panel.set(xlabel=xlabel, ylabel="training of one fold, s", ylim=(0, None))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def score_dots(table, names, chance):
+    """Scores of settings without an order, a line for each: ours with its interval, the paper's as a ring.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.reporting.tables.beside_paper`.
+    names : sequence of str
+        Of the rows of ``table``.
+    chance : dict of str to float
+        From `hsta_lib.reporting.tables.chance`, drawn dotted; NaN where the rows have none in common.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per metric.
+    """
+    places = np.arange(len(table))
+    with _panels((10, 1.4 + 0.3 * len(table)), 1, len(METRICS), sharey=True) as (figure, panels):
+        for panel, metric in zip(panels, METRICS, strict=True):
+            panel.hlines(places, table[f"{metric}_low"], table[f"{metric}_high"], color=_PALETTE[0], lw=1.5)
+            panel.plot(table[metric], places, color=_PALETTE[0], marker="o", markersize=5, linestyle="",
+                       label="ours, 95 % interval")  # fmt: skip
+            if f"{metric}_paper" in table and table[f"{metric}_paper"].notna().any():
+                panel.plot(table[f"{metric}_paper"], places, color=_PALETTE[1], marker="o", markersize=6,
+                           markerfacecolor="none", linestyle="", label="paper")  # fmt: skip
+            if not np.isnan(chance[metric]):
+                panel.axvline(chance[metric], color="0.25", linestyle=":", label="guessing")
+            panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, None), ylim=(len(table) - 0.5, -0.5))
+        panels[0].set_yticks(places, names)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def losses(records):
+    """Training loss of each epoch: the mean over trials and their range.
+
+    Parameters
+    ----------
+    records : dict of str to list of list of float
+        Name of a group of trials to their epoch losses.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with _panels((5.5, 2.8)) as (figure, panel):
+        for color, (name, curves) in zip(_PALETTE, records.items(), strict=False):
+            curves = np.array(curves)
+            epochs = np.arange(1, curves.shape[1] + 1)
+            panel.plot(epochs, curves.mean(axis=0), color=color, marker="o", markersize=3, label=name)
+            panel.fill_between(epochs, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.15, lw=0)
+        panel.set(xlabel="epoch", ylabel="training loss", xlim=(0.5, epochs[-1] + 0.5), ylim=(0, None))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def confusion(recalls):
+    """Confusion matrix: clips of each true class by predicted class; colour is their share of the class.
+
+    Parameters
+    ----------
+    recalls : DataFrame
+        From `hsta_lib.reporting.tables.class_recalls`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    counts = recalls.drop(columns="recall")
+    shares = 100 * counts.div(np.maximum(counts.sum(axis=1), 1e-9), axis=0)
+    size = 1.6 + 0.55 * len(counts)
+    with sns.plotting_context("paper"):
+        figure = _figure(figsize=(size + 0.8, size))
+        panel = figure.subplots()
+        scale = {"label": "share of the true class, %", "shrink": 0.8}
+        sns.heatmap(shares, annot=counts, fmt=".0f", cmap="Blues", vmin=0, vmax=100, ax=panel, square=True,
+                    linewidths=0.5, cbar_kws=scale)  # fmt: skip
+        names = [f"{name}, {recall:.0f} %" for name, recall in recalls["recall"].items()]
+        panel.set(xlabel="predicted class", ylabel="true class, its recall")
+        panel.set_yticklabels(names, rotation=0)
+        panel.set_xticklabels(counts.columns, rotation=40, ha="right")
+    return figure
+
+
+def contact_sheet(clips, frames, classes, flow=False, pictures=None):
+    """Onset, apex and their amplified difference for one clip of each class.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``label`` and ``action_units``; the first clip of each class is shown.
+    frames : ndarray, uint8, shape (n_clips, n_frames + 2, size, size, 3)
+        The last two are onset and apex.
+    classes : sequence of str
+    flow : bool
+        Also draw the optical flow from onset to apex (DIS), direction as colour, all on one scale.
+    pictures : tuple of str, optional
+        Names of the last two where they are no frames, but pictures of tracks or flow; they alone are shown.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    labels = clips["label"].reset_index(drop=True).drop_duplicates().sort_values()
+    pairs = [(frames[row, -2], frames[row, -1]) for row in labels.index]
+    rows = {
+        "onset": [onset for onset, _ in pairs],
+        "apex": [apex for _, apex in pairs],
+        f"difference × {_AMPLIFIED}": [_difference(*pair) for pair in pairs],
+    }
+    if pictures:
+        rows = {name: [pair[i] for pair in pairs] for i, name in enumerate(pictures)}
+    if flow:
+        fields = [optical_flow(*pair, "dis") for pair in pairs]
+        longest = max(np.linalg.norm(field, axis=2).max() for field in fields)
+        rows[f"flow, to {longest:.1f} px"] = [flow_colours(field, longest or None) for field in fields]
+    figure = _figure(figsize=(1.55 * len(pairs), 0.3 + 1.55 * len(rows)))
+    panels = figure.subplots(len(rows), len(pairs), squeeze=False)
+    for line, (name, images) in zip(panels, rows.items(), strict=True):
+        line[0].set_ylabel(name, fontsize=9)
+        for panel, image in zip(line, images, strict=True):
+            panel.imshow(image)
+            panel.set(xticks=[], yticks=[])
+    for panel, row in zip(panels[0], labels.index, strict=True):
+        clip = clips.iloc[row]
+        panel.set_title(f"{classes[clip['label']]}\n{_action_units(clip)}", fontsize=9)
+    return figure
+
+
+def _difference(onset, apex):
+    return (127.5 + _AMPLIFIED * (apex.astype(float) - onset)).clip(0, 255).astype(np.uint8)
+
+
+def _action_units(clip):
+    return f"AU {clip['action_units']}" if clip["action_units"] else ""
+
+
+def as_photograph(figure):
+    """A figure that holds photographs, as JPEG: noise takes a third of the room it has as PNG.
+
+    Returns
+    -------
+    IPython.display.Image
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format="jpeg", bbox_inches="tight", pil_kwargs={"quality": 85})
+    return Image(content.getvalue(), format="jpeg")
+
+
+def timing(clips):
+    """How long the clips are, and how soon their apex comes.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``onset``, ``apex``, ``offset``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    lengths = {
+        "length, frames": clips["offset"] - clips["onset"] + 1,
+        "onset to apex, frames": clips["apex"] - clips["onset"],
+    }
+    with _panels((8, 2.6), 1, len(lengths)) as (figure, panels):
+        for panel, (name, values) in zip(panels, lengths.items(), strict=True):
+            width = 1 + (values.max() - values.min()) // 40
+            panel.hist(values, np.arange(values.min() - 0.5, values.max() + width, width), color=_PALETTE[0])
+            panel.axvline(values.median(), color="0.25", linestyle=":", label=f"median {values.median():g}")
+            panel.set(xlabel=name, ylabel="clips")
+            panel.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def attainable_uf1(curve, pairs, method="HSTA"):
+    """UF1 that each UAR allows, with the pairs that are printed for that dataset.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        From `hsta_lib.audit.lists.attainable`.
+    pairs : DataFrame
+        With ``method``, ``uar``, ``uf1`` and ``possible``; pairs that are not possible are named.
+    method : str
+        Drawn in colour.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with _panels((6, 4.2)) as (figure, panel):
+        panel.fill_between(
+            curve["uar"],
+            curve["folds_low"],
+            curve["folds_high"],
+            color="0.93",
+            label="mean over subjects, bound",
+        )
+        panel.fill_between(curve["uar"], curve["low"], curve["high"], color="0.78", label="pooled, exact")
+        for pair in pairs.itertuples():
+            color = _PALETTE[3] if pair.method == method else "0.25"
+            panel.plot(
+                pair.uar, pair.uf1, marker="o", color=color, markersize=7 if pair.method == method else 4
+            )
+            if not pair.possible or pair.method == method:
+                name = f"{pair.method}: UAR {pair.uar}, UF1 {pair.uf1}"
+                side, align = (-9, "right") if pair.uar > 70 else (9, "left")
+                panel.annotate(name, (pair.uar, pair.uf1), (side, 0), color=color, fontsize=9,
+                               textcoords="offset points", ha=align, va="center")  # fmt: skip
+        panel.set(xlabel="UAR, %", ylabel="UF1, %", xlim=(40, 100), ylim=(0, 100))
+        panel.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def spread(noise):
+    """Standard deviation of Table 4's cells beside that of equally good models, by their disagreement.
+
+    Parameters
+    ----------
+    noise : DataFrame
+        From `hsta_lib.paper_check.noise.table4_noise`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per metric.
+    """
+    with _panels((10, 2.9), 1, len(METRICS), sharey=True) as (figure, panels):
+        for panel, metric in zip(panels, METRICS, strict=True):
+            rows = noise[noise["score"] == metric]
+            panel.plot(rows["disagreement"], rows["sd"], color=_PALETTE[0], marker="o", markersize=4,
+                       label="equally good models, 95 % of draws")  # fmt: skip
+            panel.fill_between(
+                rows["disagreement"], rows["low"], rows["high"], color=_PALETTE[0], alpha=0.15, lw=0
+            )
+            panel.axhline(rows["printed"].iloc[0], color="0.25", linestyle="--", label="the thirty cells")
+            panel.set(xlabel="disagreement of two models, % of clips", title=HEADINGS[metric])
+        panels[0].set(ylabel="standard deviation, points", ylim=(0, 1.05 * noise["high"].max()))
+        panels[0].legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def pixel_free(scored):
+    """Scores of predictors without pixels, a panel for each protocol and metric; the paper's dashed.
+
+    Parameters
+    ----------
+    scored : DataFrame
+        From `hsta_lib.audit.lists.pixel_free_scores`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    protocols, predictors = scored["protocol"].unique(), list(scored["predictor"].unique())
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    with _panels((2 + 2.1 * len(protocols), 5.2), 2, len(protocols), **shared) as (figure, grid):
+        for line, metric in zip(grid, ("uar", "uf1"), strict=True):
+            for panel, protocol in zip(line, protocols, strict=True):
+                _dots(panel, scored[scored["protocol"] == protocol], metric, predictors)
+        for panel, protocol in zip(grid[0], protocols, strict=True):
+            panel.set_title("\n".join(protocol.split(", ")), fontsize=9)
+        grid[0, 0].set_yticks(range(len(predictors)), predictors)
+    return figure
+
+
+def _dots(panel, rows, metric, predictors):
+    places = rows["predictor"].map(predictors.index)
+    panel.hlines(places, rows[f"{metric}_low"], rows[f"{metric}_high"], color=_PALETTE[0], lw=1.5)
+    panel.plot(rows[metric], places, color=_PALETTE[0], marker="o", markersize=4, linestyle="")
+    paper = rows[f"{metric}_paper"].iloc[0]
+    if not np.isnan(paper):
+        panel.axvline(paper, color=_PALETTE[3], linestyle="--", lw=1.2)
+        panel.annotate(f"HSTA {paper:.1f}", (paper, -0.6), (3, 0), textcoords="offset points",
+                       color=_PALETTE[3], fontsize=8, va="center")  # fmt: skip
+    panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, 103), ylim=(len(predictors) - 0.5, -1))
+
+
+def inflation(table):
+    """What each shortcut adds, a panel per metric, a colour per strength of the labels' ties.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.audit.shortcuts.worth`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    leaking = table[table["protocol"] != table["against"]]
+    protocols, ties = list(leaking["protocol"].unique()), list(leaking["ties"].unique())
+    with _panels((10, 1.2 + 0.42 * len(protocols)), 1, 2, sharey=True) as (figure, panels):
+        for panel, metric in zip(panels, ("uar", "uf1"), strict=True):
+            for number, (color, name) in enumerate(zip(_PALETTE, ties, strict=False)):
+                rows = leaking[leaking["ties"] == name]
+                shift = 0.2 * (number - (len(ties) - 1) / 2)
+                _changes(panel, rows, f"{metric}_inflation", rows["protocol"].map(protocols.index) + shift,
+                         color=color, label=name)  # fmt: skip
+            panel.set(xlabel=f"inflation of {HEADINGS[metric]}, points")
+        panels[0].set_yticks(range(len(protocols)), protocols)
+        panels[0].set_ylim(len(protocols) - 0.5, -0.5)
+        if len(ties) > 1:
+            handles, names = panels[0].get_legend_handles_labels()
+            title = "labels tied to film and recording"
+            figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, title=title)
+    return figure
+
+
+def _changes(panel, rows, column, places, **style):
+    """Dots with intervals, and a line at zero."""
+    panel.axvline(0, color="0.25", lw=1)
+    panel.hlines(places, rows[f"{column}_low"], rows[f"{column}_high"], color=style["color"], lw=1.5)
+    panel.plot(rows[column], places, marker="o", markersize=4, linestyle="", **style)
+
+
+def walk(table):
+    """How the scores change from the equations to the released code: each step alone, and all up to it.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.audit.recipe_steps.score`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    steps = [step for step, way in zip(table["step"], table["way"], strict=True) if way == "alone"]
+    with _panels((10, 1.2 + 0.3 * len(steps)), 1, 2, sharey=True) as (figure, panels):
+        for panel, metric in zip(panels, ("uar", "uf1"), strict=True):
+            for color, way, shift in zip(_PALETTE, ("cumulative", "alone"), (-0.12, 0.12), strict=False):
+                rows = table[table["way"] == way]
+                _changes(panel, rows, f"{metric}_change", rows["step"].map(steps.index) + shift, color=color,
+                         label={"cumulative": "with all steps above it", "alone": "alone"}[way])  # fmt: skip
+            panel.set(xlabel=f"change of {HEADINGS[metric]} from the equations, points")
+        panels[0].set_yticks(range(len(steps)), steps)
+        panels[0].set_ylim(len(steps) - 0.5, -0.5)
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def chance_by_best_epoch(table):
+    """Scores of pure chance against the number of epochs that each subject's best is chosen from.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.audit.shortcuts.chance_by_best_epoch`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with _panels((5.5, 3)) as (figure, panel):
+        for color, metric in zip(_PALETTE, ("uar", "uf1"), strict=False):
+            panel.fill_between(
+                table["n_epochs"],
+                table[f"{metric}_low"],
+                table[f"{metric}_high"],
+                color=color,
+                alpha=0.15,
+                lw=0,
+            )
+            panel.plot(table["n_epochs"], table[metric], color=color, marker="o", markersize=4,
+                       label=HEADINGS[metric])  # fmt: skip
+        panel.set(xscale="log", xlabel="independent epochs to choose from", ylabel="score of pure chance, %",
+                  ylim=(0, 100))  # fmt: skip
+        panel.set_xticks(table["n_epochs"], table["n_epochs"])
+        panel.minorticks_off()
+        panel.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def attention_maps(frames, maps, *, patch_size, clip_names, frame_names):
+    """Attention of the CLS token laid over the frames of clips, tubelet by tubelet.
+
+    Parameters
+    ----------
+    frames : ndarray, uint8, shape (n_clips, n_frames, size, size, 3)
+    maps : ndarray, shape (n_clips, n_times, h, w)
+        Share of the attention on each tubelet; a tubelet's frames all show its share. Rows and columns that
+        no patch covers stay bare.
+    patch_size : int
+        px.
+    clip_names, frame_names : sequence of str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A column per clip, time downwards; of a single clip time runs to the right. One scale for all.
+    """
+    n_clips, n_frames = frames.shape[:2]
+    per_time, is_single = n_frames // maps.shape[1], n_clips == 1
+    shape = (1, n_frames) if is_single else (n_frames, n_clips)
+    figure = _figure(figsize=(1.2 + 1.3 * shape[1], 0.6 + 1.3 * shape[0]))
+    panels = figure.subplots(*shape, squeeze=False)
+    panels = panels if is_single else panels.T
+    height, width = (patch_size * n for n in maps.shape[2:])
+    for clip, line in enumerate(panels):
+        for number, panel in enumerate(line):
+            panel.imshow(frames[clip, number].mean(axis=2), cmap="gray", vmin=0, vmax=255)
+            heat = panel.imshow(
+                100 * maps[clip, number // per_time], cmap="inferno", vmin=0, vmax=100 * maps.max(),
+                extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest", alpha=0.55,
+            )  # fmt: skip
+            panel.set(xticks=[], yticks=[], xlim=(-0.5, frames.shape[3] - 0.5),
+                      ylim=(frames.shape[2] - 0.5, -0.5))  # fmt: skip
+        (line[0].set_ylabel if is_single else line[0].set_title)(clip_names[clip], fontsize=8)
+    for panel, name in zip(panels[0], frame_names, strict=True):
+        (panel.set_title if is_single else panel.set_ylabel)(name, fontsize=8)
+    label = "share of the attention\non the tubelet, %\n(line: equal shares)"
+    shrink = 0.9 if n_frames < 3 or is_single else 0.4
+    bar = figure.colorbar(heat, ax=panels.ravel().tolist(), label=label, shrink=shrink)
+    bar.ax.axhline(100 / (1 + maps[0].size), color="white", lw=2)
+    return figure
+
+
+def attention_over_time(ways, clip_names):
+    """Attention on the CLS token itself and on all tubelets of a time, beside equal shares.
+
+    Parameters
+    ----------
+    ways : dict of str to tuple
+        Name to ``shares`` (n_clips, 1 + n_times) and ``equal`` (1 + n_times,); the first entry is CLS itself.
+    clip_names : sequence of str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel per clip.
+    """
+    width, n_clips = 0.8 / len(ways), len(clip_names)
+    with _panels((1.5 + 1.4 * n_clips, 2.7), 1, n_clips, sharey=True, squeeze=False) as (figure, (panels,)):
+        for clip, (panel, name) in enumerate(zip(panels, clip_names, strict=True)):
+            for number, (color, (way, (shares, equal))) in enumerate(
+                zip(_PALETTE, ways.items(), strict=False)
+            ):
+                places = np.arange(len(equal)) + width * (number - (len(ways) - 1) / 2)
+                panel.bar(places, 100 * shares[clip], width, color=color, label=way)
+                panel.hlines(100 * equal, places - width / 2, places + width / 2, color="0.25", lw=1.5,
+                             label=None if number else "if all tokens got the same")  # fmt: skip
+            panel.set_xticks(range(len(equal)), ["CLS", *range(1, len(equal))])
+            panel.set_title(name, fontsize=8)
+            panel.grid(axis="x", visible=False)
+        panels[0].set_ylabel("share of the attention, %")
+        panels[len(panels) // 2].set_xlabel("CLS itself; tubelets, in order of time")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def class_probabilities(probabilities, classes, labels, clip_names):
+    """Softmax of the class scores, a panel per clip; the true class in colour, where it is known.
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (n_clips, n_classes)
+    classes : sequence of str
+    labels : sequence of int
+        True class of each clip, -1 where it is not known.
+    clip_names : sequence of str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    places, n_clips = np.arange(len(classes)), len(clip_names)
+    size = (1.5 + 1.3 * n_clips, 0.9 + 0.22 * len(classes))
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    with _panels(size, 1, n_clips, **shared) as (figure, (panels,)):
+        for panel, row, label, name in zip(panels, probabilities, labels, clip_names, strict=True):
+            colors = [_PALETTE[1] if place == label else _PALETTE[0] for place in places]
+            panel.barh(places, 100 * row, color=colors)
+            panel.axvline(100 / len(classes), color="0.25", linestyle=":")
+            panel.set_title(name, fontsize=8)
+            panel.grid(axis="y", visible=False)
+        panels[0].set_yticks(places, classes)
+        panels[0].invert_yaxis()
+        panels[len(panels) // 2].set_xlabel("softmax of the scores, %; orange: true class; dotted: equal")
+    return figure
+
+
+def attention_on_motion(table, names):
+    """Share of the attention on the places that move most, module by module.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.attention.weights.motion_of`; None where the movement is not known.
+    names : dict of str to str
+        Titles of the values of ``way``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+    """
+    if table is None:
+        return None
+    with _panels((11, 3), 1, len(names), sharey=True) as (figure, panels):
+        for panel, (way, name) in zip(panels, names.items(), strict=True):
+            rows = table[table["way"] == way]
+            lines = {"share": "moving in the clip", "others": "moving in the other clips"}
+            for color, (column, label) in zip(_PALETTE, lines.items(), strict=False):
+                low, high = 100 * rows[f"{column}_low"], 100 * rows[f"{column}_high"]
+                panel.plot(rows["module"], 100 * rows[column], color=color, marker="o", markersize=4,
+                           label=label)  # fmt: skip
+                panel.fill_between(rows["module"], low, high, color=color, alpha=0.12, lw=0)
+            panel.axhline(100 * rows["chance"].iloc[0], color="0.25", linestyle=":", label="chance")
+            panel.set(xlabel="module", ylim=(0, 105 * table[["share_high", "others_high"]].max(axis=None)))
+            panel.set_title(textwrap.fill(name, 32), fontsize=8)
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panels[0].set_ylabel("share of the attention\non places that move most, %")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def published_scores(printed, table, by, title):
+    """Published scores of each system, and ours with their intervals, for each dataset or number of classes.
+
+    Parameters
+    ----------
+    printed : DataFrame
+        From `hsta_lib.study.published.published`; HSTA is drawn in colour, impossible pairs as crosses.
+    table : DataFrame
+        Ours, with ``train_on``.
+    by : {"dataset", "n_classes"}
+    title : str
+        What our scores are of, and what keeps them from being compared.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A row of panels for UF1 and one for UAR, a column for each dataset or number of classes.
+    """
+    groups = list(dict.fromkeys([*printed[by], *table[by]]))
+    groups = groups if by == "dataset" else sorted(groups)
+    names = list(dict.fromkeys([*printed["method"], *table["system"]]))
+    size = 1.5 + 2.5 * len(groups), 1.8 + 0.5 * len(names)
+    with _panels(size, 2, len(groups), sharex=True, sharey=True, squeeze=False) as (figure, panels):
+        for row, metric in zip(panels, ("uf1", "uar"), strict=True):
+            for panel, group in zip(row, groups, strict=True):
+                published, ours = printed[printed[by] == group], table[table[by] == group]
+                _scores_of_systems(panel, published, ours, metric, names, list(table["train_on"].unique()))
+                panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
+        for panel, group in zip(panels[0], groups, strict=True):
+            panel.set_title(group if by == "dataset" else f"{group} classes", fontsize=9)
+        panels[0, 0].set_yticks(range(len(names)), names)
+        handles = {}
+        for panel in figure.axes:
+            handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+        figure.legend(
+            handles.values(), handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8
+        )
+        figure.suptitle(title.replace("*", ""), fontsize=9)
+    return figure
+
+
+def _scores_of_systems(panel, published, ours, metric, names, ways):
+    """One panel: for each system what is published and, below it, ours by what it is trained on."""
+    lines = np.linspace(-0.12, 0.12, len(ways) + 1) * len(ways)
+    _published_dots(panel, published, metric, published["method"].map(names.index) + lines[0])
+    for number, way in enumerate(ways):
+        rows = ours[ours["train_on"] == way]
+        places, color = rows["system"].map(names.index) + lines[number + 1], _PALETTE[(0, 2, 1)[number]]
+        panel.hlines(places, rows[f"{metric}_low"], rows[f"{metric}_high"], color=color, lw=1.2)
+        panel.plot(rows[metric], places, color=color, marker="o", markersize=4, linestyle="",
+                   label=f"ours, trained on {way}, 95 % interval")  # fmt: skip
+    panel.grid(visible=False, axis="y")
+    for border in np.arange(0.5, len(names) - 1):
+        panel.axhline(border, color="0.9", lw=0.6)
+
+
+def _published_dots(panel, printed, metric, places):
+    is_hsta, is_possible = printed["method"] == "HSTA", printed["possible"].eq(True)
+    kinds = {
+        "other systems, published": (~is_hsta & is_possible, {"marker": "o", "color": "0.55"}),
+        "HSTA, published": (is_hsta & is_possible, {"marker": "o", "color": _PALETTE[3]}),
+        "other system, impossible pair": (~is_hsta & ~is_possible, {"marker": "x", "color": "0.25"}),
+        "HSTA, impossible pair": (is_hsta & ~is_possible, {"marker": "x", "color": _PALETTE[3]}),
+    }
+    for name, (chosen, style) in kinds.items():
+        if chosen.any():
+            panel.plot(printed.loc[chosen, metric], places[chosen], linestyle="", markersize=6,
+                       markerfacecolor="none", label=name, **style)  # fmt: skip
+
+
+def growth(rows):
+    """Time of a training step against what makes it longer, a panel per setting, a line per size of network.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From `hsta_lib.reporting.report.measured_growth`; the exponent is written at the end of its line.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    settings = list(dict.fromkeys(rows["setting"]))
+    with _panels((2.6 * len(settings), 3.2), 1, len(settings), sharey=True) as (figure, panels):
+        for panel, setting in zip(panels, settings, strict=True):
+            of_setting = rows[rows["setting"] == setting]
+            for colour, (size, group) in zip(_PALETTE, of_setting.groupby("size", sort=False), strict=False):
+                panel.plot(group["value"], group["seconds"], marker="o", ms=3, color=colour)
+                last = group.iloc[-1]
+                told = f"{size}: {last['exponent']:.2f}"
+                place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "right", "color": colour}
+                panel.annotate(told, (last["value"], last["seconds"]), **place)
+            panel.margins(y=0.12)
+            panel.set(xscale="log", yscale="log", xlabel=_GROWING[setting])
+            ticks = sorted(of_setting["value"].unique())
+            panel.set_xticks(ticks[:: -(-len(ticks) // 5)], minor=False)
+            panel.xaxis.set_major_formatter(ScalarFormatter())
+            panel.xaxis.set_minor_locator(NullLocator())
+        panels[0].set_ylabel("s per training step")
+        return figure
+
+
+def scores_by_cost(table, costs, by):
+    """UF1 of each system against the time of one training, a panel per dataset or number of classes.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Scores with ``system``, ``guessing``, ``uf1``, ``uf1_low`` and ``uf1_high``, one row per system and
+        group.
+    costs : DataFrame
+        From `hsta_lib.study.baselines.costs`.
+    by : {"dataset", "n_classes"}
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    seconds = costs.drop_duplicates("system").set_index("system")["seconds"].clip(lower=1e-2)
+    groups = list(dict.fromkeys(table[by]))
+    with _panels((1 + 4.5 * len(groups), 4.5), 1, len(groups), sharey=True, squeeze=False) as (
+        figure,
+        panels,
+    ):
+        for panel, group in zip(panels[0], groups, strict=True):
+            rows = table[table[by] == group].sort_values("uf1")
+            x, lowest = rows["system"].map(seconds), -np.inf
+            panel.vlines(x, rows["uf1_low"], rows["uf1_high"], color="0.8", lw=1)
+            for place, row in zip(x, rows.to_dict("records"), strict=True):
+                color = _PALETTE[0] if row["system"] == "HSTA" else "0.3"
+                lowest = max(row["uf1"], lowest + _LABEL_HEIGHT)  # labels do not lie on each other
+                panel.plot(place, row["uf1"], marker="o", color=color, markersize=5)
+                panel.annotate(row["system"], (place, row["uf1"]), xytext=(1.25 * place, lowest), fontsize=8,
+                               color=color, va="center")  # fmt: skip
+            panel.axhline(rows["guessing"].iloc[0], color="0.5", lw=1, ls=":")
+            title = group if by == "dataset" else f"{group} classes"
+            panel.set(xscale="log", xlabel="one training, s", title=title, ylim=(0, 100))
+            panel.set_xlim(right=6 * x.max())
+        panels[0][0].set_ylabel("UF1, %; 95 % interval; dotted: UAR of guessing")
+    return figure

@@ -1,0 +1,463 @@
+"""The sentences, the provenance and the record of a report: everything said is made from numbers."""
+
+import hashlib
+import json
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from hsta_lib import ROOT, config
+from hsta_lib.data.table import default_labels
+from hsta_lib.evaluation import comparisons
+from hsta_lib.evaluation.intervals import (
+    bootstrap_scores,
+    effective_subjects,
+    score_interval,
+    vanishing,
+    without_largest,
+)
+from hsta_lib.evaluation.metrics import METRICS
+from hsta_lib.files import write_whole
+from hsta_lib.reporting import tables
+from hsta_lib.training import archive, store
+from hsta_lib.training.trials import NAMED_CELL
+
+_ROUNDING = 1e-6  # percent
+_LEVEL = 0.05
+_RARE = 0.05  # percent of resamples without a class, from which on it is mentioned
+_SEEDS = 5  # from which on a difference is about settings, not about the networks that happened to be trained
+_LIBRARIES = ("numpy", "pandas", "scikit-learn", "papermill")
+
+
+def summarise(table, matrices):
+    """The two results named beforehand: the named setting, and the mean over all cells.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.reporting.tables.beside_paper`.
+    matrices : ndarray, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
+        From `hsta_lib.reporting.tables.score_table`.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``named setting`` (if it is in the grid) and ``mean of all settings``, columns as ``table``'s
+        scores. The best of the cells proves nothing and is not used.
+    """
+    scored = [column for column in table if column.split("_")[0] in METRICS]
+    rows = {}
+    named = (table[list(NAMED_CELL)] == list(NAMED_CELL.values())).all(axis=1)
+    if named.any():
+        name = "named setting (M = {m}, L_v = {l_v}, L_s = {l_s})".format(**NAMED_CELL)
+        rows[name] = table.loc[named, scored].iloc[0]
+    rows[f"mean of all {len(table)} settings"] = _mean_row(table[scored], matrices)
+    return pd.DataFrame(rows).T
+
+
+def _mean_row(scored, matrices):
+    mean = scored.mean(skipna=False)  # of the paper's only where it prints all
+    _, low, high = _contrast(matrices, np.full(len(matrices), 1 / len(matrices)))
+    for i, metric in enumerate(METRICS):
+        mean[f"{metric}_low"], mean[f"{metric}_high"] = low[i], high[i]
+    return mean
+
+
+def _contrast(matrices, weights):
+    """Weighted sum of the settings' scores and its interval, in percent; each of shape (3,)."""
+    found = score_interval(matrices, weights[None])
+    return [100 * values[0] for values in (found.estimate, found.low, found.high)]
+
+
+def _uar(row):
+    return tables.with_span(row, "uar", unit="%")
+
+
+def _against(row, chance):
+    """How a UAR interval lies to chance, in words."""
+    if row["uar_low"] > chance + _ROUNDING:
+        return "above chance"
+    return "below chance" if row["uar_high"] < chance - _ROUNDING else "not distinguishable from chance"
+
+
+def conclude(study, summary, references, chance):
+    """A table's conclusion, made from its numbers; what its claims come to is `hsta_lib.study.claims`.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.study.Study
+    summary, references : DataFrame
+        From `summarise` and `hsta_lib.reporting.tables.score_rows`.
+    chance : float
+        UAR of guessing, in percent.
+
+    Returns
+    -------
+    IPython.display.Markdown
+    """
+    where = f"{study.data_name}; preset `{study.preset_name}`; split `{study.settings.split.split}`"
+    lines = [f"**{where}**{study.dependence}. Guessing gives a UAR of {chance:.1f} %.", ""]
+    for name, row in summary.iterrows():
+        lines.append(f"- UAR of the {name}: {_uar(row)}, **{_against(row, chance)}**.")
+    for name, row in references.filter(like="shuffled", axis=0).iterrows():
+        lines.append(f"- UAR with {name}: {_uar(row)}, {_against(row, chance)}.")
+    blind = references.filter(like="without a picture", axis=0)
+    if len(blind):
+        best = blind["uar"].idxmax()
+        lines.append(f"- The best predictor {best}: {_uar(blind.loc[best])}, from annotations alone.")
+    if study.is_synthetic:
+        lines.append("- All of this is about synthetic faces; it neither supports nor contradicts the paper.")
+    return Markdown("\n".join(lines))
+
+
+def about_subjects(matrices, classes):
+    """How much hangs on few subjects: their number, scores without the largest, classes that vanish.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
+    classes : sequence of str
+
+    Returns
+    -------
+    IPython.display.Markdown
+    """
+    sizes = matrices[0, 0].sum(axis=(1, 2))
+    scored = score_interval(matrices).estimate, without_largest(matrices)
+    whole, without = (100 * values.mean(axis=0) for values in scored)
+    changes = ", ".join(
+        f"{tables.HEADINGS[metric]} {after - before:+.1f}"
+        for metric, before, after in zip(METRICS, whole, without, strict=True)
+    )
+    lines = [
+        f"- The {len(sizes)} subjects weigh as much as {effective_subjects(sizes):.1f} with equal clips.",
+        f"- Without the largest ({sizes.max()} of {sizes.sum()} clips) the mean of all settings changes by "
+        f"{changes} points.",
+    ]
+    shares = dict(zip(classes, 100 * vanishing(matrices), strict=True))
+    rare = ", ".join(f"{name} {share:.1f} %" for name, share in shares.items() if share >= _RARE)
+    lines.append(f"- Classes absent from a resample of subjects, where they count 0: {rare or 'none'}.")
+    return Markdown("\n".join(lines))
+
+
+def measured_growth():
+    """Times of training steps by size, from the record of ``benchmarks/growth.py``.
+
+    Returns
+    -------
+    DataFrame
+        ``size`` (of the network), ``setting`` (the one that is varied), ``value``, ``seconds`` of a step,
+        ``machine``; ``exponent``: slope of a line through log(seconds) over log(value).
+    """
+    rows = pd.read_csv(ROOT / "benchmarks" / "growth.csv")
+    for _, group in rows.groupby(["size", "setting"]):
+        slope, _ = np.polyfit(np.log(group["value"]), np.log(group["seconds"]), deg=1)
+        rows.loc[group.index, "exponent"] = slope
+    return rows
+
+
+def against_first(names, matrices):
+    """Every row of a design against its first, corrected together; see `tables.compare_rows`.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of all rows.
+    matrices : ndarray, shape (n_rows, n_seeds, n_subjects, n_classes, n_classes)
+    """
+    family = [comparisons.pair(0, row) for row in range(1, len(matrices))]
+    compared = comparisons.compare(matrices, family, np.random.default_rng(0))
+    smallest = comparisons.detectable(matrices, family, np.random.default_rng(0))
+    return tables.compare_rows(list(names)[1:], compared, smallest)
+
+
+def as_summary(*differences):
+    """Tables of `against_first` as the summary of a record: one row each, the differences in points."""
+    scored = [column for column in differences[0] if column.split("_")[0] in METRICS]
+    return pd.concat(differences).set_index("row")[scored]
+
+
+def conclude_differences(study, table):
+    """Which rows differ from the first by more than chance, in sentences.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.study.Study
+    table : DataFrame
+        From `against_first`.
+    """
+    lines = []
+    for metric in ("uar", "uf1"):
+        shown = (table[f"{metric}_p"] < _LEVEL) & (table[f"{metric}_low"] * table[f"{metric}_high"] > 0)
+        rows = [
+            f"{row['row']} ({row[metric]:+.1f} {tables.span(row[f'{metric}_low'], row[f'{metric}_high'])})"
+            for row in table[shown].to_dict("records")
+        ]
+        found = f"{len(rows)} of {len(table)} differ from the first: {'; '.join(rows) or 'none'}."
+        lines.append(f"- {tables.HEADINGS[metric]}: {found}")
+    smallest = table["uf1_detectable"].median()
+    lines.append(
+        f"- A difference in UF1 of {smallest:.1f} points would be found here four times in five, a smaller "
+        "one less often."
+    )
+    if len(study.seeds) < _SEEDS:
+        told = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
+        lines.append(f"- With {told} this is about the networks trained, not the settings.")
+    return Markdown("\n".join(lines))
+
+
+def peaks(settings, matrices, n_boot):
+    """Where scores peak over ordered settings: percent of bootstrap draws with the best score at each.
+
+    Parameters
+    ----------
+    settings : Series
+        Values of the ordered setting; its name is kept.
+    matrices : ndarray, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
+    n_boot : int
+
+    Returns
+    -------
+    DataFrame
+        One row per setting; for each score the share of draws, and whether the score itself is highest there.
+    """
+    draws = bootstrap_scores(matrices, n_boot, np.random.default_rng(0))
+    estimates = score_interval(matrices).estimate
+    table = pd.DataFrame(index=pd.Index(settings, name=settings.name))
+    for i, metric in enumerate(METRICS):
+        found = comparisons.peak(estimates[:, i], draws[:, :, i])
+        table[f"{tables.HEADINGS[metric]}, % of draws"] = 100 * found.shares
+        best = np.where(np.arange(len(table)) == found.at, "highest", "")
+        table[f"{tables.HEADINGS[metric]}, here"] = best
+    return table
+
+
+def seconds_of(trials):
+    """Training time of each cell's trials, in seconds: mean per trial.
+
+    Parameters
+    ----------
+    trials : list of list of Trial
+        Of each cell, trained.
+    """
+    folder = config.results_dir()
+    return [float(np.mean([store.load(trial, folder)["seconds"] for trial in runs])) for runs in trials]
+
+
+def provenance(study, dataset, trials):
+    """Where a report's numbers come from: code, libraries, machine, data, trials.
+
+    Returns
+    -------
+    pandas.io.formats.style.Styler
+        One row per fact.
+    """
+    records = [store.load(trial, config.results_dir()) for trial in dict.fromkeys(trials)]
+    minutes = sum(record["seconds"] for record in records) / 60
+    facts = {
+        "code that made this report": store.code_version(),
+        "code that trained": _listed(record["commit"] for record in records),
+        "trained on": _listed(record["device"] for record in records),
+        "precision of products": _listed(trial.settings.training.precision for trial in trials),
+        "trials": len(records),
+        "training time": f"{minutes:.1f} minutes, one trial after the other",
+        "classes absent from a training fold": _listed(
+            name for record in records for name in record["absent_classes"]
+        ) or "none",
+        "data fingerprint": _listed(trial.fingerprint for trial in trials),
+        "preset": study.preset_name,
+        "trained with": _listed(f"Python {record['python']}" for record in records) + ", " + _listed(
+            f"{name} {number}" for record in records for name, number in record["versions"].items()
+        ),
+        "reported with": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
+    }  # fmt: skip
+    left = [
+        {"selector": "th, td", "props": "text-align: left"},
+        {"selector": "thead", "props": "display: none"},
+    ]
+    return pd.DataFrame({"fact": facts}).style.set_table_styles(left)
+
+
+def _listed(values):
+    return ", ".join(sorted(set(values)))
+
+
+def record(study, dataset, trials, table, summary, references, verdicts=None):
+    """Write a report's numbers beside it, for the README and for tests to read.
+
+    The file is ``reports/<name>-<preset>-<dataset>-<split>.json``; a run with other labels, seeds or grid
+    than the preset's has ``-custom-<hash>`` in its name: it replaces no other run's numbers.
+
+    Returns
+    -------
+    str
+        Its path from the repository's root.
+    """
+    content = {
+        "report": study.name,
+        "preset": study.preset_name,
+        "parameters": _shared_parameters(study.parameters),
+        "data": study.data_name,
+        "classes": list(dataset.classes),
+        "n_clips": len(dataset.tested),
+        "n_subjects": int(dataset.tested["subject_id"].nunique()),
+        "fingerprint": dataset.fingerprint,
+        "seeds": list(study.seeds),
+        "commit": store.code_version(),
+        "trials": [trial.id for trial in dict.fromkeys(trials)],
+        "cells": _as_json(table, "records"),
+        "summary": _as_json(summary.astype(float), "index"),
+        "references": _as_json(references, "index"),
+        "claims": [] if verdicts is None else _as_json(verdicts, "records"),
+    }
+    path = report_path(study, ".json")
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+    return str(path.relative_to(ROOT))
+
+
+def report_path(study, ending):
+    """Path of a file beside a report, named as `record` does: ``.json``, ``-predictions.csv``, ..."""
+    return ROOT / "reports" / f"{_record_name(study)}{ending}"
+
+
+def predictions_table(cells, predictions, references, classes):
+    """Predicted classes of every tested clip, one row per clip, one column per setting and seed.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        One row per cell, its settings; they head the columns, as in ``m=4 l_v=2 l_s=1 seed=0``.
+    predictions : DataFrame
+        Of these cells, counted by the column ``cell``; see `hsta_lib.study.study.Study.predictions`.
+    references : dict of str to DataFrame
+        Predictions of the reference rows, headed as in ``labels shuffled seed=0``.
+    classes : sequence of str
+        Names of the classes, in order.
+
+    Returns
+    -------
+    DataFrame
+        ``clip_id, subject_id, fold, y_true`` and the columns of predictions, all classes by their names; in
+        order of ``clip_id``. ``fold`` is that of the split the predictions were made with.
+
+    Raises
+    ------
+    ValueError
+        If a clip is predicted twice or not at all in a column, or its subject, fold or label differs between
+        columns.
+    """
+    names = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in cells.to_dict("records")]
+    parts = [predictions.assign(row=predictions["cell"].map(dict(enumerate(names))))]
+    parts += [rows.assign(row=name) for name, rows in references.items()]
+    rows = pd.concat(parts, ignore_index=True)
+    rows["column"] = rows["row"] + " seed=" + rows["seed"].astype(str)
+    keys = ["column", "clip_id"]
+    if rows.duplicated(keys).any():
+        raise ValueError(f"predicted twice: {rows[rows.duplicated(keys)][keys].iloc[0].to_dict()}")
+    about = ["clip_id", "subject_id", "fold", "y_true"]
+    clips = rows[about].drop_duplicates().set_index("clip_id").sort_index()
+    if not clips.index.is_unique:
+        twice = clips.index[clips.index.duplicated()][0]
+        raise ValueError(f"clip {twice}: its subject, fold or label differs between the columns")
+    wide = rows.pivot(index="clip_id", columns="column", values="y_pred")[rows["column"].unique()]
+    if wide.isna().any(axis=None):
+        lacking = wide.columns[wide.isna().any()][0]
+        raise ValueError(f"{lacking}: not every clip is predicted")
+    named = np.array(classes, dtype=object)
+    wide = wide.apply(lambda column: named[column.astype(int)])
+    return clips.assign(y_true=named[clips["y_true"]]).join(wide).reset_index()
+
+
+def record_predictions(study, dataset, cells, predictions, references, part=""):
+    """Write the table of `predictions_table` beside the report, as ``<record's name>-predictions.csv``.
+
+    Of a report that has several such tables each is a ``part``: ``<record's name>-<part>-predictions.csv``.
+
+    Returns
+    -------
+    str
+        Its path from the repository's root.
+    """
+    table = predictions_table(cells, predictions, references, dataset.classes)
+    path = report_path(study, f"-{part}-predictions.csv" if part else "-predictions.csv")
+    write_whole(path, table.to_csv(index=False, lineterminator="\n"))
+    return str(path.relative_to(ROOT))
+
+
+def record_by_labels(study, datasets, cells, predictions, references):
+    """As `record_predictions`, for rows that differ in their labels: a file for those of each label set.
+
+    Rows with macro clips in training have a file of their own, ``<labels>-macro``: beside macro clips, clips
+    of the synthetic benchmark lie elsewhere in their recordings.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.study.Study
+    datasets : list of hsta_lib.data.dataset.Dataset
+        Of each row; those of one file have the same tested clips.
+    cells : DataFrame
+        With ``labels``, by which the files are named.
+    predictions : list of DataFrame
+        Of each row.
+    references : dict of str to dict of str to DataFrame
+        Predictions of the reference rows, by file, e.g. ``emotion7``; there may be none of some.
+
+    Returns
+    -------
+    list of str
+        Their paths from the repository's root.
+
+    Raises
+    ------
+    ValueError
+        As `predictions_table`.
+    """
+    has_macro = [len(dataset.clips) > len(dataset.tested) for dataset in datasets]
+    parts = cells["labels"] + np.where(has_macro, "-macro", "")
+    paths = []
+    for part, group in cells.reset_index(drop=True).groupby(parts.to_numpy(), sort=False):
+        of_group = pd.concat([predictions[row].assign(cell=cell) for cell, row in enumerate(group.index)])
+        dataset, named = datasets[group.index[0]], references.get(part, {})
+        paths.append(record_predictions(study, dataset, group, of_group, named, part))
+    return paths
+
+
+def keep(study, trials):
+    """Write the stored results of a report's trials beside it, so that it can be made again untrained.
+
+    Returns
+    -------
+    str
+        Its path from the repository's root; see `hsta_lib.training.archive`.
+    """
+    path = report_path(study, archive.ENDING)
+    archive.pack(trials, config.results_dir(), path)
+    return str(path.relative_to(ROOT))
+
+
+def _shared_parameters(parameters):
+    """Parameters that say what was run, not where and with how many workers."""
+    return parameters.model_dump(exclude={"data_root", "lists_root", "workers", "scheduler"})
+
+
+def _record_name(study):
+    chosen = study.parameters
+    layout = chosen.variant if study.is_synthetic else ""
+    parts = [study.name, study.preset_name, chosen.dataset, *filter(None, [layout]), chosen.split]
+    usual = config.Parameters(
+        preset=chosen.preset,
+        dataset=chosen.dataset,
+        split=chosen.split,
+        variant=layout,
+        labels=default_labels(chosen.layout),
+    )
+    if _shared_parameters(chosen) != _shared_parameters(usual):
+        text = json.dumps(_shared_parameters(chosen), sort_keys=True)
+        parts.append(f"custom-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+    return "-".join(parts)
+
+
+def _as_json(table, orient):
+    return json.loads(table.to_json(orient=orient, double_precision=4))  # NaN becomes null

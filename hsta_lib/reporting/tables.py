@@ -1,0 +1,541 @@
+"""Predictions to tables: scores with intervals, beside the paper's. No torch; percent only here."""
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown, display
+
+from hsta_lib.data.overlap import COUNTS, overlap, recording_in_training
+from hsta_lib.evaluation.intervals import score_interval
+from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
+from hsta_lib.paper import load_table
+
+HEADINGS = {"acc": "ACC", "uar": "UAR", "uf1": "UF1"}
+_MACRO = "macro clips, for training"
+# Style of tables of words.
+LEFT = [
+    {"selector": "th, td", "props": "text-align: left; vertical-align: top; max-width: 24em"},
+    {"selector": "td", "props": "white-space: normal"},
+]
+
+
+def span(low, high, sign=""):
+    """The ends of an interval for reading: ``[23.0, 32.2]``; with ``sign="+"``, ``[-1.4, +3.0]``."""
+    return f"[{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def with_span(row, column, sign="", unit=""):
+    """A value and its interval for reading: ``27.6 [23.0, 32.2]``; with a unit, ``27.6 % [23.0, 32.2]``.
+
+    Parameters
+    ----------
+    row : mapping of str to float
+        With ``<column>``, ``<column>_low`` and ``<column>_high``.
+    column : str
+    sign : {"", "+"}
+        ``+`` for differences.
+    unit : str
+
+    Returns
+    -------
+    str
+    """
+    value = f"{row[column]:{sign}.1f}" + (unit and f" {unit}")
+    return f"{value} {span(row[f'{column}_low'], row[f'{column}_high'], sign)}"
+
+
+def from_to(low, high):
+    """The ends of an interval in a sentence or a column of their own: ``23.0 to 32.2``."""
+    return f"{low:.1f} to {high:.1f}"
+
+
+def check_predictions(predictions, clips):
+    """Refuse predictions that cannot be scored: joins by clip, never by position.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        With ``cell, seed, clip_id, subject_id, y_true``.
+    clips : DataFrame
+        The clip table they were made from.
+
+    Returns
+    -------
+    DataFrame
+        The checks that passed and on how many rows.
+
+    Raises
+    ------
+    ValueError
+        If a clip is predicted twice or not at all for some cell and seed, a cell lacks a seed, or a clip
+        carries another label or subject than the clip table's.
+    """
+    keys = ["cell", "seed", "clip_id"]
+    twice = predictions[predictions.duplicated(keys)]
+    if len(twice):
+        raise ValueError(f"predicted twice: {twice[keys].iloc[0].to_dict()}")
+    n_runs = len(predictions[["cell", "seed"]].drop_duplicates())
+    if n_runs != predictions["cell"].nunique() * predictions["seed"].nunique():
+        raise ValueError(f"{n_runs} runs of cells and seeds: not every cell has every seed")
+    truth = clips[["clip_id", "subject_id", "label"]]
+    joined = predictions.merge(truth, on="clip_id", how="left", suffixes=("", "_"))
+    if len(predictions) != n_runs * len(clips) or joined["label"].isna().any():
+        raise ValueError(
+            f"{len(predictions)} predictions of {n_runs} runs over {len(clips)} clips: some missing"
+        )
+    wrong = joined[(joined["y_true"] != joined["label"]) | (joined["subject_id"] != joined["subject_id_"])]
+    if len(wrong):
+        raise ValueError(f"label or subject not the clip table's: {wrong[keys].iloc[0].to_dict()}")
+    checks = [
+        "each clip predicted once per setting and seed",
+        "labels and subjects agree with the clip table",
+    ]
+    return pd.DataFrame({"check": checks, "rows": f"{len(predictions):,}", "result": "passed"})
+
+
+def count(predictions, unit, n_classes):
+    """Confusion matrices by cell, seed and subject or fold.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        With ``cell, seed, y_true, y_pred`` and the column ``unit``.
+    unit : {"subject_id", "fold"}
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of int, shape (n_cells, n_seeds, n_units, n_classes, n_classes)
+    """
+    groups = [pd.factorize(predictions[name], sort=True)[0] for name in ("cell", "seed", unit)]
+    return confusion(predictions["y_true"], predictions["y_pred"], n_classes, by=groups)
+
+
+def score_table(cells, predictions, n_classes):
+    """Scores of each cell: pooled over folds, with a 95 % interval over subjects, and the mean over folds.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        One row per cell, its settings.
+    predictions : DataFrame
+        Of these cells, counted by the column ``cell``.
+    n_classes : int
+
+    Returns
+    -------
+    table : DataFrame
+        ``cells`` and, for each metric, ``<metric>``, ``<metric>_low``, ``<metric>_high`` and
+        ``<metric>_folds``, in percent; means over seeds. See `hsta_lib.evaluation.intervals.score_interval`.
+    matrices : ndarray of int, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
+        What settings are compared by, see `hsta_lib.evaluation.comparisons`.
+    """
+    matrices = count(predictions, "subject_id", n_classes)
+    by_fold = count(predictions, "fold", n_classes)
+    found = score_interval(matrices)
+    folds = per_fold_means(by_fold).mean(axis=1)
+    table = cells.reset_index(drop=True).copy()
+    for i, metric in enumerate(METRICS):
+        table[metric] = 100 * found.estimate[:, i]
+        table[f"{metric}_low"], table[f"{metric}_high"] = 100 * found.low[:, i], 100 * found.high[:, i]
+        table[f"{metric}_folds"] = 100 * folds[:, i]
+    return table, matrices
+
+
+def score_rows(rows, n_classes):
+    """Scores of predictions that need not share seeds or folds: reference rows, controls.
+
+    Parameters
+    ----------
+    rows : dict of str to DataFrame
+        Name of the row to its predictions, without ``cell``.
+    n_classes : int
+
+    Returns
+    -------
+    DataFrame
+        As the table of `score_table`, indexed by the row's name.
+    """
+    parts = [
+        score_table(pd.DataFrame({"row": [name]}), predictions.assign(cell=0), n_classes)[0]
+        for name, predictions in rows.items()
+    ]
+    return pd.concat(parts).set_index("row")
+
+
+def by_recording(predictions, clips, folds, n_classes):
+    """Scores on test clips whose recording is in training, and on the others.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of one setting, all seeds; from `hsta_lib.training.store.predictions`.
+    clips : DataFrame
+    folds : list of hsta_lib.data.splits.Fold
+        That the predictions were made in.
+    n_classes : int
+
+    Returns
+    -------
+    DataFrame
+        As from `score_rows`, with ``clips``; a group without two subjects and two classes is left out, as it
+        has no interval.
+    """
+    seen = predictions["clip_id"].map(recording_in_training(clips, folds))
+    groups = {"recording in training": predictions[seen], "recording not in training": predictions[~seen]}
+    groups = {
+        name: rows for name, rows in groups.items() if rows[["subject_id", "y_true"]].nunique().min() > 1
+    }
+    sizes = [rows["clip_id"].nunique() for rows in groups.values()]
+    return score_rows(groups, n_classes).assign(clips=sizes)
+
+
+def class_recalls(predictions, classes):
+    """Confusion matrix of one setting, a mean over seeds, and the recall of each class.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+    classes : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        One row per true class: clips predicted to be of each class, a mean over seeds, and ``recall`` in
+        percent.
+    """
+    matrix = confusion(predictions["y_true"], predictions["y_pred"], len(classes))
+    matrix = matrix / predictions["seed"].nunique()
+    table = pd.DataFrame(matrix, index=pd.Index(classes, name="true class"), columns=list(classes))
+    return table.assign(recall=100 * np.diagonal(matrix) / np.maximum(matrix.sum(axis=1), 1e-9))
+
+
+def show_protocols(cells, studies, datasets):
+    """Rows of a design with their number of clips in training and test, and how they are divided.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        With ``row``.
+    studies, datasets : list
+        Of each row, from `hsta_lib.study.study.Study.prepare`.
+    """
+    table = pd.DataFrame({"row": cells["row"]})
+    folds = [study.folds(dataset) for study, dataset in zip(studies, datasets, strict=True)]
+    table["test clips"] = [sum(len(fold.test) for fold in of_row) for of_row in folds]
+    table["training clips, mean over folds"] = [round(np.mean([len(f.train) for f in row])) for row in folds]
+    table["protocol"] = [study.protocol(of_row) for study, of_row in zip(studies, folds, strict=True)]
+    return table.style.hide(axis="index").set_table_styles(LEFT)
+
+
+def check_rows(rows, datasets):
+    """As `check_predictions`, for rows of different datasets or labels.
+
+    Parameters
+    ----------
+    rows : dict of str to DataFrame
+        Predictions of each row.
+    datasets : list of hsta_lib.data.dataset.Dataset
+        Of each row.
+    """
+    checks = [
+        check_predictions(predictions.assign(cell=0), dataset.tested)
+        for predictions, dataset in zip(rows.values(), datasets, strict=True)
+    ]
+    return pd.concat(checks, keys=rows, names=["row", None]).droplevel(1)
+
+
+def score_cells(cells, rows, datasets):
+    """Scores of rows of different datasets or labels, each by itself; see `score_rows`."""
+    parts = [
+        score_rows({name: predictions}, len(dataset.classes))
+        for (name, predictions), dataset in zip(rows.items(), datasets, strict=True)
+    ]
+    return cells.join(pd.concat(parts), on="row")
+
+
+def matrices_of(rows, n_classes):
+    """Confusion matrices of rows with the same number of classes, for `study.claims` and comparisons.
+
+    Parameters
+    ----------
+    rows : list of DataFrame
+        Predictions of each row.
+    n_classes : int
+
+    Returns
+    -------
+    ndarray of int, shape (n_rows, n_seeds, n_subjects, n_classes, n_classes)
+    """
+    stacked = pd.concat([predictions.assign(cell=cell) for cell, predictions in enumerate(rows)])
+    return count(stacked, "subject_id", n_classes)
+
+
+def in_points(found):
+    """``<metric>``, ``_low`` and ``_high`` of an `intervals.Interval` of one contrast, times 100."""
+    ends = {"": found.estimate, "_low": found.low, "_high": found.high}
+    return {
+        f"{metric}{end}": 100 * values[0, i]
+        for i, metric in enumerate(METRICS)
+        for end, values in ends.items()
+    }
+
+
+def beside_printed(table, name):
+    """Put the paper's rows beside ours by the column ``printed``, which counts them; see `beside_paper`."""
+    paper = load_table(name)
+    paper = paper.rename(columns={metric: f"{metric}_paper" for metric in METRICS})
+    return table.merge(paper, left_on="printed", right_index=True, how="left", validate="many_to_one")
+
+
+def beside_paper(table, name):
+    """Put the paper's printed scores beside ours.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `score_table`.
+    name : str
+        Of the paper's table; joined on the settings both have.
+
+    Returns
+    -------
+    DataFrame
+        ``table`` with ``<metric>_paper``, in percent; NaN where the paper has no such setting.
+
+    Raises
+    ------
+    ValueError
+        If a setting occurs twice on either side, or they share no setting's column.
+    """
+    paper = load_table(name)
+    keys = [column for column in paper.columns if column in table.columns and column not in METRICS]
+    if not keys:
+        raise ValueError(f"our cells {list(table.columns)} share no setting with the paper's {name}")
+    paper = paper[[*keys, *METRICS]]
+    try:
+        return table.merge(paper, on=keys, how="left", suffixes=("", "_paper"), validate="one_to_one")
+    except pd.errors.MergeError as error:
+        raise ValueError(f"{name} and our cells do not match one to one on {keys}: {error}") from error
+
+
+def chance(labels, n_classes):
+    """Scores of guessing every class equally often (of the expected confusion matrix), in percent.
+
+    Parameters
+    ----------
+    labels : array_like of int
+        Of all clips.
+    n_classes : int
+
+    Returns
+    -------
+    dict of str to float
+    """
+    counts = np.bincount(labels, minlength=n_classes)
+    guessed = np.outer(counts, np.full(n_classes, 1 / n_classes))
+    return dict(zip(METRICS, 100 * scores(guessed), strict=True))
+
+
+def describe_clips(dataset):
+    """Tested clips and subjects per class, and in all; beside them the macro clips, where there are some."""
+    clips = dataset.tested
+    by_class = clips.groupby("label").agg(clips=("clip_id", "size"), subjects=("subject_id", "nunique"))
+    by_class = by_class.reindex(range(len(dataset.classes)), fill_value=0)
+    by_class.index = pd.Index(dataset.classes, name="class")
+    length = clips["offset"] - clips["onset"] + 1
+    total = [len(clips), clips["subject_id"].nunique()]
+    if length.notna().any():  # not of pictures of flow
+        medians = length.groupby(clips["label"]).median().reindex(range(len(by_class)))
+        by_class["median length, frames"] = medians.to_numpy()
+        total.append(length.median())
+    macro = _macro_clips(dataset)
+    if len(macro):
+        by_class[_MACRO] = np.bincount(macro["label"], minlength=len(by_class))
+        total.append(len(macro))
+    return pd.concat([by_class, pd.DataFrame([total], columns=by_class.columns, index=["all"])]).round(1)
+
+
+def _macro_clips(dataset):
+    """The clips that are only ever trained on."""
+    return dataset.clips.drop(dataset.tested.index)
+
+
+def describe_problems(dataset):
+    """What was wrong with clips and what was done, or a sentence; and the clips of other classes."""
+    if dataset.outside:
+        outside = ", ".join(f"{name} ({n} clips)" for name, n in dataset.outside.items())
+        display(Markdown(f"Not part of this label set: {outside}."))
+    if dataset.problems.empty:
+        return Markdown("No problems: every clip with a class of this label set could be used.")
+    actions = dataset.problems["action"].str.replace("^taken as .*", "corrected", regex=True).value_counts()
+    display(Markdown("; ".join(f"{action}: {n}" for action, n in actions.items()) + "."))
+    return dataset.problems
+
+
+def describe_version(dataset):
+    """Which release and sheet was found, and its clips per emotion beside those it should have."""
+    display(Markdown(f"Found: {dataset.version}."))
+    if not dataset.counts["expected"].any():
+        return Markdown("No counts are known of this version to compare with.")
+    if not dataset.counts["difference"].any():
+        return Markdown("Clips per emotion are as published.")
+    display(Markdown("**Clips per emotion differ from the published ones** (copies differ; see below)."))
+    return dataset.counts
+
+
+def describe_subjects(dataset):
+    """Tested clips of each subject and class, most first, and the number of recordings.
+
+    Where there are macro clips, they have a column of their own; a subject may have nothing else.
+    """
+    clips, macro = dataset.tested, _macro_clips(dataset)
+    counts = pd.crosstab(clips["subject_id"], clips["label"]).reindex(
+        columns=range(len(dataset.classes)), fill_value=0
+    )
+    counts.columns = dataset.classes
+    counts.insert(0, "recordings", clips.groupby("subject_id")["recording_id"].nunique())
+    counts.insert(0, "clips", clips.groupby("subject_id").size())
+    if len(macro):
+        of_subject = macro.groupby("subject_id").size()
+        counts = counts.reindex(counts.index.union(of_subject.index), fill_value=0)
+        counts[_MACRO] = of_subject.reindex(counts.index, fill_value=0)
+    return counts.sort_values("clips", ascending=False, kind="stable")
+
+
+def overlaps(clips, folds_of):
+    """What share of the test clips training has seen clips near to, for several ways to divide the data.
+
+    Parameters
+    ----------
+    clips : DataFrame
+    folds_of : dict of str to list of Fold
+        Name of a split to its folds.
+
+    Returns
+    -------
+    pandas.io.formats.style.Styler
+        Percent of all test clips, see `hsta_lib.data.overlap.overlap`.
+    """
+    totals = {name: overlap(clips, folds).loc[("micro", "all")] for name, folds in folds_of.items()}
+    table = pd.DataFrame(totals).T
+    shares = 100 * table[COUNTS].div(table["test clips"], axis=0)
+    shares.insert(0, "folds", [len(folds) for folds in folds_of.values()])
+    return shares.style.format("{:.1f} %", subset=COUNTS)
+
+
+def padding(clips, n_frames):
+    """Share of clips that are shorter than a number of frames and repeat some: a confound of Figure 3.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``onset`` and ``offset``.
+    n_frames : sequence of int
+
+    Returns
+    -------
+    DataFrame
+        ``n_frames``, ``padded`` (percent of the clips).
+    """
+    lengths = clips["offset"] - clips["onset"] + 1
+    return pd.DataFrame({"n_frames": n_frames, "padded": [100 * (lengths < n).mean() for n in n_frames]})
+
+
+def compare_rows(names, compared, smallest):
+    """Rows of a design against its first row, for reading and for records.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the rows that are compared with the first.
+    compared : hsta_lib.evaluation.comparisons.Compared
+    smallest : ndarray
+        From `hsta_lib.evaluation.comparisons.detectable`.
+
+    Returns
+    -------
+    DataFrame
+        ``row`` and, for each metric, ``<metric>`` (difference in points), ``_low``, ``_high``, ``_p``
+        (adjusted) and ``_detectable``.
+    """
+    table = pd.DataFrame({"row": list(names)})
+    for i, metric in enumerate(METRICS):
+        table[metric] = 100 * compared.estimate[:, i]
+        table[f"{metric}_low"], table[f"{metric}_high"] = 100 * compared.low[:, i], 100 * compared.high[:, i]
+        table[f"{metric}_p"], table[f"{metric}_detectable"] = compared.p_adjusted[:, i], 100 * smallest[:, i]
+    return table
+
+
+def show_comparisons(table):
+    """The table of `compare_rows` for reading."""
+    shown = {("", "against the first row"): table["row"]}
+    for metric in ("uar", "uf1"):
+        heading = f"{HEADINGS[metric]}, points"
+        shown[heading, "difference"] = [with_span(row, metric, "+") for row in table.to_dict("records")]
+        shown[heading, "p, corrected"] = table[f"{metric}_p"].map("{:.3f}".format)
+        shown[heading, "smallest that would show"] = table[f"{metric}_detectable"].map("{:.1f}".format)
+    return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)
+
+
+def show_plan(plan):
+    """A plan for reading; see `hsta_lib.training.cost.plan`."""
+    named = plan.rename(columns={"mflop": "MFLOP per clip"})
+    return named.style.hide(axis="index").format({"parameters": "{:,}", "MFLOP per clip": "{:,.1f}"})
+
+
+def show(table, keys=(), caption="", best=False):
+    """A table of scores for reading: per metric the paper's score if there is one, ours, its interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `score_table`, `score_rows` or `beside_paper`.
+    keys : sequence of str
+        Columns to show first, as they are.
+    caption : str
+        Shown above the table.
+    best : bool
+        Underline the best score of each metric, and shade those that lie within its interval.
+
+    Returns
+    -------
+    pandas.io.formats.style.Styler
+        Our scores are set in bold type.
+    """
+    shown = pd.DataFrame({("", key): table[key] for key in keys}, index=table.index)
+    for metric in METRICS:
+        heading = f"{HEADINGS[metric]}, %"
+        if f"{metric}_paper" in table:
+            shown[heading, "paper"] = table[f"{metric}_paper"].map("{:.1f}".format).replace("nan", "–")
+        shown[heading, "ours"] = table[metric].map("{:.1f}".format)
+        bounds = zip(table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
+        shown[heading, "95 % interval"] = [from_to(*ends) for ends in bounds]
+        shown[heading, "fold mean"] = table[f"{metric}_folds"].map("{:.1f}".format)
+    shown.columns = pd.MultiIndex.from_tuples(shown.columns)
+    styler = _styled(shown, hide_index=bool(keys)).set_caption(caption)
+    if best:
+        for metric in METRICS:
+            styler = styler.apply(
+                _marks, table=table, metric=metric, subset=[(f"{HEADINGS[metric]}, %", "ours")]
+            )
+    return styler
+
+
+def _marks(_, table, metric):
+    top = table[metric].idxmax()
+    near = table[metric] >= table.loc[top, f"{metric}_low"]
+    marks = near.map({True: "background-color: rgba(1, 115, 178, 0.15)", False: ""})
+    marks[top] += "; text-decoration: underline"
+    return marks
+
+
+def _styled(shown, hide_index):
+    lines = [
+        {"selector": "th, td", "props": "text-align: right; padding: 0.15em 0.6em"},
+        {"selector": "th.row_heading", "props": "text-align: left; font-weight: normal"},
+        {"selector": "th.col_heading.level0", "props": "text-align: center"},
+    ]
+    styler = shown.style.set_table_styles(lines)
+    ours = [column for column in shown.columns if column[1] == "ours"]
+    styler = styler.set_properties(subset=ours, **{"font-weight": "bold"})
+    return styler.hide(axis="index") if hide_index else styler

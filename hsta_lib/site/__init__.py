@@ -1,5 +1,0 @@
-"""The reports as a small web site that is read from the file system: ``python -m hsta_lib.site``.
-
-`pages` turns one report into one HTML file, `systems` makes one of each comparison system, `index` makes the
-page that leads to them.
-"""

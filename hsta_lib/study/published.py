@@ -1,0 +1,452 @@
+"""Tables 5 and 6: scores on several datasets or label sets, beside the systems that the paper prints.
+
+A table has one row per ``system``, ``dataset`` (or ``n_classes``) and ``train_on``, and the columns of
+`tables.score_table`. A comparison system whose own evaluation kept the best epoch on the test fold
+has a second row for each, its ``train_on`` with `SHORTCUT`.
+"""
+
+from dataclasses import replace
+
+import pandas as pd
+from IPython.display import Markdown
+
+from hsta_lib.evaluation.metrics import METRICS, per_fold_means
+from hsta_lib.models.baselines.registry import SYSTEMS
+from hsta_lib.paper import load_extra, load_systems, load_table
+from hsta_lib.paper_check import findings
+from hsta_lib.reporting.report import against_first
+from hsta_lib.reporting.tables import HEADINGS, LEFT, from_to, score_rows, score_table, with_span
+from hsta_lib.training.trials import NAMED_CELL
+
+SHOWN = ("uf1", "uar")  # the paper prints no ACC in these tables
+SHORTCUT = ", best epoch on the test fold"
+_PUBLISHED = "published"
+_TITLES = {"table5": "Table 5", "table6": "Table 6"}
+_LABEL_SETS = {3: "emotion3", 4: "emotion4", 7: "emotion7"}
+_NO_SHORTCUT = "none known"
+
+
+def reduced(study):
+    """The study as its preset has these tables: no more generated clips than that, and the seeds."""
+    chosen = study.preset.datasets
+    spec = {"n_micro": min(study.preset.synthetic.n_micro, chosen.n_micro)}
+    spec |= {"depth": True} if study.name == "table6" and study.is_synthetic else {}
+    seeds = study.parameters.seeds or chosen.seeds or study.preset.seeds
+    return replace(study.variant(synthetic=spec), seeds=tuple(seeds))
+
+
+def label_sets():
+    """Rows of Table 6: the named setting on three, four and seven classes of CAS(ME)^3."""
+    return pd.DataFrame({"system": "HSTA", "labels": list(_LABEL_SETS.values()), **NAMED_CELL})
+
+
+def compared(study):
+    """Comparison systems of a table: those the notebook or the preset names, else those the paper prints.
+
+    On published pictures of flow, all there are.
+
+    Returns
+    -------
+    DataFrame
+        ``system``; for Table 6 also ``labels``: those it is printed for, or all three.
+    """
+    names = study.parameters.rivals or study.preset.datasets.rivals
+    if not names and study.parameters.shows_flow:
+        names = list(SYSTEMS)  # those that need frames are left out, and it is said
+    if study.name == "table5":
+        return pd.DataFrame({"system": names or _others(load_table("table5"))["method"].unique()})
+    if names:
+        return pd.DataFrame({"system": names}).merge(pd.DataFrame({"labels": _LABEL_SETS.values()}), "cross")
+    printed = _others(load_table("table6"))
+    return pd.DataFrame({"system": printed["method"], "labels": printed["n_classes"].map(_LABEL_SETS)})
+
+
+def _others(printed):
+    return printed[printed["method"] != "HSTA"]
+
+
+def joined(cells, rivals):
+    """Rows of HSTA and of comparison systems, by their names alone.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        With ``system`` and ``train_on`` or ``labels``.
+    rivals : hsta_lib.study.baselines.Rivals
+
+    Returns
+    -------
+    DataFrame
+        Rows of HSTA, of the systems, and of those with a shortcut once more, in the order of
+        `hsta_lib.study.baselines.predictions`.
+    """
+    names = [name for name in ("system", "train_on", "labels") if name in cells]
+    own = cells[names] if "train_on" in names else cells[names].assign(train_on="own")
+    others = rivals.cells.assign(train_on="own" if "labels" in names else "composite")[own.columns]
+    kept = others.iloc[rivals.kept]
+    return pd.concat([own, others, kept.assign(train_on=kept["train_on"] + SHORTCUT)], ignore_index=True)
+
+
+def score(cells, predictions, n_classes):
+    """Scores of rows that have all classes in common, with the means over subjects beside the pooled scores.
+
+    Parameters
+    ----------
+    cells : DataFrame
+    predictions : DataFrame
+        Of these rows, counted by the column ``cell``.
+    n_classes : int
+
+    Returns
+    -------
+    table : DataFrame
+        As from `tables.score_table`; also ``<metric>_skipped`` and ``<metric>_zero``: the mean over
+        subjects of each one's score, where a class a subject lacks counts nothing, or 0; in percent.
+        ``guessing``: the UAR of guessing in percent, one in as many as there are classes; it is reached with
+        guesses among those that occur, whether these are all or not.
+    matrices : ndarray of int, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
+    """
+    table, matrices = score_table(cells, predictions, n_classes)
+    for absent in ("skipped", "zero"):
+        means = 100 * per_fold_means(matrices, absent).mean(axis=1)
+        table[[f"{metric}_{absent}" for metric in METRICS]] = means
+    return table.assign(guessing=100 / n_classes), matrices
+
+
+def score_label_sets(cells, predictions):
+    """Scores of rows that differ in their classes.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        With ``labels``, one of emotion3, emotion4, emotion7.
+    predictions : list of DataFrame
+        Of each row; see `hsta_lib.training.store.predictions`.
+
+    Returns
+    -------
+    table : DataFrame
+        As from `score`, with ``n_classes``, by which it is sorted.
+    matrices : dict of int to ndarray
+        By the number of classes, as from `score`, of the rows in the order of the table.
+    """
+    tables, matrices = [], {}
+    for n_classes, labels in _LABEL_SETS.items():
+        rows = cells.index[cells["labels"] == labels]
+        of_set = pd.concat([predictions[row].assign(cell=cell) for cell, row in enumerate(rows)])
+        scored, matrices[n_classes] = score(cells.loc[rows].reset_index(drop=True), of_set, n_classes)
+        tables.append(scored.assign(n_classes=n_classes))
+    return pd.concat(tables, ignore_index=True), matrices
+
+
+def against_hsta(cells, matrices, train_on):
+    """Comparison systems against HSTA on the same clips, corrected together.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        From `joined`, one row per first axis of ``matrices``.
+    matrices : ndarray, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
+    train_on : {"own", "composite"}
+        What both sides are trained on.
+
+    Returns
+    -------
+    DataFrame
+        See `hsta_lib.reporting.report.against_first`, whose first row is HSTA.
+    """
+    rows = cells.index[cells["train_on"] == train_on]
+    return against_first(cells.loc[rows, "system"], matrices[rows])
+
+
+def against_hsta_by_labels(table, matrices):
+    """As `against_hsta`, for each number of classes by itself; ``table`` and ``matrices`` as scored."""
+    parts = []
+    for n_classes, found in matrices.items():
+        rows = table[table["n_classes"] == n_classes].reset_index(drop=True)
+        if (rows["train_on"] == "own").sum() > 1:
+            against = against_hsta(rows, found, "own")
+            parts.append(against.assign(row=f"{n_classes} classes, " + against["row"]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def score_references(rows, sizes):
+    """Scores of the reference rows of several datasets or label sets.
+
+    Parameters
+    ----------
+    rows : dict of str to dict of str to DataFrame
+        Of each dataset, by name: its rows' predictions.
+    sizes : dict of str to int
+        Number of classes by the same names.
+
+    Returns
+    -------
+    DataFrame
+        As from `hsta_lib.reporting.tables.score_rows`; rows are named ``<dataset>, <row>``.
+    """
+    parts = [score_rows(rows[name], sizes[name]).rename(f"{name}, {{}}".format) for name in rows]
+    return pd.concat(parts)
+
+
+def published(name, also=()):
+    """Rows of Table 5 or 6 as printed, each with whether its pair of scores is possible.
+
+    Parameters
+    ----------
+    name : {"table5", "table6"}
+    also : sequence of str
+        Systems whose scores published elsewhere follow, see `hsta_lib.paper.load_extra`; there are none on
+        the data of Table 6.
+
+    Returns
+    -------
+    DataFrame
+        The printed columns; ``source`` of a row that the table does not print, else empty; ``possible``
+        (None: not decided) and ``reason``, in words, empty for possible pairs. See
+        `hsta_lib.paper_check.findings.check_pairs`.
+
+    Raises
+    ------
+    ValueError
+        If it is another table.
+    """
+    if name not in _TITLES:
+        raise ValueError(f"{name!r} prints no pairs of UF1 and UAR; choose one of {', '.join(_TITLES)}")
+    pairs = findings.reported_pairs()
+    rows = _judged(load_table(name).assign(source=""), pairs[pairs["table"] == _TITLES[name]])
+    extra = load_extra()
+    if name != "table5" or not extra["method"].isin(also).any():
+        return rows
+    judged = _judged(extra, extra)  # all: what is said of a pair does not depend on which others are shown
+    return pd.concat([rows, judged[judged["method"].isin(also)]], ignore_index=True)
+
+
+def _judged(rows, pairs):
+    """Rows with what their pairs of scores, in the same order, can be."""
+    checked = findings.check_pairs(pairs, findings.COUNTS, findings.SUBJECTS)
+    reasons = [_reason(pair) for pair in checked.itertuples()]
+    return rows.assign(possible=checked["possible"].tolist(), reason=reasons)
+
+
+def _reason(pair):
+    if pair.possible:
+        return ""
+    if pair.possible is None:
+        return "not decided"
+    return (
+        f"impossible: pooled, this UAR allows UF1 {from_to(pair.low, pair.high)}; what can give the pair: "
+        f"{pair.otherwise}"
+    )
+
+
+def show_published(printed, table, by, caption):
+    """The published rows, with ours beside those of the same system.
+
+    Parameters
+    ----------
+    printed : DataFrame
+        From `published`.
+    table : DataFrame
+        Ours; rows without a published one come last.
+    by : {"dataset", "n_classes"}
+    caption : str
+
+    Returns
+    -------
+    pandas.io.formats.style.Styler
+    """
+    rows = beside_published(printed, table, by)
+    shown = {("", name): rows[name] for name in ("system", "year", by)}
+    for metric in SHOWN:
+        shown[f"{HEADINGS[metric]}, %", _PUBLISHED] = rows[metric].map("{:.1f}".format).replace("nan", "–")
+        for train_on in table["train_on"].unique():
+            shown[f"{HEADINGS[metric]}, %", f"ours, trained on {train_on}"] = [
+                _ours(row, f"{metric}_{train_on}", train_on) for row in rows.to_dict("records")
+            ]
+    shown["", "published pair"] = [told_of_pair(row) for row in rows.to_dict("records")]
+    styler = pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT).set_caption(caption)
+    return styler.format({("", "year"): "{:.0f}"}, na_rep="")
+
+
+def told_of_pair(row):
+    """Whether a published pair is possible, and where it stands if not in the paper's table, in words.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of `published`, or one of ours that has none: the words are then empty.
+    """
+    if pd.isna(row["source"]):
+        return ""
+    elsewhere = row["source"] and f"; not in the paper, from {row['source']}"
+    return (row["reason"] or "possible") + elsewhere
+
+
+def _ours(row, column, train_on):
+    if pd.isna(row[column]):
+        return _shortcuts().get(row["system"], "") if train_on.endswith(SHORTCUT) else ""
+    return with_span(row, column)
+
+
+def _shortcuts():
+    told = load_systems().set_index("system")["shortcut"]
+    return told[told == _NO_SHORTCUT].to_dict()
+
+
+def beside_published(printed, table, by):
+    """Ours joined to the published rows by system and dataset.
+
+    Returns
+    -------
+    DataFrame
+        Columns of ``printed``, its ``method`` called ``system``; for UF1, UAR and each ``train_on``,
+        ``<metric>_<train_on>``, ``..._low`` and ``..._high``, missing where we have none.
+    """
+    keys = ["system", by]
+    rows = printed.rename(columns={"method": "system"})
+    missing = table[keys].drop_duplicates().merge(rows[keys], on=keys, how="left", indicator=True)
+    rows = pd.concat([rows, missing[missing.pop("_merge") == "left_only"]], ignore_index=True)
+    for train_on, group in table.groupby("train_on", sort=False):
+        ends = ("", "_low", "_high")
+        names = {f"{metric}{end}": f"{metric}_{train_on}{end}" for metric in SHOWN for end in ends}
+        ours = group[[*keys, *names]].rename(columns=names)
+        rows = rows.merge(ours, on=keys, how="left", validate="one_to_one")
+    return rows
+
+
+def show_means(table, by):
+    """Three ways to average: pooled over folds, and the means over subjects under both conventions."""
+    shown = {("", name): table[name] for name in ("system", by, "train_on")}
+    headings = {"": "pooled", "_skipped": "subjects, absent skipped", "_zero": "subjects, absent 0"}
+    for metric in SHOWN:
+        for end, heading in headings.items():
+            shown[f"{HEADINGS[metric]}, %", heading] = table[f"{metric}{end}"].map("{:.1f}".format)
+    return pd.DataFrame(shown).style.hide(axis="index")
+
+
+def comparable(study):
+    """What keeps our scores from being compared with the published ones, in words; may be empty."""
+    if study.is_synthetic:
+        return "ours are of synthetic faces: **not comparable with the published scores**, of real ones"
+    reasons = []
+    if study.parameters.shows_flow:
+        reasons.append("ours see published pictures of flow, resized where a system needs others")
+    if study.settings.split.split != "loso":
+        reasons.append("the published scores are of leave-one-subject-out, ours are not")
+    return "; ".join(reasons)
+
+
+def describe_protocol(study, datasets, studies, folds):
+    """How each row's clips are divided, and whether that is the paper's way.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.study.Study
+    datasets : dict of str to hsta_lib.data.dataset.Dataset
+        By the name of the row.
+    studies : list of hsta_lib.study.study.Study
+        Of each row.
+    folds : dict of str to list of Fold
+    """
+    lines = []
+    for (name, dataset), of_row in zip(datasets.items(), studies, strict=True):
+        clips, subjects = len(dataset.tested), dataset.tested["subject_id"].nunique()
+        lines.append(f"- {name}: {clips} clips of {subjects} subjects; {of_row.protocol(folds[name])}.")
+    if study.settings.split.split != "loso":
+        lines += [
+            "",
+            f"**Not leave-one-subject-out**, which the paper uses here: preset `{study.preset_name}` is made "
+            'to end in minutes. Preset `full`, or the parameter `split = "loso"`, leaves one subject out.',
+        ]
+    return Markdown("\n".join(lines))
+
+
+def summarise(table, printed, by):
+    """Our rows by their names, the published scores beside them: what `report.record` keeps.
+
+    Returns
+    -------
+    DataFrame
+        Index ``<dataset>, trained on <train_on>``; the scores with their intervals; ``uf1_paper``,
+        ``uar_paper``.
+    """
+    paper = printed.set_index(["method", by])
+    ends = ("", "_low", "_high", "_skipped", "_zero")
+    rows = {}
+    for row in table.to_dict("records"):
+        values = {f"{metric}{end}": row[f"{metric}{end}"] for metric in METRICS for end in ends}
+        key = row["system"], row[by]
+        values |= {f"{metric}_paper": paper.at[key, metric] for metric in SHOWN if key in paper.index}
+        rows[_name(row, by)] = values
+    return pd.DataFrame(rows).T
+
+
+def _name(row, by):
+    where = row[by] if by == "dataset" else f"{row[by]} classes"
+    return f"{row['system']}, {where}, trained on {row['train_on']}"
+
+
+def describe_left_out(rivals):
+    """Which comparison systems cannot be run on this data, and why."""
+    lines = [f"- {row['system']} is not run: {row['reason']}." for row in rivals.left_out.to_dict("records")]
+    return Markdown("\n".join(lines) or "The data has what each of the comparison systems needs.")
+
+
+def show_costs(costs, form):
+    """What each system is here, how near it is to the original, and what it costs.
+
+    Parameters
+    ----------
+    costs : DataFrame
+        From `baselines.costs`; of systems that are not in `hsta_lib.paper.load_systems` it is said.
+    form : {"published", "reduced"}
+        Of the comparison systems.
+    """
+    told = load_systems().set_index("system").reindex(costs["system"])
+    shown = costs.assign(form=told[f"{form}_form"].to_numpy(), guessed=told["guessed"].to_numpy())
+    shown = shown[["system", "form", "parameters", "mflop", "seconds", "guessed"]].drop_duplicates("system")
+    shown["form"] = shown["form"].mask(shown["system"].str.startswith("HSTA"), "this study")
+    shown = shown.fillna({"form": "not described", "guessed": ""})
+    counted = shown["parameters"] > 0  # a classifier without a network has none
+    shown["parameters"] = shown["parameters"].map("{:,.0f}".format).where(counted, "–")
+    shown["mflop"] = shown["mflop"].map("{:,.1f}".format).where(counted, "–")
+    styler = shown.style.hide(axis="index").set_table_styles(LEFT)
+    return styler.format({"seconds": "{:.1f}"}).relabel_index(
+        ["system", "form", "parameters", "MFLOP a clip", "s a training", "guessed or left out"],
+        axis="columns",
+    )
+
+
+def conclude(study, table, by):
+    """Which rows are above guessing, in sentences.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.study.Study
+    table : DataFrame
+        From `score`.
+    by : {"dataset", "n_classes"}
+    """
+    where = f"{study.data_name}; preset `{study.preset_name}`; split `{study.settings.split.split}`"
+    lines = [f"**{where}**{study.dependence}.", ""]
+    honest = table[~table["train_on"].str.endswith(SHORTCUT)]
+    for group, rows in honest.groupby(by, sort=False):
+        # An interval without width shows nothing.
+        is_above = (rows["guessing"] < rows["uar_low"]) & (rows["uar_low"] < rows["uar"])
+        name = group if by == "dataset" else f"{group} classes"
+        lines.append(
+            f"- {name}, UAR above guessing ({rows['guessing'].iloc[0]:.1f} %): {_told(rows[is_above])}. Not "
+            f"shown to be: {_told(rows[~is_above])}."
+        )
+    if study.is_synthetic:
+        lines.append("- All of this is about synthetic faces; it neither supports nor contradicts the paper.")
+    return Markdown("\n".join(lines))
+
+
+def _told(rows):
+    named = [
+        f"{row['system']}, trained on {row['train_on']} ({with_span(row, 'uar')})"
+        for row in rows.to_dict("records")
+    ]
+    return "; ".join(named) or "none"

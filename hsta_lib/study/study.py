@@ -1,0 +1,399 @@
+"""What every notebook starts with: its parameters checked, its preset read, its trials made."""
+
+import ast
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from hsta_lib import config
+from hsta_lib.data.dataset import benchmark, open_dataset
+from hsta_lib.data.frames import cache_frames
+from hsta_lib.data.splits import check_folds, is_subject_dependent, make_folds
+from hsta_lib.data.table import class_names, default_labels
+from hsta_lib.evaluation import pixel_free, references
+from hsta_lib.evaluation.metrics import METRICS
+from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, with_branch
+from hsta_lib.reporting.tables import beside_paper
+from hsta_lib.study.ablations import DESIGNS
+from hsta_lib.training import run as runner
+from hsta_lib.training import store
+from hsta_lib.training.precision import with_precision
+from hsta_lib.training.trials import NAMED_CELL, expand_grid, make_trials, settings_of
+
+_SHUFFLES = 3
+_PRINTED = ("table1", "table2", "table3", "table4")  # whose rows are trained where no grid is given
+_PICTURE_SIZE = 160  # px
+
+_PROTOCOLS = {
+    "subject": "{n} folds grouped by subject: no subject is in training and in test",
+    "paper": "subject-dependent: {n} random folds over clips, as in the paper's ablations; "
+    "nearly every test clip's subject is also in training",
+    "loso": "leave one subject out: {n} folds",
+    "authors": "subject-dependent: the authors' {n} lists, which are not grouped by subject; "
+    "nearly every test clip's subject is also in training",
+    "subject_seen": "subject-dependent: {n} folds; of the clips of a fold's test subjects half are tested, "
+    "the others are in training",
+}
+_REFERENCES = {
+    "fold": "labels shuffled",
+    "recording": "labels shuffled within each recording",
+    "imagenet": "named setting, pixels normalised as ImageNet's",
+}
+_MACRO = {
+    "none": "",
+    "training_subjects": "; macro clips of the training subjects are in training",
+    "all": "; all macro clips are in training, those of the test subjects included: *subject-dependent*",
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One notebook's run: which report, with which parameters, preset and settings."""
+
+    name: str
+    parameters: config.Parameters
+    preset_name: str
+    preset: config.Preset
+    settings: config.Settings
+    grid: dict
+    seeds: tuple
+
+    def variant(self, *, synthetic=None, fields=None, **parameters):
+        """The same study with other parameters, fields of the benchmark or fields of the settings.
+
+        The settings are made anew from the preset: fields given to an earlier variant are not kept.
+        """
+        chosen = config.validated(config.Parameters, self.parameters.model_dump() | parameters, "parameters")
+        spec = self.preset.synthetic.model_dump() | (synthetic or {})
+        spec = config.validated(config.Synthetic, spec, "synthetic")
+        preset = self.preset.model_copy(update={"synthetic": spec})
+        settings = config.with_fields(_settings(chosen, preset), **(fields or {}))
+        return replace(self, parameters=chosen, preset=preset, settings=settings)
+
+    def open_dataset(self):
+        """The dataset the parameters name; see `hsta_lib.data.dataset.open_dataset`."""
+        preset = self.preset.model_copy(update={"frames": self.settings.frames})  # as the recipe has them
+        return open_dataset(self.parameters, preset, config.data_dir())
+
+    def folds(self, dataset, split=""):
+        """Folds of the split, or of another one, checked."""
+        settings = self.settings.split.model_dump() | ({"split": split} if split else {})
+        folds = make_folds(dataset.clips, **settings)
+        kind = {name: settings[name] for name in ("split", "macro_clips", "train_on")}
+        check_folds(dataset.clips, folds, **kind)
+        return folds
+
+    def pictures(self, clips):
+        """Onset and apex of some clips, uint8, shape ``(n_clips, 4, 160, 160, 3)``: the last two frames.
+
+        Raises
+        ------
+        ValueError
+            If one of the clips cannot be read any more: its picture must not be that of the next.
+        """
+        shown = {"crop": self.settings.frames.crop, "n_frames": 2, "image_size": _PICTURE_SIZE}
+        path, _, left_out, _ = cache_frames(clips, config.Frames(**shown), config.data_dir() / "cache")
+        if left_out:
+            raise ValueError(f"a clip cannot be read any more: {left_out[0]}")
+        return np.load(path)
+
+    def cells(self):
+        """Settings of the grid, else the notebook's own rows or those the paper prints, with M, L_v and L_s.
+
+        See `trials.expand_grid`, `hsta_lib.study.ablations` and `hsta_lib.paper.printed_cells`.
+        """
+        if not self.grid and self.name in DESIGNS:
+            return DESIGNS[self.name]()
+        cells = expand_grid(self.grid) if self.grid else printed_cells(self.name)
+        variants = settings_of(self.settings, cells)
+        kept = cells[[name for name in cells if name in ROW_NAMES]]
+        names = [*NAMED_CELL, *(name for name in cells if name not in (*NAMED_CELL, *ROW_NAMES))]
+        made = kept.assign(**{name: [config.field_value(v, name) for v in variants] for name in names})
+        return with_branch(made) if self.grid and self.name == "table1" else made
+
+    def trials(self, dataset, cells, **fields):
+        """Trials of some cells, one list per cell; ``fields`` replace fields of the settings."""
+        variants = settings_of(config.with_fields(self.settings, **fields), cells)
+        return self.trials_of(variants, dataset)
+
+    def prepare(self, cells):
+        """Datasets and trials of cells that may differ in any parameter or field, also in their frames.
+
+        Parameters
+        ----------
+        cells : DataFrame
+            One row per cell; columns are notebook parameters, fields of the settings, or names of rows.
+
+        Returns
+        -------
+        studies : list of Study
+            Of each cell.
+        datasets : list of Dataset
+            Of each cell; those that are the same are opened once.
+        trials : list of list of Trial
+            Of each cell.
+        """
+        chosen = cells.drop(columns=[name for name in cells if name in ROW_NAMES]).to_dict("records")
+        studies = [self._with_cell(cell) for cell in chosen]
+        opened = {}
+        datasets = []
+        for study in studies:
+            key = study.parameters.model_dump_json(), study.preset.synthetic, study.settings.frames
+            if key not in opened:
+                opened[key] = study.open_dataset()
+            datasets.append(opened[key])
+        pairs = zip(studies, datasets, strict=True)
+        trials = [study.trials_of([study.settings], dataset)[0] for study, dataset in pairs]
+        return studies, datasets, trials
+
+    def _with_cell(self, cell):
+        parameters = {name: value for name, value in cell.items() if name in config.Parameters.model_fields}
+        fields = {name: value for name, value in cell.items() if name not in parameters}
+        return self.variant(**parameters, fields=fields)
+
+    def trials_of(self, variants, dataset):
+        """Trials of some settings, one list for each: every seed and fold."""
+        n_folds = len(self.folds(dataset))
+        return [make_trials(settings, n_folds, self.seeds, dataset.fingerprint) for settings in variants]
+
+    def reference_trials(self, dataset, names=("named", *_REFERENCES), named=None):
+        """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation; or of some.
+
+        ``named``, cells as for `trials`, takes the place of the paper's named setting. One shuffle of the
+        labels scatters by more than its interval shows: there are at least three.
+        """
+        several = self if len(self.seeds) >= _SHUFFLES else replace(self, seeds=tuple(range(_SHUFFLES)))
+        runs = {
+            "named": (self, {}),
+            "fold": (several, {"shuffled_labels": "fold"}),
+            "recording": (several, {"shuffled_labels": "recording"}),
+            "imagenet": (self, {"pixels": "imagenet"}),
+        }
+        named = pd.DataFrame([NAMED_CELL]) if named is None else named
+        runs = {name: runs[name] for name in names}
+        return {name: study.trials(dataset, named, **fields)[0] for name, (study, fields) in runs.items()}
+
+    def run(self, trials, *datasets):
+        """Train what has no result yet; see `hsta_lib.training.run.run`."""
+        where = {name: getattr(self.parameters, name) for name in ("workers", "scheduler")}
+        runner.run(trials, datasets, config.results_dir(), **where)
+
+    def predictions(self, trials_of_cells):
+        """Stored predictions of some cells, with a column ``cell`` that counts them from 0."""
+        parts = [store.predictions(trials, config.results_dir()) for trials in trials_of_cells]
+        return pd.concat([rows.assign(cell=cell) for cell, rows in enumerate(parts)], ignore_index=True)
+
+    def reference_predictions(self, dataset, folds, trials):
+        """Predictions of the reference rows, by name; ``trials`` from `reference_trials`, trained."""
+        stored = {name: store.predictions(runs, config.results_dir()) for name, runs in trials.items()}
+        trained = {row: stored[name] for name, row in _REFERENCES.items() if name in stored}
+        rows = self.blind_predictions(dataset, folds) | trained
+        spec = benchmark(self.preset.synthetic, self.parameters.macro_clips)
+        if self.is_synthetic:
+            rows["linear model on the true motion"] = references.linear_on_true_flow(
+                dataset, folds, spec, self.parameters.variant
+            )
+        is_as_casme3 = self.is_synthetic and not self.parameters.variant
+        if is_as_casme3 and self.parameters.labels == "emotion7" and spec.tied_labels == 0:
+            rows["ceiling: true action units known"] = references.ceiling(dataset, folds, spec)
+        return rows
+
+    def blind_predictions(self, dataset, folds):
+        """Predictions that need no training and no picture, by the name of the reference row."""
+        rows = pixel_free.rows(dataset.clips, folds)
+        majority = {"majority class": rows.pop("majority class")}
+        return majority | {f"without a picture: {name}": predictions for name, predictions in rows.items()}
+
+    def beside_paper(self, table):
+        """The paper's scores beside ours, left out where ours are of other data, labels or settings."""
+        table = beside_paper(table, self.name)
+        sizes = [*NAMED_CELL, "csta"]
+        varied = set(self.grid) - {*sizes, "depths"}
+        is_casme3 = self.parameters.dataset == "casme3" or (self.is_synthetic and not self.parameters.variant)
+        is_other = not is_casme3 or self.parameters.labels != "emotion7" or bool(varied)
+        printed = set(settings_of(self.settings, printed_cells(self.name)))
+        ours = settings_of(self.settings, table[[name for name in sizes if name in table]])
+        left_out = [is_other or settings not in printed for settings in ours]
+        table.loc[left_out, [f"{metric}_paper" for metric in METRICS]] = float("nan")
+        return table
+
+    def losses(self, groups):
+        """Epoch losses of groups of trials: name to a list of curves."""
+        folder = config.results_dir()
+        return {
+            name: [store.load(trial, folder)["losses"] for trial in runs] for name, runs in groups.items()
+        }
+
+    def protocol(self, folds):
+        """How the clips are divided, as a sentence."""
+        split = self.settings.split
+        own = "; trained on clips of the tested dataset alone" * (split.train_on == "own")
+        return _PROTOCOLS[split.split].format(n=len(folds)) + _MACRO[split.macro_clips] + own
+
+    @property
+    def is_synthetic(self):
+        """Whether the faces are generated."""
+        return self.parameters.dataset == "synthetic"
+
+    @property
+    def scope(self):
+        """What verdicts on claims are about; see `hsta_lib.study.claims.decide`."""
+        return "synthetic" if self.is_synthetic else f"real:{self.parameters.dataset}"
+
+    @property
+    def dependence(self):
+        """What the scores of a subject-dependent split are headed with; empty for the others."""
+        split = self.settings.split
+        return ", **subject-dependent**" * is_subject_dependent(split.split, split.macro_clips)
+
+    @property
+    def data_name(self):
+        """The data, in words that cannot be mistaken."""
+        if not self.is_synthetic:
+            return self.parameters.dataset
+        spec = self.preset.synthetic
+        tied = ", labels tied to film and recording" if spec.tied_labels else ""
+        strength = f", strength {spec.tied_labels:g}" if 0 < spec.tied_labels < 1 else ""
+        written = self.parameters.variant and f", in the layout of {self.parameters.variant}"
+        return f"synthetic faces ({spec.difficulty}{tied}{strength}{written})"
+
+    def _repr_markdown_(self):
+        lines = [
+            f"## {_heading(self.name)}: preset `{self.preset_name}`, {self.data_name}{self.dependence}",
+            f"recipe `{self.parameters.recipe}`, labels `{self.settings.labels}`, "
+            f"split `{self.settings.split.split}`, seeds {list(self.seeds)}",
+        ]
+        if self.is_synthetic:
+            lines.insert(
+                1,
+                "> **The faces are synthetic: a positive control.** It shows that data way, training and "
+                "scoring work and can find a signal that is there. It is no evidence about real faces.",
+            )
+        if self.parameters.lists_root:
+            lines.append("**Where the authors' lists are read, it is said so: that is about real clips.**")
+        return "\n\n".join(lines)
+
+
+def start(name, namespace):
+    """Check a notebook's parameters and read its preset.
+
+    Parameters
+    ----------
+    name : str
+        Of the notebook, e.g. ``table4``; the preset's grid of that name is the default grid.
+    namespace : dict
+        The notebook's ``globals()``.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    ValueError
+        If a parameter is unknown or its value is not allowed, the preset has no grid for the notebook, or
+        the grid has a value the settings do not allow or settings the paper's table does not tell apart.
+    """
+    known = set(config.Parameters.model_fields)
+    assigned = set(_assigned_before(namespace.get("In", [])))
+    values = {key: namespace[key] for key in known | assigned if key in namespace}
+    parameters = config.validated(config.Parameters, values, "notebook parameters")
+    labels = parameters.labels or default_labels(parameters.layout)
+    class_names(labels, parameters.layout)  # an unknown label set stops here, before any data is made
+    preset_name, preset = config.load_preset(parameters.preset)
+    if parameters.shows_flow and name != "table5":
+        raise ValueError(
+            f"notebook parameters: dataset = 'megc2019_flow' has no frames, which {name} needs; only table5 "
+            "can be made of it"
+        )
+    split = parameters.split or ("loso" if parameters.shows_flow else preset.datasets.split)
+    parameters = parameters.model_copy(update={"labels": labels, "split": split})
+    if "grid" in namespace and name not in (*preset.grids, *_PRINTED, *DESIGNS) and not parameters.grid:
+        raise ValueError(
+            f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
+        )
+    settings = _settings(parameters, preset)
+    of_audit = preset.audit_seeds if name == "audit" else []
+    seeds = tuple(parameters.seeds or of_audit or preset.seeds)
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ValueError(f"notebook parameters: seeds = {list(seeds)} must be different numbers from 0 on")
+    if parameters.split == "authors" and not parameters.lists_root:
+        raise ValueError(
+            "notebook parameters: split = 'authors' needs lists_root, the folder of a clone of the authors' "
+            "repository (OceanSummerDay/HSTA_MER)"
+        )
+    if parameters.data_root and parameters.dataset == "synthetic":
+        raise ValueError("notebook parameters: data_root is given, but dataset = 'synthetic' is generated")
+    grid = parameters.grid or preset.grids.get(name, {})
+    study = Study(name, parameters, preset_name, preset, settings, grid, seeds)
+    if grid:
+        _check_grid(study)
+    return study
+
+
+def _settings(parameters, preset):
+    division = {name: getattr(parameters, name) for name in ("split", "macro_clips")}
+    settings = config.Settings(
+        labels=parameters.labels,
+        frames=preset.frames,
+        model=preset.model,
+        training=preset.training.model_dump(exclude={"precision"}),
+        split=preset.split.model_dump() | division,
+    )
+    settings = config.as_released(settings) if parameters.recipe == "released" else settings
+    return with_precision(settings, preset.training.precision)
+
+
+def _check_grid(study):
+    """Refuse before any training what could not be trained or not be shown."""
+    # Only notebooks of designs open a dataset for each cell, see `Study.prepare`.
+    groups = (config.Model, config.Training, *[config.Frames] * (study.name in DESIGNS))
+    allowed = {"depths", *(name for group in groups for name in group.model_fields)}
+    if set(study.grid) - allowed:
+        name = sorted(set(study.grid) - allowed)[0]
+        raise ValueError(f"grid: {name!r} cannot vary within a table; what can: {', '.join(sorted(allowed))}")
+    cells = study.cells()
+    printed = load_table(study.name) if study.name in table_names() else cells
+    shown = [column for column in printed if column in cells]
+    if cells.duplicated(shown).any():
+        raise ValueError(f"grid: some settings agree in {', '.join(shown)}, which is all {study.name} shows")
+
+
+def _heading(name):
+    """``table4`` as a reader writes it: Table 4."""
+    return re.sub(r"(\d+)", r" \1", name).capitalize()
+
+
+def _assigned_before(history):
+    """Names assigned in the parameter cells that ran just before this one.
+
+    papermill injects a misspelt parameter without complaint, so its name is looked for in the cells
+    executed before the current one, as far back as they only assign plain values.
+    """
+    names = []
+    for source in reversed(history[:-1]):
+        assigned = _plain_assignments(source)
+        if not assigned:
+            break
+        names += assigned
+    return names
+
+
+def _plain_assignments(source):
+    """Names a cell assigns, or nothing if it does anything but assign values written out."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:
+        return []
+    names = []
+    for statement in statements:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
+            return []
+        used = {node.id for node in ast.walk(statement.value) if isinstance(node, ast.Name)}
+        targets = [statement.target] if isinstance(statement, ast.AnnAssign) else statement.targets
+        if used - {"float"} or not all(isinstance(target, ast.Name) for target in targets):
+            return []  # papermill writes float('nan')
+        names += [target.id for target in targets]
+    return names

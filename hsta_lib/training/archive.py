@@ -1,0 +1,149 @@
+"""Results that travel with the repository: the trials of a report in one small file beside it.
+
+``python -m hsta_lib.training.archive`` unpacks every archive of ``reports/`` into the results folder, so that
+a report is made again without training. Class scores, which no table uses, are left out.
+"""
+
+import gzip
+import json
+import sys
+import zlib
+from typing import NamedTuple
+
+from hsta_lib import ROOT, config
+from hsta_lib.files import write_whole
+from hsta_lib.training import store
+from hsta_lib.training.trials import PROTOCOL, Trial, id_of
+
+ENDING = ".trials.jsonl.gz"
+_FORMAT = "trials of hsta_lib, 1"
+_DESCRIPTION = ("protocol", "settings", "fold", "seed", "fingerprint")
+_OF_CLIPS = ("clip_id", "subject_id", "y_true")
+
+
+class Unpacked(NamedTuple):
+    """Trials of an archive: all, those that were not stored yet, those no current settings describe."""
+
+    trials: int
+    new: int
+    outdated: int
+
+
+def pack(trials, folder, path):
+    """Write the results of some trials into one file.
+
+    Its lines are JSON, compressed by gzip: a header; the tested clips of each fold, once; then one record per
+    trial, in order of their ids, which counts the fold's clips from 0. Equal results give equal bytes.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+        Each is written once.
+    folder : Path
+        Of the results.
+    path : Path
+        Replaced if it is there.
+
+    Raises
+    ------
+    ValueError
+        If a trial has no result yet.
+    """
+    tested, lines = {}, []
+    for trial in sorted(set(trials), key=lambda trial: trial.id):
+        record = store.load(trial, folder)
+        if record is None:
+            raise ValueError(f"{trial.id} (fold {trial.fold}, seed {trial.seed}) has no result in {folder}")
+        columns = record["predictions"]
+        clips = _line({name: columns[name] for name in _OF_CLIPS})
+        number = tested.setdefault(clips, len(tested))
+        lines.append(_line(record | {"predictions": {"clips": number, "y_pred": columns["y_pred"]}}))
+    header = _line({"format": _FORMAT, "clips": len(tested), "trials": len(lines)})
+    text = "\n".join([header, *tested, *lines, ""])
+    write_whole(path, gzip.compress(text.encode(), mtime=0))
+
+
+def _line(value):
+    return json.dumps(value, separators=(",", ":"))
+
+
+def unpack(path, folder):
+    """Store those results of an archive that are not there yet; what is stored is never replaced.
+
+    A result of an older protocol or of settings that are no more is stored too: nothing asks for it.
+
+    Parameters
+    ----------
+    path : Path
+        From `pack`.
+    folder : Path
+        Of the results; made if it is not there.
+
+    Returns
+    -------
+    Unpacked
+
+    Raises
+    ------
+    ValueError
+        If the file is no archive or is damaged; the message names it, and nothing is stored.
+    """
+    records = _read(path)
+    new = [record for record in records if not (folder / f"{record['id']}.json").exists()]
+    for record in new:
+        write_whole(folder / f"{record['id']}.json", json.dumps(record))
+    return Unpacked(len(records), len(new), sum(map(_is_outdated, records)))
+
+
+def _read(path):
+    content = path.read_bytes()
+    try:
+        header, *lines = [json.loads(line) for line in gzip.decompress(content).splitlines()]
+        if header["format"] != _FORMAT:
+            raise ValueError(f"its format is {header['format']!r}, not {_FORMAT!r}")
+        tested, lines = lines[: header["clips"]], lines[header["clips"] :]
+        if len(lines) != header["trials"]:
+            raise ValueError(f"it holds {len(lines)} of {header['trials']} trials")
+        return [_record(line, tested) for line in lines]
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{path.name} is damaged or no archive of trials ({error})") from error
+
+
+def _record(line, tested):
+    """A trial's record as it was stored, checked as `hsta_lib.training.store.load` does."""
+    packed = line["predictions"]
+    record = line | {"predictions": tested[packed["clips"]] | {"y_pred": packed["y_pred"]}}
+    if record["id"] != id_of({name: record[name] for name in _DESCRIPTION}):
+        raise ValueError(f"the record named {record['id']} describes another trial")
+    if not store.is_whole(record):
+        raise ValueError(f"the predictions of {record['id']} are missing or uneven")
+    return record
+
+
+def _is_outdated(record):
+    if record["protocol"] != PROTOCOL:
+        return True
+    try:
+        settings = config.Settings.model_validate(record["settings"])
+    except ValueError:  # a field or value that is no more
+        return True
+    return Trial(settings, *(record[name] for name in _DESCRIPTION[2:])).id != record["id"]
+
+
+def main():
+    """Unpack all archives of ``reports/``, one line each; exit code 1 if one of them is damaged."""
+    failed = False
+    for path in sorted((ROOT / "reports").glob(f"*{ENDING}")):
+        try:
+            found = unpack(path, config.results_dir())
+        except ValueError as error:
+            failed = True
+            print(error, file=sys.stderr)
+        else:
+            outdated = f", {found.outdated} of older settings" if found.outdated else ""
+            print(f"{path.name}: {found.trials} trials, {found.new} new{outdated}")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

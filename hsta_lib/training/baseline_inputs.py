@@ -1,0 +1,132 @@
+"""Comparison systems of Tables 5 and 6: their settings, what they are given, how they are built."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from hsta_lib.config import TrialTraining
+from hsta_lib.data.cache import cache_key, cached_rows
+from hsta_lib.models.baselines.registry import SYSTEMS
+
+# Part of every cache's name: raise it when the same frames come to give another input of some system.
+_INPUTS_VERSION = 1
+# Where a system's own recipe says nothing else. Fields of HSTA's recipe are never taken over.
+_RECIPE = {
+    "loss": "own", "optimizer": "adam", "schedule": "constant", "sampling": "uniform", "weight_decay": 0,
+    "warmup_epochs": 0, "drop_last": False,
+}  # fmt: skip
+_NOT_A_RECIPE = ("shuffled_labels", "video", "store_draws")
+
+
+def find(name, form):
+    """A system by its name.
+
+    Parameters
+    ----------
+    name : str
+    form : {"published", "reduced"}
+
+    Returns
+    -------
+    hsta_lib.models.baselines.registry.System
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if name not in SYSTEMS:
+        raise ValueError(f"{name!r} is no comparison system; choose from {', '.join(SYSTEMS)}")
+    return SYSTEMS[name][form]
+
+
+def cells(rows, datasets):
+    """Rows of a table for comparison systems, for `hsta_lib.study.study.Study.prepare`.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``system``, and notebook parameters by which rows differ.
+    datasets : hsta_lib.config.Datasets
+        Of a preset: its form and how many epochs at most.
+
+    Returns
+    -------
+    DataFrame
+        These and the fields of the settings. Each system has its own recipe, whatever HSTA's is.
+    """
+    return pd.DataFrame([row | _fields(row["system"], datasets) for row in rows.to_dict("records")])
+
+
+def _fields(name, datasets):
+    system, most = find(name, datasets.form), datasets.rival_epochs or math.inf
+    training = TrialTraining(**_RECIPE | system.recipe, store_epochs=system.keeps_best_epoch)
+    epochs = {kind: min(getattr(training, kind), most) for kind in ("epochs", "pretraining_epochs")}
+    chosen = {"rival": name, "form": datasets.form, "recipe": "equations"}
+    return chosen | system.frames | training.model_dump(exclude=set(_NOT_A_RECIPE)) | epochs
+
+
+def build(comparison, n_classes):
+    """The network or classifier of `hsta_lib.config.Comparison`, untrained."""
+    system = find(comparison.rival, comparison.form)
+    return system.build(n_classes, **system.sizes)
+
+
+def input_shape(comparison):
+    """Shape of the input of one clip."""
+    system = find(comparison.rival, comparison.form)
+    size, n_frames = system.frames["image_size"], system.frames["n_frames"] + 2
+    blank = np.zeros((n_frames, size, size, 3), np.uint8)
+    if system.flow_size:
+        blank = np.zeros((system.flow_size, system.flow_size, 3 + system.depth), np.float32)
+    return system.prepare(blank).shape
+
+
+def given(dataset, settings):
+    """The dataset as a system is given it, its inputs computed: with depth maps, if it sees them.
+
+    Parameters and errors are those of `inputs`. A trial is of the fingerprint of what is returned.
+    """
+    system = find(settings.comparison.rival, settings.comparison.form)
+    found = dataset.with_depth(system.flow_size) if system.depth else dataset
+    inputs(found, settings)
+    return found
+
+
+def inputs(dataset, settings):
+    """What a system is given of every clip, computed once; later calls open what is there.
+
+    Parameters
+    ----------
+    dataset : hsta_lib.data.dataset.Dataset
+        From `given`, if the system sees depth.
+    settings : hsta_lib.config.Settings
+
+    Returns
+    -------
+    ndarray, float32 or uint8, shape (n_clips, ...)
+        A memory map, copy-on-write: what is written to it never reaches the file.
+
+    Raises
+    ------
+    ValueError
+        If the dataset has no such input; the message says what is missing.
+    """
+    comparison = settings.comparison
+    system = find(comparison.rival, comparison.form)
+    if dataset.shows_flow and not system.stretches:
+        needed = "flow in px" if system.flow_size else "frames"
+        raise ValueError(f"it needs {needed}; there are pictures of flow, stretched to 0..255")
+    clips = dataset.flow(system.flow_size, "tvl1") if system.flow_size else dataset.frames()
+    if system.depth:
+        clips = np.concatenate([clips, np.load(dataset.depth_path)[..., None]], axis=3)
+    described = ["inputs", _INPUTS_VERSION, comparison.rival, comparison.form]
+    first = system.prepare(clips[0])
+    path, *_ = cached_rows(
+        dataset.frames_path.parent.parent / cache_key(described, dataset.files),
+        list(zip(dataset.clips["clip_id"], range(len(clips)), strict=True)),
+        lambda row: system.prepare(clips[row]),
+        shape=first.shape, dtype=first.dtype, desc="",
+    )  # fmt: skip
+    return np.load(path, mmap_mode="c")

@@ -1,0 +1,373 @@
+"""Trials on the workers of a Dask scheduler: who may train, what is sent there, where results are kept."""
+
+import asyncio
+import hashlib
+import json
+import pickle
+import time
+import uuid
+from collections import Counter, deque
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from hsta_lib import ROOT
+from hsta_lib.files import file_digest, write_whole
+from hsta_lib.training import store
+from hsta_lib.training.fit import fit
+
+CONNECT_SECONDS = 5
+# How long a run without any worker waits for one: a killed worker takes seconds to come back.
+PATIENCE_SECONDS = 60
+FETCH_SECONDS = 60
+LOOK_SECONDS = 1
+# So many workers may be killed with a trial before it counts as failed.
+ALLOWED_DEATHS = 3
+# Dask gives a worker nothing to do while it uses more of its memory limit than this.
+_PAUSED_FROM = 0.8
+
+
+class NoWorkers(RuntimeError):
+    """No worker of the scheduler can train."""
+
+
+class KilledWorkers(RuntimeError):
+    """A trial's workers were killed, several in a row."""
+
+
+def _library_digest():
+    """Hash of the library's source: that of the files which are being imported."""
+    folder = ROOT / "hsta_lib"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
+    listed = [(name, hashlib.sha256((folder / name).read_bytes()).hexdigest()) for name in files]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
+
+
+# What a prediction can depend on. Of torch without the build: a notebook may have that for CPUs, workers
+# that for GPUs. Taken at import, since a process goes on with the code it has loaded.
+VERSIONS = {
+    "the source of hsta_lib": _library_digest(),
+} | {name: version(name).partition("+")[0] for name in ("torch", "numpy", "opencv-python", "scikit-learn")}
+
+
+def train_on(scheduler, todo, datasets, folder):
+    """Train on the workers of a Dask scheduler, one trial at a time on each.
+
+    Workers may come and go meanwhile. A worker that is killed loses its trial to another. Where workers
+    declare ``GPU`` as a resource, those alone train, and ask for one of it. Closing the generator takes back
+    what has not begun; a worker ends the trial it is at.
+
+    Parameters
+    ----------
+    scheduler : str
+        Its address, ``tcp://host:port``, or the path of a scheduler file.
+    todo : list of Trial
+        In the order in which they are begun.
+    datasets : dict of str to hsta_lib.data.dataset.Dataset
+        By fingerprint.
+    folder : Path
+        Of the results. Workers that can write it store their results themselves; those of the others are
+        stored from here.
+
+    Yields
+    ------
+    trial : Trial
+    error : Exception or None
+
+    Raises
+    ------
+    ConnectionError
+        If the scheduler does not answer, or does no longer.
+    NoWorkers
+        If all workers were refused, or there is none for a minute.
+    hsta_lib.training.store.NotWritten
+        If a result cannot be written from here either.
+    """
+    datasets = {name: _with_full_paths(dataset) for name, dataset in datasets.items()}
+    folder, waiting, running, deaths = folder.absolute(), deque(todo), {}, Counter()
+    with _connected(scheduler) as client:
+        crew = _Crew(client, scheduler, datasets.values(), folder)
+        while waiting or running:
+            crew.look()
+            for worker in running.keys() - crew.present:
+                trial = running.pop(worker)[0]
+                deaths[trial] += 1
+                if deaths[trial] < ALLOWED_DEATHS:
+                    waiting.appendleft(trial)
+                else:
+                    yield trial, _killed(worker, crew.asked[worker])
+            for worker in crew.ready - running.keys():
+                # Another run may have trained some since this one began.
+                while waiting and not store.missing([waiting[0]], folder):
+                    yield waiting.popleft(), None
+                if waiting:
+                    trial = waiting.popleft()
+                    future = crew.submit(worker, trial, datasets[trial.fingerprint])
+                    running[worker] = trial, future
+            _wait(client, [future for _, future in running.values()])
+            for worker, (trial, future) in list(running.items()):
+                if future.cancelled():
+                    raise gone(scheduler, "it has dropped the trials")
+                if future.done():
+                    del running[worker]
+                    try:
+                        error = _stored(trial, future, folder)
+                    except TimeoutError:  # the worker was killed with the result
+                        waiting.appendleft(trial)
+                    else:
+                        yield trial, error
+
+
+def _with_full_paths(dataset):
+    """Workers have working folders of their own."""
+    frames, depth = dataset.frames_path, dataset.depth_path
+    return replace(dataset, frames_path=frames.absolute(), depth_path=depth and depth.absolute())
+
+
+@contextmanager
+def _connected(scheduler):
+    from distributed import Client
+
+    address = _address(scheduler)
+    try:
+        with ThreadPoolExecutor(1) as pool:  # a notebook has a loop of its own in this thread
+            pool.submit(asyncio.run, _greet(address)).result()
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(
+            f"no Dask scheduler answers at scheduler = {scheduler!r} ({error!r}): start one with `dask "
+            "scheduler`, check host, port and firewall, or leave scheduler empty to train on this machine"
+        ) from error
+    with client:
+        yield client
+
+
+async def _greet(address):
+    """Meet a scheduler within a time limit; a client would wait for ever for one that says nothing."""
+    from distributed.comm import connect
+
+    comm = await asyncio.wait_for(connect(address, timeout=CONNECT_SECONDS), CONNECT_SECONDS)
+    comm.abort()
+
+
+def _address(scheduler):
+    """Address of a scheduler, read from its file if that is what was given."""
+    if "://" in scheduler:
+        return scheduler
+    try:
+        return json.loads(Path(scheduler).expanduser().read_text())["address"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConnectionError(
+            f"scheduler = {scheduler!r} is neither an address, as tcp://host:8786, nor a scheduler file "
+            f"({type(error).__name__}: {error}): `dask scheduler --scheduler-file {scheduler}` writes one"
+        ) from error
+
+
+class _Crew:
+    """The workers of a scheduler. Each is looked over when it comes, before it is given a trial."""
+
+    def __init__(self, client, scheduler, datasets, folder):
+        self.client, self.scheduler, self.folder = client, scheduler, folder
+        paths = dict.fromkeys(path for dataset in datasets for path in dataset.files)
+        self.digests = {path: file_digest(path) for path in paths}
+        self.asked = {}  # address to what the scheduler says of a worker, also of one that is gone
+        self.shares = {}  # of those accepted: whether they share the folder of results
+        self.refused = {}  # of the others: why not
+        self.present, self.ready, self.has_gpu = set(), set(), set()
+        self.last_present = time.monotonic()
+
+    def look(self):
+        """Find who is there now: accepted workers (``present``), and those that can begin (``ready``)."""
+        workers = self._asking(lambda: self.client.scheduler_info(n_workers=-1)["workers"])
+        if new := [address for address in workers if address not in self.asked]:
+            self.asked |= {address: workers[address] for address in new}
+            self._look_over(new)
+        self.present = workers.keys() & self.shares.keys()
+        self.has_gpu = {address for address in self.present if workers[address]["resources"].get("GPU")}
+        running = {address for address in self.present if workers[address]["status"] == "running"}
+        self.ready = running & (self.has_gpu or self.present)
+        if self.present:
+            self.last_present = time.monotonic()
+        elif (self.refused and not self.shares) or time.monotonic() - self.last_present > PATIENCE_SECONDS:
+            reasons = "; ".join(f"{address} {reason}" for address, reason in self.refused.items())
+            raise NoWorkers(
+                f"no worker of scheduler = {self.scheduler!r} can train. "
+                f"{reasons or 'It has none: start some with `dask worker`'}"
+            )
+
+    def submit(self, worker, trial, dataset):
+        """Have a worker train a trial. The key is this run's own: another run cannot take it back."""
+        packed = pickle.dumps(partial(_train, trial, dataset, self.folder if self.shares[worker] else None))
+        return self.client.submit(
+            _unpacked(), packed, key=f"trial-{trial.id}-{uuid.uuid4().hex[:8]}", workers=[worker],
+            resources={"GPU": 1} if worker in self.has_gpu else None,
+        )  # fmt: skip
+
+    def _look_over(self, new):
+        with store.token(self.folder) as token:
+            answers = self._asking(
+                lambda: self.client.run(
+                    _answer, list(self.digests), self.folder, token, workers=new, on_error="return"
+                )
+            )
+        for address in new:
+            answer = answers.get(address, OSError("it is gone"))
+            if reason := refusal(answer, self.asked[address], self.digests):
+                self.refused[address] = reason
+                print(f"worker {address} is not used: it {reason}")
+            else:
+                self.shares[address] = answer["shares"]
+
+    def _asking(self, question):
+        try:
+            return question()
+        except (OSError, KeyError) as error:  # a client that has given up knows of no workers
+            raise gone(self.scheduler, repr(error)) from error
+
+
+def gone(scheduler, error):
+    """The error of a scheduler that no longer answers."""
+    return ConnectionError(
+        f"scheduler = {scheduler!r} no longer answers ({error}): start it and its workers again, and the "
+        "same call continues; what was trained is kept"
+    )
+
+
+async def _answer(paths, folder, token, dask_worker):
+    """Asked of a worker: its versions, its memory, the data and the folder of results as it sees them."""
+    # In a thread: a worker whose loop is blocked looks dead.
+    digests = await asyncio.to_thread(lambda: {path: _digest(path) for path in paths})
+    return {
+        "versions": VERSIONS,
+        "digests": digests,
+        "shares": await asyncio.to_thread(_shares, folder, token),
+        "memory": dask_worker.monitor.get_process_memory(),
+    }
+
+
+def _digest(path):
+    try:
+        return file_digest(path)
+    except OSError as error:
+        return error
+
+
+def _shares(folder, token):
+    """Whether the folder is that in which the token lies, and can be written."""
+    try:
+        if not (folder / token).exists():
+            return False
+        mine = folder / f"{token}.{uuid.uuid4().hex[:8]}"
+        write_whole(mine, "")
+        mine.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def refusal(answer, worker, digests):
+    """Why a worker is not used, as a clause without its subject; empty if it is.
+
+    Parameters
+    ----------
+    answer : dict or Exception
+        What it says of itself.
+    worker : dict
+        What the scheduler says of it.
+    digests : dict of Path to str
+        SHA-256 of the files of frames and depth.
+
+    Returns
+    -------
+    str
+    """
+    limit = worker["memory_limit"]
+    if isinstance(answer, Exception):
+        return (
+            f"gave no answer ({type(answer).__name__}: {answer}; {_limit_of(worker)}): install this version "
+            "of hsta_lib there and start it again"
+        )
+    for name, here in VERSIONS.items():
+        there = answer["versions"].get(name)
+        if there != here:
+            return f"has {name} {there}, here it is {here}: install the same there and start it again"
+    if worker["nthreads"] != 1:
+        return (
+            f"has {worker['nthreads']} threads: start one worker for each trial at a time, with --nthreads 1"
+        )
+    if limit and answer["memory"] > _PAUSED_FROM * limit:
+        return (
+            f"uses {answer['memory'] / 1e9:.2f} GB before any training; {_limit_of(worker)}: start it with a "
+            "larger --memory-limit, or 0 for none"
+        )
+    for path, here in digests.items():
+        there = answer["digests"][path]
+        if isinstance(there, Exception):
+            return (
+                f"cannot read {path} ({there.strerror}): share that folder with it, or copy the file to the "
+                "same path there"
+            )
+        if there != here:
+            return f"has another file {path}: share the folder, or copy the file there from this machine"
+    return ""
+
+
+def _limit_of(worker):
+    limit = worker["memory_limit"]
+    return f"its memory limit is {limit / 1e9:.2f} GB" if limit else "it has no memory limit"
+
+
+def _killed(address, worker):
+    return KilledWorkers(
+        f"{ALLOWED_DEATHS} workers were killed or lost while they trained it, the last {address}; "
+        f"{_limit_of(worker)}. If memory ran out, start them with a larger --memory-limit, or fewer of them"
+    )
+
+
+def _unpacked():
+    """A function that calls what was pickled. Itself it is pickled by value, as it is no global one.
+
+    A scheduler imports whatever it is sent refers to, and is deaf meanwhile: it is sent bytes.
+    """
+
+    def call(packed):
+        return pickle.loads(packed)()
+
+    return call
+
+
+def _train(trial, dataset, folder):
+    """On a worker: train a trial and return its record, which is also stored if there is a folder."""
+    if folder is not None and not store.missing([trial], folder):
+        return store.load(trial, folder)
+    record = store.record_of(trial, fit(trial, dataset))
+    if folder is not None:
+        try:
+            store.write(record, folder)
+        except store.NotWritten as error:
+            print(f"{error}; it is sent back")
+    return record
+
+
+def _wait(client, futures):
+    """Wait until one is finished, but not longer than to the next look."""
+    from distributed import wait
+
+    if not futures:
+        time.sleep(LOOK_SECONDS)
+        return
+    # A future that was cancelled is found by the caller.
+    with client.as_current(), suppress(TimeoutError, CancelledError):
+        wait(futures, timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+
+
+def _stored(trial, future, folder):
+    """Error of a finished trial, or None: then its result is in the folder."""
+    error = future.exception(timeout=FETCH_SECONDS)
+    # What a worker has written may be seen here only later, as on NFS.
+    if error is None and store.missing([trial], folder):
+        store.write(future.result(timeout=FETCH_SECONDS), folder)
+    return error

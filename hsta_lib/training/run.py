@@ -1,0 +1,161 @@
+"""Run trials: only what is missing, in this process, in local worker processes or on those of a cluster.
+
+A run can be stopped at any point and continued.
+"""
+
+from contextlib import closing, contextmanager
+
+import torch
+
+from hsta_lib import progress
+from hsta_lib.config import n_cores
+from hsta_lib.training import cluster, store
+from hsta_lib.training.calibration import forecast
+from hsta_lib.training.fit import fit
+from hsta_lib.training.workers import local_workers
+
+
+class FailedTrials(RuntimeError):
+    """Some trials failed; the results of the others are stored."""
+
+
+def run(trials, datasets, folder, *, workers=None, scheduler=""):
+    """Train the trials that have no result yet.
+
+    Every trial stores its own result, so a run that is stopped or killed loses at most the trials being
+    trained, and the same call continues it.
+
+    Parameters
+    ----------
+    trials : list of Trial
+    datasets : list of hsta_lib.data.dataset.Dataset
+        Each trial is trained on the one whose fingerprint it carries.
+    folder : Path
+        Of the results.
+    workers : int, optional
+        Worker processes, one torch thread each; 0 trains in this process. The default is one per core, or a
+        single one where there is a GPU.
+    scheduler : str
+        Address of a Dask scheduler, ``tcp://host:port``, or path of its scheduler file: its workers train
+        instead of local ones, see `hsta_lib.training.cluster.train_on`.
+
+    Raises
+    ------
+    FailedTrials
+        After all trials have been tried, if some failed; the message names the first and its error.
+    ValueError
+        If a trial to be trained is of none of the datasets, or both ``workers`` and ``scheduler`` are given.
+    hsta_lib.training.store.NotWritten
+        If results cannot be written; before any training if that can be seen, else at the first result.
+    ConnectionError, hsta_lib.training.cluster.NoWorkers
+        If the scheduler does not answer or has no worker that can train.
+    """
+    if scheduler and workers is not None:
+        raise ValueError(f"workers = {workers} has no effect with scheduler = {scheduler!r}; leave it None")
+    if workers is None and not scheduler:
+        workers = 1 if torch.cuda.is_available() else n_cores()
+    todo = store.missing(trials, folder)
+    datasets = {dataset.fingerprint: dataset for dataset in datasets}
+    for trial in todo:
+        if trial.fingerprint not in datasets:
+            given = ", ".join(datasets)
+            raise ValueError(f"trial {trial.id} is of data {trial.fingerprint}, the datasets are {given}")
+    seconds, told = forecast(todo, datasets, workers)
+    print(f"{len(set(trials))} trials, {len(todo)} to train{told and ': '}{told}")
+    if not todo:
+        return
+    # Whole numbers, which add up exactly, and more than nothing.
+    costs = {trial: 1 + round(1e6 * expected) for trial, expected in zip(todo, seconds, strict=True)}
+    todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
+    failed = []
+    with (
+        _started(todo, datasets, folder, workers, scheduler) as finished,
+        closing(finished),  # also by an interrupt
+        _progress(len(todo), sum(costs.values())) as advance,
+    ):
+        for trial, error in finished:
+            advance(costs[trial])
+            if isinstance(error, store.NotWritten):
+                raise error  # there is no use in training the others
+            if error is not None:
+                failed.append((trial, error))
+    if not failed:  # a run that says it is complete is complete
+        failed = [(trial, RuntimeError("it left no result")) for trial in store.missing(todo, folder)]
+    if failed:
+        trial, error = failed[0]
+        raise FailedTrials(
+            f"{len(failed)} of {len(todo)} trials failed, the others are stored in {folder}. First: trial "
+            f"{trial.id} (fold {trial.fold}, seed {trial.seed}): {type(error).__name__}: {error}"
+        ) from error
+
+
+@contextmanager
+def _started(todo, datasets, folder, workers, scheduler):
+    """Generator of ``(trial, error or None)`` as they finish, wherever they are trained."""
+    with store.token(folder):
+        pass  # it can be written
+    if scheduler:
+        yield cluster.train_on(scheduler, todo, datasets, folder)
+    elif workers:
+        with local_workers(min(workers, len(todo))) as client:
+            yield _run_in_workers(client, todo, datasets, folder)
+    else:
+        yield _run_here(todo, datasets, folder)
+
+
+def run_trial(trial, dataset, folder):
+    """Train one trial and store its result, unless it is there already."""
+    if store.missing([trial], folder):
+        store.code_version()  # before the training, which may outlast an edit of the code
+        store.save(trial, fit(trial, dataset), folder)
+
+
+def _run_here(todo, datasets, folder):
+    for trial in todo:
+        try:
+            run_trial(trial, datasets[trial.fingerprint], folder)
+        except Exception as error:  # as from a worker: report it, go on with the next
+            yield trial, error
+        else:
+            yield trial, None
+
+
+def _run_in_workers(client, todo, datasets, folder):
+    """Yield ``(trial, error or None)`` as the workers finish."""
+    from distributed import as_completed
+
+    # Unlike scattered data, made again if a worker dies with it.
+    shared = {name: client.submit(_itself, dataset) for name, dataset in datasets.items()}
+    futures = {
+        client.submit(
+            run_trial, trial, shared[trial.fingerprint], folder, key=f"trial-{trial.id}", priority=-i
+        ): trial
+        for i, trial in enumerate(todo)
+    }
+    for future in as_completed(futures):
+        yield futures[future], future.exception()
+        future.release()
+
+
+def _itself(value):
+    return value
+
+
+@contextmanager
+def _progress(n_trials, total):
+    """A plain-text bar: trials done, trials per minute, and the time left weighted by modelled cost."""
+    bar = progress.bar(
+        total=total, desc=f"0/{n_trials} trials", smoothing=0, mininterval=1, miniters=1,
+        bar_format="{desc}|{bar:30}| {percentage:3.0f} % [{elapsed} gone, {remaining} left]",
+    )  # fmt: skip
+    done = 0
+
+    def advance(cost):
+        nonlocal done
+        done += 1
+        rate = 60 * done / max(bar.format_dict["elapsed"], 1e-9)
+        bar.set_description(f"{done}/{n_trials} trials, {rate:.0f} a minute", refresh=False)
+        bar.update(cost)
+
+    with bar:
+        yield advance

@@ -1,0 +1,219 @@
+"""Results on disk: one JSON file per trial, written whole or not at all."""
+
+import json
+import math
+import platform
+import subprocess
+import uuid
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+
+import pandas as pd
+
+from hsta_lib import ROOT
+from hsta_lib.files import write_whole
+
+_PREDICTION_COLUMNS = {"clip_id", "subject_id", "y_true", "y_pred"}
+_VERSIONS_OF = ("torch", "numpy", "opencv-python")
+
+
+class DamagedResult(ValueError):
+    """A file under a trial's name that is not that trial's result."""
+
+
+class NotWritten(OSError):
+    """The folder of the results cannot be written, or the disk is full."""
+
+
+def save(trial, result, folder):
+    """Write a trial's result under its id: `write` of `record_of`."""
+    write(record_of(trial, result), folder)
+
+
+def record_of(trial, result):
+    """What is stored of a trial: its description, its result, and what it was made with here and now.
+
+    Parameters
+    ----------
+    trial : hsta_lib.training.trials.Trial
+    result : dict
+        From `hsta_lib.training.fit.fit`.
+
+    Returns
+    -------
+    dict
+        JSON values.
+    """
+    return {
+        "id": trial.id,
+        **trial.description(),
+        "all_settings": trial.settings.model_dump(mode="json"),
+        **result,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _VERSIONS_OF},
+        "commit": code_version(),
+    }
+
+
+def write(record, folder):
+    """Write a trial's record under its id.
+
+    Two processes that finish the same trial write the same predictions; the later one replaces the earlier.
+
+    Parameters
+    ----------
+    record : dict
+        From `record_of`.
+    folder : Path
+        Made if it is not there.
+
+    Raises
+    ------
+    NotWritten
+        If the folder cannot be written or the disk is full; the message says what to do.
+    """
+    content = json.dumps(record)
+    with _explained(folder):
+        write_whole(folder / f"{record['id']}.json", content)
+
+
+@contextmanager
+def token(folder):
+    """A file of a random name that lies in the folder meanwhile: who sees it sees this very folder.
+
+    Raises `NotWritten` if it cannot be written.
+    """
+    path = folder / f".{uuid.uuid4().hex}.token"
+    with _explained(folder):
+        write_whole(path, "")
+    try:
+        yield path.name
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(folder):
+    try:
+        yield
+    except OSError as error:
+        raise NotWritten(
+            error.errno,
+            f"no result can be written to {folder} ({error.strerror}): free space or allow it, or set "
+            "HSTA_RESULTS to a folder on another disk; the results that are there are kept",
+        ) from error
+
+
+def load(trial, folder):
+    """Read a trial's result.
+
+    Returns
+    -------
+    dict or None
+        None if there is none yet, or if it lacks predictions of epochs or draws that the trial asks for.
+
+    Raises
+    ------
+    DamagedResult
+        If the file is no JSON or describes another trial; the message names it.
+    """
+    path = folder / f"{trial.id}.json"
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DamagedResult(f"{path.name} is damaged ({error})") from error
+    described = trial.description()
+    if not isinstance(record, dict) or {key: record.get(key) for key in described} != described:
+        raise DamagedResult(f"{path.name} is not the result of trial {trial.id}: it describes another")
+    if not is_whole(record):
+        raise DamagedResult(f"{path.name} is damaged: its predictions are missing, uneven or not finite")
+    asked = trial.settings.training
+    lacks_epochs = asked.store_epochs and "epoch_predictions" not in record
+    lacks_draws = asked.store_draws > len(record.get("draw_predictions", []))
+    return None if lacks_epochs or lacks_draws else record
+
+
+def missing(trials, folder):
+    """Trials without a result, each once, in the order given.
+
+    A damaged or foreign file under a trial's name is kept as ``<name>.damaged``, reported in one line,
+    and its trial counts as missing.
+    """
+    todo = []
+    for trial in dict.fromkeys(trials):
+        try:
+            record = load(trial, folder)
+        except DamagedResult as error:
+            path = folder / f"{trial.id}.json"
+            path.replace(path.with_suffix(".json.damaged"))
+            print(f"{error}; kept as {path.name}.damaged, the trial is trained again")
+            record = None
+        if record is None:
+            todo.append(trial)
+    return todo
+
+
+def predictions(trials, folder):
+    """Predictions of finished trials, one row per trial and test clip.
+
+    Parameters
+    ----------
+    trials : list of Trial
+    folder : Path
+
+    Returns
+    -------
+    DataFrame
+        ``trial_id, fold, seed, clip_id, subject_id, y_true, y_pred``, and ``scores`` where they are stored:
+        results from `hsta_lib.training.archive` have none.
+
+    Raises
+    ------
+    ValueError
+        If a trial has no result yet.
+    """
+    parts = []
+    for trial in trials:
+        record = load(trial, folder)
+        if record is None:
+            raise ValueError(f"{trial.id} (fold {trial.fold}, seed {trial.seed}) has no result in {folder}")
+        rows = pd.DataFrame(record["predictions"])
+        parts.append(rows.assign(trial_id=trial.id, fold=trial.fold, seed=trial.seed))
+    return pd.concat(parts, ignore_index=True)
+
+
+def is_whole(record):
+    """Whether a record has its predictions, of equal length; class scores are optional, but finite."""
+    columns = record.get("predictions")
+    if not isinstance(columns, dict) or set(columns) - {"scores"} != _PREDICTION_COLUMNS:
+        return False
+    lengths = {len(column) for column in columns.values()}
+    finite = all(math.isfinite(score) for scores in columns.get("scores", []) for score in scores)
+    return len(lengths) == 1 and finite and "absent_classes" in record
+
+
+@lru_cache
+def code_version():
+    """Git commit of the code, ``-dirty`` when the library, a preset or a notebook differs from it.
+
+    ``unknown`` without git. Asked once a process, so that it is the version that was loaded.
+    """
+    try:
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git(
+            "status", "--porcelain", "--untracked-files=no", "--", "hsta_lib", "params", "notebooks"
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("-dirty" if changed else "")
+
+
+def _git(*command):
+    return subprocess.run(
+        ["git", *command], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()

@@ -1,0 +1,321 @@
+"""What only a browser can tell: the site in Chromium, and a notebook run whole in JupyterLab.
+
+Skipped where Chromium, playwright or axe is missing; the extra ``browser`` brings the latter two.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from hsta_lib import ROOT
+from hsta_lib.commands.site import index, systems
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: the extra `browser`")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe: the extra `browser`")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+REPORTS = {path.stem for path in (ROOT / "reports").glob("*.ipynb") if ".partial" not in path.name}
+SYSTEMS = {page.removesuffix(".html") for page in systems.page_names().values()}
+PAGES = sorted({"index"} | REPORTS | SYSTEMS)
+# By how many pixels a page is wider than its window.
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# By how many pixels the boxes of tables are wider than can be seen.
+HIDDEN = "[...document.querySelectorAll('.scroll')].map(box => box.scrollWidth - box.clientWidth)"
+BOTTOM = "document.body.getBoundingClientRect().bottom"
+FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+# WCAG 2.2 at levels A and AA, and axe's own rules, on the order of headings for one.
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+BROKEN_IMAGES = "[...document.images].filter(i => !i.complete || i.naturalWidth === 0).map(i => i.alt)"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser") / "site"
+    index.build(ROOT / "reports", folder)
+    return folder
+
+
+@pytest.fixture
+def watched(chromium):
+    """Open a page of a width; what it asked for and what went wrong is written down."""
+    contexts, requests, problems = [], [], []
+
+    def open_page(address, width):
+        contexts.append(chromium.new_context(viewport={"width": width, "height": 800}))
+        page = contexts[-1].new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(address)
+        return page
+
+    yield open_page, requests, problems
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opens_whole_and_offline(watched, site, name, width):
+    open_page, requests, problems = watched
+    page = open_page(f"file://{site}/{name}.html", width)
+    assert page.evaluate(OVERFLOW) <= 0
+    assert page.evaluate(BROKEN_IMAGES) == []
+    assert page.evaluate("document.images.length") > 0 or name in {"index", "claims"} | SYSTEMS
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert page.evaluate(OVERFLOW) <= 0, "with the code unfolded"
+    assert problems == []
+    assert requests
+    assert all(url.startswith(("file://", "data:")) for url in requests), requests
+
+
+def test_a_page_that_is_broken_is_noticed(watched, tmp_path):
+    open_page, requests, problems = watched
+    bad = '<img src="none.png" alt="none"><div style="width: 500px">x</div><script>throw Error("no")</script>'
+    (tmp_path / "bad.html").write_text(bad)
+    page = open_page(f"file://{tmp_path}/bad.html", 360)
+    assert page.evaluate(OVERFLOW) > 0
+    assert page.evaluate(BROKEN_IMAGES) == ["none"]
+    assert any("no" in problem for problem in problems)
+    assert any(url.endswith("none.png") for url in requests)
+
+
+def test_the_index_fits_one_screen_and_its_tables_a_phone(watched, site):
+    open_page, _, _ = watched
+    page = open_page(f"file://{site}/index.html", 1440)
+    assert page.evaluate(HIDDEN) == [0, 0]
+    assert page.evaluate(BOTTOM) <= 900
+    page = open_page(f"file://{site}/index.html", 390)
+    assert page.evaluate(HIDDEN) == [0, 0]
+
+
+def _first_paint(open_page, address):
+    """Milliseconds until something is seen; the least of three, as other processes may hold one up."""
+    pages = [open_page(address, 1440) for _ in range(3)]
+    return min(page.wait_for_function(FIRST_PAINT).json_value() for page in pages)
+
+
+def test_the_index_is_seen_within_a_second(watched, site, tmp_path):
+    open_page, _, _ = watched
+    assert _first_paint(open_page, f"file://{site}/index.html") <= 1000
+    slow = "<script>const start = Date.now(); while (Date.now() - start < 1200);</script>late"
+    (tmp_path / "slow.html").write_text(slow)
+    assert _first_paint(open_page, f"file://{tmp_path}/slow.html") > 1000
+
+
+def _violations(page, rules):
+    """What axe finds, as rule, impact and the first element it is about."""
+    found = axe.Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]}).response
+    assert found["testEngine"]["name"] == "axe-core"
+    return [(rule["id"], rule["impact"], rule["nodes"][0]["html"]) for rule in found["violations"]]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_to_object_to(watched, site, name):
+    open_page, requests, _ = watched
+    page = open_page(f"file://{site}/{name}.html", 390)
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
+    assert _violations(page, RULES) == []
+    page.emulate_media(color_scheme="dark")
+    assert _violations(page, ["color-contrast"]) == []
+    assert all(url.startswith(("file://", "data:")) for url in requests), requests
+
+
+def test_axe_objects_to_a_page_that_shuts_readers_out(watched, tmp_path):
+    open_page, _, _ = watched
+    style = "<style>@media (prefers-color-scheme: dark) { * { color: #777; background: #555; } }</style>"
+    bad = f'{style}<title>Bad</title><main><h1>One</h1><h3>Three</h3><img src="data:,"></main>'
+    (tmp_path / "bad.html").write_text(bad)
+    page = open_page(f"file://{tmp_path}/bad.html", 390)
+    found = {rule for rule, _, _ in _violations(page, RULES)}
+    assert found >= {"html-has-lang", "image-alt", "heading-order"}
+    assert "color-contrast" not in found
+    page.emulate_media(color_scheme="dark")
+    assert [rule for rule, _, _ in _violations(page, ["color-contrast"])] == ["color-contrast"]
+
+
+def test_links_lead_to_every_report_and_system_and_back(watched, site):
+    open_page, _, problems = watched
+    page = open_page(f"file://{site}/index.html", 360)
+    for name in set(PAGES) - {"index"}:
+        page.locator(f'[aria-labelledby="reports"] a[href="{name}.html"]').click()
+        page.wait_for_url(f"file://{site}/{name}.html")
+        page.locator("nav a").click()
+        page.wait_for_url(f"file://{site}/index.html")
+    assert problems == []
+
+
+def test_the_keyboard_reaches_the_content_first(watched, site):
+    open_page, _, _ = watched
+    page = open_page(f"file://{site}/index.html", 360)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    assert page.locator(".skip").bounding_box()["y"] >= 0  # it is seen once it has the focus
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+
+
+def test_the_colours_follow_the_reader(chromium, site):
+    grounds = []
+    for scheme in ("light", "dark"):
+        context = chromium.new_context(color_scheme=scheme)
+        page = context.new_page()
+        page.goto(f"file://{site}/index.html")
+        grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        context.close()
+    assert grounds[0] == "rgb(255, 255, 255)"
+    assert grounds[0] != grounds[1]
+
+
+def _free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _wait_for_server(server, address, seconds=60):
+    """Until it answers; a server that ended or stays silent is an error."""
+    for _ in range(seconds * 4):
+        assert server.poll() is None, "JupyterLab ended by itself"
+        try:
+            with urllib.request.urlopen(address):
+                return
+        except urllib.error.URLError:
+            time.sleep(0.25)
+    raise TimeoutError(f"JupyterLab did not answer within {seconds} s")
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """JupyterLab on copies of the notebooks, with settings, data and results of its own."""
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    notices = tmp_path / "settings" / "@jupyterlab" / "apputils-extension"
+    notices.mkdir(parents=True)
+    (notices / "notification.jupyterlab-settings").write_text(
+        '{"fetchNews": "false", "checkForUpdates": false}'
+    )
+    folders = {
+        name: str(tmp_path / name.lower())
+        for name in (
+            "HSTA_DATA",
+            "HSTA_RESULTS",
+            "JUPYTER_CONFIG_DIR",
+            "JUPYTER_DATA_DIR",
+            "JUPYTER_RUNTIME_DIR",
+        )
+    }
+    folders |= {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
+    port, token = _free_port(), secrets.token_hex(16)
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
+    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
+    command += [
+        f"--ServerApp.root_dir={tmp_path}",
+        "--expose-app-in-browser",
+        "--LabApp.extension_manager=readonly",
+    ]
+    command += [
+        f"--LabApp.user_settings_dir={tmp_path}/settings",
+        f"--LabApp.workspaces_dir={tmp_path}/workspaces",
+    ]
+    with open(tmp_path / "lab.log", "wb") as log:
+        server = subprocess.Popen(
+            command,
+            env=os.environ | folders | {"HSTA_PRESET": "smoke"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_for_server(server, f"{address}/api/status?token={token}")
+            yield lambda path: f"{address}/lab/tree/{path}?token={token}&reset"
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(30)
+
+
+IDLE = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+RUN_ALL = "async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')"
+# Of the model, not of the page: errors and plain stderr look alike there.
+CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets
+    .filter(cell => cell.model.type === 'code')
+    .map(cell => ({
+        source: cell.model.sharedModel.getSource(),
+        count: cell.model.executionCount,
+        outputs: [...Array(cell.model.outputs.length).keys()].map(i => cell.model.outputs.get(i).toJSON()),
+    }))"""
+
+
+def _run_in_lab(chromium, address):
+    """Run a notebook's cells in a browser; their sources, counts and outputs, and what was asked for."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    requests = []
+    try:
+        page = context.new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(address)
+        page.wait_for_selector(".jp-NotebookPanel .jp-Notebook .jp-CodeCell", timeout=60_000)
+        page.wait_for_function(IDLE, timeout=60_000)
+        page.evaluate(RUN_ALL)
+        page.wait_for_function(IDLE, timeout=300_000)
+        return page.evaluate(CELLS), requests
+    finally:
+        context.close()
+
+
+def _errors(cells):
+    return [
+        f"{output['ename']}: {output['evalue']}"
+        for cell in cells
+        for output in cell["outputs"]
+        if output["output_type"] == "error"
+    ]
+
+
+def test_a_notebook_runs_whole_in_jupyterlab(chromium, lab, tmp_path):
+    cells, requests = _run_in_lab(chromium, lab("notebooks/table4.ipynb"))
+    assert _errors(cells) == []
+    assert len(cells) > 5
+    assert all(cell["count"] for cell in cells if cell["source"].strip())
+    assert any("preset `smoke`" in str(cell["outputs"]) for cell in cells)
+    assert list((tmp_path / "hsta_results").glob("*.json")), "the trials were stored where HSTA_RESULTS says"
+    assert all(url.startswith(("http://127.0.0.1:", "data:", "blob:")) for url in requests), requests
+
+
+def test_an_error_in_jupyterlab_is_noticed(chromium, lab, tmp_path):
+    notebook = (tmp_path / "notebooks" / "data.ipynb").read_text()
+    (tmp_path / "broken.ipynb").write_text(
+        notebook.replace('dataset = \\"synthetic\\"', 'dataset = \\"unknown\\"')
+    )
+    cells, _ = _run_in_lab(chromium, lab("broken.ipynb"))
+    assert any("unknown" in error for error in _errors(cells))

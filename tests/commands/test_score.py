@@ -1,0 +1,339 @@
+"""Scores of anyone's predictions: by hand, as the tables have them, and refused in one line."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import tiny_trials
+
+from hsta_lib import ROOT
+from hsta_lib.commands import score
+from hsta_lib.data.splits import Fold
+from hsta_lib.reporting import report, tables
+from hsta_lib.study.study import start
+from hsta_lib.training import store
+
+CLASSES = ("low", "middle", "high")
+
+
+@pytest.fixture
+def rows():
+    """Three subjects, two classes: 3 of 4 of ``x`` right, 1 of 2 of ``y``."""
+    return pd.DataFrame(
+        {
+            "clip_id": list("abcdef"),
+            "subject_id": list("rrsstt"),
+            "y_true": list("xyxxxy"),
+            "y_pred": list("xxxyxy"),
+        }
+    )
+
+
+def test_scores_by_hand(rows):
+    found = score.score(rows).loc["y_pred"]
+    # F1 of x: 2 * 3 / (4 + 4); of y: 2 * 1 / (2 + 2).
+    expected = [100 * 4 / 6, 100 * (3 / 4 + 1 / 2) / 2, 100 * (3 / 4 + 1 / 2) / 2]
+    assert found[["acc", "uar", "uf1"]].tolist() == pytest.approx(expected)
+    # Subjects: r half of both, F1 2/3 and 0; s x alone, half, F1 2/3; t all of both.
+    assert found["acc_folds"] == found["acc_folds_zero"] == pytest.approx(100 * (1 / 2 + 1 / 2 + 1) / 3)
+    assert found["uar_folds"] == pytest.approx(100 * (1 / 2 + 1 / 2 + 1) / 3)
+    assert found["uar_folds_zero"] == pytest.approx(100 * (1 / 2 + 1 / 4 + 1) / 3)
+    assert found["uf1_folds"] == pytest.approx(100 * (1 / 3 + 2 / 3 + 1) / 3)
+    assert found["uf1_folds_zero"] == pytest.approx(100 * (1 / 3 + 1 / 3 + 1) / 3)
+    assert found["uf1_low"] < found["uf1"] < found["uf1_high"]
+
+
+def test_a_class_without_clips_counts_zero(rows):
+    found, more = score.score(rows), score.score(rows, classes=["x", "y", "z"])
+    assert more["uar"].item() == pytest.approx(found["uar"].item() * 2 / 3)
+    assert more["acc"].item() == found["acc"].item()
+
+
+def test_the_order_of_rows_and_names_of_subjects_do_not_matter(rows):
+    mixed = rows.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(score.score(mixed), score.score(rows))
+    renamed = rows.assign(subject_id=rows["subject_id"].map({"r": "z", "s": "a", "t": "m"}))
+    pd.testing.assert_frame_equal(score.score(renamed), score.score(rows))
+
+
+def test_folds_are_those_of_the_file(rows):
+    found = score.score(rows.assign(fold=[1, 1, 2, 2, 1, 1])).loc["y_pred"]
+    assert found["uar_folds"] == pytest.approx(100 * ((1 + 1 / 2) / 2 + 1 / 2) / 2)
+    assert found["uar_folds_zero"] == pytest.approx(100 * ((1 + 1 / 2) / 2 + 1 / 4) / 2)
+
+
+def test_columns_of_predictions_are_found(rows):
+    several = rows.rename(columns={"y_pred": "mine"}).assign(other=list("xyxxxy"), onset="7")
+    found = score.score(several)
+    assert found.index.tolist() == ["mine", "other"]
+    assert found["acc"].tolist() == pytest.approx([100 * 4 / 6, 100])
+    assert score.score(several, column="other").index.tolist() == ["other"]
+    assert score.score(rows.assign(confidence="0.9")).index.tolist() == ["y_pred"]
+
+
+def test_what_needs_no_picture(rows):
+    # Left out subject by subject, x is always the most frequent class.
+    assert score.without_pixels(rows, ["x", "y"])["uar"].to_dict() == {"majority class": 50.0}
+    told = rows.assign(
+        clip_id=[f"casme3/{s}/{y}/{i}" for i, (s, y) in enumerate(zip("rrsstt", "xyxxxy", strict=True))],
+        recording_id=[f"{s}/{i}" for i, s in enumerate("rrsstt")],
+    )
+    found = score.without_pixels(told, ["x", "y"])["uar"].to_dict()
+    assert found == {"majority class": 50.0, "recording": 50.0, "film": 100.0}
+    shared = score.without_pixels(told.assign(fold=[1, 2, 1, 2, 1, 2]), ["x", "y"])
+    assert shared.index.tolist() == ["majority class", "subject", "recording", "film"]
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Random predictions of two cells and two seeds, stored and read back, and reference rows."""
+    rng = np.random.default_rng(0)
+    n_clips, n_folds = 53, 3
+    clips = pd.DataFrame(
+        {
+            "clip_id": [f"c{i:02d}" for i in range(n_clips)],
+            "subject_id": [f"s{i % 11}" for i in range(n_clips)],
+            "y_true": rng.integers(3, size=n_clips),
+        }
+    )
+    fold_of = (np.arange(n_clips) % 11) % n_folds
+    folds = [Fold(np.flatnonzero(fold_of != n), np.flatnonzero(fold_of == n)) for n in range(n_folds)]
+    trials = [tiny_trials(seeds=(0, 5), m=m) for m in (1, 2)]
+    for trial in [trial for cell in trials for trial in cell]:
+        test = clips.iloc[folds[trial.fold].test]
+        guess = rng.integers(3, size=len(test)).tolist()
+        columns = test.to_dict("list") | {"y_pred": guess, "scores": [[0.0]] * len(test)}
+        store.save(trial, {"predictions": columns, "absent_classes": []}, tmp_path)
+    parts = [store.predictions(cell, tmp_path) for cell in trials]
+    predictions = pd.concat([part.assign(cell=cell) for cell, part in enumerate(parts)])
+    references = {"labels shuffled": parts[0].assign(y_pred=1), "all low": parts[1][parts[1].seed == 5]}
+    return pd.DataFrame({"m": [1, 2], "csta": [True, False]}), predictions, references
+
+
+def test_the_table_of_predictions_names_classes_and_columns(stored):
+    cells, predictions, references = stored
+    table = report.predictions_table(cells, predictions, references, CLASSES)
+    assert table.columns.tolist() == [
+        "clip_id", "subject_id", "fold", "y_true",
+        "m=1 csta=True seed=0", "m=1 csta=True seed=5", "m=2 csta=False seed=0", "m=2 csta=False seed=5",
+        "labels shuffled seed=0", "labels shuffled seed=5", "all low seed=5",
+    ]  # fmt: skip
+    assert table["clip_id"].tolist() == sorted(predictions["clip_id"].unique())
+    assert set(table["labels shuffled seed=0"]) == {"middle"}
+    row = predictions[(predictions["cell"] == 1) & (predictions["seed"] == 5)].iloc[7]
+    written = table.set_index("clip_id").loc[row["clip_id"]]
+    assert written["m=2 csta=False seed=5"] == CLASSES[row["y_pred"]]
+    assert (written["y_true"], written["fold"]) == (CLASSES[row["y_true"]], row["fold"])
+
+
+def test_tables_of_unlike_predictions_are_refused(stored):
+    cells, predictions, references = stored
+    twice = pd.concat([predictions, predictions.iloc[[0]]])
+    with pytest.raises(ValueError, match="predicted twice"):
+        report.predictions_table(cells, twice, {}, CLASSES)
+    with pytest.raises(ValueError, match="m=1 csta=True seed=0: not every clip"):
+        report.predictions_table(cells, predictions.iloc[1:], {}, CLASSES)
+    other = {"other folds": references["all low"].assign(fold=lambda part: 2 - part["fold"])}
+    with pytest.raises(ValueError, match="fold or label differs"):
+        report.predictions_table(cells, predictions, other, CLASSES)
+
+
+def test_a_written_file_scores_as_the_report_does(stored, tmp_path, monkeypatch, no_environment):
+    cells, predictions, references = stored
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    study = start("table4", {"preset": "smoke"})
+    dataset = type("Dataset", (), {"classes": CLASSES})
+    name = report.record_predictions(study, dataset, cells, predictions, references)
+    assert name == "reports/table4-smoke-synthetic-subject-predictions.csv"
+    read = score.read(tmp_path / name)
+    found = score.score(read.sample(frac=1, random_state=1), classes=list(CLASSES))
+    expected, _ = tables.score_table(cells, predictions, len(CLASSES))
+    for cell, heading in enumerate(["m=1 csta=True", "m=2 csta=False"]):
+        seeds = found.loc[[f"{heading} seed=0", f"{heading} seed=5"]].mean()
+        for metric in ("acc", "uar", "uf1", "acc_folds", "uar_folds", "uf1_folds"):
+            assert seeds[metric] == pytest.approx(expected[metric][cell])
+    # One seed, the same predictions: the interval too.
+    alone = tables.score_rows({"all low": references["all low"]}, len(CLASSES)).loc["all low"]
+    pd.testing.assert_series_equal(
+        found.loc["all low seed=5", alone.index], alone, check_names=False, rtol=1e-12
+    )
+
+
+def test_rows_of_several_label_sets_have_a_file_for_each(stored, tmp_path, monkeypatch, no_environment):
+    _, predictions, references = stored
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    study = start("table7", {"preset": "smoke"})
+    first, second = (predictions[predictions["cell"] == cell].drop(columns="cell") for cell in (0, 1))
+    fewer = first[first["y_true"] < 2]
+    fewer = fewer.assign(y_pred=fewer["y_pred"].clip(upper=1))
+    about = {"clips": [0] * 5, "tested": [0] * 5}
+    three, two = (type("Dataset", (), {"classes": CLASSES[:n], **about}) for n in (3, 2))
+    cells = pd.DataFrame({"row": ["a", "b", "c"], "labels": ["three", "two", "three"]}, index=[5, 3, 2])
+    rows = [first, fewer, second.assign(cell=1)]
+    names = report.record_by_labels(study, [three, two, three], cells, rows, {"three": references})
+    assert names == [f"reports/table7-smoke-synthetic-subject-{n}-predictions.csv" for n in ("three", "two")]
+    found = score.score(score.read(tmp_path / names[0]), classes=list(CLASSES))
+    assert found.index.tolist() == [
+        "row=a labels=three seed=0", "row=a labels=three seed=5",
+        "row=c labels=three seed=0", "row=c labels=three seed=5",
+        "labels shuffled seed=0", "labels shuffled seed=5", "all low seed=5",
+    ]  # fmt: skip
+    expected = tables.score_rows({"a": first, "c": second}, 3)["uf1"]
+    assert found["uf1"].iloc[[0, 1]].mean() == pytest.approx(expected["a"])
+    assert found["uf1"].iloc[[2, 3]].mean() == pytest.approx(expected["c"])
+    pair = score.score(score.read(tmp_path / names[1]), classes=list(CLASSES[:2]))
+    assert pair.index.tolist() == ["row=b labels=two seed=0", "row=b labels=two seed=5"]
+    assert pair["uf1"].mean() == pytest.approx(tables.score_rows({"b": fewer}, 2)["uf1"].item())
+    macro = type("Dataset", (), {"classes": CLASSES, "clips": [0] * 7, "tested": [0] * 5})
+    names = report.record_by_labels(study, [three, two, macro], cells, rows, {})
+    assert [name.split("subject-")[1] for name in names] == [
+        "three-predictions.csv", "two-predictions.csv", "three-macro-predictions.csv"
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="row=b labels=three seed=0: not every clip"):
+        report.record_by_labels(study, [three] * 3, cells.assign(labels="three"), rows, {})
+
+
+BAD = {
+    "no subjects": (lambda rows: rows.drop(columns="subject_id"), {}, "'subject_id' is missing.*clip_id"),
+    "no labels": (lambda rows: rows.drop(columns="y_true"), {}, "'y_true' is missing"),
+    "no predictions": (lambda rows: rows.drop(columns="y_pred"), {}, "'y_pred' is missing"),
+    "no such column": (lambda rows: rows, {"column": "mine"}, "'mine' is missing"),
+    "an unknown class": (
+        lambda rows: rows.assign(y_pred=list("xxXyxy")),
+        {},
+        "'y_pred': 'X' of clip 'c' is none of the classes x, y.*--classes",
+    ),
+    "a class left out": (lambda rows: rows, {"classes": ["x", "z"]}, "'y_true': 'y' of clip 'b'.*x, z"),
+    "a class named twice": (lambda rows: rows, {"classes": ["x", "y", "x"]}, "class is there twice"),
+    "a clip twice": (lambda rows: rows.assign(clip_id=list("abcdec")), {}, "clip 'c' is there twice"),
+    "one class": (lambda rows: rows[rows["y_true"] == "x"].assign(y_pred="x"), {}, "of one class, 'x'"),
+    "one subject": (lambda rows: rows.assign(subject_id="r"), {}, "of one subject, 'r'"),
+    "no clips": (lambda rows: rows.iloc[:0], {}, "no clips"),
+    "an empty cell": (lambda rows: rows.assign(y_pred=["x", "x", "", *"yxy"]), {}, "empty for clip 'c'"),
+    "a missing value": (lambda rows: rows.assign(y_true=["x", None, *"xxxy"]), {}, "empty for clip 'b'"),
+    "no ids": (lambda rows: rows.drop(columns="clip_id").assign(y_pred=list("xxxzxy")), {}, "clip number 4"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_scored_is_refused(rows, name):
+    change, chosen, message = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        score.score(change(rows), **chosen)
+
+
+FILES = {
+    "empty": (b"", "is empty"),
+    "blank": (b"\n \n", "is empty"),
+    "no CSV": (b"\x89PNG\r\n\x1a\n\xff\xfe", "is not a CSV in UTF-8"),
+    "no commas": (b"subject_id;y_true;y_pred\na;x;x\n", "no comma"),
+    "a short line": (b"subject_id,y_true,y_pred\na,x,x\nb,y\n", "line 3 has 2 cells, the first line 3"),
+    "a column twice": (b"subject_id,y_true,y_pred,y_pred\n", "a column is there twice"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_that_are_no_tables_are_named(tmp_path, name):
+    content, message = FILES[name]
+    (tmp_path / "mine.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"mine\.csv.*{message}"):
+        score.read(tmp_path / "mine.csv")
+
+
+def test_spreadsheets_and_pandas_files_are_read(rows, tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(b"\xef\xbb\xbfsubject_id, y_true ,y_pred\r\na,NA,NA\r\n\r\nb, x,x \r\n")
+    assert score.read(path).to_dict("list") == {
+        "subject_id": ["a", "b"],
+        "y_true": ["NA", "x"],
+        "y_pred": ["NA", "x"],
+    }
+    rows.rename(columns={"y_pred": "mine"}).to_csv(path)  # with its row numbers
+    assert score.score(score.read(path)).index.tolist() == ["mine"]
+
+
+def test_a_reported_pair_is_possible_or_not(rows):
+    # 4 and 2 clips: 3 of 4 and 1 of 2 right give 62.5 both; perfect recall leaves no error for UF1.
+    said = score.check_reported(rows, 62.5, 62.5)
+    assert said.startswith("reported UF1 62.5 with UAR 62.5, of these clips pooled: possible; that UAR goes")
+    assert "impossible" in score.check_reported(rows, 90.0, 100.0)
+    assert "no predictions have that UAR" in score.check_reported(rows, 90.0, 99.0)
+    with pytest.raises(ValueError, match="positive integer"):
+        score.check_reported(rows, 62.5, 62.5, ["x", "y", "z"])
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "hsta_lib.score", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def readme_example():
+    text = (ROOT / "README.md").read_text()
+    example = re.search(
+        r"<!-- predictions: read by tests/test_score.py -->\n```csv\n(.*?)```", text, re.DOTALL
+    )
+    command = re.search(r"-m hsta_lib\.score predictions\.csv (.*)", text)
+    return example[1], command[1].split()
+
+
+def test_the_command_of_the_readme(tmp_path):
+    content, options = readme_example()
+    (tmp_path / "predictions.csv").write_text(content)
+    done = run(tmp_path / "predictions.csv", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "4 clips of 3 subjects, which count as 2.7 of equal size" in done.stdout
+    assert "clips per class: anger 2, happy 2" in done.stdout
+    assert re.search(r"y_pred +75\.0 \[", done.stdout)
+    assert re.search(r"happy +1 +1 +50\.0", done.stdout)
+    assert "majority class" in done.stdout
+    assert "reported UF1 35.1 with UAR 38.0" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [([], "mine.csv is empty"), (["--reported", "0.35,0.38"], "give percent")],
+)
+def test_bad_input_is_one_message_and_exit_code_two(tmp_path, options, message):
+    (tmp_path / "mine.csv").write_text("")
+    done = run(tmp_path / "mine.csv", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("subject_id,y_true\na,x\n", [], "column 'y_pred' is missing"),
+        (None, [], "No such file"),
+        ("subject_id,y_true,y_pred\na,x,x\nb,y,y\n", ["--reported", "35.1,380"], "0 to 100"),
+        ("subject_id,y_true,y_pred\na,x,x\nb,y,y\n", ["--classes", "x,z"], "none of the classes x, z"),
+    ],
+)
+def test_nothing_is_printed_of_what_cannot_be_scored(tmp_path, content, options, message, capsys):
+    if content is not None:
+        (tmp_path / "mine.csv").write_text(content)
+    assert score.main([str(tmp_path / "mine.csv"), *options]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+
+
+def test_several_columns_have_one_table(tmp_path, rows, capsys):
+    path = tmp_path / "mine.csv"
+    rows.rename(columns={"y_pred": "mine"}).assign(other=list("xyxxxy")).to_csv(path, index=False)
+    assert score.main([str(path)]) == 0
+    several = capsys.readouterr().out
+    assert "--column NAME" in several
+    assert "recall" not in several
+    assert score.main([str(path), "--column", "other"]) == 0
+    assert re.search(r"y +0 +2 +100\.0", capsys.readouterr().out)
+
+
+def test_importing_brings_in_no_torch():
+    code = "import hsta_lib.commands.score, hsta_lib.training.archive, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,554 @@
+"""The site: whole, offline, readable on a phone and by a screen reader, and its numbers are the records'."""
+
+import base64
+import itertools
+import json
+import re
+import subprocess
+import sys
+
+import cv2
+import nbformat
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+from nbformat import v4
+
+from hsta_lib import ROOT
+from hsta_lib.commands.site import index, pages
+from hsta_lib.commands.site import systems as system_pages
+from hsta_lib.models.baselines.registry import SYSTEMS
+
+REPORTS = ROOT / "reports"
+SYSTEM_PAGES = set(system_pages.page_names().values())
+PNG = base64.b64encode(cv2.imencode(".png", np.zeros((5, 7, 3), np.uint8))[1]).decode()
+TABLE = '<style scoped>th {color: red}</style><table border="1"><tr><th>&nbsp;</th><th>a</th></tr></table>'
+STYLED = (
+    '<style type="text/css">#T_1 td {font-weight: bold}</style><table id="T_1"><tr><td>2</td></tr></table>'
+)
+
+
+def _code(source, *outputs, count=1, tags=()):
+    cell = v4.new_code_cell(source, outputs=list(outputs), execution_count=count)
+    cell.metadata.tags = list(tags)
+    return cell
+
+
+def _shown(**data):
+    return v4.new_output("display_data", {form.replace("_", "/"): value for form, value in data.items()})
+
+
+def _stream(text):
+    return v4.new_output("stream", name="stdout", text=text)
+
+
+def _notebook():
+    """A report with everything that occurs in ours, and headings in disorder."""
+    start = "## Tiny: preset `smoke`, synthetic faces (easy)\n\n> **A warning.**\n\n**Stressed.**"
+    cells = [
+        v4.new_markdown_cell(
+            "# Tiny: *how* small?\n\n**All synthetic.**\n\n"
+            "It shows [Eq. 17](https://example.org) of `code`. A second sentence."
+        ),
+        _code("seed = 0  # which", tags=["parameters"]),
+        _code("start", _shown(text_markdown=start)),
+        v4.new_markdown_cell("#### Pictures\n\n![](dot.png)"),
+        _code("plot", _shown(image_png=PNG, text_plain="<Figure>"), _shown(image_png=PNG)),
+        v4.new_markdown_cell("# Tables\n\n## Pictures"),
+        _code("table", _shown(text_html=TABLE), _shown(text_html=STYLED)),
+        _code("run", _stream("7 trials, 7 to train\n"), _shown(text_plain="100 %|#########")),
+        _code("script", v4.new_output("display_data", {"application/javascript": "fetch('x')"})),
+        v4.new_code_cell(""),
+    ]
+    return v4.new_notebook(cells=cells, metadata={"papermill": {"end_time": "2026-11-21T11:51:31+00:00"}})
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A folder with one report, a picture its text shows, and its predictions."""
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    nbformat.write(_notebook(), folder / "tiny.ipynb")
+    (folder / "dot.png").write_bytes(base64.b64decode(PNG))
+    (folder / "tiny-study-predictions.csv").write_text("clip_id,y_pred\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    site = tmp_path_factory.mktemp("committed") / "site"
+    index.build(REPORTS, site)
+    return site
+
+
+@pytest.fixture(params=["tiny", "committed"])
+def site(request, tmp_path):
+    if request.param == "committed":
+        return request.getfixturevalue("committed")
+    index.build(request.getfixturevalue("tiny"), tmp_path / "site")
+    return tmp_path / "site"
+
+
+def _soups(site):
+    return {path.name: BeautifulSoup(path.read_text(), "html.parser") for path in sorted(site.glob("*.html"))}
+
+
+def _tiny_page(tiny, tmp_path):
+    index.build(tiny, tmp_path / "site")
+    return BeautifulSoup((tmp_path / "site" / "tiny.html").read_text(), "html.parser")
+
+
+def test_every_report_has_a_page_and_its_notebook_beside_it(committed):
+    names = {path.stem for path in REPORTS.glob("*.ipynb") if ".partial" not in path.name}
+    expected = {f"{name}.html" for name in names | {"index"}} | SYSTEM_PAGES
+    assert {path.name for path in committed.glob("*.html")} == expected
+    assert {path.stem for path in committed.glob("*.ipynb")} == names
+    assert all(path.stat().st_size < 2_000_000 for path in committed.glob("*.html"))
+
+
+def test_links_lead_to_files_of_the_site_and_to_anchors_that_exist(site):
+    soups = _soups(site)
+    anchors = {name: {tag["id"] for tag in soup.find_all(id=True)} for name, soup in soups.items()}
+    for name, soup in soups.items():
+        for link in soup.find_all("a"):
+            file, _, anchor = link["href"].partition("#")
+            if file.startswith("https://"):
+                continue
+            assert "/" not in file
+            assert (site / (file or name)).is_file(), link
+            assert not anchor or anchor in anchors[file or name], link
+
+
+def test_nothing_is_loaded_from_elsewhere(site):
+    for soup in _soups(site).values():
+        assert not soup.find_all(["script", "iframe", "object", "embed", "base"])
+        loaded = [tag["src"] for tag in soup.find_all(src=True)]
+        loaded += [tag["href"] for tag in soup.find_all("link")]
+        assert all(address.startswith("data:") for address in loaded)
+        styles = "".join(tag.get_text() for tag in soup.find_all("style"))
+        assert not re.search(r"url\(|@import|@font-face", styles)
+        code = re.sub(r"base64,[A-Za-z0-9+/=]+", "", str(soup))
+        assert not re.search(r"mathjax|require\.js|cdn", code, re.I)
+
+
+def test_a_page_has_what_a_reader_of_any_kind_needs(site):
+    titles = set()
+    for name, soup in _soups(site).items():
+        assert soup.html["lang"] == "en"
+        assert "width=device-width" in soup.find("meta", attrs={"name": "viewport"})["content"]
+        assert str(soup).startswith("<!DOCTYPE html>") or str(soup).startswith("<!doctype html>")
+        assert soup.body.find("a")["href"] == "#content"  # the skip link comes first
+        assert soup.main["id"] == "content"
+        assert name == "index.html" or soup.nav.a["href"] == "index.html"
+        titles.add(soup.title.get_text())
+        ids = [tag["id"] for tag in soup.find_all(id=True)]
+        assert len(set(ids)) == len(ids)
+    assert len(titles) == len(list(site.glob("*.html")))
+
+
+def test_headings_are_in_order_below_a_single_first_one(site):
+    for soup in _soups(site).values():
+        levels = [int(tag.name[1]) for tag in soup.find_all(re.compile("^h[1-6]$"))]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_every_image_is_described_and_every_table_scrolls_alone(site):
+    for soup in _soups(site).values():
+        descriptions = [image["alt"] for image in soup.find_all("img")]
+        assert all(re.match(r"Figure( \d+)?: \w", text) for text in descriptions)
+        assert len(set(descriptions)) == len(descriptions)
+        for box in soup.select(".figure"):
+            assert (box["aria-label"], box["tabindex"]) == (box.img["alt"], "0")
+        for table in soup.find_all("table"):
+            assert table.parent["class"] == ["scroll"]
+            assert table.parent["aria-label"].startswith("Table: ")
+            assert table.parent["tabindex"] == "0"
+            assert all(cell.get_text(strip=True) for cell in table("th"))
+
+
+def test_headings_in_disorder_are_put_in_order(tiny, tmp_path):
+    found = [
+        (tag.name, tag.get_text()) for tag in _tiny_page(tiny, tmp_path).find_all(re.compile("^h[1-6]$"))
+    ]
+    assert found == [
+        ("h1", "Tiny: how small?"),
+        ("h2", "Tiny: preset smoke, synthetic faces (easy)"),
+        ("h3", "Pictures"),
+        ("h2", "Tables"),
+        ("h2", "Pictures"),
+    ]
+
+
+def test_images_are_named_after_their_section(tiny, tmp_path):
+    found = [image["alt"] for image in _tiny_page(tiny, tmp_path).find_all("img")]
+    assert found == ["Figure: Pictures", "Figure 2: Pictures", "Figure 3: Pictures"]
+
+
+def test_a_description_of_the_notebook_is_kept(tiny, tmp_path):
+    notebook = _notebook()
+    notebook.cells[4].outputs[0].metadata = {"image/png": {"alt": 'A "black" dot'}}
+    nbformat.write(notebook, tiny / "tiny.ipynb")
+    found = [image["alt"] for image in _tiny_page(tiny, tmp_path).find_all("img")]
+    assert found == ["Figure: Pictures", 'A "black" dot', "Figure 2: Pictures"]
+
+
+def test_code_is_folded_and_what_it_printed_is_shown(tiny, tmp_path):
+    page = _tiny_page(tiny, tmp_path)
+    summaries = [tag.summary.get_text().strip() for tag in page.main.find_all("details")]
+    assert summaries[:2] == ["Parameters and their defaults", "Code"]
+    assert "seed = 0  # which" in page.main.find("details").get_text()
+    (printed,) = page.select(".output_stream")
+    assert printed.get_text().strip() == "7 trials, 7 to train"
+    assert "100 %|#########" in page.main.get_text()
+    assert "fetch" not in str(page)
+
+
+def test_styles_of_single_tables_move_to_the_head(tiny, tmp_path):
+    page = _tiny_page(tiny, tmp_path)
+    assert not page.body.find_all("style")
+    assert "#T_1 td {font-weight: bold}" in page.head.style.get_text()
+    assert "color: red" not in page.head.style.get_text()
+
+
+def test_the_index_leads_to_a_report_and_its_page_to_the_files_beside_it(tiny, tmp_path):
+    index.build(tiny, tmp_path / "site")
+    soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    (item,) = soup.select(".reports li")
+    assert (item.a["href"], item.a.get_text(), item.get_text()) == ("tiny.html", "Tiny", "Tiny: how small?")
+    footer = BeautifulSoup((tmp_path / "site" / "tiny.html").read_text(), "html.parser").footer
+    assert {link["href"]: link.get_text() for link in footer.find_all("a")} == {
+        "tiny.ipynb": "notebook",
+        "tiny-study-predictions.csv": "predictions",
+    }
+
+
+def _rows(tag):
+    rows = [[" ".join(cell.get_text().split()) for cell in row.find_all(["th", "td"])] for row in tag("tr")]
+    return {row[0]: row[1:] for row in rows}
+
+
+def _table(soup, label):
+    (box,) = soup.find_all(attrs={"aria-label": label})
+    return box.table
+
+
+def _shown_score(scores, metric):
+    return f"{scores[metric]:.1f} {scores[f'{metric}_low']:.1f} to {scores[f'{metric}_high']:.1f}"
+
+
+def test_the_index_shows_the_numbers_of_the_records(committed):
+    soup = BeautifulSoup((committed / "index.html").read_text(), "html.parser")
+    (body,) = _table(soup, "Table: Results")("tbody")
+    record = json.loads((REPORTS / "table4-study-synthetic-subject.json").read_text())
+    assert body.find("a")["href"] == "table4.html"
+    assert f"{record['n_clips']} clips, {record['n_subjects']} subjects" in body.get_text()
+    rows = dict(list(_rows(body).items())[1:])  # the first names report and data
+    expected = {}
+    for name, scores in record["summary"].items():
+        papers = [f"{scores[f'{metric}_paper']:.1f}" for metric in ("uar", "uf1")]
+        expected[name] = [papers[0], _shown_score(scores, "uar"), papers[1], _shown_score(scores, "uf1")]
+    for name in ("majority class", "labels shuffled"):
+        scores = record["references"][name]
+        expected[name] = ["–", _shown_score(scores, "uar"), "–", _shown_score(scores, "uf1")]
+    assert len(expected) == 4
+    assert rows == expected
+
+
+def test_the_index_shows_what_the_lists_give_away(committed):
+    soup = BeautifulSoup((committed / "index.html").read_text(), "html.parser")
+    rows = _rows(_table(soup, "Table: What the authors’ lists give away"))
+    for row in json.loads((REPORTS / "audit-lists.json").read_text())["rows"]:
+        shown = rows[f"{row['protocol']}; {row['predictor']} known"]
+        assert shown[0] == f"{row['uar_paper']:.1f}"
+        assert shown[3] == _shown_score(row, "uf1")
+
+
+def _record(**changed):
+    scores = {"uar": 20.0, "uar_low": 10.0, "uar_high": 30.0, "uf1": 17.04}
+    record = {
+        "report": "table4",
+        "preset": "study",
+        "data": "synthetic faces",
+        "n_clips": 23,
+        "n_subjects": 5,
+        "parameters": {"split": "subject"},
+        "summary": {"named": {**scores, "uar_paper": 38.0, "uf1_paper": None}},
+        "references": {"guessing": scores, "labels shuffled": scores},
+    }
+    return record | changed
+
+
+def _system_page(records, name):
+    html = system_pages.render_systems(records, {"table5": "Table 5: how?"})[system_pages.page_names()[name]]
+    return BeautifulSoup(html, "html.parser")
+
+
+def test_every_system_has_a_page_and_the_index_leads_to_it(committed):
+    assert set(system_pages.page_names()) == set(SYSTEMS)
+    assert len(SYSTEM_PAGES) == len(SYSTEMS)
+    soup = BeautifulSoup((committed / "index.html").read_text(), "html.parser")
+    links = {link.get_text(): link["href"] for link in soup.select(".systems a")}
+    assert links == system_pages.page_names()
+    assert links["Micro-BERT"] == "system-micro-bert.html"
+
+
+def test_a_system_s_page_says_what_it_is_and_what_was_guessed():
+    page = _system_page([], "Micro-BERT")
+    assert page.h1.get_text() == "Micron-BERT"
+    assert "Listed in Tables 5 and 6 of the paper as Micro-BERT." in page.get_text()
+    facts = {term.get_text(): term.find_next("dd").get_text() for term in page("dt")}
+    assert facts["Sees"] == "onset and apex"
+    assert facts["Comes from"] == "Nguyen et al., CVPR 2023; uark-cviu/Micron-BERT"
+    assert facts["Here for a CPU"] == "reduced"
+    assert "patch-of-interest" in facts["Guessed or left out"]
+    assert facts["Shortcut of the original’s evaluation"] == "none known"
+    assert page.main.strong.get_text().startswith("The published numbers cannot be reproduced")
+    assert "models/mae.py" in [code.get_text() for code in page.main("code")]
+    assert "hsta_lib/models/baselines/micron_bert.py" in page.main.get_text()
+    assert "No committed report has any." in page.main.get_text()
+
+
+def test_a_system_s_page_marks_published_pairs_that_are_impossible():
+    rows = _rows(_table(_system_page([], "MMNet"), "Table: Published scores"))
+    assert set(rows) == {"", "Table 5, SMIC", "Table 5, SAMM", "Table 5, CASME II"}
+    assert rows["Table 5, SMIC"] == ["44.1", "43.8", "possible"]
+    assert rows["Table 5, CASME II"][2].startswith("impossible: pooled, this UAR allows UF1 82.0")
+    rows = _rows(_table(_system_page([], "RGB"), "Table: Published scores"))
+    assert set(rows) == {"", "Table 6, 7 classes"}
+
+
+def test_a_system_that_the_paper_does_not_list_has_its_scores_from_elsewhere_or_none():
+    page = _system_page([], "RCN-A")
+    assert "Not listed in the tables of the paper." in page.get_text()
+    rows = _rows(_table(page, "Table: Published scores"))
+    assert rows["SAMM"][:2] == ["76.0", "67.2"]
+    assert rows["SAMM"][2].startswith("impossible")
+    assert "from Wang et al. (2023)" in rows["SAMM"][2]
+    assert "None are known here." in _system_page([], "RCN-W").get_text()
+
+
+def test_a_system_s_page_has_our_scores_of_the_records():
+    scores = {"uf1": 41.04, "uf1_low": 30.0, "uf1_high": 52.0, "uar": 40.0, "uf1_paper": 17.6}
+    summary = {
+        "RGB, SMIC, trained on composite": scores,
+        "RGB, SMIC, trained on composite, best epoch on the test fold": scores,
+        "RGB-D, SMIC, trained on composite": scores,
+    }
+    others = _record(summary=summary)  # of Table 4
+    page = _system_page([others, _record(report="table5", summary=summary)], "RGB")
+    (box,) = page.find_all(attrs={"aria-label": "Table: Table 5, synthetic faces, 23 clips, 5 subjects"})
+    assert _rows(box.table) == {
+        "": ["UF1, %", "UAR, %"],
+        "SMIC, trained on composite": ["41.0 30.0 to 52.0", "40.0"],
+        "SMIC, trained on composite, best epoch on the test fold": ["41.0 30.0 to 52.0", "40.0"],
+    }
+    assert page.h3.a["href"] == "table5.html"
+    assert "not comparable with the published ones" in page.get_text()
+    assert "Preset study, split subject" in page.get_text()
+
+
+def test_the_records_scores_are_on_the_systems_pages(committed):
+    for path in sorted(REPORTS.glob("table[56]-study-*.json")):
+        record = json.loads(path.read_text())
+        for name, page in system_pages.page_names().items():
+            rows = [row for label, row in record["summary"].items() if label.startswith(f"{name}, ")]
+            text = BeautifulSoup((committed / page).read_text(), "html.parser").get_text()
+            assert all(f"{row['uf1']:.1f}" in text for row in rows), (path, name)
+            assert (f"{record['n_clips']} clips" in text) == bool(rows)
+
+
+def test_text_of_a_docstring_cannot_become_markup():
+    found = system_pages._marked_up("A `<b>` & ``c``: **bold,\nstill**, 2 < 3.")
+    assert found == "A <code>&lt;b&gt;</code> &amp; <code>c</code>: <strong>bold, still</strong>, 2 &lt; 3."
+
+
+@pytest.mark.parametrize("module", ["", "none", "__init__"])
+def test_a_module_that_says_nothing_is_named(monkeypatch, module):
+    told = system_pages.load_systems().assign(module=module)
+    monkeypatch.setattr(system_pages, "load_systems", lambda: told)
+    with pytest.raises(
+        ValueError, match=rf"systems\.csv: LBP-TOP: module = '{module}': no file of that name"
+    ):
+        system_pages.render_systems([], {})
+
+
+def test_a_missing_score_is_a_dash_and_a_missing_report_is_not_linked():
+    (block,) = index.headline([_record()], {})
+    assert (block["title"], block["page"]) == ("table4", "")
+    assert [(cell["score"], cell["interval"]) for cell in block["rows"][0]["cells"]] == [
+        ("38.0", ""),
+        ("20.0", "10.0 to 30.0"),
+        ("–", ""),
+        ("17.0", ""),
+    ]
+
+
+def test_only_table_4_is_shown_and_of_its_reference_rows_the_chosen_ones():
+    records = [_record(report="table7"), _record(), _record(data="real faces", references={})]
+    first, second = index.headline(records, {"table4": "Table 4: more?"})
+    assert (first["title"], first["question"], first["page"]) == ("Table 4", "more?", "table4.html")
+    assert [(row["name"], "reference" in row) for row in first["rows"]] == [
+        ("named", False),
+        ("labels shuffled", True),
+    ]
+    assert second["data"] == "real faces, 23 clips, 5 subjects; split subject"
+    assert [row["name"] for row in second["rows"]] == ["named"]
+
+
+def test_reports_are_named_by_the_data_they_were_made_from():
+    records = [_record(), _record(report="table7"), _record(report="table6", n_clips=29)]
+    used = index.data_used(records, {"table7": "Table 7: flow"})
+    assert {data: [(one["title"], one["page"]) for one in named] for data, named in used.items()} == {
+        "synthetic faces, 23 clips, 5 subjects": [("table4", ""), ("Table 7", "table7.html")],
+        "synthetic faces, 29 clips, 5 subjects": [("table6", "")],
+    }
+
+
+def _claim(scope, verdict):
+    return {"id": "a", "scope": scope, "verdict": verdict}
+
+
+CLAIMS = [
+    _claim("paper", "supported"),
+    _claim("synthetic", "pattern seen on the synthetic benchmark"),
+    _claim("paper", "undecided"),
+    _claim("paper", "undecided: why"),
+    _claim("real:own", "supported"),
+]
+
+
+def test_claims_are_counted_by_scope(tiny, tmp_path):
+    (tiny / "claims.json").write_text(json.dumps(CLAIMS))
+    nbformat.write(_notebook(), tiny / "claims.ipynb")
+    index.build(tiny, tmp_path / "site")
+    soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    section = soup.find(id="claims").parent
+    found = {term.get_text(): term.find_next("dd").get_text() for term in section("dt")}
+    assert found == {
+        "By the printed numbers": "undecided 2 · supported 1",
+        "As patterns on synthetic faces": "pattern seen 1",
+        "real:own": "supported 1",
+    }
+    assert section.a["href"] == "claims.html"
+
+
+def test_without_claims_and_records_their_sections_are_left_out(tiny, tmp_path):
+    index.build(tiny, tmp_path / "site")
+    soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    assert [tag.get_text() for tag in soup.find_all("h2")] == ["Reports"]
+
+
+def _break(folder, change):
+    notebook = _notebook()
+    change(notebook)
+    nbformat.write(notebook, folder / "broken.ipynb")
+
+
+def _add_error(notebook):
+    notebook.cells[4].outputs.append(v4.new_output("error", ename="KeyError", evalue="'m'", traceback=[]))
+
+
+def _forget_to_run(notebook):
+    notebook.cells[2].execution_count = None
+
+
+def _drop_heading(notebook):
+    notebook.cells[0].source = "## Second level"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_add_error, r"reports/broken\.ipynb: cell 5 ended in KeyError: 'm'"),
+        (_forget_to_run, r"reports/broken\.ipynb: cell 3 was not executed"),
+        (_drop_heading, r"reports/broken\.ipynb: the first cell does not begin with a heading"),
+    ],
+)
+def test_a_broken_report_is_named_and_nothing_is_written(tiny, tmp_path, change, message):
+    _break(tiny, change)
+    with pytest.raises(ValueError, match=message):
+        index.build(tiny, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_an_earlier_site_is_replaced_whole(tiny, tmp_path):
+    nbformat.write(_notebook(), tiny / "gone.ipynb")
+    nbformat.write(v4.new_notebook(), tiny / "tiny.partial.ipynb")  # a run that failed: no report
+    index.build(tiny, tmp_path / "site")
+    (tiny / "gone.ipynb").unlink()
+    index.build(tiny, tmp_path / "site")
+    assert {path.name for path in (tmp_path / "site").iterdir()} == SYSTEM_PAGES | {
+        "index.html",
+        "tiny.html",
+        "tiny.ipynb",
+        "tiny-study-predictions.csv",
+    }
+
+
+def test_incomplete_records_claims_and_folders_are_named(tiny, tmp_path):
+    claim = tiny / "claims.json"
+    claim.write_text(json.dumps([{"id": "x7"}]))
+    with pytest.raises(ValueError, match=r"claims\.json: claim x7 lacks \['scope', 'verdict'\]"):
+        index.build(tiny, tmp_path / "site")
+    claim.unlink()
+    (tiny / "tiny-study-own.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"tiny-study-own\.json: \['data', .*is missing"):
+        index.build(tiny, tmp_path / "site")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match="empty holds no report"):
+        index.build(empty, tmp_path / "site")
+
+
+def test_a_folder_of_other_things_is_not_touched(tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    command = [sys.executable, "-m", "hsta_lib.commands.site", "--output", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "holds something else than a site" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
+def test_no_score_is_typed_into_the_templates():
+    for path in pages.TEMPLATES.glob("*.j2"):
+        assert not re.search(r"\d+\.\d+", path.read_text().replace("2405.03202", "")), path
+
+
+def _colours():
+    """The two sets of named colours, light and dark."""
+    blocks = re.findall(r":root \{(.*?)\}", pages.STYLE.read_text(), re.S)
+    return [dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", block)) for block in blocks]
+
+
+def _luminance(colour):
+    """WCAG 2.2, relative luminance."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return np.dot(linear, [0.2126, 0.7152, 0.0722])
+
+
+def _contrast(one, other):
+    dark, light = sorted([_luminance(one), _luminance(other)])
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_text_stands_out_in_both_colour_schemes():
+    assert _contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert _contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)  # just too little
+    assert len(_colours()) == 2
+    for colours in _colours():
+        grounds = {"background", "surface"}
+        assert set(colours) > grounds
+        for ink in set(colours) - grounds - {"border"}:
+            for ground in grounds:
+                assert _contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+
+
+def test_the_style_sheet_uses_only_the_named_colours():
+    rules = re.sub(r":root \{.*?\}", "", pages.STYLE.read_text(), flags=re.S)
+    used = re.findall(r"(?:^|[\s;{])(?:background|color): ([^;]+);", rules)
+    # Figures are drawn for white paper.
+    assert {value for value in used if not value.startswith("var(--")} == {"#ffffff"}

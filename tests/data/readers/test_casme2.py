@@ -1,0 +1,559 @@
+"""The CASME II reader on trees of invented rows: layouts, versions of the sheet, known errors, labels."""
+
+import openpyxl
+import pandas as pd
+import pytest
+
+from hsta_lib.data.frames import index_folder
+from hsta_lib.data.readers import casme2
+from hsta_lib.data.readers.rows import compare_counts
+from hsta_lib.data.table import COLUMNS, labelled
+
+HEADER = [
+    "Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None, "Action Units",
+    "Estimated Emotion",
+]  # fmt: skip
+HEADER_2019 = [*HEADER, "Objective Classes"]
+SHEET_2019 = "CASME2-coding-20190701.xlsx"
+CLASSES = "CASME2-ObjectiveClasses.xlsx"
+
+
+def row(
+    onset=46, apex=59, offset=86, *, subject="01", name="EP02_01f", emotion="happiness", units="4+L10",
+    objective=None,
+):  # fmt: skip
+    """A row of a coding sheet; in that of 2014 the last column is missing."""
+    cells = [subject, name, None, onset, apex, offset, None, units, emotion]
+    return cells if objective is None else [*cells, objective]
+
+
+def write_sheet(path, rows, header=HEADER):
+    book = openpyxl.Workbook()
+    for cells in [header, *rows]:
+        book.active.append(cells)
+    book.create_sheet("Sheet2")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    book.save(path)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Function that writes a sheet, and the empty clip folders of its rows; it returns the root."""
+
+    def build(rows, frames="Cropped", *, sheet=casme2.SHEET, header=HEADER, folders=None):
+        write_sheet(tmp_path / sheet, rows, header)
+        names = (
+            {f"sub{int(cells[0]):02d}/{cells[1].strip()}" for cells in rows} if folders is None else folders
+        )
+        for name in names:
+            (tmp_path / frames / name).mkdir(parents=True, exist_ok=True)
+        return tmp_path
+
+    return build
+
+
+# --- what is read -----------------------------------------------------------------------------------------
+
+
+def test_a_row_becomes_a_clip(tree):
+    root = tree([row()])
+    reading = casme2.read(root)
+    assert reading.clips.to_dict("records") == [
+        {
+            "dataset": "casme2",
+            "subject_id": "casme2/sub01",
+            "recording_id": "casme2/sub01/EP02",
+            "clip_id": "casme2/sub01/EP02_01f",
+            "folder": root / "Cropped" / "sub01" / "EP02_01f",
+            "depth_folder": None,
+            "onset": 46,
+            "apex": 59,
+            "offset": 86,
+            "emotion": "happy",
+            "objective_class": "",
+            "action_units": "4+L10",
+            "expression_type": "micro",
+        }
+    ]
+    assert list(reading.clips.columns) == list(COLUMNS)
+    assert reading.problems.empty
+
+
+def test_ids_begin_with_the_name_of_the_dataset_and_repairs_still_apply(tree):
+    clips = casme2.read(tree([row(261, "/", 321, subject="04", name="EP12_01f")]), dataset="mine").clips
+    assert clips.loc[0, ["dataset", "subject_id", "recording_id", "clip_id", "apex"]].tolist() == [
+        "mine", "mine/sub04", "mine/sub04/EP12", "mine/sub04/EP12_01f", 279,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ["01", "1", 1, 1.0, " 01 "])
+def test_subjects_may_be_padded_text_or_numbers(tree, cell):
+    clips = casme2.read(tree([row(subject=cell), row(subject="11", name="EP19_03f")])).clips
+    assert clips["subject_id"].tolist() == ["casme2/sub01", "casme2/sub11"]
+
+
+def test_one_clip_under_two_spellings_of_its_subject_or_name_is_listed_twice(tree):
+    rows = [row(), row(subject=1), row(name="ep02_01F")]
+    clips, problems, *_ = casme2.read(tree(rows, folders=["sub01/EP02_01f"]))
+    assert len(clips) == 1
+    assert problems["problem"].tolist() == ["listed twice"] * 2
+
+
+def test_clips_of_one_name_are_told_apart_by_their_subject(tree):
+    clips, problems, *_ = casme2.read(tree([row(), row(subject="17"), row(subject="26")]))
+    assert clips["clip_id"].tolist() == [f"casme2/sub{n}/EP02_01f" for n in ("01", "17", "26")]
+    assert clips["folder"].nunique() == 3
+    assert problems.empty
+
+
+@pytest.mark.parametrize(
+    ("name", "film"),
+    [
+        ("EP02_01f", "EP02"), ("EP02_07", "EP02"), ("EP19_03f", "EP19"), ("EP01_2", "EP01"),
+        ("EP09f", "EP09"), ("EP06_02_01", "EP06"), ("ep02_01f", "EP02"), ("x2_01", "x2_01"),
+    ],
+)  # fmt: skip
+def test_the_recording_is_the_film_of_a_subject(tree, name, film):
+    clips = casme2.read(tree([row(name=name)])).clips
+    assert clips["recording_id"].tolist() == [f"casme2/sub01/{film}"]
+
+
+def test_cells_are_stripped_and_emotions_have_one_spelling(tree):
+    spelt = [" others", "Happiness ", "sadness", "fear", "REPRESSION", "disgust", "surprise"]
+    rows = [row(name=f"EP01_{n:02d}", emotion=emotion, units=12) for n, emotion in enumerate(spelt)]
+    rows.append(row(name=" EP02_01f ", onset=" 46 ", apex="59.0", offset=86.0, units="?"))
+    clips, problems, *_ = casme2.read(tree(rows))
+    assert clips["emotion"].tolist() == [
+        "others", "happy", "sad", "fear", "repression", "disgust", "surprise", "happy",
+    ]  # fmt: skip
+    assert clips["action_units"].tolist() == ["12"] * 7 + ["?"]
+    assert clips.iloc[-1][["clip_id", "onset", "apex", "offset"]].tolist() == [
+        "casme2/sub01/EP02_01f", 46, 59, 86,
+    ]  # fmt: skip
+    assert problems.empty
+
+
+# --- layouts ----------------------------------------------------------------------------------------------
+
+LAYOUTS = {
+    "Cropped": "cropped",
+    "cropped": "cropped",
+    "Cropped/Cropped": "cropped",
+    "Cropped-updated/Cropped": "cropped",
+    "CASME2_Cropped": "cropped",
+    "CASME2_RAW_selected": "selected",
+    "casme2_raw_SELECTED/CASME2_RAW_selected": "selected",
+    "CASME2-RAW": "raw",
+    "CASME2-RAW/CASME2-RAW/CASME2-RAW": "raw",
+    "CASME2_RAW/CASME2-RAW": "raw",
+}
+
+
+@pytest.mark.parametrize("frames", LAYOUTS)
+def test_every_layout_is_found_below_the_root(tree, frames):
+    root = tree([row()], frames)
+    reading = casme2.read(root)
+    assert reading.clips["folder"].tolist() == [root / frames / "sub01" / "EP02_01f"]
+    assert reading.version == f"{LAYOUTS[frames]} frames; {casme2.SHEET} (of no known version, 1 rows)"
+
+
+@pytest.mark.parametrize("frames", LAYOUTS)
+def test_the_root_may_be_the_folder_of_frames(tree, frames):
+    outer = frames.split("/")[0]
+    root = tree([row()], frames, sheet=f"{outer}/{casme2.SHEET}") / outer
+    for variant in ("", LAYOUTS[frames]):
+        clips = casme2.read(root, variant=variant).clips
+        assert clips["folder"].tolist() == [root.parent / frames / "sub01" / "EP02_01f"]
+
+
+def test_folders_of_subjects_and_clips_may_differ_in_case(tree):
+    root = tree([row(name="EP02_01F")], folders=["SUB01/ep02_01f"])
+    assert casme2.read(root).clips["folder"].tolist() == [root / "Cropped" / "SUB01" / "ep02_01f"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "frames"),
+    [
+        ("", "Cropped"), ("cropped", "Cropped"), ("selected", "CASME2_RAW_selected"), ("raw", "CASME2-RAW"),
+    ],
+)  # fmt: skip
+def test_a_variant_chooses_among_several(tree, variant, frames):
+    for name in ("CASME2-RAW", "CASME2_RAW_selected", "Cropped"):
+        root = tree([row()], name)
+    clips = casme2.read(root, variant=variant).clips
+    assert clips["folder"].tolist() == [root / frames / "sub01" / "EP02_01f"]
+
+
+def test_the_first_that_is_there_is_cropped_then_selected_then_raw(tree):
+    for name in ("CASME2-RAW", "CASME2_RAW_selected"):
+        root = tree([row()], name)
+    (root / "Cropped").mkdir()  # empty: nothing was unpacked into it
+    assert casme2.read(root).version.startswith("selected frames;")
+
+
+def test_frames_are_numbered_alike_in_every_variant(tree):
+    numbered = {}
+    for frames, name in [("CASME2-RAW", "img{}.jpg"), ("Cropped", "reg_img{}.jpg")]:
+        root = tree([row(9, 10, 11)], frames)
+        for number in (9, 10, 11):
+            (root / frames / "sub01" / "EP02_01f" / name.format(number)).touch()
+        folder = casme2.read(root, variant=LAYOUTS[frames]).clips.loc[0, "folder"]
+        numbered[frames] = {number: path.name for number, path in index_folder(folder).items()}
+    assert numbered["CASME2-RAW"] == {9: "img9.jpg", 10: "img10.jpg", 11: "img11.jpg"}
+    assert numbered["Cropped"] == {9: "reg_img9.jpg", 10: "reg_img10.jpg", 11: "reg_img11.jpg"}
+
+
+def test_a_sheet_in_another_folder_is_found(tree):
+    root = tree([row()], sheet="labels/new/casme2-CODING-20140508.xlsx")
+    assert len(casme2.read(root).clips) == 1
+
+
+def test_folders_of_frames_are_not_searched_for_sheets(tree):
+    root = tree([row()])
+    write_sheet(root / "Cropped" / "sub01" / SHEET_2019, [row(emotion="fear")])
+    assert casme2.read(root).clips["emotion"].tolist() == ["happy"]
+    write_sheet(root / "Cropped" / casme2.SHEET, [row(emotion="disgust")])
+    assert casme2.read(root / "Cropped").clips["emotion"].tolist() == ["disgust"]
+
+
+# --- versions of the sheet --------------------------------------------------------------------------------
+
+COUNTS_2014 = {
+    "others": 99, "disgust": 63, "happiness": 32, "repression": 27, "surprise": 25, "sadness": 7, "fear": 2,
+}  # fmt: skip
+COUNTS_2019 = {**COUNTS_2014, "surprise": 28, "sadness": 4}
+COUNTS_UPDATED = {**COUNTS_2014, "disgust": 64}
+CLASSES_2019 = {1: 30, 2: 18, 3: 93, 4: 15, 5: 18, 6: 2, 7: 79}
+
+
+def repeated(counts):
+    return [value for value, count in counts.items() for _ in range(count)]
+
+
+def whole_sheet(counts, classes=None):
+    """Rows of invented clips, ten per subject, with as many of each emotion as a version has."""
+    emotions = repeated(counts)
+    objective = [None] * len(emotions) if classes is None else repeated(classes)
+    return [
+        row(subject=f"{n // 10 + 1:02d}", name=f"EP{n % 10:02d}_01", emotion=emotion, objective=number)
+        for n, (emotion, number) in enumerate(zip(emotions, objective, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "classes", "version"),
+    [
+        (COUNTS_2014, None, "20140508, 255 rows"),
+        (COUNTS_2019, CLASSES_2019, "20190701, 255 rows"),
+        (COUNTS_UPDATED, None, "updated, 256 rows"),
+    ],
+)
+def test_a_version_is_known_by_its_content_and_has_the_counts_it_should(tree, counts, classes, version):
+    header = HEADER if classes is None else HEADER_2019
+    reading = casme2.read(tree(whole_sheet(counts, classes), sheet="CASME2-coding.xlsx", header=header))
+    assert reading.version == f"cropped frames; CASME2-coding.xlsx ({version})"
+    assert len(reading.clips) == sum(counts.values())
+    compared = compare_counts(reading).set_index("emotion")
+    spelling = {"happiness": "happy", "sadness": "sad"}
+    assert compared["expected"].to_dict() == {spelling.get(name, name): n for name, n in counts.items()}
+    assert compared["difference"].tolist() == [0] * 7
+
+
+def test_a_difference_from_the_expected_counts_is_shown_and_not_fatal(tree):
+    rows = whole_sheet({**COUNTS_2014, "disgust": 61, "fear": 3, "boredom": 1})
+    reading = casme2.read(tree(rows))
+    assert "(20140508, 255 rows)" in reading.version
+    assert len(reading.clips) == 255
+    compared = compare_counts(reading).set_index("emotion")
+    changed = compared[compared["difference"] != 0]
+    assert changed["difference"].to_dict() == {"boredom": 1, "disgust": -2, "fear": 1}
+    assert changed["expected"].to_dict() == {"boredom": 0, "disgust": 63, "fear": 2}
+
+
+def test_a_clip_without_a_folder_counts_as_listed(tree):
+    reading = casme2.read(tree(whole_sheet(COUNTS_2014), folders=["sub01/EP00_01"]))
+    assert len(reading.clips) == 1
+    assert len(reading.problems) == 254
+    assert compare_counts(reading)["difference"].tolist() == [0] * 7
+
+
+def test_of_another_number_of_rows_nothing_is_expected(tree):
+    reading = casme2.read(tree(whole_sheet({**COUNTS_2014, "fear": 1})))
+    assert "(of no known version, 254 rows)" in reading.version
+    assert reading.expected == {}
+
+
+def test_of_two_versions_the_later_is_read(tree):
+    tree([row(emotion="sadness")])
+    root = tree([row(emotion="surprise", objective=2)], sheet=SHEET_2019, header=HEADER_2019)
+    reading = casme2.read(root)
+    assert SHEET_2019 in reading.version
+    assert reading.clips["emotion"].tolist() == ["surprise"]
+
+
+# --- objective classes ------------------------------------------------------------------------------------
+
+
+def write_classes(root, rows):
+    write_sheet(root / CLASSES, rows, ["Subject", "Filename", "Objective Class"])
+
+
+def test_objective_classes_of_the_sheet_are_written_in_roman_numerals(tree):
+    cells = [1, "2", 3.0, " 4 ", 5, 6, 7, 8, "vii"]
+    rows = [row(name=f"EP01_{n:02d}", objective=cell) for n, cell in enumerate(cells)]
+    clips = casme2.read(tree(rows, header=HEADER_2019)).clips
+    assert clips["objective_class"].tolist() == ["I", "II", "III", "IV", "V", "VI", "VII", "8", "VII"]
+
+
+def test_objective_classes_come_from_their_own_file_where_the_sheet_has_none(tree):
+    root = tree([row(), row(subject="02"), row(subject="03")])
+    write_classes(root, [["2", "ep02_01F", 5], ["01", "EP02_01f", 3], ["01", "EP02_02f", 1]])
+    reading = casme2.read(root)
+    assert reading.clips["objective_class"].tolist() == ["III", "V", ""]
+    assert reading.version.endswith(f"{casme2.SHEET} (of no known version, 3 rows); {CLASSES}")
+
+
+def test_the_classes_of_the_sheet_go_before_those_of_the_other_file(tree):
+    root = tree([row(objective=2)], header=HEADER_2019)
+    write_classes(root, [["01", "EP02_01f", 3]])
+    reading = casme2.read(root)
+    assert reading.clips["objective_class"].tolist() == ["II"]
+    assert CLASSES not in reading.version
+
+
+def test_objective_classes_are_never_derived(tree):
+    clips = casme2.read(tree([row(units="12")])).clips
+    assert clips["objective_class"].tolist() == [""]
+
+
+def test_the_file_of_classes_alone_does_not_make_a_version_of_2019(tree):
+    root = tree(whole_sheet(COUNTS_2014))
+    write_classes(root, [[cells[0], cells[1], 1] for cells in whole_sheet(COUNTS_2014)])
+    reading = casme2.read(root)
+    assert "(20140508, 255 rows)" in reading.version
+    assert reading.clips["objective_class"].unique().tolist() == ["I"]
+
+
+# --- known errors -----------------------------------------------------------------------------------------
+
+# Clip: onset, apex and offset in the sheet, of which only those that a correction asks for are real; the same
+# repaired; who says so. The last two are not corrected.
+ERRORS = {
+    "sub04/EP12_01f": ([261, "/", 321], [261, 279, 321], "MEB"),
+    "sub05/EP09_05f": ([69, 69, 133], [69, 81, 133], "MEB"),
+    "sub05/EP16_04f": ([101, 193, 193], [101, 166, 193], "MEB"),
+    "sub12/EP09_06": ([61, 113, 113], [61, 89, 113], "MEB"),
+    "sub20/EP16_01": ([53, 127, 127], [53, 91, 127], "MEB"),
+    "sub07/EP06_01": ([41, 55, 68], [41, 78, 91], "MEB"),
+}
+LEFT_ALONE = {"sub25/EP18_04f": [31, 97, 97], "sub01/EP02_01f": [46, 59, 86]}
+
+
+@pytest.fixture
+def with_errors(tree):
+    shipped = {clip: numbers for clip, (numbers, _, _) in ERRORS.items()} | LEFT_ALONE
+    return tree([row(*numbers, subject=clip[3:5], name=clip[6:]) for clip, numbers in shipped.items()])
+
+
+def numbers_of(clips):
+    """Onset, apex and offset by clip, None for a missing apex."""
+    numbers = clips.set_index(clips["clip_id"].str.removeprefix("casme2/"))[["onset", "apex", "offset"]]
+    return {clip: [None if pd.isna(n) else int(n) for n in row] for clip, *row in numbers.itertuples()}
+
+
+def known_error(numbers):
+    return f"onset, apex, offset {' '.join(map(str, numbers)).replace('/', '-')}: a known error"
+
+
+def test_repaired(with_errors):
+    clips, problems, *_ = casme2.read(with_errors, repair="repaired")
+    assert numbers_of(clips) == {clip: repaired for clip, (_, repaired, _) in ERRORS.items()} | LEFT_ALONE
+    assert problems.to_numpy().tolist() == [
+        [
+            "annotation sheet",
+            f"casme2/{clip}",
+            known_error(shipped),
+            f"taken as {' '.join(map(str, repaired))} ({source})",
+        ]
+        for clip, (shipped, repaired, source) in ERRORS.items()
+    ]
+
+
+@pytest.mark.parametrize("rule", ["published", "released"])
+def test_published_and_released_leave_what_is_in_order_and_a_missing_apex_missing(with_errors, rule):
+    clips, problems, *_ = casme2.read(with_errors, repair=rule)
+    shipped = {clip: numbers for clip, (numbers, _, _) in ERRORS.items()} | LEFT_ALONE
+    shipped["sub04/EP12_01f"] = [261, None, 321]
+    assert numbers_of(clips) == shipped
+    assert problems.empty
+
+
+def test_drop(with_errors):
+    clips, problems, *_ = casme2.read(with_errors, repair="drop")
+    assert numbers_of(clips) == LEFT_ALONE
+    assert problems.to_numpy().tolist() == [
+        ["annotation sheet", f"casme2/{clip}", known_error(shipped), "clip left out"]
+        for clip, (shipped, _, _) in ERRORS.items()
+    ]
+
+
+def test_a_copy_that_was_corrected_is_not_touched(tree):
+    rows = [row(261, 300, 321, subject="04", name="EP12_01f"), row(41, 78, 91, subject="07", name="EP06_01")]
+    clips, problems, *_ = casme2.read(tree(rows))
+    assert numbers_of(clips) == {"sub04/EP12_01f": [261, 300, 321], "sub07/EP06_01": [41, 78, 91]}
+    assert problems.empty
+
+
+def test_the_same_name_under_another_subject_is_not_corrected(tree):
+    clips = casme2.read(tree([row(261, "/", 321, subject="05", name="EP12_01f")])).clips
+    assert numbers_of(clips) == {"sub05/EP12_01f": [261, None, 321]}
+
+
+# --- rows that cannot be used -----------------------------------------------------------------------------
+
+
+def test_a_cell_that_is_a_path_finds_no_folder(tree):
+    names = ["../../etc", "..", ".", "/etc", "sub01/EP02_01f", "../sub01/EP02_01f", ""]
+    paths = [row(subject=subject, name=name) for subject in ("02", "../sub01", "/etc") for name in names]
+    root = tree([row(), *paths], folders=["sub01/EP02_01f", "sub02/EP02_01f"])
+    (root.parent / "etc").mkdir(exist_ok=True)
+    clips, problems, *_ = casme2.read(root)
+    assert clips["clip_id"].tolist() == ["casme2/sub01/EP02_01f"]
+    assert problems["problem"].tolist() == ["folder missing"] * 21
+
+
+def test_a_row_without_a_subject_is_listed(tree):
+    clips, problems, *_ = casme2.read(tree([row(), row(subject=None)], folders=["sub01/EP02_01f"]))
+    assert len(clips) == 1
+    assert problems["problem"].tolist() == ["no subject given"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [
+        (row(46, 87, 86, name="EP03_01"), "apex 87 outside onset..offset 46..86"),
+        (row(46, 59, 45, name="EP03_01"), "offset 45 before onset 46"),
+        (row(46, "?", 86, name="EP03_01"), "onset, apex, offset [46, None, 86]: not all are numbers"),
+        (row(), "listed twice"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_listed_and_nothing_else_is_lost(tree, cells, problem):
+    clips, problems, *_ = casme2.read(tree([row(), cells, row(name="EP04_01")]))
+    assert clips["clip_id"].str[-7:].tolist() == ["P02_01f", "EP04_01"]
+    assert problems[["problem", "action"]].to_numpy().tolist() == [[problem, "clip left out"]]
+
+
+# --- trees that cannot be read ----------------------------------------------------------------------------
+
+
+def test_a_missing_root_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder; data_root must be the folder"):
+        casme2.read(tmp_path / "nowhere")
+
+
+def test_an_unknown_variant_is_named_with_the_known_ones(tree):
+    with pytest.raises(
+        ValueError, match="variant = 'HS' is unknown; choose one of cropped, selected, raw, or none"
+    ):
+        casme2.read(tree([row()]), variant="HS")
+
+
+def test_an_unknown_rule_is_refused(tree):
+    with pytest.raises(ValueError, match="repair = 'fixed' is unknown"):
+        casme2.read(tree([row()]), repair="fixed")
+
+
+@pytest.mark.parametrize(("variant", "named"), [("raw", "raw"), ("selected", "selected")])
+def test_a_variant_that_is_not_there_is_named(tree, variant, named):
+    with pytest.raises(FileNotFoundError, match=rf"no subjects of {named} frames"):
+        casme2.read(tree([row()]), variant=variant)
+    with pytest.raises(FileNotFoundError, match="of raw frames"):
+        casme2.read(tree([row()]) / "Cropped", variant="raw")
+
+
+@pytest.mark.parametrize("frames", ["frames", "Cropped/clips", "CASME2-RAW_other"])
+def test_a_root_without_frames_is_named(tree, frames):
+    root = tree([row()], frames)
+    with pytest.raises(
+        FileNotFoundError, match=f"{root}: .*any frames; data_root must be, or hold, Cropped, CA"
+    ):
+        casme2.read(root)
+
+
+def test_a_missing_sheet_is_named(tree):
+    root = tree([row()])
+    (root / casme2.SHEET).unlink()
+    write_classes(root, [["01", "EP02_01f", 1]])
+    with pytest.raises(
+        FileNotFoundError, match=r"'CASME2-coding-20140508\.xlsx' is neither there nor beside"
+    ):
+        casme2.read(root)
+
+
+def test_the_sheet_of_another_dataset_is_refused(tree):
+    root = tree([row()])
+    write_sheet(root / casme2.SHEET, [["s1", "s1_ne_01"]], ["sub", "clip"])
+    with pytest.raises(ValueError, match=r"coding-20140508\.xlsx: .*is it the sheet of another dataset\?"):
+        casme2.read(root)
+
+
+@pytest.mark.parametrize("column", ["Subject", "Filename", "ApexFrame", "Action Units", "Estimated Emotion"])
+def test_a_missing_column_is_named(tree, column):
+    header = ["x" if name == column else name for name in HEADER]
+    with pytest.raises(ValueError, match=rf"coding-20140508\.xlsx: column '{column}' is missing"):
+        casme2.read(tree([row()], header=header))
+
+
+def test_a_csv_file_named_xlsx_is_refused(tree):
+    root = tree([row()])
+    (root / casme2.SHEET).write_text("Subject,Filename,OnsetFrame\n01,EP02_01f,46\n")
+    with pytest.raises(ValueError, match=r"coding-20140508\.xlsx is no Excel workbook.*save it as \.xlsx"):
+        casme2.read(root)
+
+
+# --- label sets -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("counts", "sizes"),
+    [
+        (
+            COUNTS_2014,
+            {
+                "emotion7": [99, 63, 32, 27, 25, 7, 2],
+                "emotion5": [99, 63, 32, 27, 25],  # 246
+                "emotion3": [63 + 27, 32, 25],  # 147
+            },
+        ),
+        (
+            COUNTS_2019,
+            {
+                "emotion5": [99, 63, 32, 27, 28],  # 249
+                "emotion3": [63 + 27, 32, 28],  # 150
+                "objective7": [30, 18, 93, 15, 18, 2, 79],
+                "objective5": [30, 18, 93, 15, 18],
+            },
+        ),
+    ],
+)
+def test_label_sets_of_a_whole_sheet_by_hand(tree, counts, sizes):
+    clips = casme2.read(tree(whole_sheet(counts, CLASSES_2019), header=HEADER_2019)).clips
+    found = {labels: labelled(clips, labels)["label"].value_counts().sort_index() for labels in sizes}
+    assert {labels: n.to_dict() for labels, n in found.items()} == {
+        labels: dict(enumerate(n)) for labels, n in sizes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "clips", "classes"),
+    [
+        ("emotion7", "0123456", [0, 1, 2, 3, 4, 5, 6]),
+        ("emotion5", "01234", [0, 1, 2, 3, 4]),
+        ("emotion3", "1234", [0, 1, 0, 2]),  # sadness and fear are not negative here
+    ],
+)
+def test_label_sets_by_hand(tree, labels, clips, classes):
+    rows = [row(name=f"EP01_{n}", emotion=emotion) for n, emotion in enumerate(COUNTS_2014)]
+    kept = labelled(casme2.read(tree(rows[::-1])).clips, labels)
+    assert kept["clip_id"].str[-1].tolist() == list(clips)
+    assert kept["label"].tolist() == classes

@@ -1,0 +1,358 @@
+"""The reader of flow images on both of their trees, with planted defects."""
+
+import re
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+
+from hsta_lib import ROOT
+from hsta_lib.config import Parameters, Preset, Settings, with_fields
+from hsta_lib.data.dataset import open_dataset
+from hsta_lib.data.readers import flow_images
+from hsta_lib.data.table import COLUMNS, labelled
+from hsta_lib.models.baselines import ststnet
+from hsta_lib.models.baselines.registry import SYSTEMS
+from hsta_lib.models.hsta import HSTA
+from hsta_lib.study import published, union
+from hsta_lib.study.study import start
+from hsta_lib.training import baseline_inputs
+
+# The folder of a subject, an image of it as HTNet names it, its label and the id of the clip.
+IMAGES = [
+    ("006", "006_006_1_2 ", 0, "samm/006/006_1_2"),
+    ("006", "006_006_5_10 ", 2, "samm/006/006_5_10"),
+    ("s01", "s01_s01_ne_01 ", 0, "smic/s01/s1_ne_01"),
+    ("s01", "s01_s01_po_01 ", 1, "smic/s01/s1_po_01"),
+    ("sub01", "sub01_EP02_01f ", 1, "casme2/sub01/EP02_01f"),
+    ("sub07", "sub07_EP06_02_01 ", 2, "casme2/sub07/EP06_02_01"),
+]
+IDS = sorted(clip_id for *_, clip_id in IMAGES)
+
+
+def colour(stem):
+    """A colour of its own for every image, RGB."""
+    code = stem.strip().encode()
+    return np.array(
+        [len(code), sum(code) % 251, sum(i * byte for i, byte in enumerate(code)) % 241], np.uint8
+    )
+
+
+def write_image(path, size=(28, 28)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.broadcast_to(colour(path.stem)[::-1], (*size, 3))
+    assert cv2.imwrite(str(path), np.ascontiguousarray(image))
+
+
+@pytest.fixture
+def folds(tmp_path):
+    """A tree of folds: every image in the test set of its subject and in the training sets of the others."""
+    for subject in {row[0] for row in IMAGES}:
+        for owner, stem, label, _ in IMAGES:
+            part = "u_test" if owner == subject else "u_train"
+            write_image(tmp_path / subject / part / str(label) / f"{stem}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def one_folder(tmp_path):
+    """A folder of images, and a list of their labels beside it."""
+    rows = []
+    for subject, stem, label, _ in IMAGES:
+        write_image(tmp_path / "whole_norm_u_v_os" / f"{stem}.png")
+        rows.append(f"x,{subject},{stem.partition('_')[2].strip()},{label},,{stem.strip()}.jpg,")
+    text = ["dataset,sub,filename_o,label,apex,imagename,sub_filename", *rows]
+    (tmp_path / "labels.csv").write_text("\n".join(text) + "\n")
+    return tmp_path
+
+
+def problems_of(root):
+    return flow_images.read(root).problems.to_numpy().tolist()
+
+
+@pytest.mark.parametrize("layout", ["folds", "one_folder"])
+def test_each_clip_is_read_once_with_the_ids_of_the_other_readers(layout, request):
+    clips, images, problems = flow_images.read(request.getfixturevalue(layout))
+    assert problems.empty
+    assert clips["clip_id"].tolist() == IDS
+    assert clips["subject_id"].tolist() == [clip_id.rpartition("/")[0] for clip_id in IDS]
+    assert clips["emotion"].tolist() == [
+        "positive", "surprise", "negative", "surprise", "negative", "positive",
+    ]  # fmt: skip
+    assert list(clips.columns) == list(COLUMNS)
+    assert clips[["folder", "onset", "apex", "offset"]].isna().all(axis=None)
+    assert images.shape == (6, 28, 28, 3)
+    assert images.dtype == np.uint8
+    stem_of = {clip_id: stem for _, stem, _, clip_id in IMAGES}
+    for clip_id, image in zip(clips["clip_id"], images, strict=True):
+        assert (image == colour(stem_of[clip_id])).all()
+
+
+def test_both_trees_give_the_same(folds, one_folder):
+    """Both fixtures write into one folder: the folds are looked for first."""
+    clips, images, _ = flow_images.read(folds)
+    for subject in {row[0] for row in IMAGES}:
+        (folds / subject).rename(folds / f".{subject}")
+    other_clips, other_images, _ = flow_images.read(one_folder)
+    assert clips.equals(other_clips)
+    assert (images == other_images).all()
+
+
+def test_labels_are_those_of_megc2019(folds):
+    kept = labelled(flow_images.read(folds).clips, "emotion3")
+    assert dict(zip(kept["clip_id"], kept["label"], strict=True)) == {row[3]: row[2] for row in IMAGES}
+
+
+@pytest.mark.parametrize(
+    ("stem", "clip_id"),
+    [
+        ("sub01_EP02_01f ", "casme2/sub01/EP02_01f"),
+        ("sub1_EP02_01f", "casme2/sub01/EP02_01f"),
+        ("sub10_EP09f", "casme2/sub10/EP09f"),
+        ("s01_s1_ne_01", "smic/s01/s1_ne_01"),
+        ("s01_s01_ne_01 ", "smic/s01/s1_ne_01"),
+        ("s20_s20_sur_05", "smic/s20/s20_sur_05"),
+        ("006_006_1_2", "samm/006/006_1_2"),
+        ("6_006_1_2", "samm/006/006_1_2"),
+        ("011_011_4_12", "samm/011/011_4_12"),
+        ("s01_s2_ne_01", None),
+        ("006_007_1_2", None),
+        ("sub01", None),
+        ("EP02_01f", None),
+        ("Thumbs", None),
+    ],
+)
+def test_names_of_images(stem, clip_id):
+    assert flow_images.clip_of(stem) == clip_id
+
+
+def test_what_cannot_be_used_is_listed_and_nothing_else_is_lost(folds):
+    test = "u_test/0"
+    write_image(folds / "s01" / test / "s01_s02_ne_01.png")
+    write_image(folds / "s01" / test / "006_006_1_3.png")
+    write_image(folds / "s01/u_test/3" / "s01_s01_ne_07.png")
+    write_image(folds / "s01" / test / "s01_s1_po_01.png")  # also with label 1
+    write_image(folds / "sub07/u_test/2" / "sub07_EP06_02_01 .png", (31, 29))
+    (folds / "006/u_test/2/006_006_5_10 .png").write_bytes(b"\x89PNG\r\n")
+    (folds / "s01" / test / "Thumbs.db").touch()
+    (folds / "s01" / test / ".s01_s01_ne_09.png").touch()
+    clips, images, problems = flow_images.read(folds)
+    assert len(images) == len(clips) == 5
+    assert "samm/006/006_5_10" not in clips["clip_id"].tolist()
+    assert clips.loc[clips["clip_id"] == "smic/s01/s1_po_01", "emotion"].tolist() == ["negative"]
+    left_out = "clip left out"
+    assert problems.to_numpy().tolist() == [
+        ["s01/u_test/0/006_006_1_3.png", "samm/006/006_1_3", "in the folder of subject s01", left_out],
+        ["s01/u_test/0/s01_s02_ne_01.png", "", "no name of a clip such as sub01_EP02_01f", left_out],
+        ["s01/u_test/3/s01_s01_ne_07.png", "smic/s01/s1_ne_07", "label '3' is none of 0, 1, 2", left_out],
+        ["u_train", "smic/s01/s1_po_01", "label 1 for 3 subjects, 0 in u_test", "label 0 kept"],
+        [
+            "sub07/u_test/2/sub07_EP06_02_01 .png", "casme2/sub07/EP06_02_01", "29 x 31 px",
+            "resized to 28 x 28 px",
+        ],
+        [
+            "006/u_test/2/006_006_5_10 .png", "samm/006/006_5_10", "truncated or no image (6 bytes)",
+            left_out,
+        ],
+        [
+            "s01/u_test/1/s01_s01_po_01 .png", "smic/s01/s1_po_01",
+            "also in s01/u_test/0/s01_s1_po_01.png", left_out,
+        ],
+    ]  # fmt: skip
+
+
+def test_training_sets_that_depart_from_the_test_sets_are_listed(folds):
+    (folds / "sub01/u_train/0/006_006_1_2 .png").unlink()
+    (folds / "sub07/u_train/0/006_006_1_2 .png").rename(folds / "sub07/u_train/2/006_006_1_2 .png")
+    write_image(folds / "s01/u_train/1/s01_s1_po_01.png")
+    for subject in ("s01", "sub01"):
+        write_image(folds / subject / "u_train/1/sub03_EP01_2 .png")
+    assert problems_of(folds) == [
+        ["u_train", "casme2/sub03/EP01_2", "for 2 subjects, in no u_test", "clip left out"],
+        ["u_train", "samm/006/006_1_2", "missing for 1 other subjects", "kept"],
+        ["u_train", "samm/006/006_1_2", "label 2 for 1 subjects, 0 in u_test", "label 0 kept"],
+        ["u_train", "smic/s01/s1_po_01", "also for its own subject", "kept"],
+    ]
+    assert flow_images.read(folds).clips["clip_id"].tolist() == IDS
+
+
+def test_a_list_and_a_folder_that_disagree(one_folder):
+    images = one_folder / "whole_norm_u_v_os"
+    (images / "006_006_1_2 .png").unlink()
+    write_image(images / "006_006_1_3 .png")
+    write_image(images / "mean.png")
+    path = one_folder / "labels.csv"
+    path.write_text(path.read_text().replace("EP06_02_01,2", "EP06_02_01,others"))
+    folder = "whole_norm_u_v_os"
+    assert problems_of(one_folder) == [
+        [f"{folder}/006_006_1_3 .png", "samm/006/006_1_3", "not in labels.csv", "clip left out"],
+        [f"{folder}/mean.png", "", "no name of a clip such as sub01_EP02_01f", "clip left out"],
+        [
+            f"{folder}/sub07_EP06_02_01 .png", "casme2/sub07/EP06_02_01",
+            "label 'others' is none of 0, 1, 2", "clip left out",
+        ],
+        ["labels.csv", "samm/006/006_1_2", "no image", "clip left out"],
+    ]  # fmt: skip
+    assert len(flow_images.read(one_folder).images) == 4
+
+
+def test_other_lists_and_grey_images_do_not_matter(one_folder):
+    (one_folder / "a.csv").write_text("a,b\n1,2\n")
+    grey = np.full((28, 28), 113, np.uint8)
+    cv2.imwrite(str(one_folder / "whole_norm_u_v_os/006_006_1_2 .png"), grey)
+    clips, images, problems = flow_images.read(one_folder)
+    assert problems.empty
+    assert (images[clips["clip_id"].tolist().index("samm/006/006_1_2")] == 113).all()
+
+
+def test_what_is_not_there_is_named(tmp_path, one_folder):
+    with pytest.raises(FileNotFoundError, match="nowhere: no images; it must hold <subject>/u_test"):
+        flow_images.read(tmp_path / "nowhere")
+    write_image(one_folder / "more" / "006_006_1_2.png")
+    with pytest.raises(FileNotFoundError, match="images in more, whole_norm_u_v_os"):
+        flow_images.read(one_folder)
+    (one_folder / "more" / "006_006_1_2.png").unlink()
+    (one_folder / "labels.csv").write_text("sub,label\n")
+    with pytest.raises(FileNotFoundError, match=r"no \.csv file with the columns sub, filename_o, label"):
+        flow_images.read(one_folder)
+
+
+# --- Table 5 on these images --------------------------------------------------------------------------------
+
+OTHERS = [
+    ("007", "007_007_3_1", 1, "samm/007/007_3_1"),
+    ("s02", "s02_s02_sur_01", 2, "smic/s02/s2_sur_01"),
+]
+
+
+def opened(root, data_dir):
+    chosen = Parameters(dataset="megc2019_flow", data_root=str(root), labels="emotion3")
+    return open_dataset(chosen, Preset(), data_dir)
+
+
+def of_system(name):
+    return with_fields(Settings(), rival=name, form="reduced", loss="own")
+
+
+def test_as_a_dataset_each_image_stands_for_all_frames(folds, tmp_path_factory):
+    dataset = opened(folds, tmp_path_factory.mktemp("data"))
+    _, images, _ = flow_images.read(folds)
+    assert dataset.clips["clip_id"].tolist() == IDS
+    assert dataset.classes == ("negative", "positive", "surprise")
+    assert (dataset.frames() == images[:, None].repeat(4, axis=1)).all()
+    assert (dataset.flow(28) == images).all()
+    assert dataset.flow(13).shape == (6, 13, 13, 3)
+    assert dataset.flow(13).dtype == np.float32
+
+
+def test_a_system_is_given_the_image_stretched(folds, tmp_path_factory):
+    path = folds / "006/u_test/0/006_006_1_2 .png"
+    image = np.random.default_rng(0).integers(7, 211, (28, 28, 3), np.uint8)
+    assert cv2.imwrite(str(path), image[..., ::-1])
+    dataset = opened(folds, tmp_path_factory.mktemp("data"))
+    found = baseline_inputs.inputs(dataset, of_system("STSTNet"))[IDS.index("samm/006/006_1_2")]
+    np.testing.assert_array_equal(found, ststnet.prepare(image.astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("LBP-TOP", "it needs frames"), ("Bi-WOOF", "it needs flow in px"), ("RGB-D", "depth")],
+)
+def test_a_system_that_cannot_see_them_is_told_why(folds, tmp_path_factory, name, message):
+    with pytest.raises(ValueError, match=message):
+        baseline_inputs.given(opened(folds, tmp_path_factory.mktemp("data")), of_system(name))
+
+
+def test_no_image_that_can_be_used_is_an_error(folds, tmp_path_factory):
+    for path in folds.rglob("*.png"):
+        path.rename(path.with_name("picture.png"))
+    with pytest.raises(ValueError, match=r"none of its \d+ images can be used"):
+        opened(folds, tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.usefixtures("no_environment")
+def test_only_table_5_can_be_made_of_them(folds):
+    chosen = {"preset": "smoke", "dataset": "megc2019_flow", "data_root": str(folds)}
+    with pytest.raises(ValueError, match="has no frames, which table4 needs"):
+        start("table4", chosen)
+    study = union.union(start("table5", chosen | {"split": ""}))
+    assert study.settings.split.split == "loso"
+    assert published.compared(study)["system"].tolist() == study.preset.datasets.rivals
+    full = union.union(start("table5", chosen | {"split": "", "preset": "full"}))
+    assert published.compared(full)["system"].tolist() == list(SYSTEMS)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("macro_clips", "all", "no macro-expressions"),
+        ("variant", "raw", "has no variants"),
+        ("repair", "drop", "no frame numbers"),
+    ],
+)
+def test_what_they_do_not_have_is_refused(folds, tmp_path_factory, field, value, message):
+    chosen = Parameters(dataset="megc2019_flow", data_root=str(folds), labels="emotion3", **{field: value})
+    with pytest.raises(ValueError, match=message):
+        open_dataset(chosen, Preset(), tmp_path_factory.mktemp("data"))
+
+
+def test_pictures_of_faces_are_not_taken_for_flow(one_folder):
+    for path in one_folder.rglob("*.png"):
+        write_image(path, (224, 224))
+    with pytest.raises(ValueError, match="6 of 6 images are not 28 x 28 px"):
+        flow_images.read(one_folder)
+
+
+def test_a_union_without_one_of_the_datasets_is_refused(folds, tmp_path_factory):
+    dataset = opened(folds, tmp_path_factory.mktemp("data"))
+    smic = dataset.clips[dataset.clips["clip_id"].str.startswith("smic")]
+    with pytest.raises(ValueError, match="no clip of SAMM and CASME II"):
+        union.count_clips(replace(dataset, clips=smic))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, forms in SYSTEMS.items() if forms["published"].stretches and name != "RGB-D"]
+)
+@pytest.mark.parametrize("form", ["published", "reduced"])
+def test_a_system_that_takes_them_sees_no_stretch_of_a_channel(name, form):
+    system = SYSTEMS[name][form]
+    flow = np.random.default_rng(0).normal(size=(system.flow_size, system.flow_size, 3)).astype(np.float32)
+    stretched = flow * np.array([7, 0.25, 3], np.float32) + np.array([2, -1, 5], np.float32)
+    largest = np.abs(system.prepare(flow)).max()
+    np.testing.assert_allclose(system.prepare(stretched), system.prepare(flow), atol=1e-5 * largest)
+
+
+@pytest.mark.usefixtures("no_environment")
+@pytest.mark.parametrize("recipe", ["equations", "released"])
+def test_the_special_branch_sees_all_of_a_picture(recipe):
+    fields = union.cells(shows_flow=True).drop(columns=["system", "train_on"]).to_dict("records")[0]
+    settings = start("table4", {"preset": "full", "recipe": recipe}).variant(fields=fields).settings
+    network = HSTA.from_settings(settings, 3)
+    assert network.embed_special.n_tokens == 49
+
+
+@pytest.mark.usefixtures("no_environment")
+def test_table_5_is_made_of_them_leaving_one_subject_out(folds, tmp_path_factory, monkeypatch):
+    for name in ("HSTA_DATA", "HSTA_RESULTS"):
+        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("kept")))
+    for subject, stem, label, _ in OTHERS:
+        write_image(folds / subject / "u_test" / str(label) / f"{stem}.png")
+    made = tmp_path_factory.mktemp("report") / "table5-flow.ipynb"
+    chosen = {"preset": "smoke", "dataset": "megc2019_flow", "data_root": str(folds), "workers": 0}
+    papermill.execute_notebook(
+        ROOT / "notebooks" / "table5.ipynb", made, chosen | {"rivals": ["STSTNet", "LBP-TOP"]},
+        progress_bar=False, cwd=made.parent,
+    )  # fmt: skip
+    text = made.read_text()
+    for told in (
+        "leave one subject out: 6 folds", "LBP-TOP is not run: it needs frames", "HSTA, special branch",
+        "ours see published pictures of flow",
+    ):  # fmt: skip
+        assert told in text
+    assert "median length" not in text
+    name = re.search(r"reports/table5-smoke-megc2019_flow-loso[\w-]*-predictions\.csv", text).group()
+    tested = pd.read_csv(ROOT / name)
+    assert sorted(tested["clip_id"]) == sorted([*IDS, *(row[3] for row in OTHERS)])

@@ -1,0 +1,113 @@
+"""A dataset of one's own: the table and folders the README describes."""
+
+import cv2
+import numpy as np
+import pytest
+
+from hsta_lib import ROOT
+from hsta_lib.config import Frames, Parameters, Preset
+from hsta_lib.data.dataset import open_dataset
+from hsta_lib.data.readers import own
+from hsta_lib.data.table import labelled
+
+HEADER = "subject,clip,folder,onset,apex,offset,emotion"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two clips of two people, five frames each."""
+    for folder in ("ann/c1", "ben/c1"):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(7, 12):
+            frame = np.full((31, 37, 3), 20 * number, np.uint8)
+            cv2.imwrite(str(tmp_path / folder / f"frame_{number:04d}.png"), frame)
+    write(tmp_path, "ann,c1,ann/c1,7,9,11,Happiness", "ben,c1,ben/c1,7,,11,sad")
+    return tmp_path
+
+
+def write(root, *lines, header=HEADER):
+    (root / "clips.csv").write_text("\n".join([header, *lines]) + "\n")
+
+
+def test_it_is_opened_like_any_other(root, tmp_path):
+    parameters = Parameters(dataset="own", data_root=str(root), labels="emotion7")
+    opened = open_dataset(parameters, Preset(frames=Frames(n_frames=3, image_size=16)), tmp_path / "data")
+    assert opened.clips["clip_id"].tolist() == ["own/ann/c1", "own/ben/c1"]
+    assert opened.clips["subject_id"].tolist() == ["own/ann", "own/ben"]
+    assert opened.clips["apex"].tolist() == [9, 9]
+    assert opened.clips["label"].map(dict(enumerate(opened.classes))).tolist() == ["happy", "sad"]
+    assert opened.frames()[0, :, 0, 0, 0].tolist() == [140, 180, 220, 140, 180]
+    assert opened.problems[["clip_id", "problem"]].to_numpy().tolist() == [["own/ben/c1", "no apex given"]]
+    assert opened.version == "clips.csv (2 rows)"
+
+
+def test_the_example_of_the_readme_is_read(tmp_path):
+    text = (ROOT / "README.md").read_text().split("read by tests/test_own.py -->\n```csv\n")[1]
+    (tmp_path / "clips.csv").write_text(text.split("```")[0])
+    for folder in ("ann/smile1", "ann/smile2", "ben/frown1"):
+        (tmp_path / folder).mkdir(parents=True)
+    clips, problems, *_ = own.read(tmp_path)
+    assert problems.empty
+    assert clips["clip_id"].tolist() == ["own/ann/smile1", "own/ann/smile2", "own/ben/frown1"]
+    assert clips["recording_id"].tolist() == ["own/ann/film1", "own/ann/film1", "own/ben/film2"]
+    assert labelled(clips, "emotion7")["label"].tolist() == [6, 6, 4]
+
+
+def test_optional_columns_are_used(root):
+    write(
+        root,
+        "ann,c1,ann/c1,7,9,11,fear,v2,4+R14,vii",
+        header=f"{HEADER},recording,action_units,objective_class",
+    )
+    clip = own.read(root).clips.iloc[0]
+    assert clip[["recording_id", "action_units", "objective_class"]].tolist() == [
+        "own/ann/v2",
+        "4+R14",
+        "VII",
+    ]
+
+
+def test_a_missing_folder_is_a_problem_row(root):
+    write(root, "ann,c1,ann/c9,7,9,11,fear", "ben,c1,ben/c1,7,8,11,sad")
+    clips, problems, *_ = own.read(root)
+    assert clips["clip_id"].tolist() == ["own/ben/c1"]
+    assert problems["problem"].tolist() == ["folder missing"]
+
+
+def test_a_folder_outside_is_refused(root):
+    write(root, "ann,c1,../../etc,7,9,11,fear")
+    with pytest.raises(ValueError, match=r"folder '\.\./\.\./etc' of clip 'c1' is outside"):
+        own.read(root)
+
+
+def test_a_missing_table_or_column_is_named(root):
+    write(root, "ann,c1,ann/c1,7,9,fear", header="subject,clip,folder,onset,apex,emotion")
+    with pytest.raises(ValueError, match=r"clips\.csv: column 'offset' is missing; it has subject"):
+        own.read(root)
+    (root / "clips.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"clips\.csv is not there; its columns must be subject"):
+        own.read(root)
+
+
+def test_one_person_has_one_id(root):
+    write(root, "ann,c1,ann/c1,7,9,11,fear", "Ann,c2,ann/c1,7,9,11,fear", "ben,c1,ben/c1,7,9,11,sad")
+    assert own.read(root).clips["subject_id"].tolist() == ["own/Ann", "own/Ann", "own/ben"]
+    write(root, "s01,c1,ann/c1,7,9,11,fear", "s1,c1,ben/c1,7,9,11,sad")
+    with pytest.raises(ValueError, match="subjects 's01' and 's1' differ only in zeros"):
+        own.read(root)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "column 'subject' is missing; it has $"),
+        (HEADER.encode() + b"\nann,c1,ann/c1,7,9,11,joy\xe9", "is not UTF-8"),
+        (HEADER.encode() + b"\nann,c1,ann/c1,7,9,11,fear,", r"line 2: .* must have 7 cells"),
+        (HEADER.encode() + b"\n\nann,,ann/c1,7,9,11,fear", r"line 3: .* must not be empty"),
+        (HEADER.encode() + b",emotion\n", "a column is there twice"),
+    ],
+)
+def test_a_damaged_table_is_named_with_its_line(root, content, message):
+    (root / "clips.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"clips\.csv.*{message}"):
+        own.read(root)

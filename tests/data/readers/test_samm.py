@@ -1,0 +1,418 @@
+"""The SAMM reader on trees of invented rows: layouts, the sheet below its prose, known errors, labels."""
+
+import openpyxl
+import pytest
+
+from hsta_lib.data.frames import index_folder
+from hsta_lib.data.readers import samm
+from hsta_lib.data.readers.rows import compare_counts
+from hsta_lib.data.table import COLUMNS, labelled
+
+HEADER = [
+    "Subject", "Filename", "Inducement Code", "Onset Frame", "Apex Frame", "Offset Frame", "Duration",
+    "Micro", "Action Units", "Estimated Emotion", "Objective Classes", "Notes",
+]  # fmt: skip
+PROSE = [[f"line {n} about the Subject"] for n in range(13)]
+
+
+def row(
+    onset=5562, apex=5588, offset=5632, *, subject="006", name="006_1_2", emotion="Happiness", units="L12+25",
+    objective=7,
+):  # fmt: skip
+    return [
+        subject, name, 2, onset, apex, offset, 71, "Micro - 1/2", units, emotion, objective, "Blinks",
+    ]  # fmt: skip
+
+
+def write_sheet(path, rows, header=HEADER):
+    """A sheet of rows whose header is, as in the official one, the fourteenth line."""
+    book = openpyxl.Workbook()
+    book.active.title = "MICRO_ONLY"
+    for cells in [*PROSE, header, *rows]:
+        book.active.append(cells)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    book.save(path)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Function that writes the sheet, and the empty clip folders of its rows; it returns the root."""
+
+    def build(rows, frames="SAMM", *, sheet=samm.SHEET, header=HEADER, folders=None):
+        write_sheet(tmp_path / sheet, rows, header)
+        names = {f"{int(cells[0]):03d}/{cells[1].strip()}" for cells in rows} if folders is None else folders
+        for name in names:
+            (tmp_path / frames / name).mkdir(parents=True, exist_ok=True)
+        return tmp_path
+
+    return build
+
+
+# --- what is read -----------------------------------------------------------------------------------------
+
+
+def test_a_row_becomes_a_clip(tree):
+    root = tree([row()])
+    reading = samm.read(root)
+    assert reading.clips.to_dict("records") == [
+        {
+            "dataset": "samm",
+            "subject_id": "samm/006",
+            "recording_id": "samm/006_1",
+            "clip_id": "samm/006/006_1_2",
+            "folder": root / "SAMM" / "006" / "006_1_2",
+            "depth_folder": None,
+            "onset": 5562,
+            "apex": 5588,
+            "offset": 5632,
+            "emotion": "happy",
+            "objective_class": "VII",
+            "action_units": "L12+25",
+            "expression_type": "micro",
+        }
+    ]
+    assert list(reading.clips.columns) == list(COLUMNS)
+    assert reading.problems.empty
+
+
+def test_ids_begin_with_the_name_of_the_dataset_and_repairs_still_apply(tree):
+    rows = [row(4896, 1930, 4970, subject="032", name="032_3_1")]
+    clips = samm.read(tree(rows), dataset="mine").clips
+    assert clips.loc[0, ["dataset", "subject_id", "recording_id", "clip_id", "apex"]].tolist() == [
+        "mine", "mine/032", "mine/032_3", "mine/032/032_3_1", 4930,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ["006", "6", 6, 6.0, " 06 "])
+def test_subjects_may_be_padded_text_or_numbers(tree, cell):
+    clips = samm.read(tree([row(subject=cell), row(subject="037", name="037_3_1")])).clips
+    assert clips["subject_id"].tolist() == ["samm/006", "samm/037"]
+
+
+def test_one_clip_under_two_spellings_of_its_subject_is_listed_twice(tree):
+    clips, problems, *_ = samm.read(tree([row(), row(subject=6)]))
+    assert len(clips) == 1
+    assert problems["problem"].tolist() == ["listed twice"]
+
+
+def test_clips_of_one_recording_share_subject_and_stimulus(tree):
+    names = ["006_1_2", "006_1_10", "006_2_1", "011_1_2"]
+    clips = samm.read(tree([row(subject=name[:3], name=name) for name in names])).clips
+    assert clips["recording_id"].tolist() == ["samm/006_1", "samm/006_1", "samm/006_2", "samm/011_1"]
+
+
+def test_objective_classes_are_those_of_the_sheet_in_roman_numerals(tree):
+    cells = [1, "2", 3.0, " 4 ", 5, 6, 7, 8, None]
+    rows = [row(name=f"006_1_{n}", objective=cell, units="12") for n, cell in enumerate(cells)]
+    clips = samm.read(tree(rows)).clips
+    assert clips["objective_class"].tolist() == ["I", "II", "III", "IV", "V", "VI", "VII", "8", ""]
+
+
+def test_cells_are_stripped_and_emotions_have_one_spelling(tree):
+    spelt = ["Other", "Others ", "Happiness", "Sadness", " anger", "Contempt"]
+    rows = [row(name=f"006_1_{n}", emotion=emotion, units=12) for n, emotion in enumerate(spelt)]
+    rows.append(row(name=" 006_2_1 ", onset=" 5562 ", apex="5588.0", offset=5632.0, units=" A1B or 2 "))
+    clips, problems, *_ = samm.read(tree(rows))
+    assert clips["emotion"].tolist() == ["others", "others", "happy", "sad", "anger", "contempt", "happy"]
+    assert clips["action_units"].tolist() == ["12"] * 6 + ["A1B or 2"]
+    assert clips.iloc[-1][["clip_id", "onset", "apex", "offset"]].tolist() == [
+        "samm/006/006_2_1", 5562, 5588, 5632,
+    ]  # fmt: skip
+    assert problems.empty
+
+
+def test_frames_have_four_or_five_digits(tree):
+    root = tree([row(), row(178, 180, 182, name="006_2_1")])
+    for name, digits, numbers in [("006_1_2", 5, (5562, 5588, 5632)), ("006_2_1", 4, (178, 180, 182))]:
+        for number in numbers:
+            (root / "SAMM" / "006" / name / f"006_{number:0{digits}d}.jpg").touch()
+    for clip in samm.read(root).clips.itertuples():
+        assert set(index_folder(clip.folder)) == {clip.onset, clip.apex, clip.offset}
+
+
+# --- layouts ----------------------------------------------------------------------------------------------
+
+LAYOUTS = {
+    "SAMM": "raw",
+    "samm": "raw",
+    "SAMM/SAMM": "raw",
+    "SAMM_CROP": "cropped",
+    "samm_crop": "cropped",
+    "SAMM_Cropped": "cropped",
+    "SAMM_CROP/SAMM_CROP": "cropped",
+}
+
+
+@pytest.mark.parametrize("frames", LAYOUTS)
+def test_every_layout_is_found_below_the_root(tree, frames):
+    root = tree([row()], frames)
+    reading = samm.read(root)
+    assert reading.clips["folder"].tolist() == [root / frames / "006" / "006_1_2"]
+    assert reading.version == f"{LAYOUTS[frames]} frames; {samm.SHEET} (of no known version, 1 rows)"
+
+
+@pytest.mark.parametrize("frames", LAYOUTS)
+def test_the_root_may_be_the_folder_of_frames(tree, frames):
+    outer = frames.split("/")[0]
+    root = tree([row()], frames, sheet=f"{outer}/{samm.SHEET}") / outer
+    for variant in ("", LAYOUTS[frames]):
+        clips = samm.read(root, variant=variant).clips
+        assert clips["folder"].tolist() == [root.parent / frames / "006" / "006_1_2"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "frames"), [("", "SAMM_CROP"), ("cropped", "SAMM_CROP"), ("raw", "SAMM")]
+)
+def test_a_variant_chooses_among_both(tree, variant, frames):
+    for name in ("SAMM", "SAMM_CROP"):
+        root = tree([row()], name)
+    clips = samm.read(root, variant=variant).clips
+    assert clips["folder"].tolist() == [root / frames / "006" / "006_1_2"]
+
+
+def test_a_folder_named_samm_may_hold_the_cropped_frames_and_the_sheet(tree):
+    root = tree([row()], "SAMM/SAMM_CROP", sheet=f"SAMM/SAMM_CROP/{samm.SHEET}") / "SAMM"
+    assert samm.read(root).version.startswith("cropped frames;")
+    with pytest.raises(FileNotFoundError, match="of raw frames"):
+        samm.read(root, variant="raw")
+
+
+def test_a_clip_lies_under_its_own_subject(tree):
+    root = tree([row(subject="007")], folders=["006/006_1_2", "007/007_3_1"])
+    clips, problems, *_ = samm.read(root)
+    assert clips.empty
+    assert problems["clip_id"].tolist() == ["samm/007/006_1_2"]
+    assert problems["problem"].tolist() == ["folder missing"]
+
+
+# --- versions of the sheet --------------------------------------------------------------------------------
+
+COUNTS = {
+    "Anger": 57, "Happiness": 26, "Other": 26, "Surprise": 15, "Contempt": 12, "Disgust": 9, "Fear": 8,
+    "Sadness": 6,
+}  # fmt: skip
+CLASSES = {1: 24, 2: 13, 3: 20, 4: 8, 5: 3, 6: 7, 7: 84}
+
+
+def repeated(counts):
+    return [value for value, count in counts.items() for _ in range(count)]
+
+
+def whole_sheet(counts):
+    """Rows of invented clips, seven per subject, with as many of each emotion as the sheet has."""
+    pairs = zip(repeated(counts), repeated(CLASSES), strict=True)
+    return [
+        row(
+            subject=n // 7 + 6, name=f"{n // 7 + 6:03d}_1_{n % 7}", emotion=emotion, objective=number
+        ) for n, (emotion, number) in enumerate(pairs)
+    ]  # fmt: skip
+
+
+def test_the_second_version_has_the_counts_it_should(tree):
+    reading = samm.read(tree(whole_sheet(COUNTS)))
+    assert reading.version == f"raw frames; {samm.SHEET} (v2, 159 rows)"
+    assert len(reading.clips) == 159
+    compared = compare_counts(reading).set_index("emotion")
+    assert compared["expected"].to_dict() == {
+        "anger": 57, "happy": 26, "others": 26, "surprise": 15, "contempt": 12, "disgust": 9, "fear": 8,
+        "sad": 6,
+    }  # fmt: skip
+    assert compared["difference"].tolist() == [0] * 8
+
+
+def test_a_difference_from_the_expected_counts_is_shown_and_not_fatal(tree):
+    reading = samm.read(tree(whole_sheet({**COUNTS, "Fear": 7, "Anger": 58})))
+    assert len(reading.clips) == 159
+    compared = compare_counts(reading).set_index("emotion")
+    assert compared.loc[compared["difference"] != 0, "difference"].to_dict() == {"anger": 1, "fear": -1}
+
+
+def test_of_another_number_of_rows_nothing_is_expected(tree):
+    reading = samm.read(tree([row(), row(name="006_1_3")]))
+    assert "(of no known version, 2 rows)" in reading.version
+    assert reading.expected == {}
+
+
+# --- known errors -----------------------------------------------------------------------------------------
+
+SHIPPED = {
+    "006/006_1_2": [5562, 5588, 5632],
+    "028/028_4_1": [1071, 1143, 1134],
+    "032/032_3_1": [4896, 1930, 4970],
+    "032/032_3_2": [5126, 5127, 5190],  # begins at its apex, or nearly: in order, so left alone
+}
+
+
+@pytest.fixture
+def with_errors(tree):
+    return tree([row(*n, subject=clip[:3], name=clip[4:]) for clip, n in SHIPPED.items()])
+
+
+def numbers_of(clips):
+    numbers = clips.set_index(clips["clip_id"].str.removeprefix("samm/"))[["onset", "apex", "offset"]]
+    return {clip: list(row) for clip, *row in numbers.itertuples()}
+
+
+KNOWN = [
+    ["annotation sheet", "samm/028/028_4_1", "onset, apex, offset 1071 1143 1134: a known error"],
+    ["annotation sheet", "samm/032/032_3_1", "onset, apex, offset 4896 1930 4970: a known error"],
+]
+
+
+def test_repaired(with_errors):
+    clips, problems, *_ = samm.read(with_errors, repair="repaired")
+    assert numbers_of(clips) == {
+        **SHIPPED, "028/028_4_1": [1071, 1113, 1134], "032/032_3_1": [4896, 4930, 4970],
+    }  # fmt: skip
+    assert problems.to_numpy().tolist() == [
+        [*KNOWN[0], "taken as 1071 1113 1134 (CAPS (MEB has 1105 and QQ 1124))"],
+        [*KNOWN[1], "taken as 4896 4930 4970 (CAPS; QQ)"],
+    ]
+
+
+LEFT_OUT = [
+    ["annotation sheet", "samm/028/028_4_1", "apex 1143 outside onset..offset 1071..1134", "clip left out"],
+    ["annotation sheet", "samm/032/032_3_1", "apex 1930 outside onset..offset 4896..4970", "clip left out"],
+]
+
+
+@pytest.mark.parametrize("rule", ["published", "drop"])
+def test_published_and_drop_leave_the_contradictions_out(with_errors, rule):
+    clips, problems, *_ = samm.read(with_errors, repair=rule)
+    assert numbers_of(clips) == {clip: SHIPPED[clip] for clip in ("006/006_1_2", "032/032_3_2")}
+    assert problems.to_numpy().tolist() == LEFT_OUT
+
+
+def test_released(with_errors):
+    clips, problems, *_ = samm.read(with_errors, repair="released")
+    assert numbers_of(clips) == {  # (1071 + 1134) // 2; the onset
+        **SHIPPED, "028/028_4_1": [1071, 1102, 1134], "032/032_3_1": [4896, 4896, 4970],
+    }  # fmt: skip
+    assert problems.drop(columns="where").to_numpy().tolist() == [
+        [
+            "samm/028/028_4_1",
+            "onset, apex, offset 1071 1143 1134",
+            "taken as 1071 1102 1134 (the authors' rules)",
+        ],
+        [
+            "samm/032/032_3_1",
+            "onset, apex, offset 4896 1930 4970",
+            "taken as 4896 4896 4970 (the authors' rules)",
+        ],
+    ]
+
+
+@pytest.mark.parametrize("apex", [1105, 1113, 1124])
+def test_a_copy_that_was_corrected_is_not_touched(tree, apex):
+    clips, problems, *_ = samm.read(tree([row(1071, apex, 1134, subject="028", name="028_4_1")]))
+    assert clips["apex"].tolist() == [apex]
+    assert problems.empty
+
+
+# --- rows that cannot be used -----------------------------------------------------------------------------
+
+
+def test_a_cell_that_is_a_path_finds_no_folder(tree):
+    names = ["../../etc", "..", ".", "/etc", "006/006_1_2", "../006/006_1_2", ""]
+    paths = [row(subject=subject, name=name) for subject in ("007", "../006", "/etc") for name in names]
+    root = tree([row(), *paths], folders=["006/006_1_2", "007/007_3_1"])
+    (root.parent / "etc").mkdir(exist_ok=True)
+    clips, problems, *_ = samm.read(root)
+    assert clips["clip_id"].tolist() == ["samm/006/006_1_2"]
+    assert problems["problem"].tolist() == ["folder missing"] * 21
+
+
+def test_a_row_without_a_subject_is_listed(tree):
+    clips, problems, *_ = samm.read(tree([row(), row(subject=None)], folders=["006/006_1_2"]))
+    assert len(clips) == 1
+    assert problems["problem"].tolist() == ["no subject given"]
+
+
+# --- trees that cannot be read ----------------------------------------------------------------------------
+
+
+def test_a_missing_root_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder; data_root must be the folder"):
+        samm.read(tmp_path / "nowhere")
+
+
+def test_an_unknown_variant_is_named_with_the_known_ones(tree):
+    with pytest.raises(
+        ValueError, match="variant = 'selected' is unknown; choose one of cropped, raw, or none"
+    ):
+        samm.read(tree([row()]), variant="selected")
+
+
+def test_an_unknown_rule_is_refused(tree):
+    with pytest.raises(ValueError, match="repair = 'fixed' is unknown"):
+        samm.read(tree([row()]), repair="fixed")
+
+
+@pytest.mark.parametrize("frames", ["frames", "SAMM/clips", "SAMM_longvideos"])
+def test_a_root_without_frames_is_named(tree, frames):
+    root = tree([row()], frames)
+    with pytest.raises(
+        FileNotFoundError, match=f"{root}: .*any frames; data_root must be, or hold, SAMM_CROP"
+    ):
+        samm.read(root)
+
+
+def test_a_missing_sheet_is_named(tree):
+    root = tree([row()])
+    (root / samm.SHEET).unlink()
+    with pytest.raises(FileNotFoundError, match=r"'SAMM_Micro_FACS_Codes_v2\.xlsx' is neither there"):
+        samm.read(root)
+
+
+def test_the_sheet_of_another_dataset_is_refused(tree):
+    root = tree([row()])
+    write_sheet(root / samm.SHEET, [["s1", "s1_ne_01"]], ["sub", "clip"])
+    with pytest.raises(ValueError, match=r"Codes_v2\.xlsx: .*is it the sheet of another dataset\?"):
+        samm.read(root)
+
+
+@pytest.mark.parametrize(
+    "column", ["Subject", "Filename", "Apex Frame", "Estimated Emotion", "Objective Classes"]
+)
+def test_a_missing_column_is_named(tree, column):
+    header = ["x" if name == column else name for name in HEADER]
+    with pytest.raises(ValueError, match=rf"Codes_v2\.xlsx: column '{column}' is missing"):
+        samm.read(tree([row()], header=header))
+
+
+def test_a_csv_file_named_xlsx_is_refused(tree):
+    root = tree([row()])
+    (root / samm.SHEET).write_text("Subject,Filename,Onset Frame\n006,006_1_2,5562\n")
+    with pytest.raises(ValueError, match=r"Codes_v2\.xlsx is no Excel workbook.*save it as \.xlsx"):
+        samm.read(root)
+
+
+# --- label sets -------------------------------------------------------------------------------------------
+
+
+def test_label_sets_of_a_whole_sheet_by_hand(tree):
+    clips = samm.read(tree(whole_sheet(COUNTS))).clips
+    sizes = {
+        "emotion5": [26, 57, 26, 12, 15],  # others, anger, happy, contempt, surprise: 136
+        "emotion3": [57 + 12 + 9 + 8 + 6, 26, 15],  # 92 + 26 + 15 = 133
+        "objective7": [24, 13, 20, 8, 3, 7, 84],
+        "objective5": [24, 13, 20, 8, 3],
+    }
+    found = {labels: labelled(clips, labels)["label"].value_counts().sort_index() for labels in sizes}
+    assert {labels: n.to_dict() for labels, n in found.items()} == {
+        labels: dict(enumerate(n)) for labels, n in sizes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "clips", "classes"),
+    [
+        ("emotion5", "01234", [1, 2, 0, 4, 3]),
+        ("emotion3", "0134567", [0, 1, 2, 0, 0, 0, 0]),
+    ],
+)
+def test_label_sets_by_hand(tree, labels, clips, classes):
+    rows = [row(name=f"006_1_{n}", emotion=emotion) for n, emotion in enumerate(COUNTS)]
+    kept = labelled(samm.read(tree(rows[::-1])).clips, labels)
+    assert kept["clip_id"].str[-1].tolist() == list(clips)
+    assert kept["label"].tolist() == classes

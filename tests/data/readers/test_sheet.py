@@ -1,0 +1,131 @@
+"""Annotation sheets: which file, which header, which cells, and what is said of files that are none."""
+
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from hsta_lib.data.readers.sheet import find_sheet, read_sheet
+
+# Written once with xlwt 1.3.0: sheet "eye blink" with two columns, then "AU+Emotion" with invented rows, one
+# of them empty and one with numbers instead of text.
+XLS = Path(__file__).parents[2] / "files" / "sheet_of_invented_rows.xls"
+COLUMNS = ["Subject", "Filename", "Onset"]
+
+
+def write(path, *sheets):
+    """An .xlsx file of some sheets, each a list of rows."""
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for number, rows in enumerate(sheets):
+        sheet = book.create_sheet(f"Sheet{number}")
+        for row in rows:
+            sheet.append(row)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    book.save(path)
+    return path
+
+
+def test_the_header_is_looked_for_below_prose_and_in_later_sheets(tmp_path):
+    prose = [[f"line {n}", None, "Subject"] for n in range(13)]
+    rows = [["filename", " ONSET ", "Subject", "x"], ["f", 7.0, "006", "y"], [None] * 4]
+    sheet = read_sheet(write(tmp_path / "s.xlsx", [["junk"]], prose + rows), COLUMNS)
+    assert sheet.to_dict("records") == [{"Subject": "006", "Filename": "f", "Onset": "7"}]
+
+
+def test_optional_columns_are_empty_where_they_lack(tmp_path):
+    path = write(tmp_path / "s.xlsx", [["Subject", "Notes"], ["1", None], ["2", "blink"]])
+    sheet = read_sheet(path, ["Subject"], optional=["Notes", "Objective Classes"])
+    assert sheet.to_numpy().tolist() == [["1", "", ""], ["2", "blink", ""]]
+
+
+def test_xls_is_told_by_its_content(tmp_path):
+    columns = ["Subject", "Filename", "Onset", "AU", "Expression type"]
+    renamed = tmp_path / "renamed.xlsx"
+    renamed.write_bytes(XLS.read_bytes())
+    assert read_sheet(renamed, columns).to_numpy().tolist() == [
+        ["spNO.301", "c", "118", "4+R14", "Micro-expression"],
+        ["spNO.301", "c", "300", "12", "Macro-expression"],
+        ["spNO.302", "J", "20", "4", "Macro-expression "],
+    ]
+
+
+def test_xlsx_is_told_by_its_content(tmp_path):
+    path = write(tmp_path / "s.xlsx", [COLUMNS, ["1", "a", 5]]).rename(tmp_path / "s.xls")
+    assert read_sheet(path, COLUMNS)["Onset"].tolist() == ["5"]
+
+
+def test_merged_header_cells_hide_columns(tmp_path):
+    path = write(tmp_path / "s.xlsx", [COLUMNS, ["1", "a", 5]])
+    book = openpyxl.load_workbook(path)
+    book.active.merge_cells("A1:B1")
+    book.save(path)
+    with pytest.raises(ValueError, match=r"column 'Filename' is missing; .*subject, onset \(merged cells"):
+        read_sheet(path, COLUMNS)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    path = write(tmp_path / "s.xlsx", [[*COLUMNS, "onset"], ["1", "a", 5, 6]])
+    with pytest.raises(ValueError, match=r"s\.xlsx: column 'Onset' is there 2 times"):
+        read_sheet(path, COLUMNS)
+
+
+def test_the_sheet_of_another_dataset_is_suspected(tmp_path):
+    path = write(tmp_path / "s.xlsx", [["OnsetF", "OffsetF"], [1, 2]])
+    with pytest.raises(
+        ValueError, match=r"no row has the columns Subject, .* the sheet of another dataset\?"
+    ):
+        read_sheet(path, COLUMNS)
+
+
+def test_a_sheet_may_have_no_rows(tmp_path):
+    assert read_sheet(write(tmp_path / "s.xlsx", [COLUMNS]), COLUMNS).shape == (0, 3)
+
+
+def test_an_empty_workbook_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="the workbook is empty"):
+        read_sheet(write(tmp_path / "s.xlsx", []), COLUMNS)
+
+
+@pytest.mark.parametrize("content", [b"", b"Subject,Filename,Onset\n1,a,5\n", b"<html>sign in</html>"])
+def test_what_is_no_workbook_is_refused(tmp_path, content):
+    path = tmp_path / "s.xlsx"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"s\.xlsx is no Excel workbook, .* save it as \.xlsx"):
+        read_sheet(path, COLUMNS)
+
+
+def test_half_a_download_is_refused(tmp_path):
+    path = write(tmp_path / "s.xlsx", [COLUMNS])
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"s\.xlsx cannot be read as an \.xlsx workbook"):
+        read_sheet(path, COLUMNS)
+
+
+def test_half_an_xls_is_refused(tmp_path):
+    path = tmp_path / "s.xls"
+    path.write_bytes(XLS.read_bytes()[:1500])
+    with pytest.raises(ValueError, match=r"s\.xls cannot be read as an \.xls workbook"):
+        read_sheet(path, COLUMNS)
+
+
+def test_a_password_is_named(tmp_path):
+    # An encrypted .xlsx is an OLE container with a stream of this name.
+    path = tmp_path / "s.xlsx"
+    path.write_bytes(XLS.read_bytes()[:512] + bytes(512) + "EncryptedPackage".encode("utf-16-le"))
+    with pytest.raises(ValueError, match=r"s\.xlsx is protected by a password"):
+        read_sheet(path, COLUMNS)
+
+
+def test_a_sheet_is_found_by_name_the_latest_first(tmp_path):
+    for name in (
+        "labels/old/coding-2014.xlsx",
+        "Coding-2019.XLS",
+        "frames/coding-2020.xlsx",
+        "~$coding-2021.xlsx",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_sheet(tmp_path, r"coding-\d+", skip=("frames",)).name == "Coding-2019.XLS"
+    assert find_sheet(tmp_path, r"coding-2014").name == "coding-2014.xlsx"
+    assert find_sheet(tmp_path, r"coding") is None

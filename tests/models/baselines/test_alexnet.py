@@ -1,0 +1,168 @@
+"""AlexNet on flow: sizes as published, three or four channels."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from hsta_lib.models.baselines.alexnet import AlexNet, prepare
+
+REDUCED = {"image_size": 64, "widths": (32, 96, 128, 96, 96), "stride": 2, "pooled": 2, "hidden": 256}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tensors this small gain nothing from threads, and lose much where other work keeps the cores busy."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def network(n_classes=7, **sizes):
+    torch.manual_seed(0)
+    return AlexNet(n_classes, **(REDUCED | sizes))
+
+
+def normal(*shape, seed=1):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def n_parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def published(n_classes=7, **sizes):
+    with torch.device("meta"):
+        return AlexNet(n_classes, **sizes)
+
+
+# --- input ------------------------------------------------------------------------------------------------
+
+
+def test_each_channel_is_stretched_to_0_255():
+    flow = np.zeros((2, 3, 4), np.float32)
+    flow[0, 1] = [-4, 0, 3, 10]
+    flow[1, 2] = [1, 0, 15, -20]
+    expected = np.zeros((4, 2, 3), np.float32)
+    expected[0] = [[204, 0, 204], [204, 204, 255]]  # from -4 to 1
+    expected[2] = [[0, 51, 0], [0, 0, 255]]  # from 0 to 15
+    expected[3] = [[170, 255, 170], [170, 170, 0]]  # from -10 to 5: the outermost tenths are cut off
+    x = prepare(flow)
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(x, expected, rtol=1e-6)
+    np.testing.assert_allclose(prepare(flow[..., :3]), expected[:3], rtol=1e-6)
+    assert flow[0, 1, 0] == -4
+
+
+def test_input_does_not_depend_on_the_strength_of_a_movement():
+    flow = normal(5, 7, 4).numpy()
+    scaled = flow * np.float32([3, 0.2, 7, 40])
+    np.testing.assert_allclose(prepare(scaled), prepare(flow), rtol=0, atol=1e-3)  # of 255
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 2), (5, 7, 5), (5, 7), (3, 5, 7)])
+def test_other_flow_is_refused(shape):
+    with pytest.raises(ValueError, match=r"flow must have shape \(h, w, 3\).*change of depth"):
+        prepare(np.zeros(shape, np.float32))
+
+
+# --- sizes ------------------------------------------------------------------------------------------------
+
+
+def test_published_size():
+    assert n_parameters(published()) == 57_032_519
+    assert n_parameters(published(in_channels=4)) == 57_032_519 + 64 * 11 * 11  # 57.04 M
+    assert n_parameters(published(3)) == 57_032_519 - 4 * 4097
+    assert n_parameters(published(1000)) == 61_100_840  # torchvision's
+
+
+def test_published_cost_and_shapes():
+    model, shapes = published().eval(), []
+    for layer in model.features:
+        if not isinstance(layer, torch.nn.ReLU):
+            layer.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape[1:])))
+    with FlopCounterMode(display=False) as flops:
+        assert model(torch.zeros(1, 3, 224, 224, device="meta")).shape == (1, 7)
+    assert shapes == [
+        (64, 55, 55), (64, 27, 27), (192, 27, 27), (192, 13, 13),
+        (384, 13, 13), (256, 13, 13), (256, 13, 13), (256, 6, 6), (256, 6, 6),
+    ]  # fmt: skip
+    assert round(flops.get_total_flops() / 2e9, 2) == 0.71
+
+
+def test_reduced_size():
+    one, two, three, four, five = REDUCED["widths"]
+    convolutions = one * (3 * 121 + 1) + two * (25 * one + 1)
+    convolutions += three * (9 * two + 1) + four * (9 * three + 1) + five * (9 * four + 1)
+    linears = 256 * (4 * five + 1) + 256 * 257 + 7 * 257
+    assert n_parameters(network()) == convolutions + linears
+
+
+@pytest.mark.parametrize(("stride", "smallest"), [(4, 63), (2, 35)])
+def test_smallest_image(stride, smallest):
+    model = network(image_size=smallest, stride=stride).eval()
+    assert model(normal(2, 3, smallest, smallest)).shape == (2, 7)
+    with pytest.raises(ValueError, match=f"image_size = {smallest - 1} px.*image_size >= {smallest}"):
+        network(image_size=smallest - 1, stride=stride)
+    with pytest.raises(RuntimeError):  # one px less is indeed too small
+        model(normal(2, 3, smallest - 1, smallest - 1))
+
+
+# --- the whole --------------------------------------------------------------------------------------------
+
+
+def test_clips_do_not_meet_and_passes_agree():
+    model = network().eval()
+    x = 127 + 50 * normal(5, 3, 64, 64)
+    with torch.inference_mode():
+        scores = model(x)
+        assert scores.shape == (5, 7)
+        assert torch.equal(model(x), scores)
+        assert torch.allclose(model(x[3:4]), scores[3:4], atol=1e-5)
+        assert scores.std() > 0.01
+        model.train()
+        assert not torch.equal(model(x), model(x))
+
+
+def test_every_channel_is_read():
+    model = network(in_channels=4).eval()
+    x = normal(2, 4, 64, 64)
+    with torch.inference_mode():
+        for channel in range(4):
+            other = x.clone()
+            other[:, channel] += 1
+            assert (model(other) - model(x)).abs().max() > 1e-5
+
+
+def test_loss_is_cross_entropy():
+    model = network(5).eval()
+    x, labels = normal(3, 3, 64, 64), torch.tensor([4, 0, 2])
+    logits = model(x)
+    expected = -sum(row.softmax(0)[label].log() for row, label in zip(logits, labels, strict=True)) / 3
+    assert model.loss(x, labels).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("in_channels", [3, 4])
+def test_gradient_reaches_every_parameter(in_channels):
+    model = network(in_channels=in_channels)
+    model.loss(normal(5, in_channels, 64, 64), torch.arange(5)).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_it_can_be_fitted():
+    labels = torch.arange(60) % 3
+    coarse = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    patterns = functional.interpolate(coarse, size=64, mode="bilinear")
+    x = (38 + 180 * patterns[labels] + 20 * normal(60, 3, 64, 64)).clamp(0, 255)
+    model = network(3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-4)
+    for _ in range(7):
+        for rows in torch.arange(60).split(10):
+            optimizer.zero_grad()
+            model.loss(x[rows], labels[rows]).backward()
+            optimizer.step()
+    with torch.inference_mode():
+        assert (model.eval()(x).argmax(dim=1) == labels).float().mean() >= 0.95

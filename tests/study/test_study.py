@@ -1,0 +1,604 @@
+"""The way into every notebook: mistaken parameters stop it, right ones reach the trials."""
+
+import ast
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hsta_lib import ROOT, config
+from hsta_lib.paper import load_table, table_names
+from hsta_lib.study.ablations import DESIGNS
+from hsta_lib.study.study import NAMED_CELL, start
+from hsta_lib.training import store
+from hsta_lib.training.precision import with_precision
+from hsta_lib.training.trials import expand_grid
+
+pytestmark = pytest.mark.usefixtures("no_environment")
+
+# `attention` has parameters of its own besides these.
+NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem != "attention")
+# Parameters that a notebook which trains a table does not take: its rows differ in them, or have no grid.
+NOT_TAKEN = {
+    **{name: ["rivals"] for name in ("table1", "table2", "table3", "table4", "figure3")},
+    "controls": ["grid", "rivals"],
+    "table5": ["variant", "labels", "lists_root", "macro_clips", "grid"],
+    "table6": ["variant", "labels", "lists_root", "macro_clips", "grid"],
+    "table7": ["labels", "macro_clips", "grid", "rivals"],
+}
+START = 'from hsta_lib.study.study import start\n\nstudy = start("table4", globals())\nstudy'
+LATER = ["opened = study.open_dataset()\nm = 3", "epochs = 7\nseed = 3", "folds = study.folds(opened)"]
+
+
+def code_cells(path):
+    """Tags and source of a notebook's code cells."""
+    cells = json.loads(path.read_text())["cells"]
+    cells = [cell for cell in cells if cell["cell_type"] == "code"]
+    return [(cell["metadata"].get("tags", []), "".join(cell["source"])) for cell in cells]
+
+
+def parameter_cell(path):
+    """Source of a notebook's parameter cell."""
+    (source,) = [source for tags, source in code_cells(path) if "parameters" in tags]
+    return source
+
+
+PARAMETERS = parameter_cell(ROOT / "notebooks" / "table4.ipynb")
+
+
+def kernel(*injected, before=(PARAMETERS,)):
+    """The names of a kernel in the cell that calls `start`, after a notebook's first cells."""
+    cells = [*before, *injected]
+    namespace = {}
+    for cell in cells:
+        exec(cell, namespace)
+    return {**namespace, "In": ["", *cells, START]}
+
+
+def started(**parameters):
+    """The study of Table 4 with some parameters, in the small preset unless they say otherwise."""
+    values = {"preset": "smoke", **parameters}
+    return start("table4", kernel("# Parameters\n" + "\n".join(f"{k} = {v!r}" for k, v in values.items())))
+
+
+# --- notebooks --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_takes_the_parameters_with_their_defaults(path):
+    statements = ast.parse(parameter_cell(path)).body
+    values = {line.targets[0].id: ast.literal_eval(line.value) for line in statements}
+    assert len(values) == len(statements)
+    defaults = config.Parameters().model_dump()
+    # Tables 5 and 6 leave the split to the preset.
+    defaults |= {"split": ""} if path.stem in ("table5", "table6") else {}
+    assert values == {name: defaults[name] for name in values}
+    if path.stem in (*DESIGNS, *table_names()):
+        taken = [name for name in config.Parameters.model_fields if name not in NOT_TAKEN.get(path.stem, ())]
+        assert list(values) == taken
+    assert [type(value) for value in values.values()] == [
+        type(getattr(config.Parameters(), name)) for name in values
+    ]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_starts_its_study_right_after_its_parameters(path):
+    cells = code_cells(path)
+    (position,) = [number for number, (tags, _) in enumerate(cells) if "parameters" in tags]
+    assert f'start("{path.stem}", globals())' in cells[position + 1][1]
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "table7", "figure3", "controls"])
+@pytest.mark.parametrize("preset", config.preset_names())
+def test_every_preset_has_a_grid_or_all_rows_of_every_table(name, preset):
+    study = start(name, {"preset": preset})
+    assert study.grid == config.load_preset(preset)[1].grids.get(name, {})
+    cells = study.cells()
+    assert {"m", "l_v", "l_s"} <= set(cells)
+    if study.grid:
+        assert len(cells) == len(expand_grid(study.grid))
+    elif name in DESIGNS:
+        pd.testing.assert_frame_equal(cells, DESIGNS[name]())
+    else:
+        assert len(cells) == len(load_table(name))
+
+
+def test_rows_that_are_printed_carry_their_names_and_settings():
+    cells = start("table2", {"preset": "quick"}).cells()
+    assert list(cells) == ["setting", "m", "l_v", "l_s", "csta"]
+    assert cells.iloc[3].tolist() == ["a4", 1, 0, 1, False]
+    grid = {"csta": [True], "depths": [[1, 1], [5, 2]], "m": [1]}
+    given = start("table2", {"preset": "quick", "grid": grid}).cells()
+    assert given.to_dict("list") == {"m": [1, 1], "l_v": [1, 5], "l_s": [1, 2], "csta": [True, True]}
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4"])
+def test_every_row_of_a_printed_table_stands_beside_its_scores(name):
+    study = start(name, {"preset": "quick"})
+    scores = dict.fromkeys(("acc", "uar", "uf1"), 1.5)
+    table = study.beside_paper(study.cells().assign(**scores))
+    for metric in scores:
+        assert table[f"{metric}_paper"].tolist() == load_table(name)[metric].tolist()
+
+
+# --- names of parameters ----------------------------------------------------------------------------------
+
+
+def test_a_notebook_as_it_is_starts_with_the_defaults():
+    study = start("table4", kernel())
+    assert (study.name, study.preset_name) == ("table4", "quick")
+    assert study.parameters == config.Parameters(labels="emotion7")
+    preset = config.load_preset("quick")[1]
+    expected = config.Settings(
+        frames=preset.frames,
+        model=preset.model,
+        training=preset.training.model_dump(exclude={"precision"}),
+        split=preset.split.model_dump(),
+    )
+    assert study.settings == with_precision(expected, "auto")
+
+
+def test_injected_parameters_count():
+    injected = "# Parameters\npreset = 'smoke'\nseeds = [5, 3]\nsplit: str = 'loso'\nlabels = 'emotion3'"
+    study = start("table4", kernel(injected))
+    assert (study.preset_name, study.seeds) == ("smoke", (5, 3))
+    assert (study.settings.split.split, study.settings.labels) == ("loso", "emotion3")
+    assert study.settings.split.n_folds == 2  # the preset's
+
+
+@pytest.mark.parametrize(
+    "injected", ["# Parameters\nprest = 'quick'", "preset = 'smoke'\nprest: str = 'quick'"]
+)
+def test_an_unknown_injected_parameter_is_named(injected):
+    with pytest.raises(ValueError, match="notebook parameters: prest is unknown; known here: preset, recipe"):
+        start("table4", kernel(injected))
+
+
+def test_an_unknown_parameter_is_named_wherever_it_was_assigned():
+    with pytest.raises(ValueError, match="prest is unknown"):
+        start("table4", kernel("seeds = [1]", before=(PARAMETERS.replace("preset =", "prest ="),)))
+    with pytest.raises(ValueError, match="epochs is unknown"):
+        start("table4", kernel("epochs = 3", "seeds = [1]"))
+
+
+def test_all_unknown_parameters_are_named():
+    with pytest.raises(ValueError, match="is unknown") as error:
+        start("table4", kernel("prest = 'quick'\nseed = 3"))
+    assert "prest is unknown" in str(error.value)
+    assert "seed is unknown" in str(error.value)
+
+
+def test_names_of_later_cells_are_no_parameters():
+    names = {"opened": object(), "m": 3, "epochs": 7, "seed": 3, "folds": [], "prest": "quick"}
+    for history in ([PARAMETERS, START, *LATER, START], [PARAMETERS, START, *LATER, PARAMETERS, START]):
+        namespace = {**kernel("preset = 'smoke'"), **names, "In": ["", *history]}
+        assert start("table4", namespace).preset_name == "smoke"
+
+
+def test_cells_before_the_parameters_are_no_parameters():
+    namespace = kernel("preset = 'smoke'", before=("here = 3", "import os", PARAMETERS))
+    assert start("table4", namespace).preset_name == "smoke"
+
+
+def test_a_study_can_be_started_without_a_kernel():
+    study = start("table4", {"preset": "smoke", "seeds": [2]})
+    assert (study.preset_name, study.seeds) == ("smoke", (2,))
+
+
+# --- values of parameters ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("preset", "huge", "preset = 'huge' is unknown; .*quick"),
+        ("preset", 3, "preset = 3 is not allowed"),
+        ("preset", None, "preset = None is not allowed"),
+        ("recipe", "mine", "recipe = 'mine' is not allowed .*'equations' or 'released'"),
+        ("dataset", "casme9", "dataset = 'casme9' is not allowed .*'synthetic'.* 'casme3'"),
+        ("data_root", 3, "data_root = 3 is not allowed"),
+        ("labels", 7, "labels = 7 is not allowed"),
+        ("split", "random", "split = 'random' is not allowed .*'loso', 'authors', 'subject_seen' or ''"),
+        ("macro_clips", "some", "macro_clips = 'some' is not allowed .*'none', 'training_subjects' or 'all'"),
+        ("macro_clips", True, "macro_clips = True is not allowed"),
+        ("seeds", "[1]", r"seeds = '\[1\]' is not allowed"),
+        ("seeds", 3, "seeds = 3 is not allowed"),
+        ("seeds", [0, "two"], "seeds.1 = 'two' is not allowed"),
+        ("seeds", [0.5], "seeds.0 = 0.5 is not allowed"),
+        ("seeds", [1, 2, 1], r"seeds = \[1, 2, 1\] must be different numbers from 0 on"),
+        ("seeds", [3, -1], r"seeds = \[3, -1\] must be different numbers from 0 on"),
+        ("workers", -1, "workers = -1 is not allowed .*greater than or equal to 0"),
+        ("workers", "all", "workers = 'all' is not allowed"),
+        ("grid", "[1]", r"grid = '\[1\]' is not allowed"),
+        ("grid", [1], r"grid = \[1\] is not allowed"),
+        ("grid", {"m": 1}, "grid.m = 1 is not allowed"),
+        ("grid", {"m": "[1]"}, r"grid.m = '\[1\]' is not allowed"),
+    ],
+)
+def test_a_wrong_value_is_named(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        started(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"m": []}, r"m = \[\] must be a list with at least one value"),
+        ({"m": [1, 1]}, r"m = \[1, 1\] repeats a value"),
+        ({"depths": [[1]]}, r"depths has \[1\]"),
+    ],
+)
+def test_a_wrong_grid_is_named(grid, message):
+    with pytest.raises(ValueError, match=message):
+        started(grid=grid).cells()
+
+
+def test_text_numbers_are_converted():
+    study = started(seeds=["3"], workers="2")
+    assert study.seeds == (3,)
+    assert study.parameters.workers == 2
+
+
+# --- preset, grid and seeds -------------------------------------------------------------------------------
+
+
+def test_the_environment_chooses_the_preset_of_a_notebook_as_it_is(monkeypatch):
+    monkeypatch.setenv("HSTA_PRESET", "smoke")
+    assert start("table4", kernel()).preset_name == "smoke"
+    assert start("table4", kernel("preset = 'quick'")).preset_name == "quick"
+
+
+def test_grid_and_seeds_are_the_preset_s_unless_given():
+    study = started(preset="study")
+    assert study.seeds == tuple(config.load_preset("study")[1].seeds) != (0,)
+    assert started().grid == config.load_preset("smoke")[1].grids["table4"]
+    assert len(started().cells()) == 6
+    assert started(grid={"m": [5]}).cells().to_dict("list") == {"m": [5], "l_v": [2], "l_s": [1]}
+
+
+def test_a_preset_without_a_grid_for_the_notebook_needs_one():
+    with pytest.raises(ValueError, match=r"params/smoke\.yaml has no grid for table9; .*parameter grid"):
+        start("table9", kernel("preset = 'smoke'"))
+    study = start("table9", kernel("preset = 'smoke'\ngrid = {'m': [1, 2]}"))
+    assert study.cells()["m"].tolist() == [1, 2]
+
+
+# --- title ------------------------------------------------------------------------------------------------
+
+
+def heading_and_text(study):
+    """First line of what the study shows, and the rest."""
+    heading, _, text = study._repr_markdown_().partition("\n")
+    return heading, text
+
+
+def test_the_title_tells_preset_and_data():
+    heading, text = heading_and_text(started(seeds=[4, 2]))
+    assert heading == "## Table 4: preset `smoke`, synthetic faces (easy)"
+    assert "recipe `equations`, labels `emotion7`, split `subject`, seeds [4, 2]" in text
+
+
+def test_synthetic_data_are_called_a_positive_control():
+    text = heading_and_text(started())[1]
+    assert "synthetic: a positive control." in text
+    assert "no evidence about real faces" in text
+
+
+def test_real_data_are_called_by_their_name():
+    heading, text = heading_and_text(started(dataset="casme3"))
+    assert heading == "## Table 4: preset `smoke`, casme3"
+    assert "synthetic" not in text
+    assert "control" not in text
+
+
+def test_tied_labels_are_told():
+    study = started()
+    spec = study.preset.synthetic.model_copy(update={"tied_labels": True, "difficulty": "micro"})
+    study = dataclasses.replace(study, preset=study.preset.model_copy(update={"synthetic": spec}))
+    assert study.data_name == "synthetic faces (micro, labels tied to film and recording)"
+
+
+@pytest.mark.parametrize("strength", [0.5, 0.05])
+def test_the_strength_of_the_ties_is_told_between_none_and_full(strength):
+    study = started().variant(synthetic={"tied_labels": strength})
+    tied = f"labels tied to film and recording, strength {strength}"
+    assert study.data_name == f"synthetic faces (easy, {tied})"
+    assert started().variant(synthetic={"tied_labels": 0}).data_name == "synthetic faces (easy)"
+
+
+@pytest.mark.parametrize(
+    ("split", "macro_clips", "is_dependent"),
+    [
+        ("subject", "none", False),
+        ("subject", "training_subjects", False),
+        ("subject", "all", True),
+        ("loso", "none", False),
+        ("loso", "all", True),
+        ("paper", "none", True),
+        ("subject_seen", "none", True),
+        ("subject_seen", "training_subjects", True),
+    ],
+)
+def test_what_is_subject_dependent_is_headed_so(split, macro_clips, is_dependent):
+    study = started(split=split, macro_clips=macro_clips)
+    heading, _ = heading_and_text(study)
+    assert ("**subject-dependent**" in heading) == is_dependent
+    assert bool(study.dependence) == is_dependent
+
+
+# --- folds and trials -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dataset():
+    """Twelve clips of four subjects, without pixels."""
+    clips = pd.DataFrame({"clip_id": [f"c{i:02d}" for i in range(12)], "label": [0, 1, 2] * 4})
+    return SimpleNamespace(
+        clips=clips.assign(subject_id=[f"s{i % 4}" for i in range(12)]), fingerprint="data"
+    )
+
+
+@pytest.mark.parametrize(
+    ("split", "n_folds", "sentence"),
+    [
+        ("subject", 2, "2 folds grouped by subject: no subject is in training and in test"),
+        ("paper", 2, "subject-dependent: 2 random folds over clips"),
+        ("loso", 4, "leave one subject out: 4 folds"),
+        ("subject_seen", 4, "subject-dependent: 4 folds; of the clips of a fold's test subjects half are"),
+    ],
+)
+def test_the_protocol_is_told_as_it_is(dataset, split, n_folds, sentence):
+    study = started(split=split)
+    assert len(study.folds(dataset)) == n_folds
+    assert study.protocol(study.folds(dataset)).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("macro_clips", "end"),
+    [
+        ("none", "is in training and in test"),
+        ("training_subjects", "; macro clips of the training subjects are in training"),
+        (
+            "all",
+            "; all macro clips are in training, those of the test subjects included: *subject-dependent*",
+        ),
+    ],
+)
+def test_the_protocol_tells_of_macro_clips(dataset, macro_clips, end):
+    kinds = ["macro" if row in (2, 6) else "micro" for row in range(12)]
+    with_macro = SimpleNamespace(clips=dataset.clips.assign(expression_type=kinds), fingerprint="data")
+    study = started(macro_clips=macro_clips)
+    folds = study.folds(with_macro)
+    assert study.protocol(folds).startswith("2 folds grouped by subject")
+    assert study.protocol(folds).endswith(end)
+    # Both macro clips are of the third subject, who is tested in one of two folds.
+    in_training = [len({2, 6} & set(train)) for train, _ in folds]
+    assert sorted(in_training) == {"none": [0, 0], "training_subjects": [0, 2], "all": [2, 2]}[macro_clips]
+
+
+@pytest.mark.parametrize("macro_clips", ["none", "training_subjects", "all"])
+def test_the_parameter_macro_clips_reaches_the_settings(macro_clips):
+    for recipe in ("equations", "released"):
+        study = started(macro_clips=macro_clips, recipe=recipe)
+        assert study.settings.split.macro_clips == macro_clips
+
+
+def test_a_variant_is_the_study_with_other_parameters(dataset):
+    study = started(seeds=[3, 1])
+    other = study.variant(split="paper", macro_clips="all")
+    assert other == started(seeds=[3, 1], split="paper", macro_clips="all")
+    assert study == started(seeds=[3, 1])
+    assert study.variant() == study
+    assert study.variant(recipe="released") == started(seeds=[3, 1], recipe="released")
+    assert [len(study.folds(dataset)), len(study.variant(split="loso").folds(dataset))] == [2, 4]
+
+
+def test_a_variant_changes_fields_of_the_benchmark_and_of_the_settings():
+    study = started()
+    other = study.variant(synthetic={"tied_labels": 0.5}, fields={"store_epochs": True, "m": 3})
+    expected = study.preset.synthetic.model_copy(update={"tied_labels": 0.5})
+    assert other.preset == study.preset.model_copy(update={"synthetic": expected})
+    assert other.settings == config.with_fields(study.settings, store_epochs=True, m=3)
+    assert (other.parameters, other.grid, other.seeds) == (study.parameters, study.grid, study.seeds)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": "random"}, "parameters: split = 'random' is not allowed"),
+        ({"macro_clip": "all"}, "parameters: macro_clip is unknown; known here: .*macro_clips"),
+        ({"synthetic": {"tied": 1}}, "synthetic: tied is unknown; known here: .*tied_labels"),
+        ({"synthetic": {"tied_labels": 2}}, "synthetic: tied_labels = 2 is not allowed"),
+        ({"fields": {"mm": 1}}, "'mm' is no setting"),
+        ({"fields": {"store_draws": 3}}, "settings: store_draws has no effect with drawing = 'uniform'"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        started().variant(**changes)
+
+
+def test_trials_of_settings_are_of_every_seed_and_fold(dataset):
+    study = started(seeds=[3, 1])
+    settings = config.with_fields(study.settings, m=7)
+    (trials,) = study.trials_of([settings], dataset)
+    assert [(trial.seed, trial.fold) for trial in trials] == [(3, 0), (3, 1), (1, 0), (1, 1)]
+    assert {trial.settings for trial in trials} == {settings}
+    assert {trial.fingerprint for trial in trials} == {"data"}
+    assert trials == study.trials(dataset, pd.DataFrame([{"m": 7}]))[0]
+
+
+def test_reference_rows_can_be_made_with_macro_clips(tmp_path, monkeypatch):
+    monkeypatch.setenv("HSTA_DATA", str(tmp_path))
+    monkeypatch.setattr(store, "predictions", lambda *_: pd.DataFrame())
+    study = started(labels="objective7", macro_clips="training_subjects")
+    study = study.variant(synthetic={"n_micro": 23, "frame_size": 32})
+    opened = study.open_dataset()
+    trials = dict.fromkeys(("fold", "recording", "imagenet"), ())
+    rows = study.reference_predictions(opened, study.folds(opened), trials)
+    assert len(opened.clips) == 46
+    for name in ("majority class", "linear model on the true motion"):
+        assert sorted(rows[name]["clip_id"]) == opened.tested["clip_id"].tolist()
+
+
+def test_trials_are_those_of_the_grid_seeds_and_folds(dataset):
+    study = started(seeds=[3, 1], grid={"m": [2, 1], "depths": [[3, 1], [1, 2]]})
+    trials = study.trials(dataset, study.cells())
+    assert [len(cell) for cell in trials] == [4] * 4  # two seeds, two folds
+    assert [(trial.seed, trial.fold) for trial in trials[0]] == [(3, 0), (3, 1), (1, 0), (1, 1)]
+    depths = [(cell[0].settings.model.m, cell[0].settings.model.l_v) for cell in trials]
+    assert depths == [(2, 3), (2, 1), (1, 3), (1, 1)]
+    assert {trial.fingerprint for cell in trials for trial in cell} == {"data"}
+
+
+def test_fields_can_be_replaced_in_all_trials(dataset):
+    study = started()
+    ((trial, *_), *_) = study.trials(dataset, study.cells(), epochs=9)
+    assert trial.settings.training.epochs == 9
+    assert study.settings.training.epochs == 1
+
+
+def test_references_are_variants_of_the_named_setting_with_at_least_three_shuffles(dataset):
+    study = started()
+    references = study.reference_trials(dataset)
+    changed = {
+        "named": {},
+        "fold": {"shuffled_labels": "fold"},
+        "recording": {"shuffled_labels": "recording"},
+        "imagenet": {"pixels": "imagenet"},
+    }
+    assert list(references) == list(changed)
+    for name, trials in references.items():
+        (settings,) = {trial.settings for trial in trials}
+        assert settings == config.with_fields(study.settings, m=4, l_v=2, l_s=1, **changed[name])
+        seeds = [0, 1, 2] if "shuffled_labels" in changed[name] else [0]
+        runs = [(seed, fold) for seed in seeds for fold in (0, 1)]
+        assert [(trial.seed, trial.fold) for trial in trials] == runs
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "split",
+        "n_folds",
+        "macro_clips",
+        "n_frames",
+        "keep_apex",
+        "image_size",
+        "shuffled_labels",
+        "store_draws",
+    ],
+)
+def test_a_grid_cannot_vary_data_or_protocol(field):
+    with pytest.raises(ValueError, match=f"'{field}' cannot vary within a table"):
+        started(grid={"m": [1], field: [1]})
+
+
+def test_a_notebook_that_opens_the_data_of_each_cell_may_vary_its_frames():
+    grid = {"n_frames": [2, 10], "keep_apex": [True], "m": [1]}
+    study = start("figure3", {"preset": "smoke", "grid": grid})
+    assert study.cells()["n_frames"].tolist() == [2, 10]
+    with pytest.raises(ValueError, match="'split' cannot vary within a table"):
+        start("figure3", {"preset": "smoke", "grid": grid | {"split": ["loso"]}})
+
+
+def test_a_grid_whose_settings_the_table_cannot_tell_apart_is_refused_before_training():
+    with pytest.raises(ValueError, match="agree in m, l_v, l_s"):
+        started(grid={"m": [1], "csta": [True, False]})
+    with pytest.raises(ValueError, match="agree in m, l_v, l_s"):
+        started(grid={"m": [1, "1"]})
+
+
+def test_a_grid_without_depths_takes_them_from_the_preset():
+    cells = started(grid={"m": ["1", 4]}).cells()
+    assert cells.to_dict("list") == {"m": [1, 4], "l_v": [2, 2], "l_s": [1, 1]}
+
+
+def test_values_the_settings_do_not_allow_are_refused_with_the_grid():
+    with pytest.raises(ValueError, match=r"model\.m = 0"):
+        started(grid={"m": [0, 1]})
+
+
+def test_the_paper_stands_only_beside_its_own_labels_and_settings():
+    scores = {metric: [50.0] for metric in ("acc", "uar", "uf1")}
+    same, other, varied = (
+        study.beside_paper(study.cells().assign(**scores))["uar_paper"].tolist()
+        for study in (
+            started(grid={"m": [4]}),
+            started(grid={"m": [4]}, labels="objective7"),
+            started(grid={"m": [4], "csta": [False]}),
+        )
+    )
+    assert same == [38.0]
+    assert np.isnan([*other, *varied]).all()
+
+
+def _uar_beside(name, **grid):
+    study = start(name, {"preset": "smoke", "grid": grid})
+    table = study.beside_paper(study.cells().assign(acc=1.5, uar=1.5, uf1=1.5))
+    return table["uar_paper"].fillna(-1).tolist()
+
+
+def test_the_paper_stands_beside_settings_that_are_its_own_in_every_field():
+    # Table 2 does not print M, Table 1 neither M nor CSTA: they are 1, and off.
+    depths = [[1, 1], [1, 0]]
+    assert _uar_beside("table2", csta=[False], depths=depths, m=[1]) == [32.1, 32.4]
+    assert _uar_beside("table2", csta=[False], depths=depths) == [-1, -1]
+    one_branch = {"l_v": [1, 4], "l_s": [0]}
+    assert _uar_beside("table1", **one_branch, csta=[False], m=[1]) == [32.4, 33.1]
+    assert _uar_beside("table1", **one_branch, m=[1]) == [-1, -1]
+    assert _uar_beside("table1", **one_branch, csta=[False]) == [-1, -1]
+
+
+def test_a_grid_of_table_1_has_the_names_of_its_rows():
+    grid = {"depths": [[0, 0], [3, 0], [0, 5]], "csta": [False], "m": [1]}
+    cells = start("table1", {"preset": "smoke", "grid": grid}).cells()
+    assert cells[["branch", "n_layers"]].to_numpy().tolist() == [["video", 0], ["video", 3], ["special", 5]]
+    with pytest.raises(
+        ValueError, match=r"one branch alone, found {'l_v': 2, 'l_s': 1}; set l_v or l_s to 0"
+    ):
+        start("table1", {"preset": "smoke", "grid": {"m": [1], "csta": [False]}})
+    with pytest.raises(ValueError, match="agree in branch, n_layers"):
+        start("table1", {"preset": "smoke", "grid": grid | {"m": [1, 2]}})
+
+
+def test_data_root_with_generated_faces_is_refused():
+    with pytest.raises(ValueError, match="data_root is given"):
+        started(data_root="/somewhere")
+
+
+def test_an_unknown_label_set_is_refused_before_any_data_is_made():
+    with pytest.raises(ValueError, match="labels = 'emotion9' is unknown"):
+        started(labels="emotion9")
+
+
+def test_the_named_setting_is_trained_once_for_table_and_reference(dataset):
+    study = started(grid={"m": [3, 4], "depths": [[1, 1], [2, 1]]})
+    in_table = [trial.id for trial in study.trials(dataset, study.cells())[3]]
+    assert in_table == [trial.id for trial in study.reference_trials(dataset)["named"]]
+    assert NAMED_CELL == {"m": 4, "l_v": 2, "l_s": 1}
+
+
+def test_the_papers_scores_are_of_casme3_and_of_nothing_else():
+    table = pd.DataFrame({"m": [4], "l_v": [2], "l_s": [1], "acc": [1.0], "uar": [1.0], "uf1": [1.0]})
+    given = {"data_root": "/somewhere"}
+    shown = {
+        name: started(dataset=name, **({} if name == "synthetic" else given)).beside_paper(table)[
+            "uar_paper"
+        ][0]
+        for name in ("synthetic", "casme3", "casme2", "own")
+    }
+    assert shown["synthetic"] == shown["casme3"] > 30
+    assert np.isnan([shown["casme2"], shown["own"]]).all()
+
+
+def test_a_picture_is_never_that_of_another_clip(tmp_path, monkeypatch):
+    monkeypatch.setenv("HSTA_DATA", str(tmp_path))
+    study = started(recipe="released")
+    clips = study.open_dataset().clips.head(3)
+    assert study.pictures(clips).shape == (3, 4, 160, 160, 3)
+    with pytest.raises(ValueError, match=r"a clip cannot be read any more: .*folder without frames"):
+        study.pictures(clips.assign(folder=[clips["folder"][0], tmp_path, clips["folder"][2]]))

@@ -1,0 +1,250 @@
+"""The runner: same table whatever the workers, and after a kill at any moment."""
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny import tiny_dataset, tiny_settings, tiny_trials
+
+from hsta_lib.training import run, store
+from hsta_lib.training.trials import Trial
+
+HERE = Path(__file__).parents[1]
+
+# Long enough that something is still running when the test looks.
+SLOW = {"epochs": 60}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return tiny_dataset(tmp_path_factory.mktemp("tiny"))
+
+
+def _scores(trials, folder):
+    return {trial.id: store.load(trial, folder)["predictions"]["scores"] for trial in trials}
+
+
+@pytest.fixture(scope="module")
+def trials_and_scores(dataset, tmp_path_factory):
+    """Trials trained in this process, in one go: what every other way must give."""
+    folder = tmp_path_factory.mktemp("expected")
+    trials = tiny_trials(seeds=(0, 1), **SLOW)
+    run.run(trials, [dataset], folder, workers=0)
+    return trials, _scores(trials, folder)
+
+
+def test_workers_give_the_same_predictions_as_this_process(dataset, trials_and_scores, tmp_path):
+    trials, expected = trials_and_scores
+    run.run(trials, [dataset], tmp_path, workers=2)
+    assert _scores(trials, tmp_path) == expected
+
+
+def test_how_long_it_takes_is_told_beforehand(dataset, tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def forecast(trials, *given):
+        asked.append((list(trials), *given))
+        return [1] * len(trials), "about 7 hours here"
+
+    monkeypatch.setattr(run, "forecast", forecast)
+    trials = tiny_trials()
+    run.run(trials[:2], [dataset], tmp_path, workers=0)
+    run.run(trials, [dataset], tmp_path, workers=0)
+    assert "3 trials, 1 to train: about 7 hours here" in capsys.readouterr().out
+    assert asked[1] == ([trials[2]], {dataset.fingerprint: dataset}, 0)
+
+
+def test_a_second_run_trains_nothing(dataset, tmp_path, capsys, monkeypatch):
+    trials = tiny_trials()
+    run.run(trials, [dataset], tmp_path, workers=0)
+    monkeypatch.setattr(run, "fit", lambda *_: pytest.fail("trained again"))
+    run.run(trials, [dataset], tmp_path)
+    assert "3 trials, 0 to train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("workers", [1, 2])  # the only one, or one of two
+def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp_path, monkeypatch, workers):
+    trials, expected = trials_and_scores
+    killed = []
+    real = run._run_in_workers
+
+    def with_a_kill(*args):
+        for trial, error in real(*args):
+            if not killed:
+                killed.append(_one_worker())
+                os.kill(killed[0], signal.SIGKILL)
+            yield trial, error
+
+    monkeypatch.setattr(run, "_run_in_workers", with_a_kill)
+    run.run(trials, [dataset], tmp_path, workers=workers)
+    assert killed
+    assert _scores(trials, tmp_path) == expected
+
+
+def _one_worker():
+    """Process id of a training worker: a child of this process that has loaded torch."""
+    children = psutil.Process().children(recursive=True)
+    loaded = [child.pid for child in children if any("libtorch" in m.path for m in child.memory_maps())]
+    return loaded[0]
+
+
+RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from tiny import tiny_dataset, tiny_trials
+from hsta_lib.training import run
+if __name__ == "__main__":
+    trials, dataset = tiny_trials(seeds=(0, 1), **{slow!r}), tiny_dataset(Path({data!r}))
+    run.run(trials, [dataset], Path({folder!r}), workers=1)
+"""
+
+
+def test_a_killed_runner_continues_and_ends_with_the_same_table(dataset, trials_and_scores, tmp_path):
+    trials, expected = trials_and_scores
+    folder = tmp_path / "results"
+    script = tmp_path / "run.py"
+    script.write_text(RUN.format(here=str(HERE), slow=SLOW, data=str(tmp_path), folder=str(folder)))
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _wait_for(lambda: list(folder.glob("[!.]*.json")))
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive, "workers outlive their runner"
+    done = {path.stem for path in folder.glob("[!.]*.json")}
+    assert 0 < len(done) < len(trials)
+    stamps = {name: (folder / f"{name}.json").stat().st_mtime_ns for name in done}
+    run.run(trials, [dataset], folder, workers=0)
+    assert {name: (folder / f"{name}.json").stat().st_mtime_ns for name in done} == stamps
+    assert _scores(trials, folder) == expected
+
+
+def _wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_failed_trial_is_named_and_the_others_are_kept(dataset, tmp_path, workers):
+    good = tiny_trials()
+    bad = Trial(tiny_settings(learning_rate=1e30, epochs=5), 1, 4, "tiny")
+    with pytest.raises(run.FailedTrials, match=rf"1 of 4 .*{bad.id} \(fold 1, seed 4\).*learning_rate"):
+        run.run([*good, bad], [dataset], tmp_path, workers=workers)
+    assert store.missing([*good, bad], tmp_path) == [bad]
+
+
+def test_longest_trials_go_first_and_the_bar_counts_them(dataset, tmp_path, capsys):
+    short, long = tiny_trials()[:2], tiny_trials(m=3)[:1]
+    seen = []
+    original = run.run_trial
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "run_trial", lambda trial, *rest: (seen.append(trial), original(trial, *rest)))
+        run.run([*short, *long], [dataset], tmp_path, workers=0)
+    assert seen[0] == long[0]
+    assert "3/3 trials" in capsys.readouterr().out
+
+
+def test_half_written_results_of_a_kill_are_not_read(dataset, tmp_path):
+    trial = tiny_trials()[0]
+    (tmp_path / f".{trial.id}.0.partial").write_text(json.dumps({"id": trial.id})[:10])
+    assert store.missing([trial], tmp_path) == [trial]
+
+
+def test_a_run_that_stored_nothing_does_not_end_well(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "run_trial", lambda *_: None)
+    with pytest.raises(run.FailedTrials, match="left no result"):
+        run.run(tiny_trials(), [dataset], tmp_path, workers=0)
+
+
+def test_a_run_stops_at_the_first_result_that_cannot_be_written(dataset, tmp_path, monkeypatch):
+    trained = []
+
+    def full(trial, *_):
+        trained.append(trial)
+        raise store.NotWritten(errno.ENOSPC, "no result can be written")
+
+    monkeypatch.setattr(run, "run_trial", full)
+    with pytest.raises(store.NotWritten, match="no result can be written"):
+        run.run(tiny_trials(), [dataset], tmp_path, workers=0)
+    assert len(trained) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_any_training(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "fit", lambda *_: pytest.fail("trained"))
+
+    def read_only(_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "fsync", read_only)
+    with pytest.raises(store.NotWritten, match=rf"{tmp_path} \(Read-only file system\).*HSTA_RESULTS"):
+        run.run(tiny_trials(), [dataset], tmp_path, workers=0)
+
+
+def mount(*options):
+    command = ["mount", *map(str, options)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, with room for a few results."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount("-t", "tmpfs", "-o", "size=16k", "tmpfs", folder)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_disk_that_fills_up_keeps_what_it_has_room_for(dataset, small_disk, workers):
+    trials = tiny_trials(seeds=(0, 1, 2))
+    with pytest.raises(store.NotWritten, match=rf"{small_disk} \(No space left.*HSTA_RESULTS"):
+        run.run(trials, [dataset], small_disk, workers=workers)
+    stored = _scores(set(trials) - set(store.missing(trials, small_disk)), small_disk)
+    assert 0 < len(stored) < len(trials)
+    mount("-o", "remount,size=1m", small_disk)
+    run.run(trials, [dataset], small_disk, workers=workers)
+    assert stored.items() < _scores(trials, small_disk).items()
+
+
+def test_a_read_only_file_system_is_named_before_any_training(dataset, small_disk, monkeypatch):
+    monkeypatch.setattr(run, "fit", lambda *_: pytest.fail("trained"))
+    mount("-o", "remount,ro", small_disk)
+    with pytest.raises(store.NotWritten, match=rf"{small_disk} \(Read-only file system\).*HSTA_RESULTS"):
+        run.run(tiny_trials(), [dataset], small_disk, workers=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_trial_is_trained_on_its_own_dataset(dataset, tmp_path, workers):
+    (tmp_path / "data").mkdir()
+    other = dataclasses.replace(tiny_dataset(tmp_path / "data", n_clips=29), fingerprint="other")
+    here = tiny_trials()
+    there = [dataclasses.replace(trial, fingerprint="other") for trial in here]
+    folders = [tmp_path / name for name in ("both", "here", "there")]
+    run.run([*here, *there], [dataset, other], folders[0], workers=workers)
+    run.run(here, [dataset], folders[1], workers=0)
+    run.run(there, [other], folders[2], workers=0)
+    both = _scores([*here, *there], folders[0])
+    assert both == _scores(here, folders[1]) | _scores(there, folders[2])
+    assert sum(len(both[trial.id]) for trial in here) == 23
+    assert sum(len(both[trial.id]) for trial in there) == 29
+
+
+def test_a_trial_of_none_of_the_datasets_is_named_before_any_training(dataset, tmp_path):
+    good, stray = tiny_trials()[0], dataclasses.replace(tiny_trials()[0], fingerprint="other")
+    with pytest.raises(ValueError, match=rf"trial {stray.id} is of data other, the datasets are tiny"):
+        run.run([good, stray], [dataset], tmp_path, workers=0)
+    assert store.missing([good], tmp_path) == [good]

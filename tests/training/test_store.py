@@ -1,0 +1,154 @@
+"""The result store: whole files or none, nothing silently replaced."""
+
+import errno
+import json
+import os
+
+import pytest
+from tiny import tiny_settings, tiny_trials
+
+from hsta_lib.training import store
+
+RESULT = {
+    "predictions": {
+        "clip_id": ["a"],
+        "subject_id": ["s"],
+        "y_true": [1],
+        "y_pred": [0],
+        "scores": [[0.1, 0.30000001]],
+    },
+    "losses": [0.5],
+    "absent_classes": [],
+    "n_train": 3,
+    "seconds": 0.1,
+    "device": "cpu",
+}
+
+
+@pytest.fixture
+def trials():
+    return tiny_trials()
+
+
+def test_a_result_comes_back_as_it_was_saved(tmp_path, trials):
+    store.save(trials[0], RESULT, tmp_path / "new" / "folder")
+    record = store.load(trials[0], tmp_path / "new" / "folder")
+    assert {key: record[key] for key in RESULT} == RESULT
+    assert record["id"] == trials[0].id
+    assert record["settings"]["model"]["d"] == record["all_settings"]["model"]["d"] == 7
+    assert set(record["versions"]) == {"torch", "numpy", "opencv-python"}
+
+
+def test_only_trials_without_a_result_are_missing_and_each_once(tmp_path, trials):
+    store.save(trials[1], RESULT, tmp_path)
+    assert store.missing([*trials, *trials], tmp_path) == [trials[0], trials[2]]
+
+
+def test_nothing_is_left_under_a_trials_name_when_writing_fails(tmp_path, trials):
+    with pytest.raises(TypeError):
+        store.save(trials[0], RESULT | {"losses": object()}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named_with_the_folder_and_the_fix(tmp_path, trials, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(store.NotWritten, match=rf"{tmp_path} \(No space left.*HSTA_RESULTS") as caught:
+        store.save(trials[0], RESULT, tmp_path)
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, trials):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(store.NotWritten, match=r"file/results \(Not a directory\)"),
+        store.token(tmp_path / "file" / "results"),
+    ):
+        pass
+
+
+def test_a_token_lies_in_the_folder_only_meanwhile(tmp_path):
+    with store.token(tmp_path) as name:
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", '{"id": "half', "[1, 2]", '{"foreign": true}'])
+def test_a_damaged_or_foreign_file_is_named_kept_and_trained_again(tmp_path, trials, content, capsys):
+    path = tmp_path / f"{trials[0].id}.json"
+    path.write_text(content)
+    with pytest.raises(store.DamagedResult, match=path.name):
+        store.load(trials[0], tmp_path)
+    assert store.missing(trials[:1], tmp_path) == trials[:1]
+    assert path.name in capsys.readouterr().out
+    assert (tmp_path / f"{path.name}.damaged").read_text() == content
+    assert not path.exists()
+
+
+def test_the_result_of_another_trial_under_this_name_is_refused(tmp_path, trials):
+    store.save(trials[0], RESULT, tmp_path)
+    (tmp_path / f"{trials[0].id}.json").rename(tmp_path / f"{trials[1].id}.json")
+    with pytest.raises(store.DamagedResult, match="describes another"):
+        store.load(trials[1], tmp_path)
+
+
+DAMAGED = {
+    "no predictions": lambda record: record.pop("predictions"),
+    "a column missing": lambda record: record["predictions"].pop("y_pred"),
+    "a short column": lambda record: record["predictions"]["y_pred"].pop(),
+    "a score that is no number": lambda record: record["predictions"].update(scores=[[float("nan"), 0.1]]),
+    "no classes": lambda record: record.pop("absent_classes"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_result_that_lost_a_part_is_trained_again(tmp_path, trials, name):
+    store.save(trials[0], RESULT, tmp_path)
+    path = tmp_path / f"{trials[0].id}.json"
+    record = json.loads(path.read_text())
+    DAMAGED[name](record)
+    path.write_text(json.dumps(record))
+    assert store.missing(trials[:1], tmp_path) == trials[:1]
+    assert path.with_suffix(".json.damaged").exists()
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path, trials):
+    (tmp_path / "notes.json").write_text("mine")
+    store.save(trials[0], RESULT, tmp_path)
+    assert store.missing(trials[:1], tmp_path) == []
+    assert (tmp_path / "notes.json").read_text() == "mine"
+
+
+def test_a_result_without_epochs_is_missing_for_a_trial_that_asks_for_them(tmp_path, trials):
+    store.save(trials[0], RESULT, tmp_path)
+    asking = type(trials[0])(tiny_settings(store_epochs=True), 0, 0, trials[0].fingerprint)
+    assert asking.id == trials[0].id
+    assert store.missing([asking], tmp_path) == [asking]
+    store.save(asking, RESULT | {"epoch_predictions": [[0]]}, tmp_path)
+    assert store.missing([asking, trials[0]], tmp_path) == []
+
+
+def test_a_result_with_too_few_draws_is_missing_for_a_trial_that_asks_for_more(tmp_path):
+    plain, two, three = (tiny_trials(drawing="random_test", store_draws=n)[0] for n in (0, 2, 3))
+    store.save(plain, RESULT, tmp_path)
+    assert plain.id == two.id == three.id
+    assert store.load(two, tmp_path) is None
+    store.save(two, RESULT | {"draw_predictions": [[0], [1]]}, tmp_path)
+    assert store.load(two, tmp_path)["draw_predictions"] == [[0], [1]]
+    assert store.load(three, tmp_path) is None
+    assert store.missing([plain, two, three], tmp_path) == [three]
+
+
+def test_predictions_of_an_untrained_trial_are_refused(tmp_path, trials):
+    store.save(trials[0], RESULT, tmp_path)
+    with pytest.raises(ValueError, match=rf"{trials[1].id} \(fold 1, seed 0\)"):
+        store.predictions(trials, tmp_path)
+    assert store.predictions(trials[:1], tmp_path)["y_true"].tolist() == [1]
+
+
+def test_results_are_plain_json(tmp_path, trials):
+    store.save(trials[0], RESULT, tmp_path)
+    assert json.loads((tmp_path / f"{trials[0].id}.json").read_text())["fold"] == 0
