@@ -20,8 +20,7 @@ from distributed import Client
 from tiny import tiny_dataset, tiny_trials
 
 from hsta_lib import ROOT
-from hsta_lib.training import cluster, store
-from hsta_lib.training import run as runner
+from hsta_lib.training import cluster, run, store
 
 HERE = Path(__file__).parents[1]
 # Long enough that something is still running when a test looks.
