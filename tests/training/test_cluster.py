@@ -345,7 +345,7 @@ def test_an_interrupted_run_keeps_its_results_and_frees_the_workers(
 def test_two_runs_at_once_give_the_same(dataset, trials_and_scores, files, tmp_path):
     trials, expected = trials_and_scores
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(runner.run, trials, [dataset], tmp_path, scheduler=str(files)) for _ in range(2)]
+        both = [pool.submit(run.run, trials, [dataset], tmp_path, scheduler=str(files)) for _ in range(2)]
         for run in both:
             run.result()
     assert _scores(trials, tmp_path) == expected
@@ -354,7 +354,7 @@ def test_two_runs_at_once_give_the_same(dataset, trials_and_scores, files, tmp_p
 
 def test_a_failed_trial_is_named(dataset, files, tmp_path):
     bad = tiny_trials(learning_rate=1e30, epochs=5)[0]
-    with pytest.raises(runner.FailedTrials, match=rf"1 of 1 .*{bad.id}.*learning_rate"):
+    with pytest.raises(run.FailedTrials, match=rf"1 of 1 .*{bad.id}.*learning_rate"):
         run.run([bad], [dataset], tmp_path, scheduler=str(files))
 
 
@@ -377,7 +377,7 @@ def test_a_trial_that_needs_more_than_the_memory_limit_is_named(dataset, tmp_pat
         _scheduler(tmp_path) as file,
         _worker(file, "--memory-limit", limit),
         pytest.raises(
-            runner.FailedTrials,
+            run.FailedTrials,
             match=rf"1 of 2 .*{large.id}.*3 workers were killed.*limit is 1.20 GB.*--memory-limit",
         ),
     ):
