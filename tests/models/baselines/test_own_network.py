@@ -21,7 +21,7 @@ from hsta_lib.training.trials import make_trials, settings_of
 from tests.tiny import FINGERPRINT, tiny_dataset, tiny_settings
 
 README = ROOT / "README.md"
-MARK = "<!-- own network: read by tests/test_own_network.py -->"
+MARK = "<!-- own network: read by tests/models/baselines/test_own_network.py -->"
 N_FOLDS = 2
 
 
