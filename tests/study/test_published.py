@@ -264,7 +264,7 @@ def test_each_system_is_said_to_be_in_the_module_it_is_in():
     for name, forms in SYSTEMS.items():
         build = forms["published"].build
         build = build.func if isinstance(build, partial) else build
-        assert build.__module__ == f"hsta_lib.models.{told[name]}", name
+        assert build.__module__ == f"hsta_lib.models.baselines.{told[name]}", name
 
 
 def test_table_6_has_three_label_sets_and_no_more_clips_than_the_preset_allows():

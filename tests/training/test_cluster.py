@@ -346,8 +346,8 @@ def test_two_runs_at_once_give_the_same(dataset, trials_and_scores, files, tmp_p
     trials, expected = trials_and_scores
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(run.run, trials, [dataset], tmp_path, scheduler=str(files)) for _ in range(2)]
-        for run in both:
-            run.result()
+        for finished in both:
+            finished.result()
     assert _scores(trials, tmp_path) == expected
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
 

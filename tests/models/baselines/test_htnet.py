@@ -173,9 +173,11 @@ def test_queries_and_keys_learn_only_where_windows_hold_several_tokens(patch_siz
     for module in model.modules():
         if isinstance(module, WindowAttention):
             queries, keys, values = module.qkv.weight.grad.chunk(3)
-            assert (queries.abs().max() > 1e-9) == learns
-            assert (keys.abs().max() > 1e-9) == learns
-            assert values.abs().max() > 1e-9
+            largest = values.abs().max()
+            assert largest > 1e-9
+            # Without rounding, whose size is the processor's, the others would be 0 beside it.
+            assert (queries.abs().max() > 1e-5 * largest) == learns
+            assert (keys.abs().max() > 1e-5 * largest) == learns
 
 
 def changed_places(side, windows):
