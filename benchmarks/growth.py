@@ -17,7 +17,8 @@ from step import DEVICE, seconds
 from hsta_lib.config import Settings, with_fields
 from hsta_lib.models.hsta import HSTA
 from hsta_lib.study.study import start
-from hsta_lib.training.fit import optimizer_of, train_step
+from hsta_lib.training.fit import train_step
+from hsta_lib.training.recipe import optimizer_of
 
 GROWTH = Path(__file__).with_name("growth.csv")
 ROUNDS, CLASSES = 5, 7

@@ -22,10 +22,12 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.config import Frames, Settings, as_released, with_fields
-from hsta_lib.models import hsta
+from hsta_lib.models import fast, hsta
+from hsta_lib.training.batches import normalise
 from hsta_lib.training.cost import parameters_and_flops
-from hsta_lib.training.fit import normalise, optimizer_of, train_step
+from hsta_lib.training.fit import train_step
 from hsta_lib.training.precision import with_precision
+from hsta_lib.training.recipe import optimizer_of
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BATCH, CLASSES = 8, 7
@@ -211,7 +213,7 @@ def profile(kind, step):
 
 
 def compare_parts():
-    """What `hsta_lib.models.hsta` chooses between: times of a forward and backward pass, in ms."""
+    """What `hsta_lib.models.fast` chooses between: times of a forward and backward pass, in ms."""
     for dtype in (torch.float32, torch.bfloat16):
         for branch, (heads, n, width) in ATTENTION.items():
             shape = BATCH, heads, n, width
@@ -219,7 +221,7 @@ def compare_parts():
             ways = {"fused": functional.scaled_dot_product_attention, "apart": plain_attention}
             print_times(f"attention, {branch}, {dtype}", ways, *qkv)
         hidden = torch.randn(PRODUCT[0], PRODUCT[2], dtype=dtype, device=DEVICE, requires_grad=True)
-        print_times(f"dropout, {dtype}", {"PyTorch's": nn.Dropout(0.2), "ours": hsta.Dropout(0.2)}, hidden)
+        print_times(f"dropout, {dtype}", {"PyTorch's": nn.Dropout(0.2), "ours": fast.Dropout(0.2)}, hidden)
 
 
 def print_times(what, ways, *inputs):

@@ -152,7 +152,7 @@ class TrialTraining(Training):
     decay_epochs: int = Field(1, ge=1)
     drop_last: bool = True  # the last partial batch
     pretraining_epochs: int = Field(0, ge=0)  # of a system's first stage, before the epochs
-    # Not "none" only in reference rows, see `hsta_lib.training.fit.training_labels`.
+    # Not "none" only in reference rows, see `hsta_lib.training.recipe.training_labels`.
     shuffled_labels: Literal["none", "fold", "recording"] = "none"
     # What the video branch sees: the frames; each clip's in an order of its own; the apex; onset and apex.
     video: Literal["frames", "shuffled", "apex", "onset_apex"] = "frames"

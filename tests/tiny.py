@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from hsta_lib.config import Settings, with_fields
+from hsta_lib.config import Model, Settings, with_fields
 from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.table import problems_table
+from hsta_lib.models.hsta import HSTA
 from hsta_lib.training.trials import Trial
 
 FINGERPRINT = "tiny"
@@ -34,6 +35,11 @@ def tiny_dataset(folder, *, n_clips=23, n_subjects=5, size=8, n_frames=6):
     )
     classes = ("low", "middle", "high")
     return Dataset(clips, path, classes, problems_table(), {}, FINGERPRINT, "tiny", pd.DataFrame())
+
+
+def network_of(*, n_classes, n_frames, image_size, **fields):
+    """A network from plain numbers; ``fields`` are those of `hsta_lib.config.Model`."""
+    return HSTA(Model(**fields), n_frames=n_frames, image_size=image_size, n_classes=n_classes)
 
 
 def tiny_settings(**fields):

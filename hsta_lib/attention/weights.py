@@ -26,7 +26,7 @@ from hsta_lib.evaluation.intervals import jackknife
 from hsta_lib.reporting.tables import span
 from hsta_lib.study import study as studies
 from hsta_lib.training import store
-from hsta_lib.training.fit import seen_batches
+from hsta_lib.training.batches import seen_batches
 
 # Whose CLS token reads what: key of the weights to the branch that is read, and its name.
 READS = {"usta_video": "video", "usta_special": "special", "csta_video": "special", "csta_special": "video"}

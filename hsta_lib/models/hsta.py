@@ -5,8 +5,8 @@ Each is a sequence of a CLS token and tubelet tokens. Within a branch, `USTA` la
 time; `CSTA` lets the branches meet, through their CLS tokens alone. One `HSTA` module is L_v + L_s USTA
 layers and one CSTA; the network stacks M of them.
 
-The defaults are the paper's equations. What the authors' code (``_model_hsta.py``) does otherwise is in
-`Style` and in the sizes of the branches, each switched alone.
+The defaults of `hsta_lib.config.Model` are the paper's equations. What the authors' code
+(``_model_hsta.py``) does otherwise is in its other fields, each switched alone.
 """
 
 from typing import NamedTuple
@@ -17,20 +17,46 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention
 
-
-class Style(NamedTuple):
-    """How layers are built; the defaults are Eqs. 2-4 and 8-12."""
-
-    heads: int = 1
-    pre_norm: bool = False  # LayerNorm before the attention (and in CSTA too), not after the sum
-    feed_forward: int = 0  # hidden width of a GELU network after the attention, in widths; 0: none
-    attention_bias: bool = False  # on q and v (in CSTA on q, k and v)
-    projection: bool = False  # a Linear after the attention
-    dropout: float = 0.0  # after positions, projection and both linears of the feed-forward network
-    eps: float = 1e-5  # of every LayerNorm
+from hsta_lib.config import Model
+from hsta_lib.models.fast import Dropout, attention_in_heads
 
 
-EQUATIONS = Style()
+class Branch(NamedTuple):
+    """One of the two branches: its frames, how they are cut into tokens, its width and its depth."""
+
+    n_frames: int
+    tubelet_size: int  # frames
+    patch_size: int  # px
+    d: int
+    layers: int  # L_v or L_s: USTA layers in every module
+
+
+def branches(settings, n_frames):
+    """The video and the special branch of a network.
+
+    Parameters
+    ----------
+    settings : hsta_lib.config.Model
+    n_frames : int
+        Of the video branch; the special branch has onset and apex.
+
+    Returns
+    -------
+    video, special : Branch
+    """
+    video = Branch(n_frames, settings.tubelet_size, settings.patch_size, settings.d, settings.l_v)
+    # Onset and apex are one tubelet deep, unless tubelets are single frames.
+    special = Branch(
+        n_frames=2,
+        tubelet_size=min(2, settings.tubelet_size),
+        patch_size=settings.patch_size_special or settings.patch_size,
+        d=settings.d_special or settings.d,
+        layers=settings.l_s,
+    )
+    return video, special
+
+
+EQUATIONS = Model()
 
 
 def sincos_positions(n, d):
@@ -55,33 +81,6 @@ def attention(queries, keys, values, scale):
     """Attention without heads: ``(b, m, d)`` queries over ``(b, n, d)`` keys and values."""
     heads = (rearrange(x, "b n d -> b 1 n d") for x in (queries, keys, values))
     return rearrange(scaled_dot_product_attention(*heads, scale=scale), "b 1 n d -> b n d")
-
-
-def attention_in_heads(queries, keys, values):
-    """Attention of ``(b, heads, n, e)`` queries, keys and values, with scale 1/sqrt(e)."""
-    if queries.dtype != torch.bfloat16 or queries.device.type != "cpu":
-        return scaled_dot_product_attention(queries, keys, values)
-    # torch's fused kernel for CPUs is faster in float32 than products and softmax apart, but in bfloat16
-    # slower, see benchmarks/step.py.
-    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-2, -1)
-    return scores.softmax(dim=-1) @ values
-
-
-class Dropout(nn.Dropout):
-    """Dropout; on a CPU in bfloat16 with 16 random bits per number, to which its rate is rounded.
-
-    The random numbers of PyTorch's own take a ninth of a step there, see benchmarks/step.py.
-    """
-
-    def forward(self, values):
-        """Any shape in and out."""
-        is_slow = values.dtype == torch.bfloat16 and values.device.type == "cpu"
-        if not (self.training and self.p and is_slow) or torch.compiler.is_compiling():
-            return super().forward(values)
-        words = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        bits = words.view(torch.int16)[: values.numel()].view(values.shape)
-        kept = bits >= round(self.p * 2**16) - 2**15
-        return values * (kept.to(values.dtype) / (1 - self.p))
 
 
 class StochasticDepth(nn.Module):
@@ -124,32 +123,31 @@ def stochastic_depth_rates(rate, *, m, l_v, l_s):
 class TubeletEmbedding(nn.Module):
     """Cut a branch's frames into tubelets, embed each, put CLS in front, add positions (Eq. 1).
 
+    Without positions the network cannot tell place or time (Eqs. 1-16 name none).
+
     Parameters
     ----------
-    n_frames, tubelet_size : int
-        Frames of the branch, frames per tubelet.
-    image_size, patch_size : int
-        px, square.
-    d : int
-        Token width.
-    positions : {"none", "sincos"}
-        Without positions the network cannot tell place or time (Eqs. 1-16 name none).
-    border : {"refuse", "crop"}
-        What becomes of an image the patch does not divide: an error, or the last rows and columns are
-        never read (as in the authors' special branch, 224 px in patches of 12).
-    dropout : float
+    branch : Branch
+    image_size : int
+        px, square. An image the patch does not divide is refused; or, with ``border = "crop"``, its last
+        rows and columns are never read, as in the authors' special branch (224 px in patches of 12).
+    settings : hsta_lib.config.Model
+
+    Raises
+    ------
+    ValueError
+        If the frames are not divisible by the tubelet, or the image is not by the patch.
     """
 
-    def __init__(
-        self, *, n_frames, tubelet_size, image_size, patch_size, d, positions, border="refuse", dropout=0.0
-    ):
+    def __init__(self, branch, image_size, settings):
         super().__init__()
+        n_frames, tubelet_size, patch_size, d, _ = branch
         if n_frames % tubelet_size:
             raise ValueError(
                 f"{n_frames} frames cannot be cut into tubelets of {tubelet_size}; "
                 f"choose n_frames as a multiple of tubelet_size"
             )
-        if (image_size % patch_size and border == "refuse") or image_size < patch_size:
+        if (image_size % patch_size and settings.border == "refuse") or image_size < patch_size:
             raise ValueError(
                 f"image_size = {image_size} px is not divisible by patch_size = {patch_size} px; "
                 f"{image_size % patch_size} rows and columns would never be read (border = 'crop' permits it)"
@@ -158,9 +156,9 @@ class TubeletEmbedding(nn.Module):
         self.n_tokens = (n_frames // tubelet_size) * (image_size // patch_size) ** 2
         self.project = nn.Conv3d(3, d, kernel_size=tubelet, stride=tubelet)
         self.cls = nn.Parameter(torch.zeros(1, 1, d))
-        table = sincos_positions(1 + self.n_tokens, d) if positions == "sincos" else None
+        table = sincos_positions(1 + self.n_tokens, d) if settings.positions == "sincos" else None
         self.register_buffer("positions", table, persistent=False)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def forward(self, pixels):
         """Pixels ``(b, 3, t, h, w)`` to tokens ``(b, 1 + n, d)``, row-major in (time, height, width)."""
@@ -172,13 +170,13 @@ class TubeletEmbedding(nn.Module):
 class SelfAttention(nn.Module):
     """Every token of a branch attends to every other, with scale 1/sqrt(head width) (Eqs. 2-3)."""
 
-    def __init__(self, d, style):
+    def __init__(self, d, settings):
         super().__init__()
-        self.heads = style.heads
+        self.heads = settings.heads
         self.qkv = nn.Linear(d, 3 * d, bias=False)
-        self.q_bias = nn.Parameter(torch.zeros(d)) if style.attention_bias else None
-        self.v_bias = nn.Parameter(torch.zeros(d)) if style.attention_bias else None
-        self.projection = projection(d, style)
+        self.q_bias = nn.Parameter(torch.zeros(d)) if settings.attention_bias else None
+        self.v_bias = nn.Parameter(torch.zeros(d)) if settings.attention_bias else None
+        self.projection = projection(d, settings)
 
     def forward(self, tokens):
         """Tokens ``(b, n, d)`` in, the same shape out."""
@@ -190,25 +188,25 @@ class SelfAttention(nn.Module):
         return self.projection(rearrange(attention_in_heads(q, k, v), "b h n e -> b n (h e)"))
 
 
-def projection(d, style):
+def projection(d, settings):
     """What follows an attention: nothing, as in the equations, or a Linear and dropout."""
-    return nn.Sequential(nn.Linear(d, d), Dropout(style.dropout)) if style.projection else nn.Identity()
+    return nn.Sequential(nn.Linear(d, d), Dropout(settings.dropout)) if settings.projection else nn.Identity()
 
 
 class USTALayer(nn.Module):
     """One layer of unimodal space-time attention: ``LayerNorm(z + attention(z))`` (Eqs. 2-4).
 
-    As the equations: one head, no bias in q, k, v, no feed-forward network. `Style` has what differs in the
-    released code; ``drop_path`` is the rate of `StochasticDepth`.
+    As the equations: one head, no bias in q, k, v, no feed-forward network. `hsta_lib.config.Model` has what
+    differs in the released code; ``drop_path`` is the rate of `StochasticDepth`.
     """
 
-    def __init__(self, d, style=EQUATIONS, drop_path=0.0):
+    def __init__(self, d, settings=EQUATIONS, drop_path=0.0):
         super().__init__()
-        self.pre_norm = style.pre_norm
-        self.attention = SelfAttention(d, style)
-        self.norm = nn.LayerNorm(d, eps=style.eps)
-        self.feed_forward = feed_forward(d, style) if style.feed_forward else None
-        self.norm2 = nn.LayerNorm(d, eps=style.eps) if style.feed_forward else None
+        self.pre_norm = settings.pre_norm
+        self.attention = SelfAttention(d, settings)
+        self.norm = nn.LayerNorm(d, eps=settings.eps)
+        self.feed_forward = feed_forward(d, settings) if settings.feed_forward else None
+        self.norm2 = nn.LayerNorm(d, eps=settings.eps) if settings.feed_forward else None
         self.drop_path = StochasticDepth(drop_path)
 
     def forward(self, tokens):
@@ -222,17 +220,17 @@ class USTALayer(nn.Module):
         return norm(tokens + self.drop_path(branch(tokens)))
 
 
-def feed_forward(d, style):
+def feed_forward(d, settings):
     """Two linears with GELU between, each followed by dropout."""
-    first, second = nn.Linear(d, style.feed_forward * d), nn.Linear(style.feed_forward * d, d)
-    return nn.Sequential(first, nn.GELU(), Dropout(style.dropout), second, Dropout(style.dropout))
+    first, second = nn.Linear(d, settings.feed_forward * d), nn.Linear(settings.feed_forward * d, d)
+    return nn.Sequential(first, nn.GELU(), Dropout(settings.dropout), second, Dropout(settings.dropout))
 
 
-def projection_mlp(d_in, d_out, kind, style):
+def projection_mlp(d_in, d_out, settings):
     """MLP1 or MLP2 of Eqs. 8 and 12, from one width to another."""
-    if kind == "linear":
+    if settings.mlp == "linear":
         return nn.Linear(d_in, d_out)
-    return nn.Sequential(nn.LayerNorm(d_in, eps=style.eps), nn.GELU(), nn.Linear(d_in, d_out))
+    return nn.Sequential(nn.LayerNorm(d_in, eps=settings.eps), nn.GELU(), nn.Linear(d_in, d_out))
 
 
 class CrossAttention(nn.Module):
@@ -242,22 +240,22 @@ class CrossAttention(nn.Module):
     ----------
     d, d_other : int
         Width of this branch, and of the other, in which the attention takes place.
-    mlp : {"ln_gelu_linear", "linear"}
-    style : Style
+    settings : hsta_lib.config.Model
     """
 
-    def __init__(self, d, d_other, mlp, style=EQUATIONS):
+    def __init__(self, d, d_other, settings=EQUATIONS):
         super().__init__()
-        width = d_other // style.heads
+        width = d_other // settings.heads
         self.scale = width**-0.5
-        self.register_buffer("rows", torch.eye(style.heads).repeat_interleave(width, dim=1), persistent=False)
-        self.mlp1 = projection_mlp(d, d_other, mlp, style)
-        self.norm = nn.LayerNorm(d_other, eps=style.eps) if style.pre_norm else nn.Identity()
-        self.query = nn.Linear(d_other, d_other, bias=style.attention_bias)
-        self.key = nn.Linear(d_other, d_other, bias=style.attention_bias)
-        self.value = nn.Linear(d_other, d_other, bias=style.attention_bias)
-        self.projection = projection(d_other, style)
-        self.mlp2 = projection_mlp(d_other, d, mlp, style)
+        rows = torch.eye(settings.heads).repeat_interleave(width, dim=1)
+        self.register_buffer("rows", rows, persistent=False)
+        self.mlp1 = projection_mlp(d, d_other, settings)
+        self.norm = nn.LayerNorm(d_other, eps=settings.eps) if settings.pre_norm else nn.Identity()
+        self.query = nn.Linear(d_other, d_other, bias=settings.attention_bias)
+        self.key = nn.Linear(d_other, d_other, bias=settings.attention_bias)
+        self.value = nn.Linear(d_other, d_other, bias=settings.attention_bias)
+        self.projection = projection(d_other, settings)
+        self.mlp2 = projection_mlp(d_other, d, settings)
 
     def forward(self, cls, features):
         """New CLS token ``(b, 1, d)`` from this branch's own and the other's ``features (b, n, d_other)``."""
@@ -276,10 +274,10 @@ class CrossAttention(nn.Module):
 class CSTA(nn.Module):
     """Crossmodal space-time attention, both directions; tubelet tokens pass through untouched (Eq. 13)."""
 
-    def __init__(self, d_video, d_special, mlp, style=EQUATIONS):
+    def __init__(self, d_video, d_special, settings=EQUATIONS):
         super().__init__()
-        self.video = CrossAttention(d_video, d_special, mlp, style)
-        self.special = CrossAttention(d_special, d_video, mlp, style)
+        self.video = CrossAttention(d_video, d_special, settings)
+        self.special = CrossAttention(d_special, d_video, settings)
 
     def forward(self, video, special):
         """Tokens ``(b, 1 + n, d)`` of both branches in, the same shapes out.
@@ -297,21 +295,21 @@ class HSTAModule(nn.Module):
 
     Parameters
     ----------
-    d_video, d_special : int
-    rates_video, rates_special : sequence of float
-        Rate of stochastic depth of every USTA layer; their lengths are L_v and L_s.
-    csta : bool
-    mlp : str
-    style : Style
+    video, special : Branch
+    rates : tuple of list
+        Rates of stochastic depth, one per USTA layer of the video branch, and of the special branch.
+    settings : hsta_lib.config.Model
     """
 
-    def __init__(self, *, d_video, d_special, rates_video, rates_special, csta, mlp, style):
+    def __init__(self, video, special, rates, settings):
         super().__init__()
         # Eq. 6 read literally makes a one-layer cascade the identity; read as a misprint, as Eq. 5 and
         # Table 1 require: L layers are L layers.
-        self.usta_video = nn.Sequential(*(USTALayer(d_video, style, rate) for rate in rates_video))
-        self.usta_special = nn.Sequential(*(USTALayer(d_special, style, rate) for rate in rates_special))
-        self.csta = CSTA(d_video, d_special, mlp, style) if csta else None
+        self.usta_video, self.usta_special = (
+            nn.Sequential(*(USTALayer(branch.d, settings, rate) for rate in of_branch))
+            for branch, of_branch in zip((video, special), rates, strict=True)
+        )
+        self.csta = CSTA(video.d, special.d, settings) if settings.csta else None
 
     def forward(self, video, special):
         """Tokens ``(b, 1 + n, d)`` of both branches in, the same shapes out."""
@@ -324,79 +322,55 @@ class HSTA(nn.Module):
 
     Parameters
     ----------
-    n_classes : int
+    settings : hsta_lib.config.Model
+        ``l_v`` and ``l_s`` may be 0 (Tables 1 and 2): that branch's CLS token then reads nothing of its own
+        frames. Without ``csta`` the branches meet only in the head (Table 2).
     n_frames, image_size : int
         Of the video branch; the special branch has the onset and the apex frame at the same size.
-    m, l_v, l_s : int
-        Modules (M), USTA layers per module in the video and the special branch. ``l_v`` and ``l_s``
-        may be 0 (Tables 1 and 2): that branch's CLS token then reads nothing of its own frames.
-    csta : bool
-        False leaves the branches unconnected until the head (Table 2).
-    d, patch_size, tubelet_size, positions, mlp, head, init
-        See `hsta_lib.config.Model`.
-    d_special, patch_size_special : int
-        Of the special branch; 0: as the video branch.
-    border : {"refuse", "crop"}
-        See `TubeletEmbedding`.
-    drop_path : float
-        Highest rate of stochastic depth, see `stochastic_depth_rates`.
-    **style
-        Fields of `Style`.
+    n_classes : int
 
     Raises
     ------
     ValueError
-        If the image is not divisible by the patch, the frames not by the tubelet, a width not by the heads,
-        or ``m < 1``.
+        If the image is not divisible by the patch, the frames not by the tubelet, or a width not by the
+        heads; or if a head that adds the CLS tokens is given two widths.
     """
 
-    def __init__(
-        self, *, n_classes, n_frames, image_size, m, l_v, l_s, csta, d, patch_size, tubelet_size,
-        positions, mlp, head, init, d_special=0, patch_size_special=0, border="refuse", drop_path=0.0,
-        **style,
-    ):  # fmt: skip
+    def __init__(self, settings, *, n_frames, image_size, n_classes):
         super().__init__()
-        if m < 1 or min(l_v, l_s) < 0:
-            raise ValueError(f"need m >= 1, l_v >= 0 and l_s >= 0, got m = {m}, l_v = {l_v}, l_s = {l_s}")
-        style, d_special = Style(**style), d_special or d
-        for name, width in (("d", d), ("d_special", d_special)):
-            if width % style.heads:
-                raise ValueError(f"{name} = {width} is not divisible by heads = {style.heads}")
-        branch = {
-            "image_size": image_size, "positions": positions, "border": border, "dropout": style.dropout,
-        }  # fmt: skip
-        self.embed_video = TubeletEmbedding(
-            n_frames=n_frames, tubelet_size=tubelet_size, patch_size=patch_size, d=d, **branch
-        )
-        # Onset and apex are one tubelet deep, unless tubelets are single frames.
-        self.embed_special = TubeletEmbedding(
-            n_frames=2, tubelet_size=min(2, tubelet_size), patch_size=patch_size_special or patch_size,
-            d=d_special, **branch,
-        )  # fmt: skip
-        module = {"d_video": d, "d_special": d_special, "csta": csta, "mlp": mlp, "style": style}
-        self.blocks = nn.ModuleList(
-            HSTAModule(rates_video=video, rates_special=special, **module)
-            for video, special in stochastic_depth_rates(drop_path, m=m, l_v=l_v, l_s=l_s)
-        )
+        video, special = branches(settings, n_frames)
+        for name, branch in (("d", video), ("d_special", special)):
+            if branch.d % settings.heads:
+                raise ValueError(f"{name} = {branch.d} is not divisible by heads = {settings.heads}")
+        self.embed_video = TubeletEmbedding(video, image_size, settings)
+        self.embed_special = TubeletEmbedding(special, image_size, settings)
+        rates = stochastic_depth_rates(settings.drop_path, m=settings.m, l_v=settings.l_v, l_s=settings.l_s)
+        self.blocks = nn.ModuleList(HSTAModule(video, special, of_module, settings) for of_module in rates)
+        self._build_head(video.d, special.d, settings, n_classes)
+        self._initialise(settings.init)
+
+    def _build_head(self, d_video, d_special, settings, n_classes):
         # One LayerNorm over both CLS tokens, or one for each.
-        self.norm = nn.LayerNorm(d + d_special, eps=style.eps) if head == "ln_linear" else None
-        of_branches = head == "branch_ln_linear"
-        self.norm_video = nn.LayerNorm(d, eps=style.eps) if of_branches else nn.Identity()
-        self.norm_special = nn.LayerNorm(d_special, eps=style.eps) if of_branches else nn.Identity()
-        if head == "sum_linear" and d != d_special:
+        of_both, of_each = settings.head == "ln_linear", settings.head == "branch_ln_linear"
+        self.norm = nn.LayerNorm(d_video + d_special, eps=settings.eps) if of_both else None
+        self.norm_video, self.norm_special = (
+            nn.LayerNorm(d, eps=settings.eps) if of_each else nn.Identity() for d in (d_video, d_special)
+        )
+        self.adds_branches = settings.head == "sum_linear"
+        if self.adds_branches and d_video != d_special:
             raise ValueError(
-                f"head = {head!r} adds the CLS tokens: d = {d} and d_special = {d_special} differ"
+                f"head = {settings.head!r} adds the CLS tokens: d = {d_video} and d_special = {d_special} "
+                "differ"
             )
-        self.adds_branches = head == "sum_linear"
-        self.head = nn.Linear(d if self.adds_branches else d + d_special, n_classes)
-        self._initialise(init)
+        self.head = nn.Linear(d_video if self.adds_branches else d_video + d_special, n_classes)
 
     @classmethod
     def from_settings(cls, settings, n_classes):
         """The network of `hsta_lib.config.Settings`, its weights drawn from torch's global generator."""
         frames = settings.frames
-        sizes = {"n_frames": frames.n_frames, "image_size": frames.image_size}
-        return cls(n_classes=n_classes, **sizes, **settings.model.model_dump())
+        return cls(
+            settings.model, n_frames=frames.n_frames, image_size=frames.image_size, n_classes=n_classes
+        )
 
     def _initialise(self, init):
         for module in self.modules():

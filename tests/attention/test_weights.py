@@ -9,7 +9,7 @@ import pytest
 import torch
 from einops import rearrange
 from test_released import SMALL, built, their_weights
-from tiny import tiny_dataset, tiny_settings, tiny_trials
+from tiny import network_of, tiny_dataset, tiny_settings, tiny_trials
 from torch.nn import functional
 
 from hsta_lib.attention import networks, own_clip
@@ -18,7 +18,6 @@ from hsta_lib.config import Frames, Synthetic, as_released
 from hsta_lib.data.frames import cache_frames, choose_frames
 from hsta_lib.data.splits import make_folds
 from hsta_lib.data.synthetic.population import clip_rows
-from hsta_lib.models.hsta import HSTA
 from hsta_lib.reporting import plots
 from hsta_lib.training import fit
 from hsta_lib.training.trials import make_trials, settings_of
@@ -75,7 +74,7 @@ def inputs_of(model, clips, layers):
 @pytest.fixture(params=["equations", "released"])
 def network_and_clips(request):
     if request.param == "equations":
-        return randomised(HSTA(**EQUATIONS)), pixels(15)
+        return randomised(network_of(**EQUATIONS)), pixels(15)
     return randomised(built(SMALL)), pixels(22)
 
 
@@ -112,7 +111,7 @@ def test_csta_weights_make_the_output_of_the_layer(network_and_clips):
 
 def test_weights_that_are_not_the_layers_own_would_be_seen():
     # Plant: the same comparison with the scale left out must fail.
-    layer = randomised(HSTA(**EQUATIONS)).blocks[0].usta_video[0].attention
+    layer = randomised(network_of(**EQUATIONS)).blocks[0].usta_video[0].attention
     tokens = torch.randn(2, 7, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     q, k, v = layer.qkv(tokens).chunk(3, dim=-1)
     wrong = (q[:, :1] @ k.mT).softmax(dim=-1) @ v
@@ -135,7 +134,7 @@ def test_looking_changes_no_score_and_leaves_no_hook(network_and_clips):
 @pytest.mark.parametrize("lacking", [{"csta": False}, {"l_v": 0}, {"l_s": 0}])
 def test_a_network_without_one_of_the_attentions_is_refused(lacking):
     with pytest.raises(ValueError, match="USTA in both branches and CSTA"):
-        attention.attention_weights(HSTA(**EQUATIONS | lacking), *pixels(15))
+        attention.attention_weights(network_of(**EQUATIONS | lacking), *pixels(15))
 
 
 # --- planted: a network that attends to one tubelet -------------------------------------------------------
@@ -143,7 +142,9 @@ def test_a_network_without_one_of_the_attentions_is_refused(lacking):
 
 def planted_network():
     """Its CLS tokens attend to the brightest tubelet of what they read, in every module."""
-    model = HSTA(**EQUATIONS | {"positions": "none", "mlp": "linear", "l_v": 1, "n_classes": 3}).double()
+    model = network_of(
+        **EQUATIONS | {"positions": "none", "mlp": "linear", "l_v": 1, "n_classes": 3}
+    ).double()
     d, first, second = 11, torch.zeros(11, dtype=torch.float64), torch.zeros(11, dtype=torch.float64)
     first[0], second[1] = 1, 1
     with torch.no_grad():

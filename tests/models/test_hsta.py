@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
+from tiny import network_of
 
 from hsta_lib.config import Model, Settings, with_fields
-from hsta_lib.models.hsta import CSTA, HSTA, CrossAttention, TubeletEmbedding, USTALayer, sincos_positions
+from hsta_lib.models.hsta import (
+    CSTA,
+    HSTA,
+    Branch,
+    CrossAttention,
+    TubeletEmbedding,
+    USTALayer,
+    sincos_positions,
+)
 
 # Prime where they can be, so that no swapped axis fits. Video: 2 * 5 * 5 tokens, special: 1 * 5 * 5.
 SIZES = {
@@ -16,6 +25,7 @@ SIZES = {
     "m": 2, "l_v": 3, "l_s": 1, "csta": True,
     "positions": "sincos", "mlp": "ln_gelu_linear", "head": "linear", "init": "normal",
 }  # fmt: skip
+LINEAR = Model(mlp="linear")
 N_CLIPS = 2
 # Both sides compute in float64; the logits are of order 1, and rounding through five layers stays below.
 CLOSE = {"rtol": 0, "atol": 1e-6}
@@ -45,7 +55,7 @@ def randomised(module):
 
 
 def network(**changes):
-    return randomised(HSTA(**(SIZES | changes)))
+    return randomised(network_of(**SIZES | changes))
 
 
 def clips(seed=0):
@@ -147,7 +157,7 @@ def test_usta_layer_is_equations_2_and_3():
 
 
 def test_cross_attention_is_equations_8_to_12():
-    cross = randomised(CrossAttention(11, 11, "ln_gelu_linear"))
+    cross = randomised(CrossAttention(11, 11))
     cls, features = normal(2, 1, 11), normal(2, 13, 11, seed=1)
     p = arrays(cross, "cross.")
     expected = [
@@ -175,7 +185,7 @@ def test_token_and_logit_shapes():
 
 
 def test_tubelets_of_one_frame_give_the_special_branch_two_times_the_tokens():
-    model = HSTA(**(SIZES | {"tubelet_size": 1}))
+    model = network_of(**SIZES | {"tubelet_size": 1})
     assert (model.embed_video.n_tokens, model.embed_special.n_tokens) == (10 * 25, 2 * 25)
 
 
@@ -186,16 +196,16 @@ def test_parameter_count_is_the_formula():
     mlp = 2 * d + d * d + d  # LayerNorm; Linear
     csta = 2 * (2 * mlp + 3 * d * d)  # both directions: MLP1, MLP2; q, k, v
     head = 2 * d * 7 + 7
-    assert n_parameters(HSTA(**SIZES)) == embeddings + 2 * ((3 + 1) * usta + csta) + head
+    assert n_parameters(network_of(**SIZES)) == embeddings + 2 * ((3 + 1) * usta + csta) + head
 
 
 def test_linear_mlp_drops_the_layer_norms_of_csta():
-    saved = n_parameters(HSTA(**SIZES)) - n_parameters(HSTA(**SIZES | {"mlp": "linear"}))
+    saved = n_parameters(network_of(**SIZES)) - n_parameters(network_of(**SIZES | {"mlp": "linear"}))
     assert saved == 2 * 2 * 2 * (2 * 11)  # modules, directions, MLP1 and MLP2; scale and shift
 
 
 def test_ln_linear_head_normalises_both_cls_tokens():
-    added = n_parameters(HSTA(**SIZES | {"head": "ln_linear"})) - n_parameters(HSTA(**SIZES))
+    added = n_parameters(network_of(**SIZES | {"head": "ln_linear"})) - n_parameters(network_of(**SIZES))
     assert added == 2 * (2 * 11)
 
 
@@ -214,7 +224,7 @@ def test_initialisation_is_normal_or_xavier_and_biases_are_zero():
     weights = {}
     for init in ("normal", "xavier"):
         torch.manual_seed(3)
-        model = HSTA(**SIZES | {"init": init})
+        model = network_of(**SIZES | {"init": init})
         weights[init] = model.blocks[0].usta_video[0].attention.qkv.weight
         assert not model.head.bias.any()
         assert 0 < model.embed_video.cls.abs().max() < 0.1
@@ -231,9 +241,9 @@ def test_initialisation_is_normal_or_xavier_and_biases_are_zero():
         ({"patch_size": 4}, "15 px is not divisible by patch_size = 4"),
         ({"n_frames": 7, "tubelet_size": 2}, "7 frames cannot be cut into tubelets of 2"),
         ({"tubelet_size": 3}, "10 frames cannot be cut into tubelets of 3"),
-        ({"m": 0}, "m = 0"),
-        ({"l_v": -1}, "l_v = -1"),
-        ({"l_s": -2}, "l_s = -2"),
+        ({"m": 0}, r"m\n  Input should be greater than or equal to 1"),
+        ({"l_v": -1}, r"l_v\n  Input should be greater than or equal to 0"),
+        ({"l_s": -2}, r"l_s\n  Input should be greater than or equal to 0"),
         (
             {"head": "sum_linear", "d_special": 5},
             "head = 'sum_linear' adds the CLS tokens: d = 11 and d_special = 5 differ",
@@ -242,7 +252,7 @@ def test_initialisation_is_normal_or_xavier_and_biases_are_zero():
 )
 def test_impossible_sizes_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        HSTA(**(SIZES | changes))
+        network_of(**SIZES | changes)
 
 
 # Another value of every setting, and what it needs to be seen in: 12 channels have 3 heads, and 6 px patches
@@ -306,7 +316,11 @@ def test_a_clip_is_scored_alike_alone_and_in_a_batch():
 
 
 def test_csta_passes_patch_tokens_through_bit_by_bit():
-    csta, video, special = randomised(CSTA(11, 11, "linear")), normal(2, 13, 11), normal(2, 5, 11, seed=1)
+    csta, video, special = (
+        randomised(CSTA(11, 11, LINEAR)),
+        normal(2, 13, 11),
+        normal(2, 5, 11, seed=1),
+    )
     new_video, new_special = csta(video, special)
     assert torch.equal(new_video[:, 1:], video[:, 1:])
     assert torch.equal(new_special[:, 1:], special[:, 1:])
@@ -315,7 +329,11 @@ def test_csta_passes_patch_tokens_through_bit_by_bit():
 
 
 def test_csta_reads_features_but_never_the_other_cls_token():
-    csta, video, special = randomised(CSTA(11, 11, "linear")), normal(2, 13, 11), normal(2, 5, 11, seed=1)
+    csta, video, special = (
+        randomised(CSTA(11, 11, LINEAR)),
+        normal(2, 13, 11),
+        normal(2, 5, 11, seed=1),
+    )
     changed = special.clone()
     changed[:, 0] += 1
     assert torch.equal(csta(video, changed)[0], csta(video, special)[0])
@@ -324,8 +342,12 @@ def test_csta_reads_features_but_never_the_other_cls_token():
 
 
 def test_csta_directions_are_symmetric():
-    csta, video, special = randomised(CSTA(11, 11, "linear")), normal(2, 13, 11), normal(2, 5, 11, seed=1)
-    swapped = CSTA(11, 11, "linear").double()
+    csta, video, special = (
+        randomised(CSTA(11, 11, LINEAR)),
+        normal(2, 13, 11),
+        normal(2, 5, 11, seed=1),
+    )
+    swapped = CSTA(11, 11, LINEAR).double()
     swapped.video, swapped.special = csta.special, csta.video
     assert all(map(torch.equal, csta(video, special), swapped(special, video)[::-1]))
 
@@ -427,9 +449,7 @@ def test_positions_are_added_to_cls_and_tokens_alike():
 
 
 def test_positions_move_with_the_network_but_are_not_saved():
-    embed = TubeletEmbedding(
-        n_frames=10, tubelet_size=5, image_size=15, patch_size=3, d=11, positions="sincos"
-    )
+    embed = TubeletEmbedding(Branch(10, 5, 3, 11, 1), 15, Model())
     assert set(embed.state_dict()) == {"project.weight", "project.bias", "cls"}
     assert embed.positions.dtype == torch.float32
     assert embed.double().positions.dtype == torch.float64

@@ -7,8 +7,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from tiny import network_of
 
-from hsta_lib.models.hsta import HSTA, stochastic_depth_rates
+from hsta_lib.models.hsta import stochastic_depth_rates
 from hsta_lib.models.released import load_released_state_dict, our_name, read_released_checkpoint
 
 BUILT_AS_RELEASED = {
@@ -28,7 +29,7 @@ SMALL = {
 
 
 def built(sizes, **changes):
-    return HSTA(**BUILT_AS_RELEASED | sizes | changes)
+    return network_of(**BUILT_AS_RELEASED | sizes | changes)
 
 
 def their_shapes(s):

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hsta_lib.commands import plan as paper_plan
 from hsta_lib.config import Settings, as_released, with_fields
 from hsta_lib.models.hsta import HSTA
-from hsta_lib.training import calibration, cost, fit
+from hsta_lib.training import calibration, cost, recipe
 from hsta_lib.training.cost import Speed, Work, estimate, makespan, parameters_and_flops, plan
 from hsta_lib.training.trials import expand_grid
 
@@ -174,7 +174,7 @@ def test_training_flops_are_three_forward_passes_of_every_clip_seen():
 )
 def test_steps_of_an_epoch_are_those_of_the_training(n, size, drop_last):
     chosen = with_fields(Settings(), batch_size=size, drop_last=drop_last).training
-    trained_size, clips = fit._batch_size_and_clips(n, chosen)
+    trained_size, clips = recipe.batch_size_and_clips(n, chosen)
     assert cost._per_epoch(n, chosen) == (-(-clips // trained_size), clips)
 
 

@@ -1,7 +1,6 @@
 """Training: each recipe field does what it says, and a trial repeated is the same trial."""
 
 import json
-import math
 
 import numpy as np
 import pandas as pd
@@ -9,11 +8,9 @@ import pytest
 import torch
 from tiny import FINGERPRINT, tiny_dataset, tiny_settings, tiny_trials
 
-from hsta_lib.config import RELEASED_STEPS, Training, TrialTraining, as_released, with_fields
-from hsta_lib.data.frames import choose_frames
+from hsta_lib.config import RELEASED_STEPS, TrialTraining, as_released, with_fields
 from hsta_lib.data.splits import make_folds
-from hsta_lib.models.hsta import HSTA
-from hsta_lib.training import fit
+from hsta_lib.training import batches, fit
 from hsta_lib.training.trials import PROTOCOL, Trial
 
 
@@ -131,89 +128,6 @@ def test_epoch_predictions_are_stored_on_request_and_end_with_the_final_ones(dat
     assert stored["epoch_predictions"][-1] == plain["predictions"]["y_pred"]
 
 
-def test_balanced_sampling_draws_every_class_equally_often():
-    labels = np.repeat([0, 1, 3], [1, 10, 100])  # class 2 does not occur
-    order = np.concatenate([fit.epoch_order(labels, "balanced", np.random.default_rng(s)) for s in range(30)])
-    drawn = np.bincount(labels[order], minlength=4) / len(order)
-    # 3330 draws: the deviation of a share of 1/3 is 0.008, four of them 0.033.
-    assert drawn[2] == 0
-    assert np.abs(drawn[[0, 1, 3]] - 1 / 3).max() < 0.033
-
-
-def test_uniform_sampling_visits_every_clip_once():
-    order = fit.epoch_order(np.zeros(17, int), "uniform", np.random.default_rng(0))
-    assert sorted(order) == list(range(17))
-
-
-def test_learning_rate_warms_up_and_decays_to_zero():
-    recipe = Training(learning_rate=1.0, warmup_start=0.2, warmup_epochs=2, epochs=6)
-    rates = [fit.learning_rate(step, 4, recipe) for step in range(24)]
-    assert rates[0] == 0.2
-    assert rates[4] == pytest.approx(0.6)  # half of the way from 0.2 to 1
-    assert rates[8] == 1.0
-    assert rates[16] == pytest.approx(0.5)  # half of the cosine
-    assert 0 < rates[23] < 0.02
-    constant = recipe.model_copy(update={"schedule": "constant"})
-    assert fit.learning_rate(23, 4, constant) == 1.0
-
-
-def test_loss_is_the_mean_square_over_batch_and_classes():
-    logits = torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.5, 0.0]])
-    labels = torch.tensor([0, 1])
-    # (0 + 0 + 4) + (0 + 0.25 + 0) over six entries.
-    assert fit.loss_of(logits, labels, "mse").item() == pytest.approx(4.25 / 6)
-    even = torch.zeros(1, 4)
-    assert fit.loss_of(even, labels[:1], "mse_softmax").item() == pytest.approx((0.75**2 + 3 / 16) / 4)
-
-
-def test_imagenet_pixels_use_the_channel_constants():
-    pixels = torch.full((1, 2, 5, 5, 3), 255, dtype=torch.uint8)
-    seen = fit.normalise(pixels, "imagenet")[0, 0, 0, 0]
-    expected = [(1 - m) / s for m, s in zip(fit.PIXEL_MEAN, fit.PIXEL_STD, strict=True)]
-    assert seen.tolist() == pytest.approx(expected, rel=1e-6)
-
-
-def test_clip_pixels_keep_only_what_moves():
-    pixels = torch.randint(0, 255, (2, 1, 5, 5, 3), dtype=torch.uint8).expand(2, 7, 5, 5, 3).clone()
-    assert fit.normalise(pixels, "clip").abs().max() == 0  # a still clip
-    pixels[0, 3, 2, 2] = 255 - pixels[0, 3, 2, 2]
-    seen = fit.normalise(pixels, "clip")
-    assert seen[0].square().mean().item() == pytest.approx(1, abs=1e-5)
-    assert seen[0, :, 0].abs().max() == 0
-    assert seen[1].abs().max() == 0  # one clip's motion does not reach another
-
-
-def test_shuffled_labels_are_a_permutation_of_the_training_folds():
-    clips, train = _recordings(), np.arange(3, 17)
-    rows, labels = fit.training_labels(clips, train, "fold", np.random.default_rng(0))
-    true = clips["label"].to_numpy()[train]
-    assert rows.tolist() == train.tolist()
-    assert sorted(labels) == sorted(true)
-    assert (labels != true).any()
-
-
-def test_labels_within_a_recording_always_come_from_another_of_its_clips():
-    clips = _recordings()
-    clips["label"] = np.arange(len(clips))  # every clip its own label: whose label is whose is seen
-    rows, labels = fit.training_labels(clips, np.arange(19), "recording", np.random.default_rng(1))
-    recordings = clips["recording_id"].to_numpy()
-    assert (labels != rows).all()
-    assert (recordings[labels] == recordings[rows]).all()
-    assert sorted(labels) == sorted(rows)
-    assert 18 not in rows  # alone in its recording
-
-
-def test_shuffling_within_recordings_needs_a_recording_with_two_clips():
-    clips = _recordings().drop_duplicates("recording_id").reset_index(drop=True)
-    with pytest.raises(ValueError, match="two training clips"):
-        fit.training_labels(clips, np.arange(len(clips)), "recording", np.random.default_rng(0))
-
-
-def _recordings():
-    rows = [f"r{i % 5}" for i in range(18)] + ["alone"]
-    return pd.DataFrame({"recording_id": rows, "label": np.arange(19) % 4})
-
-
 ALTERNATIVES = {
     "pixels": "clip",
     "loss": "mse_softmax",
@@ -245,94 +159,15 @@ def test_the_start_of_the_warm_up_changes_the_predictions(dataset):
     assert low["predictions"]["scores"] != high["predictions"]["scores"]
 
 
-def test_steps_multiply_the_rate_after_so_many_epochs():
-    recipe = TrialTraining(
-        learning_rate=0.8, schedule="steps", decay=0.5, decay_epochs=2, epochs=5, warmup_epochs=0
-    )
-    rates = [fit.learning_rate(step, 3, recipe) for step in range(15)]
-    assert rates == 6 * [0.8] + 6 * [0.4] + 3 * [0.2]
-
-
-def test_clips_in_order_are_never_shuffled():
-    rng = np.random.default_rng(0)
-    assert fit.epoch_order(np.array([2, 0, 1, 1, 0]), "in_order", rng).tolist() == [0, 1, 2, 3, 4]
-
-
 def test_no_recipe_field_is_left_untested():
     elsewhere = {"warmup_start", "store_epochs", "store_draws", "peak_twice", "decay_biases"}
     elsewhere |= {"decay", "decay_epochs", "pretraining_epochs", "compile"}
     assert set(ALTERNATIVES) | elsewhere == set(TrialTraining.model_fields)
 
 
-def test_cross_entropy_is_that_of_the_softmax():
-    logits = torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.5, 0.0]])
-    chosen = [2.0, 0.5]
-    sums = [math.exp(1) + 1 + math.exp(2), 2 + math.exp(0.5)]
-    expected = sum(math.log(total) - value for total, value in zip(sums, chosen, strict=True)) / 2
-    assert fit.loss_of(logits, torch.tensor([2, 1]), "cross_entropy").item() == pytest.approx(expected)
-
-
-def test_the_released_schedule_at_chosen_steps():
-    # 21 steps an epoch, 5 epochs of warm-up, 150 in all; the authors' rates for batches of 32.
-    recipe = Training(
-        learning_rate=6.25e-5,
-        final_rate=1.25e-7,
-        warmup_start=0,
-        warmup_epochs=5,
-        epochs=150,
-        peak_twice=True,
-    )
-    rates = [fit.learning_rate(step, 21, recipe) for step in range(150 * 21)]
-    assert rates[0] == 0
-    assert rates[52] == pytest.approx(6.25e-5 / 2)  # half of the way over 105 steps, both ends included
-    assert rates[104] == rates[105] == 6.25e-5
-    assert rates[105 + 3045 // 2] == pytest.approx((6.25e-5 + 1.25e-7) / 2, rel=2e-3)
-    assert 1.25e-7 < rates[-1] < 1.26e-7
-    assert rates[104:] == sorted(rates[104:], reverse=True)
-
-
-def test_layers_further_down_learn_slower_and_biases_do_not_decay():
-    model = HSTA.from_settings(tiny_settings(m=3, l_v=2, csta=False, head="branch_ln_linear"), 5)
-    recipe = Training(weight_decay=0.05, layer_decay=0.5, decay_biases=False)
-    groups = fit.parameter_groups(model, recipe)
-    of = {id(p): (g["scale"], g["weight_decay"]) for g in groups for p in g["params"]}
-    found = {name: of[id(parameter)] for name, parameter in model.named_parameters()}
-    assert found["embed_video.project.weight"] == (0.5**4, 0.05)
-    assert found["embed_special.project.bias"] == (0.5**4, 0)
-    assert found["embed_video.cls"] == (1, 0.05)
-    assert found["blocks.0.usta_video.1.attention.qkv.weight"] == (0.5**3, 0.05)
-    assert found["blocks.2.usta_special.0.norm.weight"] == (0.5, 0)
-    assert found["norm_video.weight"] == (1, 0)
-    assert found["head.weight"] == (1, 0.05)
-    assert found["head.bias"] == (1, 0)
-    assert len(groups) == 2 * 5
-    assert len(of) == len(found)
-
-
-def test_without_decay_of_rates_all_parameters_are_one_group():
-    model = HSTA.from_settings(tiny_settings(), 5)
-    (group,) = fit.parameter_groups(model, Training())
-    assert [id(p) for p in group["params"]] == [id(p) for p in model.parameters()]
-    assert (group["scale"], group["weight_decay"]) == (1, 0.05)
-
-
 def test_the_rate_of_a_group_reaches_the_optimiser(dataset):
     slow, usual = _fit(dataset, layer_decay=1e-6, epochs=3), _fit(dataset, epochs=3)
     assert slow["losses"][0] != usual["losses"][0]
-
-
-@pytest.mark.parametrize(
-    ("length", "n_frames", "drawn"), [(6, 6, range(6)), (3, 6, [0, 0, 1, 2, 2, 2]), (1, 4, [0, 0, 0, 0])]
-)
-def test_short_clips_repeat_their_first_and_last_frame(length, n_frames, drawn):
-    assert fit.draw_frames(length, n_frames, np.random.default_rng(0)).tolist() == list(drawn)
-
-
-def test_long_clips_give_each_frame_equally_often_and_in_order():
-    rng = np.random.default_rng(0)
-    drawn = np.array([fit.draw_frames(11, 5, rng) for _ in range(2200)])
-    assert (np.diff(drawn, axis=1) > 0).all()
-    assert np.bincount(drawn.ravel()) == pytest.approx(1000, abs=100)  # standard deviation 23
 
 
 def test_frames_are_drawn_anew_in_training_and_in_test(tmp_path):
@@ -342,45 +177,13 @@ def test_frames_are_drawn_anew_in_training_and_in_test(tmp_path):
     assert first["predictions"] == again["predictions"]
     stored = fit.fit(Trial(tiny_settings(drawing="random", store_epochs=True), 0, 0, FINGERPRINT), data)
     assert stored["predictions"] == first["predictions"]
-    seen = fit._Data(data, trial)
+    seen = batches.Clips(data, trial)
     draws, rows = seen.frame_draws("training"), np.arange(5)
     (video, special), (other, same) = (seen.batch(rows, draws) for _ in range(2))
     assert not torch.equal(video, other)
     assert torch.equal(special, same)
     again, _ = seen.batch(rows, seen.frame_draws("test"))
     assert torch.equal(again, seen.batch(rows, seen.frame_draws("test"))[0])
-
-
-def test_drawn_frames_are_the_clips_own_and_onset_and_apex_stay(tmp_path, monkeypatch):
-    data = tiny_dataset(tmp_path, n_frames=51)  # clips of 9 frames
-    frames = np.array(data.frames())
-    frames[:] = np.arange(53, dtype=np.uint8)[:, None, None, None]
-    np.save(data.frames_path, frames)
-    monkeypatch.setattr(fit, "normalise", lambda pixels, kind: pixels.float())
-    trial = tiny_trials(drawing="random")[0]
-    seen = fit._Data(data, trial)
-    video, special = seen.batch(np.arange(23), seen.frame_draws("training"))
-    assert special[:, 0, :, 0, 0].tolist() == [[51, 52]] * 23
-    drawn = video[:, 0, :, 0, 0]
-    assert sorted(set(drawn.ravel().tolist())) == list(range(9))
-    assert (drawn.diff(dim=1) > 0).all()
-
-
-def test_frames_drawn_in_the_test_alone_are_evenly_spaced_in_training(tmp_path, monkeypatch):
-    data = tiny_dataset(tmp_path, n_frames=51)
-    data.clips["offset"] = np.arange(3, 95, 4)  # lengths 3 to 91, of which 51 frames are kept
-    frames = np.array(data.frames())
-    frames[:] = np.arange(53, dtype=np.uint8)[:, None, None, None]
-    np.save(data.frames_path, frames)
-    monkeypatch.setattr(fit, "normalise", lambda pixels, kind: pixels.float())
-    seen = fit._Data(data, tiny_trials(drawing="random_test")[0])
-    assert seen.frame_draws("training") is None
-    video, special = seen.batch(np.arange(23), seen.frame_draws("training"))
-    expected = [choose_frames(0, min(length, 51) - 1, 6) for length in range(3, 95, 4)]
-    assert video[:, 0, :, 0, 0].tolist() == np.array(expected).tolist()
-    assert special[:, 0, :, 0, 0].tolist() == [[51, 52]] * 23
-    drawn, _ = seen.batch(np.arange(23), seen.frame_draws("test"))
-    assert not torch.equal(drawn, video)
 
 
 def test_frames_drawn_in_the_test_alone_change_no_training(tmp_path, monkeypatch):
@@ -392,7 +195,7 @@ def test_frames_drawn_in_the_test_alone_change_no_training(tmp_path, monkeypatch
     )
     assert usual["losses"] == drawn["losses"] != everywhere["losses"]
     assert usual["predictions"] == drawn["predictions"]
-    monkeypatch.setattr(fit._Data, "frame_draws", lambda *_: None)
+    monkeypatch.setattr(batches.Clips, "frame_draws", lambda *_: None)
     even = fit.fit(tiny_trials(drawing="random_test", n_frames=4)[0], data)
     assert even["losses"] == usual["losses"]
     assert even["predictions"]["scores"] != usual["predictions"]["scores"]
@@ -418,14 +221,6 @@ def test_draws_begin_with_that_of_the_predictions_and_differ_after_it(tmp_path, 
     assert _fit(data, **fields, store_draws=3)["draw_predictions"] == stored["draw_predictions"][:3]
 
 
-def test_every_draw_is_of_other_frames(tmp_path):
-    data = tiny_dataset(tmp_path, n_frames=51)
-    seen = fit._Data(data, tiny_trials(drawing="random_test")[0])
-    drawn = [seen.batch(np.arange(23), seen.frame_draws("test", draw))[0] for draw in (0, 1, 2, 1)]
-    assert torch.equal(drawn[1], drawn[3])
-    assert not any(torch.equal(drawn[i], drawn[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
-
-
 def test_draws_of_evenly_spaced_frames_are_refused():
     with pytest.raises(ValueError, match="store_draws has no effect with drawing = 'uniform'; leave it 0"):
         tiny_settings(store_draws=3)
@@ -443,51 +238,9 @@ def test_macro_clips_are_trained_on_and_not_tested(tmp_path):
     assert len({str(result["predictions"]["scores"]) for result in fitted.values()}) == 3
 
 
-def _numbered(tmp_path, monkeypatch, n_frames, **fields):
-    """What the branches see of frames that are numbered from 0; onset and apex are the last two."""
-    data = tiny_dataset(tmp_path, n_frames=n_frames)
-    frames = np.array(data.frames())
-    frames[:] = np.arange(n_frames + 2, dtype=np.uint8)[:, None, None, None]
-    np.save(data.frames_path, frames)
-    monkeypatch.setattr(fit, "normalise", lambda pixels, kind: pixels.float())
-    return [fit._Data(data, trial) for trial in tiny_trials(n_frames=n_frames, **fields)]
-
-
-def _places(data, rows, purpose="training"):
-    video, special = data.batch(np.array(rows), data.frame_draws(purpose))
-    return video[:, 0, :, 0, 0].tolist(), special[:, 0, :, 0, 0].tolist()
-
-
-def test_shuffled_frames_are_all_of_a_clips_in_an_order_of_its_own(tmp_path, monkeypatch):
-    seen, other = _numbered(tmp_path, monkeypatch, 7, video="shuffled", n_folds=2)[:2]
-    video, special = _places(seen, range(23))
-    assert [sorted(places) for places in video] == [list(range(7))] * 23
-    assert special == [[7, 8]] * 23
-    assert len({tuple(places) for places in video}) > 20  # of 5040 orders two of 23 clips rarely share one
-    # The same in every epoch, in training and in test, in whatever batch.
-    assert _places(seen, range(23))[0] == _places(seen, range(23), "test")[0] == video
-    assert _places(seen, [11, 3])[0] == [video[11], video[3]]
-    assert _places(other, range(23))[0] != video  # another fold, another trial
-
-
-@pytest.mark.parametrize(
-    ("video", "n_frames", "places"),
-    [
-        ("frames", 5, [0, 1, 2, 3, 4]),
-        ("apex", 5, [6, 6, 6, 6, 6]),
-        ("onset_apex", 5, [5, 5, 6, 6, 6]),
-        ("onset_apex", 6, [6, 6, 6, 7, 7, 7]),
-    ],
-)
-def test_the_video_of_onset_and_apex_by_hand(tmp_path, monkeypatch, video, n_frames, places):
-    seen = _numbered(tmp_path, monkeypatch, n_frames, video=video)[0]
-    for purpose in ("training", "test"):
-        assert _places(seen, [7, 2, 19], purpose) == ([places] * 3, [[n_frames, n_frames + 1]] * 3)
-
-
 @pytest.mark.parametrize("video", ["shuffled", "apex", "onset_apex"])
 def test_a_changed_video_trains_and_leaves_the_special_data(dataset, video):
-    usual, changed = (fit._Data(dataset, tiny_trials(video=way)[0]) for way in ("frames", video))
+    usual, changed = (batches.Clips(dataset, tiny_trials(video=way)[0]) for way in ("frames", video))
     rows = np.arange(23)
     (shown, special), (other, same) = (data.batch(rows, None) for data in (usual, changed))
     assert torch.equal(same, special)
@@ -510,35 +263,6 @@ def test_a_changed_video_of_drawn_frames_or_beside_pictures_is_refused(video, fi
     words = f"video = '{video}' needs drawing = 'uniform' and special = 'frames', found {found}"
     with pytest.raises(ValueError, match=words):
         tiny_settings(video=video, **fields)
-
-
-def test_onset_and_apex_are_normalised_with_the_rest_of_the_clip(dataset):
-    for pixels in ("imagenet", "clip"):
-        seen = fit._Data(dataset, tiny_trials(pixels=pixels)[0])
-        expected = fit.normalise(torch.from_numpy(dataset.frames()[:5]), pixels).movedim(-1, 1)
-        assert torch.equal(torch.cat(seen.batch(np.arange(5), None), dim=2), expected)
-
-
-@pytest.mark.parametrize("special", ["tracks", "flow"])
-@pytest.mark.parametrize("pixels", ["imagenet", "clip"])
-def test_pictures_are_normalised_apart_from_the_video(tmp_path, special, pixels):
-    data = tiny_dataset(tmp_path)
-    frames = np.array(data.frames())
-    frames[:, -2:] = 128
-    frames[:, -1, 0, 0] = (0, 128, 255)
-    np.save(data.frames_path, frames)
-    video, pictures = fit._Data(data, tiny_trials(pixels=pixels, special=special)[0]).batch(
-        np.arange(23), None
-    )
-    alone = fit.normalise(torch.from_numpy(frames[:, :-2]), pixels)
-    assert torch.equal(video, alone.movedim(-1, 1))
-    assert pictures.shape == (23, 3, 2, 8, 8)
-    # ImageNet's means and deviations, by hand.
-    grey = [(128 / 255 - mean) / std for mean, std in [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]]
-    assert np.abs(grey).max() < 0.45
-    assert pictures[3, :, 0, 5, 2].tolist() == pytest.approx(grey, abs=1e-6)
-    dot = [-0.485 / 0.229, grey[1], (1 - 0.406) / 0.225]
-    assert pictures[3, :, 1, 0, 0].tolist() == pytest.approx(dot, abs=1e-6)
 
 
 def test_the_released_recipe_trains(tmp_path):

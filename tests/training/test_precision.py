@@ -10,9 +10,10 @@ from tiny import tiny_dataset, tiny_settings, tiny_trials
 
 from hsta_lib.config import Settings, with_fields
 from hsta_lib.models import hsta
-from hsta_lib.models.hsta import HSTA, Dropout
+from hsta_lib.models.fast import Dropout
+from hsta_lib.models.hsta import HSTA
 from hsta_lib.study import study
-from hsta_lib.training import fit, precision
+from hsta_lib.training import fit, precision, recipe
 from hsta_lib.training.precision import with_precision
 
 LARGE, SMALL = Settings(), tiny_settings()
@@ -77,8 +78,8 @@ def test_a_precision_that_is_named_is_kept(machine, named):
 @pytest.mark.parametrize("preset", ["quick", "study", "smoke"])
 def test_presets_for_a_cpu_stay_in_float32(machine, preset):
     machine("amx_bf16", "avx512_bf16")
-    for recipe in ("equations", "released"):
-        made = study.start("table4", {"preset": preset, "recipe": recipe})
+    for name in ("equations", "released"):
+        made = study.start("table4", {"preset": preset, "recipe": name})
         assert made.settings.training.precision == "float32"
 
 
@@ -116,7 +117,7 @@ def test_bfloat16_moves_the_scores_by_rounding_only(dataset):
 
 def test_weights_optimiser_and_loss_stay_float32(dataset, monkeypatch):
     given = []
-    monkeypatch.setattr(fit, "loss_of", _noting(fit.loss_of, given))
+    monkeypatch.setattr(recipe, "loss_of", _noting(recipe.loss_of, given))
     trial = tiny_trials(precision="bfloat16")[0]
     model, _ = fit.train_model(trial, dataset)
     assert {logits.dtype for logits in given} == {torch.float32}

@@ -1,0 +1,195 @@
+"""What a step is given: frames of some clips as the network sees them, or a baseline's inputs."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from hsta_lib.data.frames import choose_frames
+from hsta_lib.training import baseline_inputs
+
+# ImageNet's channel means and deviations, as in the released code.
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+
+EVALUATION_BATCH = 128  # clips
+
+
+class Clips:
+    """The dataset's frames on the device as uint8; batches are drawn and normalised there."""
+
+    def __init__(self, dataset, trial):
+        self.device, self.precision = device(), trial.settings.training.precision
+        self.frames = torch.from_numpy(dataset.frames()).to(self.device)
+        self.settings, self.pixels = trial.settings.frames, trial.settings.training.pixels
+        self.video = trial.settings.training.video
+        lengths = dataset.clips["offset"] - dataset.clips["onset"] + 1
+        self.lengths = np.minimum(lengths, self.settings.n_stored).to_numpy()
+        self.seed = [trial.seed, trial.fold]
+        places = np.tile(np.arange(self.settings.n_stored), (len(dataset.clips), 1))
+        self.shuffled = np.random.default_rng([*self.seed, 0]).permuted(places, axis=1)
+
+    def frame_draws(self, purpose, draw=0):
+        """Random numbers for drawing frames, apart from those of another purpose; None: evenly spaced."""
+        drawn_in = {"uniform": (), "random": ("training", "test"), "random_test": ("test",)}
+        if purpose not in drawn_in[self.settings.drawing]:
+            return None
+        return np.random.default_rng([*self.seed, {"training": 1, "test": 2 + draw}[purpose]])
+
+    def batch(self, rows, draws):
+        """``video (b, 3, n_frames, h, w)`` and ``special (b, 3, 2, h, w)`` of some clips."""
+        return self.at(self.index(rows, draws))
+
+    def index(self, rows, draws):
+        """Where on the device the frames of some clips are: one or two tensors, their first axis is clips."""
+        clips, places = torch.from_numpy(rows).to(self.device), self._places(rows, draws)
+        if places is None:
+            return (clips,)
+        special = np.tile([self.settings.n_stored, self.settings.n_stored + 1], (len(rows), 1))
+        return clips[:, None], torch.from_numpy(np.hstack([places, special])).to(self.device)
+
+    def at(self, index):
+        """What the branches are given of the clips at some places."""
+        return self.prepared(self.frames[index])
+
+    def frames_of(self, rows, draws):
+        """Frames of some clips, uint8, ``(b, n_frames + 2, h, w, 3)``; the last two are the special ones."""
+        return self.frames[self.index(rows, draws)]
+
+    def prepared(self, frames):
+        """What the branches are given of such frames."""
+        clips = rearrange(self._normalised(frames), "b t h w c -> b c t h w")
+        return clips[:, :, :-2], clips[:, :, -2:]
+
+    def _places(self, rows, draws):
+        """Which of the stored frames are the video of each clip, ``(b, n_frames)``; None: all, in order."""
+        n_frames, onset, apex = self.settings.n_frames, self.settings.n_stored, self.settings.n_stored + 1
+        if self.video == "shuffled":
+            return self.shuffled[rows]
+        if self.video in ("apex", "onset_apex"):
+            first = {"apex": apex, "onset_apex": onset}[self.video]
+            places = np.repeat([first, apex], [n_frames // 2, n_frames - n_frames // 2])
+            return np.tile(places, (len(rows), 1))
+        if self.settings.drawing != "uniform":
+            return np.stack([draw_frames(n, n_frames, draws) for n in self.lengths[rows]])
+        return None
+
+    def _normalised(self, pixels):
+        if self.settings.special == "frames":
+            return normalise(pixels, self.pixels)
+        # Pictures of tracks or flow are no frames of the clip, and have no part in its mean frame.
+        video, pictures = normalise(pixels[:, :-2], self.pixels), normalise(pixels[:, -2:], "imagenet")
+        return torch.cat([video, pictures], dim=1)
+
+
+class Inputs:
+    """What a comparison system is given of each clip, on the device."""
+
+    def __init__(self, dataset, settings):
+        self.device, self.precision = device(), settings.training.precision
+        self.inputs = torch.from_numpy(baseline_inputs.inputs(dataset, settings)).to(self.device)
+
+    def frame_draws(self, _purpose, _draw=0):
+        """None: no frames are drawn."""
+
+    def batch(self, rows, draws):
+        """The one input of the network, of some clips."""
+        return self.at(self.index(rows, draws))
+
+    def index(self, rows, _draws):
+        """Where on the device the inputs of some clips are, see `at`."""
+        return (torch.from_numpy(rows).to(self.device),)
+
+    def at(self, index):
+        """Inputs at some places."""
+        return (self.inputs[index],)
+
+
+def seen_batches(trial, dataset, rows):
+    """Some clips, batch by batch, as a trial's network sees them when it is tested on them.
+
+    Frames that are drawn at random are those of `fit` if ``rows`` are the trial's test fold.
+
+    Parameters
+    ----------
+    trial : hsta_lib.training.trials.Trial
+    dataset : hsta_lib.data.dataset.Dataset
+    rows : ndarray of int
+
+    Yields
+    ------
+    frames : Tensor, uint8, shape (b, n_frames + 2, h, w, 3)
+        Those of the video branch and, last, the two of the special branch.
+    video, special : Tensor, float32, shape (b, 3, n_frames, h, w) and (b, 3, 2, h, w)
+    """
+    check_frames(dataset.frames().shape, trial.settings.frames)
+    data = Clips(dataset, trial)
+    draws = data.frame_draws("test")
+    for start in range(0, len(rows), EVALUATION_BATCH):
+        frames = data.frames_of(rows[start : start + EVALUATION_BATCH], draws)
+        yield frames, *data.prepared(frames)
+
+
+def normalise(pixels, kind):
+    """Pixels of a batch as the network sees them.
+
+    Parameters
+    ----------
+    pixels : Tensor, uint8, shape (b, t, h, w, 3)
+        All frames of each clip; or pictures of it, which are no frames (``imagenet`` alone makes sense).
+    kind : {"imagenet", "clip"}
+        ``imagenet``: ImageNet's mean and deviation per channel. ``clip``: minus the clip's mean frame,
+        divided by the deviation of what is left. A still face fills nearly all of a clip's pixel
+        variance; this leaves what moves.
+
+    Returns
+    -------
+    Tensor, float32, shape (b, t, h, w, 3)
+    """
+    pixels = pixels.float()
+    if kind == "clip":
+        moving = pixels - pixels.mean(dim=1, keepdim=True)
+        deviation = moving.square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt()
+        return moving / deviation.clamp(min=1e-3)
+    mean, std = _channel_constants(pixels.device)
+    return (pixels / 255 - mean) / std
+
+
+@lru_cache
+def _channel_constants(device):
+    return tuple(torch.tensor(value, device=device) for value in (PIXEL_MEAN, PIXEL_STD))
+
+
+def draw_frames(length, n_frames, rng):
+    """Frames of a clip as the released loader draws them (``my_utils.py``), or evenly spaced.
+
+    Parameters
+    ----------
+    length, n_frames : int
+        Frames there are, frames wanted.
+    rng : numpy.random.Generator or None
+
+    Returns
+    -------
+    ndarray of int, shape (n_frames,)
+        Places from 0, ascending: without replacement; of a shorter clip all, the first repeated in front for
+        half of what is missing, the last behind for the rest. Without ``rng``: see
+        `hsta_lib.data.frames.choose_frames`.
+    """
+    if rng is None:
+        return choose_frames(0, length - 1, n_frames)
+    if length >= n_frames:
+        return np.sort(rng.choice(length, n_frames, replace=False))
+    missing = n_frames - length
+    return np.pad(np.arange(length), (missing // 2, missing - missing // 2), mode="edge")
+
+
+def check_frames(shape, frames):
+    expected = (frames.n_stored + 2, frames.image_size, frames.image_size, 3)
+    if shape[1:] != expected:
+        raise ValueError(f"the data has frames of shape {shape[1:]}, the settings need {expected}")
+
+
+def device():
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

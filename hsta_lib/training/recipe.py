@@ -1,0 +1,184 @@
+"""The recipe of a training: labels, order of the clips, learning rate, loss, optimiser."""
+
+import math
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+_MOMENTUM = 0.9  # of stochastic gradient descent
+
+
+def training_labels(clips, train, shuffled, rng):
+    """Rows to train on and their labels, true or shuffled for a reference row.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``label`` and ``recording_id``.
+    train : ndarray of int
+        Rows of the training fold.
+    shuffled : {"none", "fold", "recording"}
+        ``fold``: labels permuted within the training fold. ``recording``: every clip gets the label of
+        another clip of its recording (a rotation in random order), so that only what the clips of a
+        recording have in common is left in the labels; clips alone in their recording are left out.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    rows, labels : ndarray of int
+
+    Raises
+    ------
+    ValueError
+        If ``recording`` finds no recording with two clips.
+    """
+    labels = clips["label"].to_numpy()[train]
+    if shuffled == "fold":
+        return train, rng.permutation(labels)
+    if shuffled == "none":
+        return train, labels
+    recordings = clips["recording_id"].to_numpy()[train]
+    groups = [rng.permutation(np.flatnonzero(recordings == name)) for name in np.unique(recordings)]
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        raise ValueError("no recording has two training clips: labels cannot be shuffled within recordings")
+    members = np.concatenate(groups)
+    return train[members], np.concatenate([np.roll(labels[group], 1) for group in groups])
+
+
+def epoch_order(labels, sampling, rng):
+    """Order in which an epoch visits the training clips.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (n,)
+    sampling : {"balanced", "uniform", "in_order"}
+        ``balanced``: n draws with replacement, every class that occurs equally likely (section 4.1);
+        ``uniform``: each clip once; ``in_order``: each clip once, in the order of the clip table.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Positions in ``labels``.
+    """
+    if sampling == "uniform":
+        return rng.permutation(len(labels))
+    if sampling == "in_order":
+        return np.arange(len(labels))
+    weight = 1.0 / np.bincount(labels)[labels]
+    return rng.choice(len(labels), size=len(labels), p=weight / weight.sum())
+
+
+def batch_size_and_clips(n, training):
+    """Size of a batch, and how many clips an epoch visits.
+
+    A last batch of a single clip is dropped too: it has no variance to normalise by.
+
+    Parameters
+    ----------
+    n : int
+        Training clips.
+    training : hsta_lib.config.TrialTraining
+
+    Returns
+    -------
+    size, n_visited : int
+    """
+    size = min(training.batch_size, n)
+    smallest = size if training.drop_last else min(size, 2)
+    return size, n - n % size if n % size < smallest else n
+
+
+def learning_rate(step, steps_per_epoch, training):
+    """Learning rate of a step: linear warm-up, then cosine or constant.
+
+    Parameters
+    ----------
+    step : int
+        From 0.
+    steps_per_epoch : int
+    training : hsta_lib.config.Training
+
+    Returns
+    -------
+    float
+        ``warmup_start`` at step 0 where there is a warm-up; ``learning_rate`` at the first step after it, and
+        with ``peak_twice`` at its last.
+    """
+    warmup, total = training.warmup_epochs * steps_per_epoch, training.epochs * steps_per_epoch
+    peak, start, end = training.learning_rate, training.warmup_start, training.final_rate
+    if step < warmup:
+        return start + (peak - start) * step / max(warmup - training.peak_twice, 1)
+    if training.schedule == "constant":
+        return peak
+    if training.schedule == "steps":
+        return peak * training.decay ** (step // steps_per_epoch // training.decay_epochs)
+    return end + (peak - end) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+def loss_of(logits, labels, kind):
+    """Loss of a batch: mean squared error against one-hot labels (Eq. 16), or cross-entropy.
+
+    Parameters
+    ----------
+    logits : Tensor, float, shape (b, n_classes)
+    labels : Tensor, int64, shape (b,)
+    kind : {"mse", "mse_softmax", "cross_entropy"}
+        Squared error over batch and classes, of the logits or of their softmax; or cross-entropy, as in the
+        released code.
+    """
+    if kind == "cross_entropy":
+        return functional.cross_entropy(logits, labels)
+    target = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return functional.mse_loss(logits.softmax(dim=1) if kind == "mse_softmax" else logits, target)
+
+
+def optimizer_of(model, training):
+    """The recipe's optimiser; each parameter group has its ``scale``, a factor on the learning rate.
+
+    Parameters
+    ----------
+    model, training
+        As for `parameter_groups`.
+    """
+    groups = parameter_groups(model, training)
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=training.learning_rate, momentum=_MOMENTUM)
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[training.optimizer]
+    return kind(groups, lr=training.learning_rate, fused=True)
+
+
+def parameter_groups(model, training):
+    """Parameters that share their weight decay and the factor on their learning rate.
+
+    Parameters
+    ----------
+    model : hsta_lib.models.hsta.HSTA
+    training : hsta_lib.config.Training
+        ``layer_decay`` is applied once more for every level further down: head, norms and CLS tokens have the
+        full rate (CLS tokens too, as a slip in the released code has it), then module M, ..., module 1, and
+        last the embeddings. ``decay_biases``: whether biases and LayerNorms have weight decay.
+
+    Returns
+    -------
+    list of dict
+        ``params``, ``weight_decay``, ``scale``, for a torch optimiser; one group where nothing differs.
+    """
+    groups = {}
+    for name, parameter in model.named_parameters():
+        scale = training.layer_decay ** _levels_below_head(name, model) if training.layer_decay < 1 else 1.0
+        decays = training.decay_biases or parameter.ndim > 1
+        key = scale, training.weight_decay if decays else 0.0
+        groups.setdefault(key, []).append(parameter)
+    return [
+        {"params": params, "weight_decay": decay, "scale": scale} for (scale, decay), params in groups.items()
+    ]
+
+
+def _levels_below_head(name, model):
+    first, second, *_ = name.split(".")
+    if first == "blocks":
+        return len(model.blocks) - int(second)
+    return len(model.blocks) + 1 if first.startswith("embed") and second == "project" else 0
