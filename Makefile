@@ -8,9 +8,23 @@ LISTS := $(if $(wildcard external/HSTA_MER),-p lists_root external/HSTA_MER)
 
 NOTEBOOKS := $(basename $(notdir $(wildcard notebooks/*.ipynb)))
 # Runs what must be deterministic in reports and compares it with what they show; see conftest.py.
-STRICT := $(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -W default
+STRICT := $(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
+	-W default --ignore reports/local
 # Reports whose data are others than those of Tables 1 to 4 and take minutes to make.
 OTHER_DATA := table5 table6 table7
+# Parameters of the notebooks, given as PRESET=study; a name that is none of these is refused.
+TEXTS := PRESET RECIPE DATASET DATA_ROOT VARIANT REPAIR LABELS SPLIT LISTS_ROOT MACRO_CLIPS SCHEDULER CLIP \
+	CHECKPOINT
+VALUES := SEEDS WORKERS GRID RIVALS FOLD ONSET APEX OFFSET
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(TEXTS) $(VALUES) PYTHON TFLOPS MAKEFLAGS MAKEOVERRIDES,$(GIVEN))
+$(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is no parameter; known: $(TEXTS) $(VALUES) PYTHON TFLOPS))
+lower = $(shell echo $(1) | tr A-Z a-z)
+# -r takes a value as it is written (CLIP=006), -y reads it (SEEDS=0,1).
+CHOSEN = $(foreach name,$(filter $(TEXTS),$(GIVEN)),-r $(call lower,$(name)) '$($(name))') \
+	$(foreach name,$(filter $(VALUES),$(GIVEN)),-y '$(call lower,$(name)): $(call listed,$(name))')
+listed = $(if $(filter SEEDS RIVALS,$(1)),[$(patsubst [%],%,$($(1)))],$($(1)))
+
 define NEWLINE
 
 
@@ -19,8 +33,9 @@ endef
 .PHONY: help setup $(NOTEBOOKS) reports results check site test slow readme plan lab clean
 
 help:
-	@echo "make table4   report of Table 4, preset quick, in reports/table4.ipynb; likewise each of"
+	@echo "make table4   report of Table 4, preset quick, in reports/local/table4.ipynb; likewise each of"
 	@echo "              $(NOTEBOOKS)"
+	@echo "              parameters in capitals: make table4 PRESET=study SEEDS=0,1 DATASET=own DATA_ROOT=~/mine"
 	@echo "make test     all tests: ruff, pytest, every notebook, what needs no training in reports"
 	@echo "make setup    the environment alone, in .venv"
 	@echo "make reports  all reports as committed, preset study (two hours on two cores; resumable)"
@@ -46,23 +61,22 @@ $(READY): pyproject.toml constraints.txt
 
 # A report is written beside its place and moved there when it is complete: a failed run replaces nothing.
 define report
-	$(BIN)/papermill --no-progress-bar notebooks/$(1).ipynb reports/$(1).partial.ipynb $(2) \
-		|| { echo "It failed; reports/$(1).partial.ipynb shows where. reports/$(1).ipynb is as it was."; exit 1; }
-	@mv reports/$(1).partial.ipynb reports/$(1).ipynb
-	@echo "The report is reports/$(1).ipynb; read it with: make lab"
+	@mkdir -p $(2)
+	$(BIN)/papermill --no-progress-bar notebooks/$(1).ipynb $(2)/$(1).partial.ipynb $(3) \
+		|| { echo "It failed; $(2)/$(1).partial.ipynb shows where. $(2)/$(1).ipynb is as it was."; exit 1; }
+	@mv $(2)/$(1).partial.ipynb $(2)/$(1).ipynb
+	@echo "The report is $(2)/$(1).ipynb; read it with: make lab"
 endef
 
-$(filter-out audit,$(NOTEBOOKS)): setup
-	$(call report,$@)
-
-audit: setup
-	$(call report,audit,$(LISTS))
+# One's own runs lie in a folder that git ignores: the committed reports change by `make reports` alone.
+$(NOTEBOOKS): setup
+	$(call report,$@,reports/local,$(if $(filter audit,$@),$(LISTS)) $(CHOSEN))
 
 # The audit comes first: the trials it shares with the tables are then stored with their epochs. It decides no
 # claim and makes do with two seeds. The claims, which are gathered from the other reports, come last.
 reports: setup
-	$(call report,audit,-p preset study $(LISTS))
-	$(foreach name,$(filter-out audit claims,$(NOTEBOOKS)) claims,$(call report,$(name),-p preset study)$(NEWLINE))
+	$(call report,audit,reports,-p preset study $(LISTS))
+	$(foreach name,$(filter-out audit claims,$(NOTEBOOKS)) claims,$(call report,$(name),reports,-p preset study)$(NEWLINE))
 
 # Results committed beside the reports, into results/; none that is there is replaced.
 results: setup

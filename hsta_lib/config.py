@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -369,6 +370,34 @@ def data_dir():
 def results_dir():
     """Folder of trial results: ``HSTA_RESULTS``, else ``results/``."""
     return Path(os.environ.get("HSTA_RESULTS") or ROOT / "results")
+
+
+def records_dir():
+    """Folder of what a report writes beside itself: that of the notebook papermill is writing, else local.
+
+    Returns
+    -------
+    Path
+        ``reports/local``, which git ignores, in JupyterLab and wherever papermill did not start this kernel.
+    """
+    written = _written_notebook(psutil.Process().parent())
+    return written.parent if written else ROOT / "reports" / "local"
+
+
+def shown_path(path):
+    """A path for reading: from the repository's root if it lies there."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def _written_notebook(process):
+    """The notebook that a process writes, if it is papermill's command and writes a file."""
+    try:
+        arguments, folder = process.cmdline(), process.cwd()
+    except (AttributeError, psutil.Error):  # no parent, or not ours to look at
+        return None
+    started = [number for number, text in enumerate(arguments) if Path(text).stem == "papermill"]
+    notebooks = [text for text in arguments[started[0] :] if text.endswith(".ipynb")] if started else []
+    return Path(folder, notebooks[1]) if len(notebooks) > 1 and "://" not in notebooks[1] else None
 
 
 def n_cores():

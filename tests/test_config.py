@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -263,3 +264,36 @@ def test_settings_are_frozen():
 def test_parameters_refuse_what_is_no_parameter():
     with pytest.raises(ValueError, match="notebook parameters: learning_rate is unknown"):
         config.validated(Parameters, {"learning_rate": 0.1}, "notebook parameters")
+
+
+class _Process:
+    """What `psutil.Process` tells of a command."""
+
+    def __init__(self, folder, *arguments):
+        self.cwd, self.cmdline = (lambda: str(folder)), (lambda: list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        (["python", "/env/bin/papermill", "notebooks/table4.ipynb", "out/mine.ipynb"], "out/mine.ipynb"),
+        (
+            ["papermill", "-p", "preset", "smoke", "a.ipynb", "/else/b.ipynb", "-k", "python3"],
+            "/else/b.ipynb",
+        ),
+        (["papermill", "a.ipynb", "s3://bucket/b.ipynb"], None),
+        (["papermill", "a.ipynb"], None),  # to standard output
+        (["python", "-m", "jupyterlab", "a.ipynb", "b.ipynb"], None),
+    ],
+)
+def test_what_lies_beside_a_report_is_written_beside_it(tmp_path, monkeypatch, arguments, written):
+    process = _Process(tmp_path, *arguments)
+    monkeypatch.setattr(config.psutil, "Process", lambda: SimpleNamespace(parent=lambda: process))
+    folder = (tmp_path / written).parent if written else ROOT / "reports" / "local"
+    assert config.records_dir() == folder
+
+
+def test_without_a_parent_the_folder_is_the_local_one(monkeypatch):
+    monkeypatch.setattr(config.psutil, "Process", lambda: SimpleNamespace(parent=lambda: None))
+    assert config.records_dir() == ROOT / "reports" / "local"
+    assert config.shown_path(config.records_dir()) == "reports/local"

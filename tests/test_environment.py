@@ -1,8 +1,11 @@
 """environment.yml, pyproject.toml and constraints.txt describe one environment; the README is up to date."""
 
 import re
+import shlex
+import subprocess
 import tomllib
 
+import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -89,5 +92,37 @@ def test_readme_commands_are_targets_of_the_makefile():
     assert {"table4", "test", "setup"} <= used
 
 
-def test_ci_runs_what_the_readme_says():
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
+def test_ci_runs_the_two_commands_of_the_readme_in_its_order():
+    commands = re.findall(r"^make (\w+)", (ROOT / ".ci" / "run").read_text(), re.M)
+    printed = re.findall(r"^    make (\w+) +#", (ROOT / "README.md").read_text(), re.M)
+    assert commands == ["setup", *printed]
+    assert printed == ["table4", "test"]
+
+
+def _make(*arguments):
+    return subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_make_hands_every_parameter_of_a_notebook_on_and_refuses_others():
+    known = set(re.search(r"known: (.*)\.  Stop", _make("table4", "PRESETS=smoke").stderr)[1].split())
+    cells = [nbformat.read(path, as_version=4).cells for path in (ROOT / "notebooks").glob("*.ipynb")]
+    parameters = [
+        cell.source for of_one in cells for cell in of_one if "parameters" in cell.metadata.get("tags", [])
+    ]
+    names = {name.upper() for source in parameters for name in re.findall(r"^(\w+) =", source, re.M)}
+    assert known - {"PYTHON", "TFLOPS"} == names
+
+
+def test_make_runs_a_users_report_beside_the_committed_ones():
+    run = _make("table4", "PRESET=smoke", "SEEDS=0,1", "DATA_ROOT=/a b/c", "WORKERS=1")
+    (line,) = [line for line in run.stdout.splitlines() if "papermill" in line]
+    arguments = shlex.split(line.partition("||")[0])
+    assert arguments[2:] == [
+        "notebooks/table4.ipynb", "reports/local/table4.partial.ipynb", "-r", "preset", "smoke",
+        "-r", "data_root", "/a b/c", "-y", "workers: 1", "-y", "seeds: [0,1]",
+    ]  # fmt: skip
+    assert all(
+        " reports/" in line and "local" not in line
+        for line in _make("reports").stdout.splitlines()
+        if "papermill" in line
+    )

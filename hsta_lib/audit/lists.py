@@ -340,5 +340,6 @@ def record(study, found, scored):
     rows = scored[scored["predictor"] == scored["protocol"].map(named)]
     rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
     content = {"commit": store.code_version(), "preset": study.preset_name, "rows": rows}
-    write_whole(RECORD, json.dumps(content, indent=1) + "\n")
-    return f"numbers written to {RECORD.relative_to(ROOT)}"
+    path = config.records_dir() / RECORD.name
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+    return f"numbers written to {config.shown_path(path)}"

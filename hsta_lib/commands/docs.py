@@ -8,6 +8,7 @@ import pandas as pd
 from hsta_lib import ROOT, config
 from hsta_lib.audit import lists
 from hsta_lib.commands import plan
+from hsta_lib.commands.site import pages
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.paper import load_departures, load_systems
 from hsta_lib.reporting.tables import HEADINGS, from_to
@@ -63,6 +64,9 @@ def findings_table():
 def _first_row(name):
     """First row of a record's summary, the paper's UF1 and ours with its interval."""
     (path,) = (ROOT / "reports").glob(f"{name}-study-synthetic-*subject.json")
+    report = ROOT / "reports" / f"{name}.ipynb"
+    if report.is_file():
+        pages.check_preset(json.loads(report.read_text()), report)
     row, scores = next(iter(json.loads(path.read_text())["summary"].items()))
     paper = f"{scores['uf1_paper']:.1f}" if "uf1_paper" in scores else "–"
     return row, paper, f"{scores['uf1']:.1f} ({from_to(scores['uf1_low'], scores['uf1_high'])})"

@@ -287,13 +287,14 @@ def _listed(values):
 def record(study, dataset, trials, table, summary, references, verdicts=None):
     """Write a report's numbers beside it, for the README and for tests to read.
 
-    The file is ``reports/<name>-<preset>-<dataset>-<split>.json``; a run with other labels, seeds or grid
-    than the preset's has ``-custom-<hash>`` in its name: it replaces no other run's numbers.
+    The file is ``<name>-<preset>-<dataset>-<split>.json`` in `hsta_lib.config.records_dir`; a run with other
+    labels, seeds or grid than the preset's has ``-custom-<hash>`` in its name: it replaces no other run's
+    numbers.
 
     Returns
     -------
     str
-        Its path from the repository's root.
+        Its path, from the repository's root if it lies there.
     """
     content = {
         "report": study.name,
@@ -312,14 +313,18 @@ def record(study, dataset, trials, table, summary, references, verdicts=None):
         "references": _as_json(references, "index"),
         "claims": [] if verdicts is None else _as_json(verdicts, "records"),
     }
-    path = report_path(study, ".json")
-    write_whole(path, json.dumps(content, indent=1) + "\n")
-    return str(path.relative_to(ROOT))
+    return _written(report_path(study, ".json"), json.dumps(content, indent=1) + "\n")
 
 
 def report_path(study, ending):
     """Path of a file beside a report, named as `record` does: ``.json``, ``-predictions.csv``, ..."""
-    return ROOT / "reports" / f"{_record_name(study)}{ending}"
+    return config.records_dir() / f"{_record_name(study)}{ending}"
+
+
+def _written(path, content):
+    """Write a file beside the report; its path for reading."""
+    write_whole(path, content)
+    return config.shown_path(path)
 
 
 def predictions_table(cells, predictions, references, classes):
@@ -378,12 +383,11 @@ def record_predictions(study, dataset, cells, predictions, references, part=""):
     Returns
     -------
     str
-        Its path from the repository's root.
+        Its path, from the repository's root if it lies there.
     """
     table = predictions_table(cells, predictions, references, dataset.classes)
     path = report_path(study, f"-{part}-predictions.csv" if part else "-predictions.csv")
-    write_whole(path, table.to_csv(index=False, lineterminator="\n"))
-    return str(path.relative_to(ROOT))
+    return _written(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def record_by_labels(study, datasets, cells, predictions, references):
@@ -407,7 +411,7 @@ def record_by_labels(study, datasets, cells, predictions, references):
     Returns
     -------
     list of str
-        Their paths from the repository's root.
+        Their paths, see `record`.
 
     Raises
     ------
@@ -430,11 +434,11 @@ def keep(study, trials):
     Returns
     -------
     str
-        Its path from the repository's root; see `hsta_lib.training.archive`.
+        Its path, from the repository's root if it lies there; see `hsta_lib.training.archive`.
     """
     path = report_path(study, archive.ENDING)
     archive.pack(trials, config.results_dir(), path)
-    return str(path.relative_to(ROOT))
+    return config.shown_path(path)
 
 
 def _shared_parameters(parameters):

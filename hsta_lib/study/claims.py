@@ -17,7 +17,7 @@ import yaml
 from IPython.display import Markdown
 from pydantic import Field, model_validator
 
-from hsta_lib import ROOT, paper
+from hsta_lib import ROOT, config, paper
 from hsta_lib.config import Group, validated
 from hsta_lib.data.splits import is_subject_dependent
 from hsta_lib.evaluation.comparisons import compare, detectable, group_means, pair, trend
@@ -522,23 +522,23 @@ def without_report(verdicts):
     return Markdown(f"No study report yet: {', '.join(map(_heading, absent))}.")
 
 
-def record(verdicts, path=RECORD):
+def record(verdicts):
     """Write all verdicts for the web page.
 
     Parameters
     ----------
     verdicts : DataFrame
         From `gather`.
-    path : Path
 
     Returns
     -------
     str
-        The file's name.
+        The file's path, see `hsta_lib.reporting.report.record`.
     """
+    path = config.records_dir() / RECORD.name
     columns = ["id", "where", "says", "scope", "verdict", "table", "basis", "report"]
     write_whole(path, json.dumps(verdicts[columns].to_dict("records"), indent=1) + "\n")
-    return path.name
+    return config.shown_path(path)
 
 
 def show(verdicts):

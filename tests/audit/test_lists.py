@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from hsta_lib import config
 from hsta_lib.audit import lists as audit
 from hsta_lib.data.splits import make_folds
 from hsta_lib.reporting import plots
@@ -271,14 +272,14 @@ def test_tables_can_be_shown(lists, scored):
 
 
 def test_only_named_predictors_on_the_authors_lists_are_recorded(clone, lists, scored, tmp_path, monkeypatch):
-    monkeypatch.setattr(audit, "ROOT", tmp_path)
-    monkeypatch.setattr(audit, "RECORD", tmp_path / "reports" / "audit-lists.json")
+    monkeypatch.setattr(config, "records_dir", lambda: tmp_path)
     study = start("audit", {"preset": "smoke", "lists_root": str(clone)})
-    assert audit.record(study, lists, scored) == "numbers written to reports/audit-lists.json"
-    rows = json.loads(audit.RECORD.read_text())["rows"]
+    assert audit.record(study, lists, scored) == f"numbers written to {tmp_path / audit.RECORD.name}"
+    written = (tmp_path / audit.RECORD.name).read_text()
+    rows = json.loads(written)["rows"]
     assert [(row["protocol"].endswith("subject out"), row["predictor"]) for row in rows] == [
         (False, "recording"), (True, "film"), (True, "film"), (False, "recording"), (False, "recording"),
     ]  # fmt: skip
-    assert str(clone) not in audit.RECORD.read_text()
+    assert str(clone) not in written
     synthetic = start("audit", {"preset": "smoke"})
     assert audit.record(synthetic, lists, scored).startswith("nothing written")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from tiny import tiny_trials
 
-from hsta_lib import ROOT
+from hsta_lib import ROOT, config
 from hsta_lib.commands import score
 from hsta_lib.data.splits import Fold
 from hsta_lib.reporting import report, tables
@@ -143,11 +143,11 @@ def test_tables_of_unlike_predictions_are_refused(stored):
 
 def test_a_written_file_scores_as_the_report_does(stored, tmp_path, monkeypatch, no_environment):
     cells, predictions, references = stored
-    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(config, "records_dir", lambda: tmp_path / "reports")
     study = start("table4", {"preset": "smoke"})
     dataset = type("Dataset", (), {"classes": CLASSES})
     name = report.record_predictions(study, dataset, cells, predictions, references)
-    assert name == "reports/table4-smoke-synthetic-subject-predictions.csv"
+    assert name == str(tmp_path / "reports" / "table4-smoke-synthetic-subject-predictions.csv")
     read = score.read(tmp_path / name)
     found = score.score(read.sample(frac=1, random_state=1), classes=list(CLASSES))
     expected, _ = tables.score_table(cells, predictions, len(CLASSES))
@@ -164,7 +164,7 @@ def test_a_written_file_scores_as_the_report_does(stored, tmp_path, monkeypatch,
 
 def test_rows_of_several_label_sets_have_a_file_for_each(stored, tmp_path, monkeypatch, no_environment):
     _, predictions, references = stored
-    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(config, "records_dir", lambda: tmp_path / "reports")
     study = start("table7", {"preset": "smoke"})
     first, second = (predictions[predictions["cell"] == cell].drop(columns="cell") for cell in (0, 1))
     fewer = first[first["y_true"] < 2]
@@ -174,7 +174,8 @@ def test_rows_of_several_label_sets_have_a_file_for_each(stored, tmp_path, monke
     cells = pd.DataFrame({"row": ["a", "b", "c"], "labels": ["three", "two", "three"]}, index=[5, 3, 2])
     rows = [first, fewer, second.assign(cell=1)]
     names = report.record_by_labels(study, [three, two, three], cells, rows, {"three": references})
-    assert names == [f"reports/table7-smoke-synthetic-subject-{n}-predictions.csv" for n in ("three", "two")]
+    files = [f"table7-smoke-synthetic-subject-{n}-predictions.csv" for n in ("three", "two")]
+    assert names == [str(tmp_path / "reports" / file) for file in files]
     found = score.score(score.read(tmp_path / names[0]), classes=list(CLASSES))
     assert found.index.tolist() == [
         "row=a labels=three seed=0", "row=a labels=three seed=5",

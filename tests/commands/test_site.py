@@ -60,7 +60,8 @@ def _notebook():
         _code("script", v4.new_output("display_data", {"application/javascript": "fetch('x')"})),
         v4.new_code_cell(""),
     ]
-    return v4.new_notebook(cells=cells, metadata={"papermill": {"end_time": "2026-11-21T11:51:31+00:00"}})
+    made = {"end_time": "2026-11-21T11:51:31+00:00", "parameters": {"preset": "study"}}
+    return v4.new_notebook(cells=cells, metadata={"papermill": made})
 
 
 @pytest.fixture
@@ -104,6 +105,18 @@ def test_every_report_has_a_page_and_its_notebook_beside_it(committed):
     assert {path.name for path in committed.glob("*.html")} == expected
     assert {path.stem for path in committed.glob("*.ipynb")} == names
     assert all(path.stat().st_size < 2_000_000 for path in committed.glob("*.html"))
+
+
+@pytest.mark.parametrize("parameters", [{}, {"preset": "quick"}])
+def test_a_report_of_one_preset_is_not_shown_with_the_numbers_of_another(tiny, tmp_path, parameters):
+    notebook = _notebook()
+    notebook.metadata.papermill.parameters = parameters
+    nbformat.write(notebook, tiny / "tiny.ipynb")
+    (tiny / "tiny-study-synthetic-subject.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"reports/tiny\.ipynb was made with preset 'quick', .* git checkout"
+    ):
+        index.build(tiny, tmp_path / "site")
 
 
 def test_links_lead_to_files_of_the_site_and_to_anchors_that_exist(site):

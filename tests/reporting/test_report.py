@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from tiny import tiny_trials
 
-from hsta_lib import ROOT
+from hsta_lib import ROOT, config
 from hsta_lib.config import Synthetic
 from hsta_lib.data.splits import Fold
 from hsta_lib.data.synthetic import clips as synthetic
@@ -215,7 +215,7 @@ def test_differences_are_summarised_for_the_record(differences, tmp_path, monkey
     assert list(summary.index) == [*NAMES[1:], "a", "b", "c", "d"]
     assert summary.loc["better", "uar"] == pytest.approx(10)
     assert {"uf1_low", "uf1_high", "uf1_p", "uf1_detectable"} <= set(summary)
-    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(config, "records_dir", lambda: tmp_path / "reports")
     dataset = SimpleNamespace(tested=pd.DataFrame({"subject_id": ["s"]}), classes=("a",), fingerprint="f")
     name = report.record(_study(), dataset, [], differences, summary, differences)
     text = (tmp_path / name).read_text()
@@ -251,7 +251,7 @@ def _result(seconds):
 
 
 def test_the_results_of_a_report_are_kept_beside_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(config, "records_dir", lambda: tmp_path / "reports")
     monkeypatch.setenv("HSTA_RESULTS", str(tmp_path / "results"))
     trials = tiny_trials(n_folds=2)
     with pytest.raises(ValueError, match=f"{trials[0].id}|{trials[1].id}"):
@@ -259,7 +259,7 @@ def test_the_results_of_a_report_are_kept_beside_it(monkeypatch, tmp_path):
     for trial in trials:
         store.save(trial, _result(1.5), tmp_path / "results")
     name = report.keep(_study(), [*trials, trials[0]])
-    assert name == "reports/table4-smoke-synthetic-subject.trials.jsonl.gz"
+    assert name == str(tmp_path / "reports" / "table4-smoke-synthetic-subject.trials.jsonl.gz")
     assert archive.unpack(tmp_path / name, tmp_path / "new") == (2, 2, 0)
 
 
@@ -281,14 +281,14 @@ def test_runs_of_other_parameters_write_other_records():
 
 
 def test_a_record_is_json_without_paths_or_nan(scored, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(config, "records_dir", lambda: tmp_path / "reports")
     table, matrices = scored
     table.loc[0, "uf1_paper"] = np.nan
     clips = pd.DataFrame({"clip_id": ["a", "b"], "subject_id": ["s", "s"]})
     dataset = SimpleNamespace(tested=clips, classes=("a", "b"), fingerprint="f")
     name = report.record(_study(), dataset, [], table, report.summarise(table, matrices), table.iloc[:1])
     text = (tmp_path / name).read_text()
-    assert name == "reports/table4-smoke-synthetic-subject.json"
+    assert name == str(tmp_path / "reports" / "table4-smoke-synthetic-subject.json")
     assert json.loads(text, parse_constant=pytest.fail)["cells"][0]["uf1_paper"] is None
     assert str(tmp_path) not in text
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from hsta_lib import config
 from hsta_lib.evaluation.metrics import METRICS, scores
 from hsta_lib.paper import load_table, printed_cells
 from hsta_lib.paper_check.findings import check_sentences
@@ -410,9 +411,10 @@ def test_verdicts_are_gathered_from_the_printed_numbers_and_the_records(folder):
     assert sentence == "No study report yet: Figure 3, Table 1, Table 3, Table 4, Table 5, Table 6, Table 7."
 
 
-def test_the_record_is_what_the_web_page_reads(folder):
+def test_the_record_is_what_the_web_page_reads(folder, monkeypatch):
+    monkeypatch.setattr(config, "records_dir", lambda: folder)
     verdicts = gather(folder)
-    assert claims.record(verdicts, folder / "claims.json") == "claims.json"
+    assert claims.record(verdicts) == str(folder / "claims.json")
     rows = json.loads((folder / "claims.json").read_text())
     assert len(rows) == len(verdicts)
     assert {"id", "where", "says", "scope", "verdict", "table"} <= set(rows[0])

@@ -4,8 +4,8 @@ import json
 import shutil
 from collections import Counter
 
-from hsta_lib.files import write_whole
 from hsta_lib.commands.site import pages, systems
+from hsta_lib.files import write_whole
 from hsta_lib.reporting.tables import HEADINGS
 
 METRICS = ("uar", "uf1")

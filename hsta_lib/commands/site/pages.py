@@ -34,7 +34,8 @@ def read_report(path):
     Raises
     ------
     ValueError
-        If a cell ended in an error or was not executed, or the first cell has no heading of level one.
+        If a cell ended in an error or was not executed, the first cell has no heading of level one, or the
+        numbers beside the report are of another run, see `check_preset`.
     """
     notebook = nbformat.read(path, as_version=4)
     name = f"{path.parent.name}/{path.name}"
@@ -49,7 +50,25 @@ def read_report(path):
             raise ValueError(f"{name}: cell {number} was not executed; {again}.")
     if not re.match(r"# \S", notebook.cells[0].source if notebook.cells else ""):
         raise ValueError(f"{name}: the first cell does not begin with a heading ('# ...'); give it one.")
+    check_preset(notebook, path)
     return notebook
+
+
+def check_preset(notebook, path):
+    """Refuse a report whose numbers, the records of preset ``study`` beside it, are those of another run.
+
+    Raises
+    ------
+    ValueError
+        If such records lie there and the report was made with another preset.
+    """
+    preset = notebook["metadata"].get("papermill", {}).get("parameters", {}).get("preset", "quick")
+    if preset != "study" and any(path.parent.glob(f"{path.stem}-study-*.json")):
+        name = f"{path.parent.name}/{path.name}"
+        raise ValueError(
+            f"{name} was made with preset {preset!r}, the numbers beside it with 'study': they are not shown "
+            f"as one. Move yours to {path.parent.name}/local/ and take the committed one: git checkout {name}"
+        )
 
 
 def heading(notebook):

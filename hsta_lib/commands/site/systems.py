@@ -6,10 +6,10 @@ import re
 from functools import cache
 
 from hsta_lib import ROOT
-from hsta_lib.study import published
-from hsta_lib.paper import load_systems
 from hsta_lib.commands.site import pages
+from hsta_lib.paper import load_systems
 from hsta_lib.reporting.tables import HEADINGS
+from hsta_lib.study import published
 
 _TABLES = {"table5": ("Table 5", "{}"), "table6": ("Table 6", "{} classes")}
 _DESCRIBED = {

@@ -56,9 +56,9 @@ def test_files_hold_the_frames(small_root):
 
 
 def test_other_pixels_or_clips_mean_another_version():
-    # When this fails on purpose, raise VERSION in hsta_lib/data/synthetic/clips.py, so that no older benchmark
-    # on disk is taken for the new one, and put the new numbers here. Half a grey level is far more than another
-    # machine's rounding does and far less than a drawing looks different by.
+    # When this fails on purpose, raise VERSION in hsta_lib/data/synthetic/clips.py, so that no older
+    # benchmark on disk is taken for the new one, and put the new numbers here. Half a grey level is far
+    # more than another machine's rounding does and far less than a drawing looks different by.
     assert synthetic.VERSION == 1
     spec = Synthetic(generator_seed=5, n_subjects=3, n_micro=40, frame_size=32)
     clips = synthetic.sample_clips(spec)
