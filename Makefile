@@ -62,7 +62,7 @@ $(READY): pyproject.toml constraints.txt
 # A report is written beside its place and moved there when it is complete: a failed run replaces nothing.
 define report
 	@mkdir -p $(2)
-	$(BIN)/papermill --no-progress-bar notebooks/$(1).ipynb $(2)/$(1).partial.ipynb $(3) \
+	$(BIN)/papermill --engine hsta --log-level ERROR --no-progress-bar notebooks/$(1).ipynb $(2)/$(1).partial.ipynb $(3) \
 		|| { echo "It failed; $(2)/$(1).partial.ipynb shows where. $(2)/$(1).ipynb is as it was."; exit 1; }
 	@mv $(2)/$(1).partial.ipynb $(2)/$(1).ipynb
 	@echo "The report is $(2)/$(1).ipynb; read it with: make lab"

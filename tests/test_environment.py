@@ -117,7 +117,7 @@ def test_make_runs_a_users_report_beside_the_committed_ones():
     run = _make("table4", "PRESET=smoke", "SEEDS=0,1", "DATA_ROOT=/a b/c", "WORKERS=1")
     (line,) = [line for line in run.stdout.splitlines() if "papermill" in line]
     arguments = shlex.split(line.partition("||")[0])
-    assert arguments[2:] == [
+    assert arguments[6:] == [
         "notebooks/table4.ipynb", "reports/local/table4.partial.ipynb", "-r", "preset", "smoke",
         "-r", "data_root", "/a b/c", "-y", "workers: 1", "-y", "seeds: [0,1]",
     ]  # fmt: skip

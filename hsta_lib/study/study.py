@@ -15,6 +15,7 @@ from hsta_lib.data.table import class_names, default_labels
 from hsta_lib.evaluation import pixel_free, references
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, with_branch
+from hsta_lib.reporting.errors import show_messages_alone
 from hsta_lib.reporting.tables import beside_paper
 from hsta_lib.study.ablations import DESIGNS
 from hsta_lib.training import run as runner
@@ -296,6 +297,7 @@ def start(name, namespace):
         If a parameter is unknown or its value is not allowed, the preset has no grid for the notebook, or
         the grid has a value the settings do not allow or settings the paper's table does not tell apart.
     """
+    show_messages_alone()
     known = set(config.Parameters.model_fields)
     assigned = set(_assigned_before(namespace.get("In", [])))
     values = {key: namespace[key] for key in known | assigned if key in namespace}

@@ -15,6 +15,10 @@ from hsta_lib.training.fit import fit
 from hsta_lib.training.workers import local_workers
 
 
+class Stopped(KeyboardInterrupt):
+    """A run was interrupted; what is trained is stored."""
+
+
 class FailedTrials(RuntimeError):
     """Some trials failed; the results of the others are stored."""
 
@@ -41,6 +45,8 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
 
     Raises
     ------
+    Stopped
+        By an interrupt; the message says how many trials are stored.
     FailedTrials
         After all trials have been tried, if some failed; the message names the first and its error.
     ValueError
@@ -68,17 +74,23 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
     costs = {trial: 1 + round(1e6 * expected) for trial, expected in zip(todo, seconds, strict=True)}
     todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
     failed = []
-    with (
-        _started(todo, datasets, folder, workers, scheduler) as finished,
-        closing(finished),  # also by an interrupt
-        _progress(len(todo), sum(costs.values())) as advance,
-    ):
-        for trial, error in finished:
-            advance(costs[trial])
-            if isinstance(error, store.NotWritten):
-                raise error  # there is no use in training the others
-            if error is not None:
-                failed.append((trial, error))
+    try:
+        with (
+            _started(todo, datasets, folder, workers, scheduler) as finished,
+            closing(finished),  # also by an interrupt
+            _progress(len(todo), sum(costs.values())) as advance,
+        ):
+            for trial, error in finished:
+                advance(costs[trial])
+                if isinstance(error, store.NotWritten):
+                    raise error  # there is no use in training the others
+                if error is not None:
+                    failed.append((trial, error))
+    except KeyboardInterrupt:
+        stored = len(set(trials)) - len(store.missing(trials, folder))
+        raise Stopped(
+            f"stopped: {stored} of {len(set(trials))} trials are stored; the same command continues"
+        ) from None
     if not failed:  # a run that says it is complete is complete
         failed = [(trial, RuntimeError("it left no result")) for trial in store.missing(todo, folder)]
     if failed:

@@ -1,0 +1,72 @@
+"""How ``make`` executes notebooks: papermill's engine, with a terminal that shows what runs and what failed.
+
+Chosen by ``papermill --engine hsta``, a name that pyproject.toml gives it; the report is the same. papermill
+loads this module while it is loaded itself: import papermill, not this.
+"""
+
+import re
+import signal
+import sys
+from contextlib import contextmanager
+
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine
+from papermill.exceptions import PapermillExecutionError
+
+from hsta_lib.commands.terminal import Terminal
+from hsta_lib.progress import MARK
+
+# The kernel runs on this machine as papermill's child: that its messages are not encrypted is no news.
+_KERNEL = ["--IPKernelApp.log_level=ERROR"]
+
+
+class _Client(PapermillNotebookClient):
+    """papermill's client: it tells the terminal of headings and bars, and the kernel of an interrupt."""
+
+    terminal = Terminal()
+
+    def papermill_execute_cells(self):
+        with _interrupts(self.km):
+            super().papermill_execute_cells()
+        self.terminal.end_bar()
+
+    def execute_cell(self, cell, cell_index, *arguments, **options):
+        heading = re.match(r"#+ (.+)", cell.source) if cell.cell_type == "markdown" else None
+        if heading:
+            self.terminal.section(heading[1])
+        return super().execute_cell(cell, cell_index, *arguments, **options)
+
+    def process_message(self, message, *arguments, **options):
+        content = message["content"]
+        if content.get("metadata") == MARK:
+            self.terminal.bar(content["data"]["text/plain"])
+        return super().process_message(message, *arguments, **options)
+
+
+@contextmanager
+def _interrupts(manager):
+    """Hand an interrupt on to the kernel, whose cell then ends with what it has to say."""
+    before = signal.signal(signal.SIGINT, lambda *_: manager.provisioner.process.send_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Engine(NBClientEngine):
+    """papermill's engine; where a cell fails, its message alone is printed at the end."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, log_output=False, start_timeout=60, **options):
+        """Execute a notebook; see `papermill.engines.Engine`."""
+        sys.excepthook = _print_message
+        started = {"kernel_name": kernel_name, "startup_timeout": start_timeout, "extra_arguments": _KERNEL}
+        _Client(nb_man, timeout=None, **started).execute()
+
+
+def _print_message(kind, error, trace):
+    """What Python calls with an error that ends papermill's command."""
+    if isinstance(error, PapermillExecutionError):
+        print(error.traceback[0] if len(error.traceback) == 1 else error, file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)

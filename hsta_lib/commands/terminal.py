@@ -1,0 +1,39 @@
+"""What a run shows in a terminal: its sections, and a bar."""
+
+import sys
+import time
+
+_EVERY = 30  # seconds between the lines of a bar where nothing can be overwritten
+
+
+class Terminal:
+    """Lines of a run: its sections, and below them a bar that is overwritten.
+
+    Parameters
+    ----------
+    stream : text file
+        A terminal; or a file or pipe, which gets a bar's line every thirty seconds.
+    """
+
+    def __init__(self, stream=sys.stderr):
+        self._stream, self._bar, self._last = stream, "", -_EVERY
+
+    def section(self, text):
+        """The heading of what runs next."""
+        self.end_bar()
+        print(text, file=self._stream, flush=True)
+
+    def bar(self, text):
+        """The present state of a bar."""
+        if self._stream.isatty():
+            print(f"\r  {text.ljust(len(self._bar))}", end="", file=self._stream, flush=True)
+            self._bar = text
+        elif time.monotonic() - self._last >= _EVERY:
+            print(f"  {text}", file=self._stream, flush=True)
+            self._last = time.monotonic()
+
+    def end_bar(self):
+        """Leave a bar as it is and go to the next line."""
+        if self._bar:
+            print(file=self._stream)
+        self._bar, self._last = "", -_EVERY
