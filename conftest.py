@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 
-from hsta_lib.progress import MARK
+from hsta_lib.files import PROGRESS
 
 _NOTEBOOKS = Path(__file__).parent / "notebooks"
 _TAG = "deterministic"
@@ -43,7 +43,7 @@ def _until_the_last_tagged(path, cells):
     for item in cells[: last + 1]:
         item.options["check"] = item.cell.id in tagged
         # A progress bar is of a report that made its data.
-        item.cell.outputs = [output for output in item.cell.outputs if output.get("metadata") != MARK]
+        item.cell.outputs = [output for output in item.cell.outputs if output.get("metadata") != PROGRESS]
     return cells[: last + 1]
 
 

@@ -1,8 +1,15 @@
-"""Files written whole or not at all, and their digests."""
+"""Files written whole or not at all, their digests, and bars of progress."""
 
 import hashlib
 import os
+import sys
 import uuid
+
+from IPython import get_ipython
+from IPython.display import display
+from tqdm import tqdm
+
+PROGRESS = {"progress": True}  # metadata of a bar's output in a notebook
 
 
 def write_whole(path, content):
@@ -30,3 +37,35 @@ def file_digest(path):
     """SHA-256 of a file's bytes, as hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def progress_bar(**options):
+    """A bar of tqdm: in a notebook an output that is replaced as it grows, elsewhere a line of stdout.
+
+    Parameters
+    ----------
+    **options
+        Of `tqdm.tqdm`.
+
+    Returns
+    -------
+    tqdm.tqdm
+    """
+    is_notebook = hasattr(get_ipython(), "kernel")
+    return tqdm(file=_Output() if is_notebook else sys.stdout, ascii=True, **options)
+
+
+class _Output:
+    """A file whose line stands in one output of a notebook, marked as a progress bar by its metadata."""
+
+    def __init__(self):
+        self._handle = None
+
+    def write(self, text):
+        line = {"text/plain": text.strip()}
+        if not line["text/plain"]:
+            return
+        if self._handle is None:
+            self._handle = display(line, raw=True, metadata=PROGRESS, display_id=True)
+        else:
+            self._handle.update(line, raw=True, metadata=PROGRESS)

@@ -11,7 +11,8 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from hsta_lib import ROOT, progress
+from hsta_lib import ROOT
+from hsta_lib.files import PROGRESS
 from hsta_lib.paper import load_table, table_names
 
 _TAG = "deterministic"
@@ -75,7 +76,7 @@ def test_a_report_shows_the_scores_as_published(name):
 def _small_report(number):
     """A report as papermill leaves one that made its data: stale, compared, and never to be run again."""
     decoding = {"text/plain": "decoding: 100%|####| 7/7 [00:00<00:00]"}
-    bar = new_output("display_data", data=decoding, metadata=progress.MARK)
+    bar = new_output("display_data", data=decoding, metadata=PROGRESS)
     page = pd.DataFrame({"clips": [number]}).style._repr_html_()
     table = {"text/html": page, "text/plain": "<pandas.io.formats.style.Styler at 0x7f00dead>"}
     printed = new_output("stream", text="5 folds\n")

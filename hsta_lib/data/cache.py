@@ -13,9 +13,8 @@ from math import prod
 import numpy as np
 from filelock import FileLock, Timeout
 
-from hsta_lib import progress
 from hsta_lib.config import n_cores
-from hsta_lib.files import file_digest
+from hsta_lib.files import file_digest, progress_bar
 
 # In the folder of a cache. The last three are there only while it is built, or after a kill.
 _ROWS, _BUILT, _LOCK = "rows.npy", "built.json", ".lock"
@@ -217,7 +216,7 @@ def _fill(path, rows, done, arguments, compute, desc):
     hidden = {} if desc else {"disable": True}  # given as False it would overrule the reader's TQDM_DISABLE
     with (
         closing(_in_threads(_set_row, jobs)) as problems,
-        progress.bar(
+        progress_bar(
             total=len(rows), initial=len(done), desc=desc, unit="clip", mininterval=5, **hidden
         ) as bar,
     ):

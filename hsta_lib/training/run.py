@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 
 import torch
 
-from hsta_lib import progress
 from hsta_lib.config import n_cores
+from hsta_lib.files import progress_bar
 from hsta_lib.training import cluster, store
 from hsta_lib.training.calibration import forecast
 from hsta_lib.training.fit import fit
@@ -156,7 +156,7 @@ def _itself(value):
 @contextmanager
 def _progress(n_trials, total):
     """A plain-text bar: trials done, trials per minute, and the time left weighted by modelled cost."""
-    bar = progress.bar(
+    bar = progress_bar(
         total=total, desc=f"0/{n_trials} trials", smoothing=0, mininterval=1, miniters=1,
         bar_format="{desc}|{bar:30}| {percentage:3.0f} % [{elapsed} gone, {remaining} left]",
     )  # fmt: skip

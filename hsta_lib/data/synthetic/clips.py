@@ -19,7 +19,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hsta_lib import progress
 from hsta_lib.config import n_cores
 from hsta_lib.data.readers import casme3
 from hsta_lib.data.synthetic import portrait, render
@@ -36,7 +35,7 @@ from hsta_lib.data.synthetic.population import (
     true_action_units,
 )
 from hsta_lib.data.synthetic.sheets import all_workbook, micro_workbook
-from hsta_lib.files import file_digest, write_whole
+from hsta_lib.files import file_digest, progress_bar, write_whole
 
 __all__ = [
     "EMOTIONS",
@@ -189,7 +188,7 @@ def _render(spec, root, videos):
     total = sum(n_frames[video] for video in videos)
     n_workers = n_cores() if total >= _FEW_FRAMES else 1
     digests = {}
-    with progress.bar(total=total, desc="drawing clips", unit="frame", mininterval=2) as bar:
+    with progress_bar(total=total, desc="drawing clips", unit="frame", mininterval=2) as bar:
         for _, done in in_processes(partial(_write_videos, spec, root), jobs, n_workers):
             digests.update(done)
             bar.update(sum(n_frames[video] for video in done))

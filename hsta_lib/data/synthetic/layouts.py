@@ -13,14 +13,13 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from hsta_lib import progress
 from hsta_lib.config import n_cores
 from hsta_lib.data.synthetic import clips as synthetic
 from hsta_lib.data.synthetic import render
 from hsta_lib.data.synthetic.population import FILMS, sample_clips, stream
 from hsta_lib.data.synthetic.sheets import casme2_workbook, samm_workbook
 from hsta_lib.data.table import LABELS, clean_emotion
-from hsta_lib.files import write_whole
+from hsta_lib.files import progress_bar, write_whole
 
 # What each dataset calls an expression, the generator's emotion whose action units it shows, and the clips it
 # has. In the three classes of MEGC2019 that is the composite: 88/32/25, 70/51/43 and 92/26/15 clips. The
@@ -316,7 +315,7 @@ def _draw(layout, spec, root, variant):
     work = partial(_write_subject, layout, spec, root, variant)
     n_workers = n_cores() if n_frames.sum() >= _FEW_FRAMES else 1
     digests = {}
-    with progress.bar(
+    with progress_bar(
         total=n_frames.sum(), desc=f"drawing clips ({layout})", unit="frame", mininterval=2
     ) as bar:
         for subject, written in synthetic.in_processes(work, jobs, n_workers):

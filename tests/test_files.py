@@ -4,11 +4,11 @@ import nbformat
 import papermill
 import pytest
 
-from hsta_lib import progress
+from hsta_lib.files import PROGRESS, progress_bar
 
 
 def test_outside_of_a_notebook_a_bar_is_a_line_of_stdout(capsys):
-    with progress.bar(total=7, desc="decoding", mininterval=0) as bar:
+    with progress_bar(total=7, desc="decoding", mininterval=0) as bar:
         for _ in range(7):
             bar.update()
     printed = capsys.readouterr().out
@@ -22,9 +22,9 @@ def cells(tmp_path_factory):
     """Cells of a notebook that ran: with a bar, and with one that is switched off."""
     steps = "    for _ in range(7):\n        bar.update()"
     sources = [
-        f"from hsta_lib import progress\nprint('before')\nwith progress.bar(total=7, mininterval=0) as bar:\n"
-        f"{steps}\nprint('after')",
-        f"with progress.bar(total=7, disable=True) as bar:\n{steps}",
+        "from hsta_lib.files import progress_bar\nprint('before')\n"
+        f"with progress_bar(total=7, mininterval=0) as bar:\n{steps}\nprint('after')",
+        f"with progress_bar(total=7, disable=True) as bar:\n{steps}",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     path = tmp_path_factory.mktemp("bars") / "notebook.ipynb"
@@ -35,7 +35,7 @@ def cells(tmp_path_factory):
 def test_a_report_keeps_the_last_state_of_a_bar_as_one_marked_output(cells):
     before, bar, after = cells[0].outputs
     assert (before.text, after.text) == ("before\n", "after\n")
-    assert bar.metadata == progress.MARK
+    assert bar.metadata == PROGRESS
     assert bar.data["text/plain"].startswith("100%|##########| 7/7")
 
 
