@@ -14,7 +14,7 @@ from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError
 
 from hsta_lib.commands.terminal import Terminal
-from hsta_lib.progress import MARK
+from hsta_lib.files import PROGRESS
 
 # The kernel runs on this machine as papermill's child: that its messages are not encrypted is no news.
 _KERNEL = ["--IPKernelApp.log_level=ERROR"]
@@ -38,7 +38,7 @@ class _Client(PapermillNotebookClient):
 
     def process_message(self, message, *arguments, **options):
         content = message["content"]
-        if content.get("metadata") == MARK:
+        if content.get("metadata") == PROGRESS:
             self.terminal.bar(content["data"]["text/plain"])
         return super().process_message(message, *arguments, **options)
 
