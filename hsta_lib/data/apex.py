@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
-from hsta_lib.data.frames import index_folder, read_image
+from hsta_lib.data.frames import frames_between, index_folder, read_image
 
 _SIZE = 64  # px; noise averages out, the expression stays
 _FEW = 10  # clips that are listed one by one
@@ -53,7 +53,10 @@ def with_apex(clips, method, folder, problem="no apex given"):
 def _most_different(clips, folder):
     """Clip to the number of its frame that differs most from the onset; and the clips that cannot be read."""
     index = functools.cache(index_folder)  # many clips may share a folder
-    items = [(clip.clip_id, _frames_of(clip, index(clip.folder))) for clip in clips.itertuples()]
+    items = [
+        (clip.clip_id, frames_between(index(clip.folder), clip.onset, clip.offset))
+        for clip in clips.itertuples()
+    ]
     files = [path for _, frames in items for path in frames.values()]
     described = ["apex", _SIZE, [[clip_id, list(frames)] for clip_id, frames in items]]
     path, _, left_out = cached_rows(
@@ -67,11 +70,6 @@ def _most_different(clips, folder):
     unread = {clip_id for _, clip_id, _, _ in left_out}
     found = [clip_id for clip_id, _ in items if clip_id not in unread]
     return dict(zip(found, np.load(path).tolist(), strict=True)), left_out
-
-
-def _frames_of(clip, files):
-    """Frame files from onset to offset by number, ascending."""
-    return {number: files[number] for number in sorted(files) if clip.onset <= number <= clip.offset}
 
 
 def _apex(frames):

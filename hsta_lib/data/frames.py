@@ -15,18 +15,24 @@ from hsta_lib.data.faces import align, alignment, find_face
 from hsta_lib.data.flow import PICTURED_SIZE, flow_pictures
 from hsta_lib.data.tracks import track_picture
 
-SUFFIXES = (".jpg", ".jpeg", ".bmp", ".png")
-_NUMBER = re.compile(rf"(\d+)(?:{'|'.join(map(re.escape, SUFFIXES))})\Z", re.IGNORECASE)
+SUFFIXES = (".jpg", ".jpeg", ".bmp", ".png", ".tif", ".tiff", ".webp")
+_NUMBER = re.compile(r"\d+(?=\D*\Z)")
+_COPY = re.compile(r"\s*\(\d+\)\Z")  # img7(1).jpg
 _LARGE = 512  # px
 _ALIGNED = ("face", "boxes")  # crops that a transform makes
+_ANY = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 _SCALES = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
+    1: _ANY,
+    2: _ANY | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: _ANY | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: _ANY | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
+_BITS = (8, 10, 12, 14, 16)  # that a camera may use of 16
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])")
+_AFTER_SCAN = re.compile(rb"(?=\xff[^\x00\xff\xd0-\xd7])")
 # Part of every cache's name: raise it when the same files and settings come to give other pixels.
-_PIXELS_VERSION = 2
+_PIXELS_VERSION = 3
 
 
 def choose_frames(onset, offset, n_frames, *, apex=None, keep_apex=False):
@@ -70,23 +76,68 @@ def choose_frames(onset, offset, n_frames, *, apex=None, keep_apex=False):
 
 
 def index_folder(folder):
-    """Frame files of a folder by the last integer of their names; of two with one number, the first by name.
+    """Frame files of a folder by the last integer of their names; a copy's mark, as in img7(1), is none.
 
     Returns
     -------
     dict of int to Path
-        Empty if there is no such folder, it cannot be listed, or ``folder`` is no path (None, NaN).
+        Empty if there is no such folder, it cannot be listed, ``folder`` is no path (None, NaN), or two files
+        have one number; `why_no_frames` says which.
     """
     try:
-        with _scanned(folder) as entries:
-            names = sorted(entry.name for entry in entries if _is_frame(entry))
+        numbers = _names_by_number(folder)
     except OSError:
         return {}
-    numbers = {}
-    for name in names:
-        numbers.setdefault(int(_NUMBER.search(name).group(1)), name)
+    if any(len(names) > 1 for names in numbers.values()):
+        return {}
     folder = Path(folder)
-    return {number: folder / name for number, name in numbers.items()}
+    return {number: folder / name for number, (name,) in numbers.items()}
+
+
+def why_no_frames(folder):
+    """Why `index_folder` finds nothing."""
+    try:
+        with _scanned(folder) as entries:
+            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        twice = [names for names in _names_by_number(folder).values() if len(names) > 1]
+    except FileNotFoundError:
+        return "folder missing"
+    except OSError as error:
+        return f"folder cannot be listed ({error.strerror})"
+    if twice:
+        return f"two series of frames, such as {twice[0][0]} and {twice[0][1]}: give each its own folder"
+    if not names:
+        return "folder without frames: it is empty"
+    endings = ", ".join(SUFFIXES)
+    return f"folder without frames: it holds {names[0]}; frames have a number and end in {endings}"
+
+
+def frames_between(files, onset, offset):
+    """Those of `index_folder` from onset to offset, ascending; a file of no bytes is a missing frame."""
+    return {n: files[n] for n in sorted(files) if onset <= n <= offset and _has_bytes(files[n])}
+
+
+def _has_bytes(path):
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:  # whoever reads it finds out why
+        return True
+
+
+def _names_by_number(folder):
+    """Names of frame files by their numbers, sorted."""
+    with _scanned(folder) as entries:
+        names = sorted(entry.name for entry in entries if _may_be_frame(entry))
+    stems = [os.path.splitext(name)[0] for name in names]
+    bare = [_COPY.sub("", stem) for stem in stems]
+    # Of "film3 (1)", "film3 (2)" the brackets hold the number.
+    is_series = len(set(bare)) == 1
+    numbers = {}
+    for name, stem, shorter in zip(names, stems, bare, strict=True):
+        found = (not is_series and _NUMBER.search(shorter)) or _NUMBER.search(stem)
+        if found:
+            numbers.setdefault(int(found[0]), []).append(name)
+    return numbers
 
 
 def _scanned(folder):
@@ -95,20 +146,10 @@ def _scanned(folder):
     return os.scandir(folder)
 
 
-def _why_empty(folder):
-    """Why `index_folder` finds nothing."""
+def _may_be_frame(entry):
+    name = entry.name.lower()
     try:
-        _scanned(folder).close()
-    except FileNotFoundError:
-        return "folder missing"
-    except OSError as error:
-        return f"folder cannot be listed ({error.strerror})"
-    return "folder without frames"
-
-
-def _is_frame(entry):
-    try:
-        return not entry.name.startswith(".") and bool(_NUMBER.search(entry.name)) and entry.is_file()
+        return name.endswith(SUFFIXES) and not name.startswith(".") and entry.is_file()
     except OSError:  # a link to itself
         return False
 
@@ -119,34 +160,40 @@ def read_image(path):
     Returns
     -------
     ndarray, uint8, shape (height, width, 3)
-        RGB. Grey images get three equal channels; of 16 bits the upper 8 are kept.
+        RGB, turned as its EXIF data say. Grey images get three equal channels. Of 16 bits the upper 8 of
+        those used are kept: 10, 12, 14 or 16, whichever hold the largest value.
 
     Raises
     ------
     Unreadable
-        If the file is truncated, no image, or may not be read. Damage inside a JPEG that its decoder bridges
-        is not seen.
+        If the file is truncated, no image, not of 8 or 16 bits, or may not be read. Damage inside a JPEG that
+        its decoder bridges is not seen.
     """
     return _read(path)[0]
 
 
 def _read(path, wanted=None):
-    """A frame, and its size on disk as (width, height); a large JPEG may come smaller, see `_reduction`."""
+    """A frame, and its form on disk in words; a large JPEG may come smaller, see `_reduction`."""
     try:
         data = Path(path).read_bytes()
     except PermissionError as error:
         raise Unreadable(path, f"not readable ({error.strerror})") from error
-    size, scale = _reduction(data, wanted) if wanted else (None, 1)
+    scale = _reduction(data, wanted) if wanted else 1
     image = _decoded(data, _SCALES[scale])
     if image is None:
         raise Unreadable(path, f"truncated or no image ({len(data)} bytes)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), size or image.shape[1::-1]
+    if image.dtype not in (np.uint8, np.uint16):
+        raise Unreadable(path, f"of {image.dtype} pixels, not of 8 or 16 bits")
+    height, width = (scale * length for length in image.shape[:2])
+    bits = next(bits for bits in _BITS if image.dtype == np.uint8 or image.max() < 1 << bits)
+    image = (image >> (bits - 8)).astype(np.uint8, copy=False)
+    form = f"{width} x {height} px{f', {bits} bits' * (bits > 8)}{', grey' * (image.ndim == 2)}"
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB), form
 
 
 def _decoded(data, flag):
-    is_jpeg = data[:2] == b"\xff\xd8"
     # OpenCV fills the missing part of a truncated JPEG with grey: look for its end-of-image marker.
-    if not data or (is_jpeg and b"\xff\xd9" not in data[-64:]):
+    if not data or (data.startswith(_JPEG) and not (data.endswith(_JPEG_END) or _has_end(data))):
         return None
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
@@ -154,23 +201,36 @@ def _decoded(data, flag):
         return None
 
 
+def _has_end(data):
+    """Whether a JPEG's markers, from one to the next, lead to that of its end, whatever follows it."""
+    place = len(_JPEG)
+    while marker := _JPEG_MARKER.match(data, place):
+        if marker[0].endswith(_JPEG_END[1:]):
+            return True
+        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+        if marker[1] == b"\xda":  # a scan
+            after = _AFTER_SCAN.search(data, place)
+            place = after.start() if after else len(data)
+    return False
+
+
 def _reduction(data, wanted):
-    """Size of a JPEG and how many times smaller to decode it, or (None, 1): small images stay as they are.
+    """How many times smaller to decode a JPEG; small images stay as they are.
 
     Decoding 1280 x 720 px at half size and shrinking that to 224 takes half the time. Of smooth pictures it
     changed no pixel by more than 2 of 255.
     """
-    if data[:2] != b"\xff\xd8":
-        return None, 1
+    if not data.startswith(_JPEG):
+        return 1
     try:
         size = Image.open(io.BytesIO(data), formats=["JPEG"]).size  # reads the header alone
     except (OSError, Image.DecompressionBombError):
-        return None, 1
+        return 1
     if min(size) <= _LARGE:
-        return None, 1
+        return 1
     # A side that the scale does not divide is rounded up, which would stretch the frame.
     fits = [s for s in _SCALES if min(size) >= 1.5 * wanted * s and size[0] % s == size[1] % s == 0]
-    return size, max(fits, default=1)
+    return max(fits, default=1)
 
 
 def resize(image, image_size, crop):
@@ -285,16 +345,16 @@ def _video_frames(clip, settings):
 def _files_of(clip, numbers, files):
     """Files of the frames numbered, or of the nearest; none if too many are missing. And what is wrong."""
     if not files:
-        return [], _why_empty(clip.folder)
-    if files.keys() >= set(numbers):
+        return [], why_no_frames(clip.folder)
+    if all(number in files and _has_bytes(files[number]) for number in numbers):
         return [files[number] for number in numbers], ""
-    there = sorted(number for number in files if clip.onset <= number <= clip.offset)
+    there = frames_between(files, clip.onset, clip.offset)
     n_frames = clip.offset - clip.onset + 1
     problem = f"{n_frames - len(there)} of {n_frames} frames missing"
     if 2 * len(there) < n_frames:
         return [], problem
     # Of two that are as near, min takes the first, which is the earlier.
-    return [files[min(there, key=lambda other, n=n: abs(other - n))] for n in numbers], problem
+    return [there[min(there, key=lambda other, n=n: abs(other - n))] for n in numbers], problem
 
 
 def _decode_clip(source, settings):
@@ -321,14 +381,13 @@ def _placed(paths, place, size, crop):
 
 
 def _read_alike(paths, wanted):
-    """Paths and their images, one after the other; refused if they differ in size."""
+    """Paths and their images, one after the other; refused if they differ in size, bits or colour."""
     first = None
     for path in paths:
-        image, size = _read(path, wanted)
-        first = first or (path.name, size)
-        if size != first[1]:
-            sizes = "{} x {} px, but {} is {} x {} px".format(*size, first[0], *first[1])
-            raise Unreadable(path, sizes)
+        image, form = _read(path, wanted)
+        first = first or (path.name, form)
+        if form != first[1]:
+            raise Unreadable(path, f"{form}, but {first[0]} is {first[1]}")
         yield path, image
 
 

@@ -57,12 +57,19 @@ def test_a_clip_without_frames_falls_back_to_the_middle(clips, tmp_path):
 
 
 def test_a_clip_with_an_unreadable_frame_falls_back_and_says_which(clips, tmp_path):
-    (tmp_path / "a" / "img12.png").write_bytes(b"")
+    (tmp_path / "a" / "img12.png").write_bytes(b"no image")
     filled, ((where, clip_id, problem, action),) = with_apex(clips, "difference", tmp_path / "cache")
     assert filled["apex"].tolist() == [12, 22]
     assert (where, clip_id) == (str(tmp_path / "a" / "img12.png"), "x/a")
-    assert problem == "no apex given; truncated or no image (0 bytes)"
+    assert problem == "no apex given; truncated or no image (8 bytes)"
     assert action == "the middle of onset and offset"
+
+
+def test_a_frame_of_no_bytes_is_passed_over_as_one_that_is_missing(clips, tmp_path):
+    (tmp_path / "a" / "img12.png").write_bytes(b"")
+    filled, notes = with_apex(clips, "difference", tmp_path / "cache")
+    assert filled["apex"].tolist() == [13, 22]
+    assert [row[2] for row in notes] == ["no apex given"]
 
 
 def test_nothing_is_said_where_nothing_is_missing(clips, tmp_path):

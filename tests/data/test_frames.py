@@ -17,12 +17,20 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from hsta_lib.config import Frames, Synthetic
 from hsta_lib.data import faces, frames
 from hsta_lib.data.cache import Unreadable
 from hsta_lib.data.flow import flow_pictures
-from hsta_lib.data.frames import cache_frames, choose_frames, index_folder, read_image, resize
+from hsta_lib.data.frames import (
+    cache_frames,
+    choose_frames,
+    index_folder,
+    read_image,
+    resize,
+    why_no_frames,
+)  # fmt: skip
 from hsta_lib.data.synthetic import clips as synthetic
 from hsta_lib.data.tracks import track_picture
 from hsta_lib.files import file_digest
@@ -193,8 +201,14 @@ def test_files_are_found_by_the_last_number_of_their_names(tmp_path):
         355: "355.JPG",
         180: "006_0180.jpeg",
         9: "9.png",
+        12: "12_cropped.jpg",
+        13: "frame13_aligned.PNG",
+        1: "img1(1).jpg",
+        2: "img2 (1).jpg",
+        14: "14_.tif",
+        15: "15.webp",
     }
-    stray = ["Thumbs.db", "notes.txt", "12.txt", ".DS_Store", "img.jpg", "355.jpg.part", "13", "14_.jpg"]
+    stray = ["Thumbs.db", "notes.txt", "12.txt", ".DS_Store", "img.jpg", "355.jpg.part", "13"]
     for name in [*names.values(), *stray]:
         (tmp_path / name).write_bytes(b"")
     assert index_folder(tmp_path) == {number: tmp_path / name for number, name in names.items()}
@@ -206,23 +220,47 @@ def test_hidden_files_are_no_frames(tmp_path):
     assert index_folder(tmp_path) == {7: tmp_path / "7.jpg"}
 
 
-def test_of_two_files_with_one_number_the_first_by_name_counts(tmp_path, monkeypatch):
-    for name in ("reg_img7.jpg", "img7.jpg", "7.png", "img7.png"):
+def test_a_number_in_brackets_counts_where_the_names_differ_in_it_alone(tmp_path):
+    for name in ("film3 (1).jpg", "film3 (2).jpg"):  # as Windows renames many files at once
         (tmp_path / name).touch()
-    for backwards in (False, True):  # a file system may list them in any order
-        entries = sorted(os.scandir(tmp_path), key=lambda entry: entry.name, reverse=backwards)
-        monkeypatch.setattr(os, "scandir", lambda _, entries=entries: Listing(entries))
-        assert index_folder(tmp_path) == {7: tmp_path / "7.png"}
+    assert index_folder(tmp_path) == {n: tmp_path / f"film3 ({n}).jpg" for n in (1, 2)}
 
 
-class Listing(list):
-    """What ``os.scandir`` gives, in an order of our own."""
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("flow_x_00001.jpg", "img_00001.jpg"),
+        ("camA_1.jpg", "camB_1.jpg"),
+        ("007.jpg", "7.jpg"),
+        ("7.jpg", "7.png"),
+        ("img7(1).jpg", "img7.jpg"),
+        ("img1_crop224.jpg", "img2_crop224.jpg"),
+    ],
+)
+def test_two_series_in_one_folder_are_refused(clips, tmp_path, monkeypatch, names):
+    folder = clips["folder"][0]
+    for name in names:
+        write(folder / name, plain(10))
+    assert index_folder(folder) == {}
+    _, numbers, left_out, _ = cached(clips, tmp_path / "cache")
+    assert numbers == [NUMBERS["b"], NUMBERS["c"]]
+    problem = f"two series of frames, such as {names[0]} and {names[1]}: give each its own folder"
+    assert left_out == [(str(folder), "a", problem, "clip left out")]
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *_):
-        pass
+def test_files_of_one_name_but_for_a_number_elsewhere_are_one_series(tmp_path):
+    for name in ("take2_img1.jpg", "TAKE2_IMG2.JPG", "3.png"):
+        (tmp_path / name).touch()
+    assert sorted(index_folder(tmp_path)) == [1, 2, 3]
+
+
+def test_a_folder_without_frames_is_shown_by_one_of_its_files(tmp_path):
+    (tmp_path / "film.avi").touch()
+    (tmp_path / ".DS_Store").touch()
+    assert why_no_frames(tmp_path) == (
+        "folder without frames: it holds film.avi; frames have a number and end in .jpg, .jpeg, "
+        ".bmp, .png, .tif, .tiff, .webp"
+    )
 
 
 def test_what_is_no_file_is_no_frame(tmp_path):
@@ -264,12 +302,27 @@ def test_grey_pictures_get_three_equal_channels(tmp_path, suffix):
     assert np.abs(picture[..., 0] - ramp.astype(float)).max() <= 6
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 3)])
-def test_of_16_bits_the_upper_8_count(tmp_path, shape):
-    deep = np.random.default_rng(0).integers(0, 1 << 16, shape, np.uint16)
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 3), (3, 5, 4)])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_of_16_bits_the_upper_8_of_those_used_count(tmp_path, shape, bits):
+    deep = np.random.default_rng(0).integers(0, 1 << bits, shape, np.uint16)
+    deep[0, 0] = (1 << bits) - 1
     (tmp_path / "1.png").write_bytes(cv2.imencode(".png", deep)[1].tobytes())
-    expected = np.broadcast_to((deep >> 8).reshape(3, 5, -1)[..., ::-1], (3, 5, 3))
-    assert (read_image(tmp_path / "1.png") == expected).all()
+    colours = (deep >> (bits - 8)).reshape(3, 5, -1)[..., :3][..., ::-1]
+    assert (read_image(tmp_path / "1.png") == np.broadcast_to(colours, (3, 5, 3))).all()
+
+
+def test_pixels_that_are_no_whole_numbers_are_refused(tmp_path):
+    (tmp_path / "1.tif").write_bytes(cv2.imencode(".tif", np.zeros((3, 5), np.float32))[1].tobytes())
+    with pytest.raises(Unreadable, match="of float32 pixels, not of 8 or 16 bits"):
+        read_image(tmp_path / "1.tif")
+
+
+@pytest.mark.parametrize(("mode", "ending"), [("P", "png"), ("RGBA", "png"), ("CMYK", "jpeg"), ("P", "tiff")])
+def test_palettes_alpha_and_cmyk_keep_their_colour(tmp_path, mode, ending):
+    picture = Image.new("RGB", (16, 16), (204, 51, 0)).convert(mode)  # a colour of Pillow's palette
+    picture.save(tmp_path / f"1.{ending}")
+    assert np.abs(read_image(tmp_path / f"1.{ending}") - np.array([204.0, 51, 0])).max() <= 3
 
 
 def test_a_frame_is_read_at_its_size_then_resized(tmp_path):
@@ -327,6 +380,31 @@ def test_a_truncated_jpeg_is_refused_even_if_opencv_fills_it_with_grey(tmp_path,
         decode(path, 8, "none")
 
 
+def test_a_jpeg_is_whole_whatever_follows_its_end(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    for progressive in (False, True):
+        Image.fromarray(noise).save(tmp_path / "1.jpg", progressive=progressive, restart_marker_blocks=2)
+        whole = (tmp_path / "1.jpg").read_bytes()
+        expected = read_image(tmp_path / "1.jpg")
+        for tail in (bytes(1000), b"\xff\xd8 a film of the moment" + bytes(70), b"\r\n"):
+            (tmp_path / "1.jpg").write_bytes(whole + tail)
+            assert (read_image(tmp_path / "1.jpg") == expected).all()
+        (tmp_path / "1.jpg").write_bytes(whole[:-500])
+        with pytest.raises(Unreadable, match="truncated"):
+            read_image(tmp_path / "1.jpg")
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_jpeg(tmp_path):
+    small, exif = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes(), b"Exif\0\0"
+    whole = write(tmp_path / "1.jpg", plain(7)).read_bytes()
+    head = b"\xff\xe1" + (len(exif + small) + 2).to_bytes(2) + exif + small
+    (tmp_path / "1.jpg").write_bytes(whole[:2] + head + whole[2:])
+    assert read_image(tmp_path / "1.jpg").shape == (16, 16, 3)
+    (tmp_path / "1.jpg").write_bytes(whole[:2] + head)
+    with pytest.raises(Unreadable, match="truncated"):
+        read_image(tmp_path / "1.jpg")
+
+
 def png_that_claims(width, height):
     """A PNG file whose header, checksum included, tells a size that the pixels behind it do not have."""
     whole = cv2.imencode(".png", np.zeros((3, 5), np.uint8))[1].tobytes()
@@ -377,23 +455,23 @@ def flags(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "wanted", "flag"),
+    ("height", "width", "wanted", "scale"),
     [
-        (720, 1280, 224, cv2.IMREAD_REDUCED_COLOR_2),  # 360 is 1.6 times 224
-        (1280, 720, 224, cv2.IMREAD_REDUCED_COLOR_2),
-        (720, 1280, 241, cv2.IMREAD_COLOR),  # 360 is less than 1.5 times 241
-        (720, 1280, 120, cv2.IMREAD_REDUCED_COLOR_4),
-        (720, 1280, 60, cv2.IMREAD_REDUCED_COLOR_8),
-        (720, 1280, 8, cv2.IMREAD_REDUCED_COLOR_8),
-        (514, 518, 8, cv2.IMREAD_REDUCED_COLOR_2),  # neither 4 nor 8 divide both
-        (600, 513, 8, cv2.IMREAD_COLOR),
-        (600, 520, 401, cv2.IMREAD_COLOR),
-        (512, 1280, 8, cv2.IMREAD_COLOR),  # not large
+        (720, 1280, 224, 2),  # 360 is 1.6 times 224
+        (1280, 720, 224, 2),
+        (720, 1280, 241, 1),  # 360 is less than 1.5 times 241
+        (720, 1280, 120, 4),
+        (720, 1280, 60, 8),
+        (720, 1280, 8, 8),
+        (514, 518, 8, 2),  # neither 4 nor 8 divide both
+        (600, 513, 8, 1),
+        (600, 520, 401, 1),
+        (512, 1280, 8, 1),  # not large
     ],
 )
-def test_a_large_jpeg_is_decoded_smaller(tmp_path, flags, height, width, wanted, flag):
+def test_a_large_jpeg_is_decoded_smaller(tmp_path, flags, height, width, wanted, scale):
     decode(write(tmp_path / "1.jpg", waves(height, width)), wanted, "none")
-    assert flags == [flag]
+    assert flags == [frames._SCALES[scale]]
 
 
 @pytest.mark.parametrize("crop", ["none", "center_square"])
@@ -409,13 +487,13 @@ def test_a_smaller_decoding_gives_nearly_the_same_pixels(tmp_path, crop, wanted)
 
 def test_a_picture_read_for_its_own_sake_has_its_full_size(tmp_path, flags):
     assert read_image(write(tmp_path / "1.jpg", waves(720, 1280))).shape == (720, 1280, 3)
-    assert flags == [cv2.IMREAD_COLOR]
+    assert flags == [frames._SCALES[1]]
 
 
 def test_pictures_of_other_formats_are_decoded_whole(tmp_path, flags):
     path = write(tmp_path / "1.png", waves(720, 1280))
     assert (decode(path, 224, "none") == resize(waves(720, 1280), 224, "none")).all()
-    assert flags == [cv2.IMREAD_COLOR]
+    assert flags == [frames._SCALES[1]]
 
 
 def test_a_large_truncated_jpeg_is_refused(tmp_path):
@@ -569,6 +647,14 @@ def test_the_nearest_frame_stands_in_for_a_missing_one(clips, tmp_path, missing,
     assert cached(clips, tmp_path / "cache") == first
 
 
+def test_a_frame_of_no_bytes_is_a_missing_one(clips, tmp_path):
+    for number in (12, 15):
+        os.truncate(clips["folder"][0] / f"{number}.png", 0)
+    _, numbers, left_out, noted = cached(clips, tmp_path / "cache")
+    assert numbers[0] == [10, 11, 14, 16, 18, 20, 10, 14]
+    assert (left_out, [row[2] for row in noted]) == ([], ["2 of 11 frames missing"])
+
+
 def test_at_least_half_of_the_frames_must_be_there(clips, tmp_path):
     clips.loc[0, "offset"] = 19  # 10 frames
     folder = clips["folder"][0]
@@ -670,10 +756,20 @@ FAULTS = {
         "",
     ),
     "truncated frame": (lambda folder: _truncate(folder / "46.png"), "truncated or no image", "/46.png"),
-    "empty frame": (
-        lambda folder: os.truncate(folder / "37.png", 0),
-        "truncated or no image (0 bytes)",
+    "frame of no picture": (
+        lambda folder: (folder / "37.png").write_text("404"),
+        "truncated or no image (3 bytes)",
         "/37.png",
+    ),
+    "grey frame among colour": (
+        lambda folder: write(folder / "34.png", plain(34)[..., 0]),
+        "16 x 16 px, grey, but 30.png is 16 x 16 px",
+        "/34.png",
+    ),
+    "frame of 12 bits": (
+        lambda folder: cv2.imwrite(str(folder / "34.png"), np.full((16, 16, 3), 4000, np.uint16)),
+        "16 x 16 px, 12 bits, but 30.png is 16 x 16 px",
+        "/34.png",
     ),
     "frame of another size": (
         lambda folder: write(folder / "34.png", plain(34)[:, :13]),
@@ -720,10 +816,24 @@ def test_large_frames_of_another_size_are_found_although_decoded_alike(tmp_path)
     assert [row[2] for row in left_out] == ["520 x 600 px, but 1.jpg is 1040 x 1200 px"]
 
 
+@pytest.mark.parametrize("large", [40, 640])
+def test_a_frame_that_its_exif_data_turn_is_turned(tmp_path, large):
+    ex = Image.Exif()
+    ex[0x112] = 6  # a quarter turn
+    for number, exif in [(1, None), (2, ex)]:
+        picture = Image.fromarray(np.resize(waves(40, 60), (large, 2 * large, 3)))
+        picture.save(tmp_path / f"{number}.jpg", **({"exif": exif} if exif else {}))
+    assert read_image(tmp_path / "2.jpg").shape == (2 * large, large, 3)
+    clip = pd.DataFrame([("a", tmp_path, 1, 1, 2)], columns=["clip_id", "folder", "onset", "apex", "offset"])
+    *_, left_out, _ = cache_frames(clip, Frames(n_frames=2, image_size=8), tmp_path / "cache")
+    turned = f"{large} x {2 * large} px, but 1.jpg is {2 * large} x {large} px"
+    assert left_out == [(str(tmp_path / "2.jpg"), "a", turned, "clip left out")]
+
+
 def test_a_table_of_unreadable_clips_gives_an_empty_array(clips, tmp_path):
     shutil.rmtree(clips["folder"][0])
     for folder, number in zip(clips["folder"][1:], (30, 1), strict=True):
-        (folder / f"{number}.png").write_bytes(b"")
+        (folder / f"{number}.png").write_bytes(b"no image")
     path, _, left_out, _ = cache_frames(clips, SETTINGS, tmp_path / "cache")
     assert np.load(path, mmap_mode="c").shape == (0, 8, 8, 8, 3)
     assert [problem[1] for problem in left_out] == ["a", "b", "c"]

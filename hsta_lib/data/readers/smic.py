@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hsta_lib.data.frames import index_folder
+from hsta_lib.data.frames import index_folder, why_no_frames
 from hsta_lib.data.readers.rows import find_folder, folders_of, listing
 from hsta_lib.data.readers.sheet import find_sheet, read_sheet
 from hsta_lib.data.table import COLUMNS, problems_table
@@ -143,13 +143,12 @@ def _short_clips(root, camera, dataset):
         numbers = index_folder(place)
         if numbers:
             rows.append(_row(dataset, clip, place, min(numbers), max(numbers)))
-        problems += [(str(place), f"{dataset}/{clip.subject}/{clip.name}", *gap) for gap in _gaps(numbers)]
+        gaps = _gaps(numbers) if numbers else [(why_no_frames(place), "clip left out")]
+        problems += [(str(place), f"{dataset}/{clip.subject}/{clip.name}", *gap) for gap in gaps]
     return rows, problems, str(folder.relative_to(root))
 
 
 def _gaps(numbers):
-    if not numbers:
-        return [("folder without frames", "clip left out")]
     n_frames = max(numbers) - min(numbers) + 1
     n_missing = n_frames - len(numbers)
     return [(f"{n_missing} of {n_frames} frames missing", "kept")] if n_missing else []

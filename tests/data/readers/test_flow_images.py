@@ -353,6 +353,6 @@ def test_table_5_is_made_of_them_leaving_one_subject_out(folds, tmp_path_factory
     ):  # fmt: skip
         assert told in text
     assert "median length" not in text
-    name = re.search(r"reports/table5-smoke-megc2019_flow-loso[\w-]*-predictions\.csv", text).group()
+    name = re.search(r"reports/local/table5-smoke-megc2019_flow-loso[\w-]*-predictions\.csv", text).group()
     tested = pd.read_csv(ROOT / name)
     assert sorted(tested["clip_id"]) == sorted([*IDS, *(row[3] for row in OTHERS)])

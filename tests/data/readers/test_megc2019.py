@@ -190,7 +190,7 @@ def test_problems_of_the_readers_and_unknown_emotions_are_kept(small):
     assert other_problems(megc2019.read(small)) == [
         [
             str(small / "SMIC-HS/SMIC_all_cropped/HS/s1/micro/positive/s1_po_02"), "smic/s01/s1_po_02",
-            "folder without frames", "clip left out",
+            "folder without frames: it is empty", "clip left out",
         ],
         ["annotation sheet", "samm/007/007_2_1", "folder missing", "clip left out"],
         [

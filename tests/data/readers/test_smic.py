@@ -188,7 +188,11 @@ def test_defects_of_the_short_version_are_listed_and_nothing_else_is_lost(short)
         (str(root / hs / where), *rest)
         for where, *rest in [
             ("s1/micro/negative/s1_ne_01", "smic/s01/s1_ne_01", "2 of 5 frames missing", "kept"),
-            ("s1/micro/positive/s1_po_01", "smic/s01/s1_po_01", "folder without frames", "clip left out"),
+            (
+                "s1/micro/positive/s1_po_01", "smic/s01/s1_po_01",
+                "folder without frames: it holds Thumbs.db; frames have a number and end in .jpg, .jpeg, "
+                ".bmp, .png, .tif, .tiff, .webp", "clip left out",
+            ),
             (
                 "s2/micro/negative/s2_sur_01", "smic/s2/s2_sur_01",
                 "surprise by its name, negative by its folder", "clip left out",
