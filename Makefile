@@ -6,6 +6,10 @@ READY := .venv/.ready
 # The authors' public lists, if a clone of OceanSummerDay/HSTA_MER lies there.
 LISTS := $(if $(wildcard external/HSTA_MER),-p lists_root external/HSTA_MER)
 
+# Notebooks on published pictures of flow and weights, and the clones that they need; see README.md.
+REAL := reproduce
+CLONES := external/HTNet external/STSTNet
+HAS_CLONES := $(if $(filter-out $(wildcard $(CLONES)),$(CLONES)),,yes)
 NOTEBOOKS := $(basename $(notdir $(wildcard notebooks/*.ipynb)))
 # Runs what must be deterministic in reports and compares it with what they show; see conftest.py.
 STRICT := $(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
@@ -30,7 +34,7 @@ define NEWLINE
 
 endef
 
-.PHONY: help setup $(NOTEBOOKS) reports results check site test slow readme plan lab clean
+.PHONY: help setup $(NOTEBOOKS) reports real results check site test slow readme plan lab clean
 
 help:
 	@echo "make table4   report of Table 4, preset quick, in reports/local/table4.ipynb; likewise each of"
@@ -39,6 +43,7 @@ help:
 	@echo "make test     all tests: ruff, pytest, every notebook, what needs no training in reports"
 	@echo "make setup    the environment alone, in .venv"
 	@echo "make reports  all reports as committed, preset study (two hours on two cores; resumable)"
+	@echo "make real     the reports on real motion, reports/real-*, from clones in external/ (see README.md)"
 	@echo "make results  unpack the committed results, so that make reports trains only what is missing"
 	@echo "make check    every score of the committed reports once more, from the committed predictions, and"
 	@echo "              whatever else of them needs no training"
@@ -60,12 +65,13 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 # A report is written beside its place and moved there when it is complete: a failed run replaces nothing.
+# $(1) notebook, $(2) folder, $(3) options, $(4) what its name begins with there.
 define report
 	@mkdir -p $(2)
-	$(BIN)/papermill --engine hsta --log-level ERROR --no-progress-bar notebooks/$(1).ipynb $(2)/$(1).partial.ipynb $(3) \
-		|| { echo "It failed; $(2)/$(1).partial.ipynb shows where. $(2)/$(1).ipynb is as it was."; exit 1; }
-	@mv $(2)/$(1).partial.ipynb $(2)/$(1).ipynb
-	@echo "The report is $(2)/$(1).ipynb; read it with: make lab"
+	$(BIN)/papermill --engine hsta --log-level ERROR --no-progress-bar notebooks/$(1).ipynb $(2)/$(4)$(1).partial.ipynb $(3) \
+		|| { echo "It failed; $(2)/$(4)$(1).partial.ipynb shows where. $(2)/$(4)$(1).ipynb is as it was."; exit 1; }
+	@mv $(2)/$(4)$(1).partial.ipynb $(2)/$(4)$(1).ipynb
+	@echo "The report is $(2)/$(4)$(1).ipynb; read it with: make lab"
 endef
 
 # One's own runs lie in a folder that git ignores: the committed reports change by `make reports` alone.
@@ -76,7 +82,12 @@ $(NOTEBOOKS): setup
 # claim and makes do with two seeds. The claims, which are gathered from the other reports, come last.
 reports: setup
 	$(call report,audit,reports,-p preset study $(LISTS))
-	$(foreach name,$(filter-out audit claims,$(NOTEBOOKS)) claims,$(call report,$(name),reports,-p preset study)$(NEWLINE))
+	$(foreach name,$(filter-out audit claims $(REAL),$(NOTEBOOKS)) claims,$(call report,$(name),reports,-p preset study)$(NEWLINE))
+	@echo "Left as committed: $(REAL:%=reports/real-%.ipynb); made by: make real"
+
+real: setup
+	@$(if $(HAS_CLONES),true,echo "make real needs clones in $(CLONES); README.md says which" && exit 1)
+	$(foreach name,$(REAL),$(call report,$(name),reports,-p preset study,real-)$(NEWLINE))
 
 # Results committed beside the reports, into results/; none that is there is replaced.
 results: setup
@@ -93,7 +104,8 @@ test: setup
 	$(BIN)/ruff check hsta_lib notebooks tests benchmarks
 	$(BIN)/ruff format --check hsta_lib notebooks tests benchmarks
 	$(BIN)/python -m pytest -q
-	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -W default notebooks
+	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -W default notebooks \
+		$(if $(HAS_CLONES),,$(REAL:%=--ignore notebooks/%.ipynb))
 	$(STRICT) reports $(foreach name,$(OTHER_DATA),--ignore reports/$(name).ipynb)
 
 slow: setup

@@ -1,10 +1,13 @@
 """Every score of the committed reports, computed once more from the committed predictions."""
 
 import json
+import re
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score, recall_score
 
 from hsta_lib import ROOT
 from hsta_lib.data.table import class_names
@@ -93,3 +96,36 @@ def test_each_clip_is_predicted_once_by_every_setting_and_seed(report):
     if len(record["classes"]) == 7:  # label sets with fewer leave out clips
         assert counts["size"].iloc[0] == record["n_clips"]
     assert np.isfinite(rows["fold"]).all()
+
+
+# --- Reports on real motion: what is committed names clips and subjects by running numbers ------------------
+
+REAL = sorted((ROOT / "reports").glob("real-*"))
+_OF_OTHERS = re.compile(r"\b(sub\d+[_/]EP\d|EP\d\d_\d|s\d+_(ne|po|sur)_\d|(smic|samm|casme2)/\w|0\d\d_\d_\d)")
+
+
+def test_reports_on_real_motion_name_no_clip_and_no_subject():
+    assert {"real-reproduce.ipynb", "real-reproduce.json"} <= {path.name for path in REAL}
+    for name in ("sub01_EP02_01f", "smic/s01", "s1_sur_01", "006_1_2"):  # made up
+        assert _OF_OTHERS.search(name)
+    for path in REAL:
+        assert not _OF_OTHERS.search(path.read_text()), path.name
+
+
+def test_no_picture_no_weight_and_no_array_is_committed():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    endings = (".png", ".jpg", ".bmp", ".pth", ".pt", ".npy", ".mat")
+    assert not [name for name in listed.splitlines() if name.endswith(endings)]
+
+
+def test_scores_of_the_reproduction_are_those_of_its_predictions():
+    rows = json.loads((ROOT / "reports/real-reproduce.json").read_text())["rows"]
+    table = pd.read_csv(ROOT / "reports/real-reproduce-predictions.csv")
+    about = ["clip", "subject", "y_true"]
+    assert list(rows) == [name for name in table if name not in about]
+    assert table["clip"].tolist() == list(range(442))
+    assert table["subject"].nunique() == 68
+    for name, row in rows.items():
+        scores = [score(table["y_true"], table[name], average="macro") for score in (f1_score, recall_score)]
+        assert [row["uf1"], row["uar"]] == pytest.approx([100 * value for value in scores], abs=1e-3)
+        assert row["equal"] == (table[name] == table["authors' log, PyTorch"]).sum()

@@ -14,7 +14,7 @@ from hsta_lib.data.depth import cache_depth
 from hsta_lib.data.faces import given_boxes
 from hsta_lib.data.flow import cache_flow
 from hsta_lib.data.frames import cache_frames
-from hsta_lib.data.readers import casme2, casme3, flow_images, megc2019, own, samm, smic
+from hsta_lib.data.readers import casme2, casme3, clones, flow_images, megc2019, own, samm, smic
 from hsta_lib.data.readers.authors_lists import with_folds
 from hsta_lib.data.readers.rows import compare_counts
 from hsta_lib.data.synthetic import build
@@ -185,7 +185,7 @@ def _given_root(parameters):
         raise ValueError(
             f"dataset = {parameters.dataset!r} needs the folder that holds it: -p data_root /path/to/it"
         )
-    return Path(parameters.data_root).expanduser()
+    return clones.given_folder(parameters.data_root)
 
 
 def benchmark(spec, macro_clips):

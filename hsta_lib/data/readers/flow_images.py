@@ -10,6 +10,7 @@ import pandas as pd
 
 from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
 from hsta_lib.data.frames import SUFFIXES, read_image, resize
+from hsta_lib.data.readers import clones
 from hsta_lib.data.readers.rows import folders_of
 from hsta_lib.data.readers.smic import parse_name
 from hsta_lib.data.table import COLUMNS, class_names, problems_table
@@ -20,6 +21,8 @@ _LABELS = ("0", "1", "2")
 _CSV_COLUMNS = ("sub", "filename_o", "label")
 _NUMBERS = ("onset", "apex", "offset")
 _LEFT_OUT = "clip left out"
+_IN_CLONE = Path("datasets/three_norm_u_v_os")
+_FACES = "combined_datasets_whole"
 
 
 class FlowImages(NamedTuple):
@@ -39,7 +42,8 @@ def read(root):
         Either a folder per subject, ``<subject>/u_test/<label>/<file>.png``, whose ``u_train`` folders are
         not read, only compared by name; or one folder of images, the root or a folder in it, and a .csv file
         in the root with the columns ``sub``, ``filename_o``, ``label``. Labels are 0, 1, 2: negative,
-        positive, surprise. Files are named as `clip_of` describes.
+        positive, surprise. Files are named as `clip_of` describes. Or the root of a clone of HTNet's or
+        CausalNet's repository, whose labels are compared with its list.
 
     Returns
     -------
@@ -52,9 +56,16 @@ def read(root):
     FileNotFoundError
         If there are no such images, several folders of them, or no such .csv file.
     ValueError
-        If most images are not of the size that such images have: of faces, perhaps.
+        If most images are not of the size that such images have, or the folder is HTNet's pictures of faces.
     """
     root = Path(root)
+    if _FACES in root.parts:
+        raise ValueError(
+            f"{root} holds pictures of faces, which are bound by agreements and not read; give the clone's "
+            "root or its datasets/three_norm_u_v_os"
+        )
+    if (root / _IN_CLONE.parent).is_dir():
+        return _read_clone(root)
     subjects = [folder for folder in folders_of(root).values() if "u_test" in folders_of(folder)]
     found, problems = _from_folds(subjects) if subjects else _from_one_folder(root)
     rows, images, taken, resized = [], [], {}, 0
@@ -76,6 +87,25 @@ def read(root):
         )
     stacked = np.array(images, np.uint8).reshape(-1, SIZE, SIZE, 3)
     return FlowImages(clips, stacked, problems_table(problems).map(lambda cell: cell.replace(f"{root}/", "")))
+
+
+def _read_clone(root):
+    """The pictures of a clone, and where they depart from its list."""
+    name = next((name for name in clones.CLONES if name in root.name), "HTNet")
+    found = read(clones.find(root, name, str(_IN_CLONE)))
+    path, labels = _read_labels(root)
+    problems = found.problems.to_numpy().tolist()
+    own = dict(zip(found.clips["clip_id"], found.clips["emotion"], strict=True))
+    classes = class_names("emotion3", "megc2019")
+    for clip_id in sorted({*labels, *own}):
+        listed = classes[int(labels[clip_id])] if labels.get(clip_id) in _LABELS else "no label"
+        if clip_id not in own:
+            problems.append((path.name, clip_id, f"no picture; {clones.repair(root, name)}", _LEFT_OUT))
+        elif own[clip_id] != listed:
+            problems.append(
+                (path.name, clip_id, f"{listed}, its folder says {own[clip_id]}", "folder's kept")
+            )
+    return found._replace(problems=problems_table(problems))
 
 
 def cache_resized(frames_path, clip_ids, size):

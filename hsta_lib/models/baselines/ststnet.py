@@ -14,12 +14,19 @@ epochs in MATLAB and 800 in PyTorch, and how either was found is not told. The c
 UAR is macro precision.
 """
 
+import pickle
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 N_FILTERS = 3 + 5 + 8
+# Of the authors' checkpoints: their streams 1, 2, 3 joined, in this order, are our filters.
+_JOINED = {
+    "convolution.{}": ("conv{}.{}", ("weight", "bias")),
+    "norm.{}": ("bn{}.{}", ("weight", "bias", "running_mean", "running_var")),
+}
 
 
 def check_sizes(**sizes):
@@ -131,3 +138,49 @@ class STSTNet(nn.Module):
     def loss(self, x, labels):
         """Mean cross-entropy of a batch: pictures as for `forward`, labels int64 of shape (b,)."""
         return functional.cross_entropy(self(x), labels)
+
+
+def with_authors_weights(path):
+    """The network with the weights of a checkpoint that the authors published.
+
+    Parameters
+    ----------
+    path : Path
+        One of ``STSTNet_Weights/`` of their repository (christy1206/STSTNet): three streams, three classes.
+
+    Returns
+    -------
+    STSTNet
+        In evaluation mode. It takes pictures of 28 px, 0..255, whose channels are in the order in which
+        OpenCV reads them: blue, green, red.
+
+    Raises
+    ------
+    ValueError
+        If the file is no checkpoint or that of another network.
+    """
+    network = STSTNet(3)
+    try:
+        network.load_state_dict(_joined(torch.load(path, map_location="cpu", weights_only=True)))
+    except (KeyError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it is empty"
+        raise ValueError(
+            f"{path}: no checkpoint of STSTNet, which holds conv1 to conv3, bn1 to bn3 and fc for three "
+            f"classes of pictures of 28 px: {reason}"
+        ) from error
+    return network.eval()
+
+
+def _joined(theirs):
+    """Their state as ours; ``KeyError`` for what is missing or left over."""
+    ours = {f"head.{part}": theirs[f"fc.{part}"] for part in ("weight", "bias")}
+    used = {"fc.weight", "fc.bias", *(f"bn{n}.num_batches_tracked" for n in (1, 2, 3))}
+    ours["norm.num_batches_tracked"] = theirs["bn1.num_batches_tracked"]
+    for name, (stream, parts) in _JOINED.items():
+        for part in parts:
+            names = [stream.format(n, part) for n in (1, 2, 3)]
+            ours[name.format(part)] = torch.cat([theirs[each] for each in names])
+            used |= set(names)
+    if set(theirs) != used:
+        raise KeyError(f"unknown: {', '.join(sorted(set(theirs) - used))}")
+    return ours

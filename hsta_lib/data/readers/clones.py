@@ -1,0 +1,54 @@
+"""Public repositories of others, which a user has cloned side by side, and the commands that mend them."""
+
+from pathlib import Path
+
+from hsta_lib import ROOT
+
+# Folder of a clone to its repository and the commit that was read here; nothing of them is copied.
+CLONES = {
+    "HTNet": ("wangzhifengharrison/HTNet", "91cf4bda0a2db50d638d46c04c5d7cf3b602d446"),
+    "CausalNet": ("tony19980810/CausalNet", "7bdf163face030eeae4358fc7638cf538305acce"),
+    "STSTNet": ("christy1206/STSTNet", "1afb56e670ee1d4f9864d21e43cfd95a291864e4"),
+}
+
+
+def given_folder(path):
+    """A folder as a user gives it; a relative one that is not here is looked for at the repository's root."""
+    path = Path(path).expanduser()
+    return path if path.exists() or path.is_absolute() else ROOT / path
+
+
+def repair(folder, name):
+    """The command that makes a clone whole, or brings it."""
+    repository, commit = CLONES[name]
+    if (folder / ".git").exists():
+        return f"git -C {folder} fetch origin {commit} && git -C {folder} checkout --force {commit}"
+    return f"git clone https://github.com/{repository} {folder}"
+
+
+def find(folder, name, inner):
+    """A file or folder of a clone.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the clone.
+    name : str
+        One of `CLONES`.
+    inner : str
+        Path in the clone.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there, with the command that brings it.
+    """
+    if (folder / inner).exists():
+        return folder / inner
+    raise FileNotFoundError(
+        f"{folder / inner} is not there; {CLONES[name][0]} has it: {repair(folder, name)}"
+    )
