@@ -29,6 +29,7 @@ NOT_TAKEN = {
     "table6": ["variant", "labels", "lists_root", "macro_clips", "grid"],
     "table7": ["labels", "macro_clips", "grid", "rivals"],
 }
+ON_FLOW = {"dataset": "megc2019_flow", "data_root": "external/HTNet", "split": "loso"}
 START = 'from hsta_lib.study.study import start\n\nstudy = start("table4", globals())\nstudy'
 LATER = ["opened = study.open_dataset()\nm = 3", "epochs = 7\nseed = 3", "folds = study.folds(opened)"]
 
@@ -75,6 +76,7 @@ def test_a_notebook_takes_the_parameters_with_their_defaults(path):
     defaults = config.Parameters().model_dump()
     # Tables 5 and 6 leave the split to the preset.
     defaults |= {"split": ""} if path.stem in ("table5", "table6") else {}
+    defaults |= ON_FLOW if path.stem == "reproduce" else {}
     assert values == {name: defaults[name] for name in values}
     if path.stem in (*DESIGNS, *table_names()):
         taken = [name for name in config.Parameters.model_fields if name not in NOT_TAKEN.get(path.stem, ())]
