@@ -31,7 +31,7 @@ ROUNDS = 5
 IMPORT = "import hsta_lib"
 START = """
 from hsta_lib.study import start
-from hsta_lib.workers import local_workers
+from hsta_lib.training.workers import local_workers
 
 def load():
     import hsta_lib.training.fit

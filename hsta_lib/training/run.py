@@ -4,6 +4,7 @@ A run can be stopped at any point and continued.
 """
 
 from contextlib import closing, contextmanager
+from queue import Empty, SimpleQueue
 
 import torch
 
@@ -12,7 +13,9 @@ from hsta_lib.files import progress_bar
 from hsta_lib.training import cluster, store
 from hsta_lib.training.calibration import forecast
 from hsta_lib.training.fit import fit
-from hsta_lib.training.workers import local_workers
+from hsta_lib.training.workers import local_workers, revive
+
+_LOOK_SECONDS = 1
 
 
 class Stopped(KeyboardInterrupt):
@@ -134,8 +137,6 @@ def _run_here(todo, datasets, folder):
 
 def _run_in_workers(client, todo, datasets, folder):
     """Yield ``(trial, error or None)`` as the workers finish."""
-    from distributed import as_completed
-
     # Unlike scattered data, made again if a worker dies with it.
     shared = {name: client.submit(_itself, dataset) for name, dataset in datasets.items()}
     futures = {
@@ -144,9 +145,24 @@ def _run_in_workers(client, todo, datasets, folder):
         ): trial
         for i, trial in enumerate(todo)
     }
-    for future in as_completed(futures):
+    for future in _as_completed(futures, client):
         yield futures[future], future.exception()
         future.release()
+
+
+def _as_completed(futures, client):
+    """Futures as they finish; between two looks, workers that could not start again are started."""
+    finished, left = SimpleQueue(), len(futures)
+    for future in futures:
+        future.add_done_callback(finished.put)
+    while left:
+        try:
+            future = finished.get(timeout=_LOOK_SECONDS)
+        except Empty:
+            revive(client.cluster)
+        else:
+            left -= 1
+            yield future
 
 
 def _itself(value):

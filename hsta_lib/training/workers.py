@@ -1,6 +1,8 @@
-"""Worker processes on this machine, one torch thread each."""
+"""Worker processes on this machine, one torch thread each. No failure of their start or end spoils a run."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import psutil
 
 # glibc returns freed memory to the system and faults it in again at every step of a small network, which
 # costs a third of the time; Dask's own default (65536) makes that worse. Trials run beside the main thread,
@@ -10,6 +12,10 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_ARENA_MAX": "1",
 }
+# A worker that has been silent for so long is replaced, and its trial goes to another.
+SILENT_SECONDS = 60
+_STARTS = 3  # of all workers, one of which may be killed or stopped while it starts
+_START_SECONDS = 120
 
 # Dask looks at its processes many times a second, which nobody reads here; where all cores train, a run took
 # a tenth longer by it.
@@ -22,7 +28,7 @@ _UNWATCHED = {
 
 @contextmanager
 def local_workers(n):
-    """Start worker processes and stop them; a worker that dies meanwhile is replaced.
+    """Start worker processes and stop them; one that dies or falls silent meanwhile is replaced.
 
     Parameters
     ----------
@@ -31,18 +37,67 @@ def local_workers(n):
     Yields
     ------
     distributed.Client
+        Its ``cluster`` is for `revive`.
+
+    Raises
+    ------
+    RuntimeError
+        If they cannot be started, three times in a row.
     """
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     environment = dask.config.get("distributed.nanny.pre-spawn-environ") | WORKER_ENVIRONMENT
-    with (
-        dask.config.set(_UNWATCHED | {"distributed.nanny.pre-spawn-environ": environment}),
-        LocalCluster(
-            n_workers=n, threads_per_worker=1, memory_limit=0,
-            silence_logs="CRITICAL",  # what fails reaches the run; one that is stopped may log a traceback
-            host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: two runs may meet
-        ) as cluster,
-        Client(cluster) as client,
-    ):  # fmt: skip
-        yield client
+    settings = _UNWATCHED | {
+        "distributed.nanny.pre-spawn-environ": environment,
+        "distributed.scheduler.worker-ttl": f"{SILENT_SECONDS}s",
+    }
+    with dask.config.set(settings):
+        cluster = _started(n)
+        client = Client(cluster)
+        try:
+            yield client
+        finally:
+            _end(client, cluster)
+
+
+def _started(n):
+    from distributed import LocalCluster
+
+    for start in range(_STARTS):
+        try:
+            return LocalCluster(
+                n_workers=n, threads_per_worker=1, memory_limit=0, death_timeout=_START_SECONDS,
+                silence_logs="CRITICAL",  # what fails reaches the run; one that ends may log a traceback
+                host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: two runs may meet
+            )  # fmt: skip
+        except Exception as error:  # one was killed or stopped before it was ready; Dask raises what it likes
+            reason = error.__cause__ or error
+            print(f"the workers did not start ({reason}); start {start + 1} of {_STARTS}")
+    raise RuntimeError(f"no local workers can be started: {reason}. workers = 0 trains in this process")
+
+
+def revive(cluster):
+    """Start those worker processes again that were killed while they started again."""
+
+    async def start():
+        for nanny in cluster.workers.values():
+            if nanny.status.name == "failed":
+                await nanny.instantiate()
+
+    cluster.sync(start)
+
+
+def _end(client, cluster):
+    """Close both; what fails there is one line, since stored results decide what a run has come to."""
+    pids = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
+    for part in (client, cluster):
+        try:
+            part.close()
+        except Exception as error:
+            print(f"the workers did not end by themselves ({type(error).__name__}); they are ended")
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if "spawn_main" in " ".join(process.cmdline()):  # the number may be another's by now
+                process.kill()

@@ -1,5 +1,6 @@
 """The runner: same table whatever the workers, and after a kill at any moment."""
 
+import asyncio
 import dataclasses
 import errno
 import json
@@ -10,12 +11,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import distributed
 import psutil
 import pytest
 from tiny import tiny_dataset, tiny_settings, tiny_trials
 
 from hsta_lib.training import run, store
+from hsta_lib.training import workers as local
 from hsta_lib.training.trials import Trial
 
 HERE = Path(__file__).parents[1]
@@ -80,7 +84,7 @@ def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp
     def with_a_kill(*args):
         for trial, error in real(*args):
             if not killed:
-                killed.append(_one_worker())
+                killed.append(_loaded()[0])
                 os.kill(killed[0], signal.SIGKILL)
             yield trial, error
 
@@ -90,11 +94,78 @@ def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp
     assert _scores(trials, tmp_path) == expected
 
 
-def _one_worker():
-    """Process id of a training worker: a child of this process that has loaded torch."""
+def _loaded():
+    """Process ids of training workers: children of this process that have loaded torch."""
     children = psutil.Process().children(recursive=True)
-    loaded = [child.pid for child in children if any("libtorch" in m.path for m in child.memory_maps())]
-    return loaded[0]
+    alive = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    return [child.pid for child in alive if any("libtorch" in m.path for m in child.memory_maps())]
+
+
+def test_a_worker_that_is_stopped_but_not_dead_is_replaced(dataset, trials_and_scores, tmp_path, monkeypatch):
+    trials, expected = trials_and_scores
+    monkeypatch.setattr(local, "SILENT_SECONDS", 12)
+    stopped = []
+    real = run._run_in_workers
+
+    def with_a_stop(*args):
+        for trial, error in real(*args):
+            if not stopped:
+                stopped.append(_loaded()[0])
+                os.kill(stopped[0], signal.SIGSTOP)
+            yield trial, error
+
+    monkeypatch.setattr(run, "_run_in_workers", with_a_stop)
+    run.run(trials, [dataset], tmp_path, workers=1)
+    assert _scores(trials, tmp_path) == expected
+    assert not psutil.pid_exists(stopped[0])
+
+
+def test_workers_that_die_while_they_start_are_started_again(dataset, tmp_path, monkeypatch, capsys):
+    real, calls = distributed.LocalCluster, []
+
+    def dying(**options):
+        calls.append(options)
+        if len(calls) < 3:
+            raise RuntimeError("Nanny failed to start.") from RuntimeError(
+                "Nanny failed to start worker process"
+            )
+        return real(**options)
+
+    monkeypatch.setattr(distributed, "LocalCluster", dying)
+    run.run(tiny_trials(n_folds=2), [dataset], tmp_path, workers=1)
+    assert len(store.missing(tiny_trials(n_folds=2), tmp_path)) == 0
+    assert "did not start (Nanny failed to start worker process); start 2 of 3" in capsys.readouterr().out
+    calls.clear()
+    monkeypatch.setattr(distributed, "LocalCluster", lambda **_: calls.append(1) or 1 / 0)
+    with pytest.raises(RuntimeError, match=r"no local workers can be started: division by zero.*workers = 0"):
+        run.run(tiny_trials(seeds=(9,)), [dataset], tmp_path, workers=1)
+    assert len(calls) == 3
+
+
+def test_a_worker_that_was_killed_while_it_started_again_is_revived():
+    started = []
+
+    def nanny(status):
+        async def instantiate():
+            started.append(status)
+
+        return SimpleNamespace(status=SimpleNamespace(name=status), instantiate=instantiate)
+
+    nannies = {number: nanny(status) for number, status in enumerate(["running", "failed", "starting"])}
+    local.revive(SimpleNamespace(workers=nannies, sync=lambda function: asyncio.run(function())))
+    assert started == ["failed"]
+
+
+def test_an_end_that_fails_is_a_line_and_leaves_no_process(dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(distributed.LocalCluster, "close", lambda _: (_ for _ in ()).throw(TimeoutError))
+    before = set(_loaded())
+    run.run(tiny_trials(n_folds=2), [dataset], tmp_path, workers=1)
+    assert not store.missing(tiny_trials(n_folds=2), tmp_path)
+    assert "the workers did not end by themselves (TimeoutError); they are ended" in capsys.readouterr().out
+    deadline = time.monotonic() + 10
+    while set(_loaded()) - before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert set(_loaded()) <= before
 
 
 RUN = """
