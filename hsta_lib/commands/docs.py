@@ -48,33 +48,42 @@ def findings_table():
     """A line per table and figure: a score, and claims by verdict, on printed numbers and synthetic faces."""
     verdicts = claims.gather()
     lines = [
-        "| | first row of its summary | UF1, paper | UF1, synthetic faces | its claims, by the printed "
-        "numbers | as patterns on synthetic faces | command |",
+        "| | first row of its scores | UF1, paper | UF1, synthetic faces | its claims, by printed numbers | "
+        "as patterns on synthetic faces | command |",
         "|---" * 7 + "|",
     ]
     for name, rows in verdicts.groupby("table"):
         title = re.sub(r"(\d)", r" \1", name).capitalize()
         report = f"reports/{name}.ipynb"
         link = f"[{title}]({report})" if (ROOT / report).is_file() else title
-        by_scope = [_counted(rows.loc[rows["scope"] == scope, "verdict"]) for scope in ("paper", "synthetic")]
+        by_scope = [_counted(rows[rows["scope"] == scope]) for scope in ("paper", "synthetic")]
         lines.append("| " + " | ".join([link, *_first_row(name), *by_scope, f"`make {name}`"]) + " |")
     return "\n".join(lines)
 
 
 def _first_row(name):
-    """First row of a record's summary, the paper's UF1 and ours with its interval."""
+    """First row of a record's scores, the paper's UF1 and ours with its interval."""
     (path,) = (ROOT / "reports").glob(f"{name}-study-synthetic-*subject.json")
     report = ROOT / "reports" / f"{name}.ipynb"
     if report.is_file():
         pages.check_preset(json.loads(report.read_text()), report)
-    row, scores = next(iter(json.loads(path.read_text())["summary"].items()))
+    record = json.loads(path.read_text())
+    row, scores = next(iter(record["summary"].items()))
+    if "uf1_p" in scores:  # a summary of differences; they are from the first row
+        row, scores = record["cells"][0]["row"], record["cells"][0]
     paper = f"{scores['uf1_paper']:.1f}" if "uf1_paper" in scores else "–"
     return row, paper, f"{scores['uf1']:.1f} ({from_to(scores['uf1_low'], scores['uf1_high'])})"
 
 
 def _counted(verdicts):
-    counts = verdicts.str.split(":").str[0].str.replace(" on the synthetic benchmark", "").value_counts()
-    return ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "–"
+    """Verdicts and their numbers: of quoted sentences, then of our own reading."""
+    told = []
+    for basis in (claims.QUOTED, claims.READING):
+        kinds = verdicts.loc[verdicts["basis"] == basis, "verdict"].str.split(":").str[0]
+        counts = kinds.str.replace(" on the synthetic benchmark", "").value_counts()
+        listed = ", ".join(f"{n} {kind}" for kind, n in counts.items())
+        told += [f"{basis}: {listed}"] if listed else []
+    return "; ".join(told) or "–"
 
 
 def lists_table():

@@ -9,8 +9,9 @@ import pandas as pd
 from hsta_lib import paper
 from hsta_lib.evaluation.metrics import METRICS, scores
 from hsta_lib.paper import load_table
+from hsta_lib.paper_check.claims import SUPPORTED, all_claims, decide_printed
 from hsta_lib.paper_check.fold_means import ABSENT, folds_with
-from hsta_lib.paper_check.noise import product_of_eight
+from hsta_lib.paper_check.noise import EIGHT, product_of_eight
 from hsta_lib.paper_check.possible import AVERAGES, check_counts, is_possible, is_small, uf1_range
 
 # Clips per class. MEGC2019's official list: negative, positive, surprise. CAS(ME)^3 from the authors' sheet
@@ -174,42 +175,6 @@ def constant_prediction(folds=EMOTION_FOLDS):
     return pd.Series({name: values.max() if len(values) else np.nan for name, values in best.items()})
 
 
-_RULES = {
-    "rising": lambda values, _: (np.diff(values) > 0).all(),
-    "falling": lambda values, _: (np.diff(values) < 0).all(),
-    "rises then falls": lambda values, _: (
-        0 < values.argmax() < len(values) - 1
-        and (np.diff(values[: values.argmax() + 1]) > 0).all()
-        and (np.diff(values[values.argmax() :]) < 0).all()
-    ),
-    "gain": lambda values, stated: abs(values[-1] - values[0] - stated) < 0.5,
-}
-
-
-def _sentences():
-    """What the text says, restated; with a ``rule`` where its own table can be asked."""
-    return pd.read_csv(Path(paper.__file__).with_name("sentences.csv")).fillna({"innocent": ""})
-
-
-def check_sentences():
-    """The text against the tables it speaks of.
-
-    Returns
-    -------
-    DataFrame
-        One row per sentence and score: ``where, claim, score, printed`` (the values in the order of the
-        sentence), ``holds, innocent``.
-    """
-    rows = []
-    for sentence in _sentences().dropna(subset="rule").itertuples():
-        cells = load_table(sentence.table).query(sentence.rows).sort_values(sentence.order_by, kind="stable")
-        for score in sentence.scores.split():
-            values = cells[score].to_numpy()
-            holds = bool(_RULES[sentence.rule](values, sentence.value))
-            rows.append((sentence.where, sentence.claim, score, values.tolist(), holds, sentence.innocent))
-    return pd.DataFrame(rows, columns=["where", "claim", "score", "printed", "holds", "innocent"])
-
-
 def findings(pairs, noise, gmac):
     """All findings about the paper.
 
@@ -228,9 +193,8 @@ def findings(pairs, noise, gmac):
         ``where``; ``kind``, one of `KINDS`; ``printed``; ``follows``; ``innocent``, the best innocent
         explanation. Ordered by kind.
     """
-    found = [*_of_cells(), _of_a1(), *_of_pairs(pairs), *_of_sentences(), _of_eight(noise)]
-    told = _sentences()
-    told = told[told["rule"].isna()].rename(columns={"claim": "printed", "found": "follows"})
+    found = [*_of_cells(), _of_a1(), *_of_pairs(pairs), *_of_claims(), _of_eight(noise)]
+    told = pd.read_csv(Path(paper.__file__).with_name("sentences.csv"))
     told["follows"] = told["follows"].str.replace("{gmac}", f"{gmac:.1f}")
     columns = ["where", "kind", "printed", "follows", "innocent"]
     table = pd.concat([pd.DataFrame(found, columns=columns), told[columns]], ignore_index=True)
@@ -271,15 +235,13 @@ def _of_pairs(pairs):
         yield pair.table, kind, claim, follows, _INNOCENT.get((pair.method, pair.dataset), "a misprint")
 
 
-def _of_sentences():
-    for (where, claim), lines in check_sentences().groupby(["where", "claim"], sort=False):
-        if not lines["holds"].all():
-            follows = "; ".join(
-                f"{line.score.upper()} {', '.join(map(str, line.printed))}"
-                + (" (so it is)" if line.holds else " (not so)")
-                for line in lines.itertuples()
-            )
-            yield where, "text", claim, follows, lines["innocent"].iloc[0]
+def _of_claims():
+    """What the text says, where its own table says otherwise; of the product of eight see `_of_eight`."""
+    for claim, row in zip(all_claims(), decide_printed().to_dict("records"), strict=True):
+        if claim.is_stated and row["score"] and row["verdict"] != SUPPORTED and claim.id != EIGHT:
+            follows = row["details"].partition(" In its favour:")[0]
+            said = f"{claim.says} (“{claim.quote}”)" if claim.quote else claim.says
+            yield claim.where, "text", said, follows, claim.innocent
 
 
 def _of_eight(noise):
@@ -292,9 +254,10 @@ def _of_eight(noise):
         "no noise is reported; standard deviation of the thirty cells, and the disagreement between models"
         f" from which equally good ones mostly spread as much: {', '.join(parts)}"
     )
+    p = f"{eight['p'].min():.3f} to {eight['p'].max():.3f}"
     innocent = (
-        f"the cells with M x L_v = 8 are above the rest (p {eight['p'].min():.3f} to {eight['p'].max():.3f},"
-        " the product chosen afterwards), and UF1 rises with M for L_v = L_s = 1 (rank correlation"
+        f"the {eight['cells'].iloc[0]:.0f} cells near eight are above the rest on average (p {p},"
+        " eight chosen afterwards), and UF1 rises with M for L_v = L_s = 1 (rank correlation"
         f" {eight.loc['uf1', 'rank_correlation']:.2f})"
     )
     return "4.2, Table 4", "unsupported", "M x L near 8 is best", follows, innocent

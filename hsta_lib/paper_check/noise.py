@@ -8,7 +8,10 @@ import pandas as pd
 from hsta_lib.evaluation.intervals import interval
 from hsta_lib.evaluation.metrics import METRICS, scores
 from hsta_lib.paper import load_table
+from hsta_lib.paper_check.claims import all_claims
 from hsta_lib.paper_check.possible import check_counts
+
+EIGHT = "product-of-eight"  # the claim about Table 4
 
 
 def simulate_spread(counts, acc, uar, disagreement, rng, *, n_models=30, n_draws=97):
@@ -116,22 +119,24 @@ def table4_noise(counts, disagreements=(2, 5, 10, 15, 20, 27, 36), *, seed=0, n_
 
 
 def product_of_eight():
-    """Table 4's cells with M x L_v = 8 against the rest, and the scores against M.
+    """Table 4's cells whose product M x L is near eight against the rest, and the scores against M.
 
     Returns
     -------
     DataFrame
-        By score: ``p``, the share of all choices of as many cells whose mean is at least as high (the product
-        was chosen after seeing the table, so p is too small); ``rank_correlation`` with M of the ten cells
-        with L_v = L_s = 1.
+        By score: ``cells``, their number, as the claim `EIGHT` selects them; ``p``, the share of all choices
+        of as many cells whose mean is at least as high (eight was chosen after seeing the table, so p is too
+        small); ``rank_correlation`` with M of the ten cells with L_v = L_s = 1.
     """
     table = load_table("table4")
-    eight = (table["m"] * table["l_v"] == 8).to_numpy()
+    (claim,) = [claim for claim in all_claims() if claim.id == EIGHT]
+    eight = table.index.isin(table.query(claim.test.rows).index)
     chosen = np.array(list(itertools.combinations(range(len(table)), eight.sum())))
     single = table[(table["l_v"] == 1) & (table["l_s"] == 1)]
     rows = {}
     for score in METRICS:
         values = table[score].to_numpy()
         p = (values[chosen].mean(axis=1) >= values[eight].mean() - 1e-9).mean()
-        rows[score] = {"p": p, "rank_correlation": single["m"].rank().corr(single[score].rank())}
+        correlation = single["m"].rank().corr(single[score].rank())
+        rows[score] = {"cells": eight.sum(), "p": p, "rank_correlation": correlation}
     return pd.DataFrame(rows).T

@@ -23,6 +23,16 @@ def span(low, high, sign=""):
     return f"[{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
+def format_p(p):
+    """A p value for reading: ``0.034``, or ``< 0.001``; it is never 0."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def counted(n, noun):
+    """A number and its noun, in the singular for one: ``1 seed``, ``5 seeds``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def with_span(row, column, sign="", unit=""):
     """A value and its interval for reading: ``27.6 [23.0, 32.2]``; with a unit, ``27.6 % [23.0, 32.2]``.
 
@@ -472,7 +482,7 @@ def show_comparisons(table):
     for metric in ("uar", "uf1"):
         heading = f"{HEADINGS[metric]}, points"
         shown[heading, "difference"] = [with_span(row, metric, "+") for row in table.to_dict("records")]
-        shown[heading, "p, corrected"] = table[f"{metric}_p"].map("{:.3f}".format)
+        shown[heading, "p, corrected"] = table[f"{metric}_p"].map(format_p)
         shown[heading, "smallest that would show"] = table[f"{metric}_detectable"].map("{:.1f}".format)
     return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)
 

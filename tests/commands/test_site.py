@@ -419,8 +419,8 @@ def test_reports_are_named_by_the_data_they_were_made_from():
     }
 
 
-def _claim(scope, verdict):
-    return {"id": "a", "scope": scope, "verdict": verdict}
+def _claim(scope, verdict, basis="quoted"):
+    return {"id": "a", "scope": scope, "basis": basis, "verdict": verdict}
 
 
 CLAIMS = [
@@ -428,6 +428,7 @@ CLAIMS = [
     _claim("synthetic", "pattern seen on the synthetic benchmark"),
     _claim("paper", "undecided"),
     _claim("paper", "undecided: why"),
+    _claim("paper", "supported", "our reading"),
     _claim("real:own", "supported"),
 ]
 
@@ -440,9 +441,10 @@ def test_claims_are_counted_by_scope(tiny, tmp_path):
     section = soup.find(id="claims").parent
     found = {term.get_text(): term.find_next("dd").get_text() for term in section("dt")}
     assert found == {
-        "By the printed numbers": "undecided 2 · supported 1",
-        "As patterns on synthetic faces": "pattern seen 1",
-        "real:own": "supported 1",
+        "By the printed numbers, quoted": "undecided 2 · supported 1",
+        "By the printed numbers, our reading": "supported 1",
+        "As patterns on synthetic faces, quoted": "pattern seen 1",
+        "real:own, quoted": "supported 1",
     }
     assert section.a["href"] == "claims.html"
 
@@ -503,7 +505,7 @@ def test_an_earlier_site_is_replaced_whole(tiny, tmp_path):
 def test_incomplete_records_claims_and_folders_are_named(tiny, tmp_path):
     claim = tiny / "claims.json"
     claim.write_text(json.dumps([{"id": "x7"}]))
-    with pytest.raises(ValueError, match=r"claims\.json: claim x7 lacks \['scope', 'verdict'\]"):
+    with pytest.raises(ValueError, match=r"claims\.json: claim x7 lacks \['basis', 'scope', 'verdict'\]"):
         index.build(tiny, tmp_path / "site")
     claim.unlink()
     (tiny / "tiny-study-own.json").write_text("{}")

@@ -14,7 +14,7 @@ _MARK = '<meta name="generator" content="hsta_lib.commands.site">'
 _HEADLINE, _REFERENCES = "table4", ("majority class", "labels shuffled")
 _LISTS = ("audit", "real annotations of CAS(ME)³, no images")
 _SCOPES = {"paper": "By the printed numbers", "synthetic": "As patterns on synthetic faces"}
-_CLAIM_FIELDS = ("id", "scope", "verdict")
+_CLAIM_FIELDS = ("id", "scope", "basis", "verdict")
 
 
 def build(reports, output):
@@ -180,12 +180,14 @@ def claims(reports):
     Parameters
     ----------
     reports : Path
-        Folder in which ``claims*.json`` are read: lists of objects with ``id``, ``scope`` and ``verdict``.
+        Folder in which ``claims*.json`` are read: lists of objects with ``id``, ``scope``, ``basis`` and
+        ``verdict``.
 
     Returns
     -------
     dict of str to list of (str, int)
-        By scope, in words, verdicts and their numbers, the most frequent first. Empty without such a file.
+        By scope and basis, in words, verdicts and their numbers, the most frequent first. Empty without such
+        a file.
 
     Raises
     ------
@@ -200,5 +202,6 @@ def claims(reports):
                 raise ValueError(f"{path}: claim {claim.get('id', '?')} lacks {missing}; make it again.")
             verdict = claim["verdict"].split(":")[0]  # the rest says why
             verdict = verdict.removesuffix(" on the synthetic benchmark")
-            counts.setdefault(_SCOPES.get(claim["scope"], claim["scope"]), Counter())[verdict] += 1
+            scope = f"{_SCOPES.get(claim['scope'], claim['scope'])}, {claim['basis']}"
+            counts.setdefault(scope, Counter())[verdict] += 1
     return {scope: found.most_common() for scope, found in counts.items()}
