@@ -216,10 +216,10 @@ def published(name, also=()):
     pairs = findings.reported_pairs()
     rows = _judged(load_table(name).assign(source=""), pairs[pairs["table"] == _TITLES[name]])
     extra = load_extra()
-    if name != "table5" or not extra["method"].isin(also).any():
+    extra = extra[extra["method"].isin(also)]
+    if name != "table5" or extra.empty:
         return rows
-    judged = _judged(extra, extra)  # all: what is said of a pair does not depend on which others are shown
-    return pd.concat([rows, judged[judged["method"].isin(also)]], ignore_index=True)
+    return pd.concat([rows, _judged(extra, extra)], ignore_index=True)
 
 
 def _judged(rows, pairs):

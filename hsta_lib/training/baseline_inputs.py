@@ -7,7 +7,7 @@ import pandas as pd
 
 from hsta_lib.config import TrialTraining
 from hsta_lib.data.cache import cache_key, cached_rows
-from hsta_lib.models.baselines.registry import SYSTEMS
+from hsta_lib.models.baselines.registry import REMOVED, SYSTEMS
 
 # Part of every cache's name: raise it when the same frames come to give another input of some system.
 _INPUTS_VERSION = 1
@@ -37,7 +37,8 @@ def find(name, form):
         If there is none of that name.
     """
     if name not in SYSTEMS:
-        raise ValueError(f"{name!r} is no comparison system; choose from {', '.join(SYSTEMS)}")
+        why = "was removed: no table of the paper lists it" if name in REMOVED else "is no baseline"
+        raise ValueError(f"rivals: {name!r} {why}; choose from {', '.join(SYSTEMS)}")
     return SYSTEMS[name][form]
 
 

@@ -17,7 +17,7 @@ import urllib.request
 import pytest
 
 from hsta_lib import ROOT
-from hsta_lib.commands.site import index, systems
+from hsta_lib.commands.site import index
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: the extra `browser`")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe: the extra `browser`")
@@ -36,8 +36,7 @@ FLAGS = [
     "--disable-sync",
 ]
 REPORTS = {path.stem for path in (ROOT / "reports").glob("*.ipynb") if ".partial" not in path.name}
-SYSTEMS = {page.removesuffix(".html") for page in systems.page_names().values()}
-PAGES = sorted({"index"} | REPORTS | SYSTEMS)
+PAGES = sorted({"index"} | REPORTS)
 # By how many pixels a page is wider than its window.
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # By how many pixels the boxes of tables are wider than can be seen.
@@ -90,7 +89,7 @@ def test_a_page_opens_whole_and_offline(watched, site, name, width):
     page = open_page(f"file://{site}/{name}.html", width)
     assert page.evaluate(OVERFLOW) <= 0
     assert page.evaluate(BROKEN_IMAGES) == []
-    assert page.evaluate("document.images.length") > 0 or name in {"index", "claims"} | SYSTEMS
+    assert page.evaluate("document.images.length") > 0 or name in {"index", "claims"}
     for summary in page.locator("summary").all():
         summary.click()
     assert page.evaluate(OVERFLOW) <= 0, "with the code unfolded"
@@ -164,7 +163,7 @@ def test_axe_objects_to_a_page_that_shuts_readers_out(watched, tmp_path):
     assert [rule for rule, _, _ in _violations(page, ["color-contrast"])] == ["color-contrast"]
 
 
-def test_links_lead_to_every_report_and_system_and_back(watched, site):
+def test_links_lead_to_every_report_and_back(watched, site):
     open_page, _, problems = watched
     page = open_page(f"file://{site}/index.html", 360)
     for name in set(PAGES) - {"index"}:

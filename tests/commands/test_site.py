@@ -16,11 +16,8 @@ from nbformat import v4
 
 from hsta_lib import ROOT
 from hsta_lib.commands.site import index, pages
-from hsta_lib.commands.site import systems as system_pages
-from hsta_lib.models.baselines.registry import SYSTEMS
 
 REPORTS = ROOT / "reports"
-SYSTEM_PAGES = set(system_pages.page_names().values())
 PNG = base64.b64encode(cv2.imencode(".png", np.zeros((5, 7, 3), np.uint8))[1]).decode()
 TABLE = '<style scoped>th {color: red}</style><table border="1"><tr><th>&nbsp;</th><th>a</th></tr></table>'
 STYLED = (
@@ -101,7 +98,7 @@ def _tiny_page(tiny, tmp_path):
 
 def test_every_report_has_a_page_and_its_notebook_beside_it(committed):
     names = {path.stem for path in REPORTS.glob("*.ipynb") if ".partial" not in path.name}
-    expected = {f"{name}.html" for name in names | {"index"}} | SYSTEM_PAGES
+    expected = {f"{name}.html" for name in names | {"index"}}
     assert {path.name for path in committed.glob("*.html")} == expected
     assert {path.stem for path in committed.glob("*.ipynb")} == names
     assert all(path.stat().st_size < 2_000_000 for path in committed.glob("*.html"))
@@ -293,100 +290,6 @@ def _record(**changed):
     return record | changed
 
 
-def _system_page(records, name):
-    html = system_pages.render_systems(records, {"table5": "Table 5: how?"})[system_pages.page_names()[name]]
-    return BeautifulSoup(html, "html.parser")
-
-
-def test_every_system_has_a_page_and_the_index_leads_to_it(committed):
-    assert set(system_pages.page_names()) == set(SYSTEMS)
-    assert len(SYSTEM_PAGES) == len(SYSTEMS)
-    soup = BeautifulSoup((committed / "index.html").read_text(), "html.parser")
-    links = {link.get_text(): link["href"] for link in soup.select(".systems a")}
-    assert links == system_pages.page_names()
-    assert links["Micro-BERT"] == "system-micro-bert.html"
-
-
-def test_a_system_s_page_says_what_it_is_and_what_was_guessed():
-    page = _system_page([], "Micro-BERT")
-    assert page.h1.get_text() == "Micron-BERT"
-    assert "Listed in Tables 5 and 6 of the paper as Micro-BERT." in page.get_text()
-    facts = {term.get_text(): term.find_next("dd").get_text() for term in page("dt")}
-    assert facts["Sees"] == "onset and apex"
-    assert facts["Comes from"] == "Nguyen et al., CVPR 2023; uark-cviu/Micron-BERT"
-    assert facts["Here for a CPU"] == "reduced"
-    assert "patch-of-interest" in facts["Guessed or left out"]
-    assert facts["Shortcut of the original’s evaluation"] == "none known"
-    assert page.main.strong.get_text().startswith("The published numbers cannot be reproduced")
-    assert "models/mae.py" in [code.get_text() for code in page.main("code")]
-    assert "hsta_lib/models/baselines/micron_bert.py" in page.main.get_text()
-    assert "No committed report has any." in page.main.get_text()
-
-
-def test_a_system_s_page_marks_published_pairs_that_are_impossible():
-    rows = _rows(_table(_system_page([], "MMNet"), "Table: Published scores"))
-    assert set(rows) == {"", "Table 5, SMIC", "Table 5, SAMM", "Table 5, CASME II"}
-    assert rows["Table 5, SMIC"] == ["44.1", "43.8", "possible"]
-    assert rows["Table 5, CASME II"][2].startswith("impossible: pooled, this UAR allows UF1 82.0")
-    rows = _rows(_table(_system_page([], "RGB"), "Table: Published scores"))
-    assert set(rows) == {"", "Table 6, 7 classes"}
-
-
-def test_a_system_that_the_paper_does_not_list_has_its_scores_from_elsewhere_or_none():
-    page = _system_page([], "RCN-A")
-    assert "Not listed in the tables of the paper." in page.get_text()
-    rows = _rows(_table(page, "Table: Published scores"))
-    assert rows["SAMM"][:2] == ["76.0", "67.2"]
-    assert rows["SAMM"][2].startswith("impossible")
-    assert "from Wang et al. (2023)" in rows["SAMM"][2]
-    assert "None are known here." in _system_page([], "RCN-W").get_text()
-
-
-def test_a_system_s_page_has_our_scores_of_the_records():
-    scores = {"uf1": 41.04, "uf1_low": 30.0, "uf1_high": 52.0, "uar": 40.0, "uf1_paper": 17.6}
-    summary = {
-        "RGB, SMIC, trained on composite": scores,
-        "RGB, SMIC, trained on composite, best epoch on the test fold": scores,
-        "RGB-D, SMIC, trained on composite": scores,
-    }
-    others = _record(summary=summary)  # of Table 4
-    page = _system_page([others, _record(report="table5", summary=summary)], "RGB")
-    (box,) = page.find_all(attrs={"aria-label": "Table: Table 5, synthetic faces, 23 clips, 5 subjects"})
-    assert _rows(box.table) == {
-        "": ["UF1, %", "UAR, %"],
-        "SMIC, trained on composite": ["41.0 30.0 to 52.0", "40.0"],
-        "SMIC, trained on composite, best epoch on the test fold": ["41.0 30.0 to 52.0", "40.0"],
-    }
-    assert page.h3.a["href"] == "table5.html"
-    assert "not comparable with the published ones" in page.get_text()
-    assert "Preset study, split subject" in page.get_text()
-
-
-def test_the_records_scores_are_on_the_systems_pages(committed):
-    for path in sorted(REPORTS.glob("table[56]-study-*.json")):
-        record = json.loads(path.read_text())
-        for name, page in system_pages.page_names().items():
-            rows = [row for label, row in record["summary"].items() if label.startswith(f"{name}, ")]
-            text = BeautifulSoup((committed / page).read_text(), "html.parser").get_text()
-            assert all(f"{row['uf1']:.1f}" in text for row in rows), (path, name)
-            assert (f"{record['n_clips']} clips" in text) == bool(rows)
-
-
-def test_text_of_a_docstring_cannot_become_markup():
-    found = system_pages._marked_up("A `<b>` & ``c``: **bold,\nstill**, 2 < 3.")
-    assert found == "A <code>&lt;b&gt;</code> &amp; <code>c</code>: <strong>bold, still</strong>, 2 &lt; 3."
-
-
-@pytest.mark.parametrize("module", ["", "none", "__init__"])
-def test_a_module_that_says_nothing_is_named(monkeypatch, module):
-    told = system_pages.load_systems().assign(module=module)
-    monkeypatch.setattr(system_pages, "load_systems", lambda: told)
-    with pytest.raises(
-        ValueError, match=rf"systems\.csv: LBP-TOP: module = '{module}': no file of that name"
-    ):
-        system_pages.render_systems([], {})
-
-
 def test_a_missing_score_is_a_dash_and_a_missing_report_is_not_linked():
     (block,) = index.headline([_record()], {})
     assert (block["title"], block["page"]) == ("table4", "")
@@ -494,7 +397,7 @@ def test_an_earlier_site_is_replaced_whole(tiny, tmp_path):
     index.build(tiny, tmp_path / "site")
     (tiny / "gone.ipynb").unlink()
     index.build(tiny, tmp_path / "site")
-    assert {path.name for path in (tmp_path / "site").iterdir()} == SYSTEM_PAGES | {
+    assert {path.name for path in (tmp_path / "site").iterdir()} == {
         "index.html",
         "tiny.html",
         "tiny.ipynb",

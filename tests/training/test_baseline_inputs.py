@@ -88,9 +88,12 @@ def test_epochs_are_as_many_as_the_preset_allows():
     assert baseline_inputs.cells(rows("STSTNet"), Datasets())["epochs"].tolist() == [800]
 
 
-def test_an_unknown_system_is_refused():
-    with pytest.raises(ValueError, match=r"'STNet' is no comparison system; choose from LBP-TOP"):
-        baseline_inputs.cells(rows("STNet"), REDUCED)
+@pytest.mark.parametrize(
+    ("name", "why"), [("STNet", "is no baseline"), ("RCN-A", "was removed: no table of the paper lists it")]
+)
+def test_an_unknown_or_removed_baseline_is_refused_with_what_there_is(name, why):
+    with pytest.raises(ValueError, match=rf"rivals: '{name}' {why}; choose from LBP-TOP, .*, OFF-ApexNet$"):
+        baseline_inputs.cells(rows(name), REDUCED)
 
 
 def test_inputs_are_those_of_each_clip_alone(tmp_path):

@@ -1,10 +1,10 @@
-"""The first page of the site: what was found, and the lists of the reports and comparison systems."""
+"""The first page of the site: what was found, and the list of the reports."""
 
 import json
 import shutil
 from collections import Counter
 
-from hsta_lib.commands.site import pages, systems
+from hsta_lib.commands.site import pages
 from hsta_lib.files import write_whole
 from hsta_lib.reporting.tables import HEADINGS
 
@@ -18,7 +18,7 @@ _CLAIM_FIELDS = ("id", "scope", "basis", "verdict")
 
 
 def build(reports, output):
-    """Write a page per report and comparison system, and ``index.html``; nothing if a report is broken.
+    """Write a page per report, and ``index.html``; nothing if a report is broken.
 
     Parameters
     ----------
@@ -42,7 +42,6 @@ def build(reports, output):
     titles = {name: pages.heading(notebook) for name, notebook in notebooks.items()}
     records = _records(reports)
     content = {"index.html": render_index(reports, records, titles)}
-    content |= systems.render_systems(records, titles)
     for name, notebook in notebooks.items():
         content[f"{name}.html"] = pages.render_report(notebook, reports, _links(files[name]))
     shutil.rmtree(output, ignore_errors=True)
@@ -95,7 +94,6 @@ def render_index(reports, records, titles):
         claims={"counts": claims(reports), "page": pages.named("claims", titles)["page"]},
         data=data_used(records, titles),
         reports=[pages.named(name, titles) for name in titles],
-        systems=systems.page_names(),
     )
 
 

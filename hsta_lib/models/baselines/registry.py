@@ -21,7 +21,6 @@ from hsta_lib.models.baselines import (
     micron_bert,
     mmnet,
     off_apexnet,
-    rcn,
     ststnet,
 )
 
@@ -88,13 +87,6 @@ def _forms(published, *, image_size=_SMALL, recipe=None, **changes):
     return {"published": published, "reduced": replace(published, frames=frames, recipe=recipe, **changes)}
 
 
-def _rcn(build):
-    # The published script makes a schedule of the rate and never steps it.
-    recipe = {"optimizer": "sgd", "learning_rate": 5e-4, "batch_size": 64, "epochs": 100}
-    published = _picture_system(build, ststnet.min_max_picture, recipe, flow_size=60)
-    return _forms(published, recipe={"learning_rate": 5e-3, "epochs": 12})
-
-
 def _alexnet(in_channels, **more):
     build = partial(alexnet.AlexNet, in_channels=in_channels)
     recipe = {"learning_rate": 5e-5, "batch_size": 256, "epochs": 800, "sampling": "in_order"}
@@ -105,6 +97,8 @@ def _alexnet(in_channels, **more):
     faster = {"learning_rate": 2e-4, "batch_size": 32, "epochs": 40, "sampling": "uniform"}
     return _forms(published, recipe=faster, flow_size=_TINY, sizes=sizes)
 
+
+REMOVED = ("RCN-A", "RCN-S", "RCN-W")  # names that were once here
 
 # Recipes of the reduced forms make up for fewer steps by higher rates. They were chosen for time, about 20 s
 # a training of 160 clips on one core, and by the fit to patterns in the tests, never by a benchmark's score.
@@ -216,7 +210,4 @@ SYSTEMS = {
         ),
         recipe={"learning_rate": 1e-3, "epochs": 100},
     ),
-    "RCN-A": _rcn(rcn.RCNA),
-    "RCN-S": _rcn(rcn.RCNS),
-    "RCN-W": _rcn(rcn.RCNW),
 }  # fmt: skip
