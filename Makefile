@@ -6,7 +6,7 @@ READY := .venv/.ready
 # The authors' public lists, if a clone of OceanSummerDay/HSTA_MER lies there.
 LISTS := $(if $(wildcard external/HSTA_MER),-p lists_root external/HSTA_MER)
 
-# Notebooks on published pictures of flow and weights, and the clones that they need; see README.md.
+# Notebooks on published pictures of flow and weights, and the clones that they need; see docs/datasets.md.
 REAL := reproduce
 CLONES := external/HTNet external/STSTNet
 HAS_CLONES := $(if $(filter-out $(wildcard $(CLONES)),$(CLONES)),,yes)
@@ -43,7 +43,7 @@ help:
 	@echo "make test     all tests: ruff, pytest, every notebook, what needs no training in reports"
 	@echo "make setup    the environment alone, in .venv"
 	@echo "make reports  all reports as committed, preset study (two hours on two cores; resumable)"
-	@echo "make real     the reports on real motion, reports/real-*, from clones in external/ (see README.md)"
+	@echo "make real     the reports on real motion, reports/real-*, from clones in external/ (docs/datasets.md)"
 	@echo "make results  unpack the committed results, so that make reports trains only what is missing"
 	@echo "make check    every score of the committed reports once more, from the committed predictions, and"
 	@echo "              whatever else of them needs no training"
@@ -86,7 +86,7 @@ reports: setup
 	@echo "Left as committed: $(REAL:%=reports/real-%.ipynb); made by: make real"
 
 real: setup
-	@$(if $(HAS_CLONES),true,echo "make real needs clones in $(CLONES); README.md says which" && exit 1)
+	@$(if $(HAS_CLONES),true,echo "make real needs clones in $(CLONES); docs/datasets.md says which" && exit 1)
 	$(foreach name,$(REAL),$(call report,$(name),reports,-p preset study,real-)$(NEWLINE))
 
 # Results committed beside the reports, into results/; none that is there is replaced.

@@ -29,7 +29,7 @@ PAIRS = 5
 
 @contextmanager
 def started_cluster(folder, workers):
-    """Scheduler file of a scheduler with so many workers, separate processes as in the README."""
+    """Scheduler file of a scheduler with so many workers, separate processes as in docs/cluster.md."""
     file = folder / "scheduler.json"
     common = [sys.executable, "-m", "dask"]
     options = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard"]

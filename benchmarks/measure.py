@@ -1,4 +1,4 @@
-"""What the benchmarks share: peak memory of a process, and ``results.csv``, whose rows the README shows.
+"""What the benchmarks share: peak memory of a process, and ``results.csv``, which docs/benchmarks.md shows.
 
 A script's ``--record`` replaces its own rows there.
 """

@@ -6,6 +6,6 @@ the project from whatever folder a kernel was started in.
 
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,19 +1,22 @@
-"""environment.yml, pyproject.toml and constraints.txt describe one environment; the README is up to date."""
+"""environment.yml, pyproject.toml and constraints.txt and the container describe one environment."""
 
+import json
 import re
 import shlex
 import subprocess
 import tomllib
+from importlib import metadata
 
 import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import hsta_lib
 from hsta_lib import ROOT
-from hsta_lib.commands import docs
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = {Requirement(line).name: Requirement(line) for line in PROJECT["dependencies"]}
@@ -68,28 +71,53 @@ def test_conda_installs_the_same_environment():
 
 
 def test_the_installed_versions_are_the_pinned_ones():
-    from importlib.metadata import version
-
     for name in REQUIREMENTS:
-        assert Version(version(name)).public == _pinned()[name].public, name
+        assert Version(metadata.version(name)).public == _pinned()[name].public, name
 
 
-def test_the_generated_sections_of_the_readme_are_up_to_date():
-    text = (ROOT / "README.md").read_text()
-    assert docs.render(text) == text, "run `make readme`"
+def test_the_version_stands_in_one_place():
+    project = PROJECT | tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
+    assert "version" in PROJECT["dynamic"]
+    assert project["version"] == {"attr": "hsta_lib.__version__"}
+    assert f"## {hsta_lib.__version__}\n" in (ROOT / "docs" / "changelog.md").read_text()
+    assert "version:" not in (ROOT / "CITATION.cff").read_text().replace("cff-version:", "")
 
 
-def test_missing_readme_markers_are_named():
-    with pytest.raises(ValueError, match="'results' are missing"):
-        docs.render("no markers")
+def _needed(name, extras=(), seen=None):
+    """Installed packages that a package needs, with those they need; not what a parent pins itself."""
+    seen = {} if seen is None else seen
+    environments = [{"extra": extra} for extra in extras] or [{"extra": ""}]
+    for line in metadata.requires(name) or ():
+        requirement = Requirement(line)
+        wanted = requirement.marker is None or any(map(requirement.marker.evaluate, environments))
+        if wanted and requirement.name not in seen and not str(requirement.specifier).startswith("=="):
+            try:
+                seen[requirement.name] = metadata.version(requirement.name)
+            except metadata.PackageNotFoundError:  # of an extra that is not installed here
+                continue
+            _needed(requirement.name, requirement.extras, seen)
+    return seen
 
 
-def test_readme_commands_are_targets_of_the_makefile():
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
-    targets |= {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    used = set(re.findall(r"`?make (\w+)", (ROOT / "README.md").read_text()))
-    assert used <= targets
-    assert {"table4", "test", "setup"} <= used
+def test_every_package_that_gets_installed_is_pinned():
+    needed = {
+        canonicalize_name(name) for name in _needed("hsta-study", ("", *PROJECT["optional-dependencies"]))
+    }
+    assert len(needed) > 60
+    assert needed - set(_pinned()) == set()
+
+
+def test_the_container_and_the_hook_use_the_pinned_versions():
+    docker = (ROOT / "Dockerfile").read_text()
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert re.search(r"^FROM python:([\d.]+)", docker, re.M)[1] in environment["dependencies"][0]
+    assert "RUN make setup" in docker  # which installs by constraints.txt
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    assert (ROOT / ".devcontainer" / container["build"]["dockerfile"]).resolve() == ROOT / "Dockerfile"
+    assert container["postCreateCommand"] == "make setup"
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert Version(hook["rev"]) == _pinned()["ruff"]
+    assert "-c constraints.txt -e ." in _make("setup", "--always-make").stdout
 
 
 def test_ci_runs_the_two_commands_of_the_readme_in_its_order():

@@ -1,20 +1,24 @@
-"""Write the generated tables of README.md between their markers: ``python -m hsta_lib.commands.docs``."""
+"""Write what pages generate: the tables of README and docs between their markers, and the summary figure.
+
+``python -m hsta_lib.commands.docs``, which is ``make readme``.
+"""
 
 import json
 import re
 
+import nbformat
 import pandas as pd
 
 from hsta_lib import ROOT, config
 from hsta_lib.audit import lists
-from hsta_lib.commands import plan
+from hsta_lib.commands import plan, summary
 from hsta_lib.commands.site import pages
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.paper import load_departures, load_systems
 from hsta_lib.reporting.tables import HEADINGS, from_to
 from hsta_lib.study import claims
 
-# Reference rows of Table 4 that the first screen shows; the report has all.
+# Reference rows of Table 4 that the page of results shows; the report has all.
 _SHOWN = (
     "majority class", "without a picture: film", "labels shuffled", "labels shuffled within each recording",
     "named setting, pixels normalised as ImageNet's", "linear model on the true motion",
@@ -23,56 +27,71 @@ _SHOWN = (
 RECORD = ROOT / "reports" / "table4-study-synthetic-subject.json"
 
 
+def _table(headings, rows):
+    """A table in Markdown."""
+    return "\n".join(
+        "| " + " | ".join(map(str, cells)) + " |" for cells in [headings, ["---"] * len(headings), *rows]
+    )
+
+
 def results_table():
-    """Paper | ours | interval | data, from the committed record of the study."""
+    """Table 4 in full: paper, ours, interval and data, from the committed record of the study."""
     record = json.loads(RECORD.read_text())
-    lines = [
-        "| Table 4 | score | paper, CAS(ME)³ | ours | 95 % interval | data |",
-        "|---|---|---|---|---|---|",
+    data = pages.data_of(record)
+    rows = [
+        [name, HEADINGS[metric], f"{row[f'{metric}_paper']:.1f}", *_ours(row, metric), data]
+        for name, row in record["summary"].items()
+        for metric in ("uar", "uf1")
     ]
-    data = f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
-    for name, ours in record["summary"].items():
-        for metric in ("uar", "uf1"):
-            interval = from_to(ours[f"{metric}_low"], ours[f"{metric}_high"])
-            scores = [f"{ours[column]:.1f}" for column in (f"{metric}_paper", metric)]
-            cells = [name, HEADINGS[metric], *scores, interval, data]
-            lines.append("| " + " | ".join(cells) + " |")
     for name in _SHOWN:
-        row = record["references"][name]
-        interval = from_to(row["uar_low"], row["uar_high"])
-        lines.append(f"| *{name}* | UAR | – | {row['uar']:.1f} | {interval} | {data} |")
-    return "\n".join(lines)
+        rows.append([f"*{name}*", "UAR", "–", *_ours(record["references"][name], "uar"), data])
+    return _table(["Table 4", "score", "paper, CAS(ME)³", "ours", "95 % interval", "data"], rows)
+
+
+def _ours(row, metric):
+    return f"{row[metric]:.1f}", from_to(row[f"{metric}_low"], row[f"{metric}_high"])
+
+
+def scores_table():
+    """The first row of every table's and figure's scores: the paper's UF1 and ours with its interval."""
+    rows = []
+    for name in sorted(claims.gather()["table"].unique()):
+        record = _record(name)
+        row, scores = next(iter(record["summary"].items()))
+        if "uf1_p" in scores:  # a summary of differences; they are from the first row
+            row, scores = record["cells"][0]["row"], record["cells"][0]
+        paper = f"{scores['uf1_paper']:.1f}" if "uf1_paper" in scores else "–"
+        rows.append([_linked(name, "../"), row, paper, *_ours(scores, "uf1")])
+    headings = ["", "first row of its scores", "UF1, paper", "UF1, synthetic faces", "95 % interval"]
+    return _table(headings, rows)
+
+
+def _record(name):
+    (path,) = (ROOT / "reports").glob(f"{name}-study-synthetic-*subject.json")
+    return json.loads(path.read_text())
 
 
 def findings_table():
-    """A line per table and figure: a score, and claims by verdict, on printed numbers and synthetic faces."""
+    """A line per notebook: its question, the verdicts on its claims, its report and its command."""
     verdicts = claims.gather()
-    lines = [
-        "| | first row of its scores | UF1, paper | UF1, synthetic faces | its claims, by printed numbers | "
-        "as patterns on synthetic faces | command |",
-        "|---" * 7 + "|",
-    ]
-    for name, rows in verdicts.groupby("table"):
-        title = re.sub(r"(\d)", r" \1", name).capitalize()
-        report = f"reports/{name}.ipynb"
-        link = f"[{title}]({report})" if (ROOT / report).is_file() else title
-        by_scope = [_counted(rows[rows["scope"] == scope]) for scope in ("paper", "synthetic")]
-        lines.append("| " + " | ".join([link, *_first_row(name), *by_scope, f"`make {name}`"]) + " |")
-    return "\n".join(lines)
+    rows = []
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    for path in sorted(paths, key=lambda path: not re.search(r"\d", path.stem)):  # those of the paper first
+        question = pages.heading(nbformat.read(path, as_version=4)).partition(": ")[2]
+        own = verdicts[verdicts["table"] == path.stem]
+        found = [_counted(own[own["scope"] == scope]) for scope in ("paper", "synthetic")]
+        rows.append([_linked(path.stem), question, *found, f"`make {path.stem}`"])
+    headings = ["report", "question", "claims, by the printed numbers", "patterns on synthetic faces"]
+    return _table([*headings, "command"], rows)
 
 
-def _first_row(name):
-    """First row of a record's scores, the paper's UF1 and ours with its interval."""
-    (path,) = (ROOT / "reports").glob(f"{name}-study-synthetic-*subject.json")
-    report = ROOT / "reports" / f"{name}.ipynb"
-    if report.is_file():
-        pages.check_preset(json.loads(report.read_text()), report)
-    record = json.loads(path.read_text())
-    row, scores = next(iter(record["summary"].items()))
-    if "uf1_p" in scores:  # a summary of differences; they are from the first row
-        row, scores = record["cells"][0]["row"], record["cells"][0]
-    paper = f"{scores['uf1_paper']:.1f}" if "uf1_paper" in scores else "–"
-    return row, paper, f"{scores['uf1']:.1f} ({from_to(scores['uf1_low'], scores['uf1_high'])})"
+def _linked(name, up=""):
+    """A report's name as a link; numbers of another run beside it are refused."""
+    title, reports = re.sub(r"(\d)", r" \1", name).capitalize(), ROOT / "reports"
+    there = [path for path in (reports / f"{name}.ipynb", reports / f"real-{name}.ipynb") if path.is_file()]
+    for path in there:
+        pages.check_preset(json.loads(path.read_text()), path)
+    return f"[{title}]({up}reports/{there[0].name})" if there else title
 
 
 def _counted(verdicts):
@@ -88,65 +107,65 @@ def _counted(verdicts):
 
 def lists_table():
     """What predictors that see no picture reach on the authors' lists, from the committed record."""
-    rows = json.loads(lists.RECORD.read_text())["rows"]
-    lines = [
-        "| protocol | from this alone | UAR | UF1 | printed for HSTA, UAR and UF1 |",
-        "|---|---|---|---|---|",
-    ]
-    for row in rows:
+    rows = []
+    for row in json.loads(lists.RECORD.read_text())["rows"]:
         dependent = ", *subject-dependent*" * ("authors' folds" in row["protocol"])
-        cells = [row["protocol"] + dependent, row["predictor"]]
-        for name in ("uar", "uf1"):
-            cells.append(f"{row[name]:.1f} ({from_to(row[f'{name}_low'], row[f'{name}_high'])})")
-        cells.append(", ".join(f"{row[f'{name}_paper']:.1f}" for name in ("uar", "uf1")))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        scores = ["{} ({})".format(*_ours(row, name)) for name in ("uar", "uf1")]
+        printed = ", ".join(f"{row[f'{name}_paper']:.1f}" for name in ("uar", "uf1"))
+        rows.append([row["protocol"] + dependent, row["predictor"], *scores, printed])
+    return _table(["protocol", "from this alone", "UAR", "UF1", "printed for HSTA, UAR and UF1"], rows)
 
 
 def systems_table():
-    """The comparison systems, from ``systems.csv``."""
-    heading = "| system | Table | it sees | `published` | `reduced` | shortcut of the original |"
-    lines = [heading, "|---" * 6 + "|"]
+    """The baselines, from ``systems.csv``."""
+    told = {
+        "sees": "it sees", "published_form": "`published`", "reduced_form": "`reduced`",
+        "shortcut": "shortcut of the original", "source": "source", "guessed": "guessed or left out",
+    }  # fmt: skip
+    rows = []
     for row in load_systems().to_dict("records"):
-        cells = [row["called"], row["tables"] or "extra", row["sees"]]
-        cells += [row[name] for name in ("published_form", "reduced_form", "shortcut")]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        module = f"[{row['called']}](../hsta_lib/models/baselines/{row['module']}.py)"
+        rows.append([module, row["tables"] or "extra", *(row[name] for name in told)])
+    return _table(["baseline", "Table", *told.values()], rows)
 
 
 def plan_table():
     """Trials and projected GPU-hours of every table at full size, one seed."""
     planned = plan.plan_paper()
     counted = planned.groupby(["table", "recipe"], sort=False)[["trials", "gpu_hours"]].sum().unstack()
-    lines = ["| | trials | GPU-hours, `equations` | GPU-hours, `released` |", "|---" * 4 + "|"]
-    for table, row in counted.iterrows():
-        hours = [f"{row['gpu_hours', recipe]:.1f}" for recipe in plan.RECIPES]
-        lines.append("| " + " | ".join([table, f"{row['trials', 'equations']:.0f}", *hours]) + " |")
-    return "\n".join(lines)
+    rows = [
+        [
+            table,
+            f"{row['trials', 'equations']:.0f}",
+            *(f"{row['gpu_hours', one]:.1f}" for one in plan.RECIPES),
+        ]
+        for table, row in counted.iterrows()
+    ]
+    return _table(["", "trials", "GPU-hours, `equations`", "GPU-hours, `released`"], rows)
 
 
 def coverage_table():
     """How often intervals contain the truth, over seeds, skills and scores, from the benchmark's record."""
-    rows = pd.read_csv(ROOT / "benchmarks" / "coverage.csv")
-    ways = list(rows["interval"].unique())
-    lines = ["| " + " | ".join(["subjects as in", "how many", *ways]) + " |", "|---" * (2 + len(ways)) + "|"]
-    for (dataset, subjects), group in rows.groupby(["dataset", "subjects"], sort=False):
+    table = pd.read_csv(ROOT / "benchmarks" / "coverage.csv")
+    ways = list(table["interval"].unique())
+    rows = []
+    for (dataset, subjects), group in table.groupby(["dataset", "subjects"], sort=False):
         found = {way: part[list(METRICS)] for way, part in group.groupby("interval")}
         ranges = [from_to(found[way].min(axis=None), found[way].max(axis=None)) for way in ways]
-        lines.append("| " + " | ".join([dataset, str(subjects), *ranges]) + " |")
-    return "\n".join(lines)
+        rows.append([dataset, subjects, *ranges])
+    return _table(["subjects as in", "how many", *ways], rows)
 
 
 def benchmarks_table():
     """What the scripts of ``benchmarks/`` measured, a table per machine, from their record."""
     parts = []
     for machine, rows in pd.read_csv(ROOT / "benchmarks" / "results.csv").groupby("machine", sort=False):
-        parts += ["", f"| {machine} | median | range | by |", "|---" * 4 + "|"]
+        cells = []
         for row in rows.itertuples():
             spread = "" if row.least == row.largest else f"{rounded(row.least)} to {rounded(row.largest)}"
-            cells = [row.what, f"{rounded(row.median)} {row.unit}", spread, f"`{row.script}`"]
-            parts.append("| " + " | ".join(cells) + " |")
-    return "\n".join(parts[1:])
+            cells.append([row.what, f"{rounded(row.median)} {row.unit}", spread, f"`{row.script}`"])
+        parts.append(_table([machine, "median", "range", "by"], cells))
+    return "\n\n".join(parts)
 
 
 def rounded(value):
@@ -156,11 +175,11 @@ def rounded(value):
 
 def departures_table():
     """Paper, released code and this study, from ``departures.csv``; a field's values, from the settings."""
-    lines = ["| what | paper | released code | this study | field |", "|---|---|---|---|---|"]
-    for row in load_departures().itertuples():
-        cells = [row.topic, row.paper, row.released_code, row.this_study, _field_cell(row.field)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [
+        [row.topic, row.paper, row.released_code, row.this_study, _field_cell(row.field)]
+        for row in load_departures().itertuples()
+    ]
+    return _table(["what", "paper", "released code", "this study", "field"], rows)
 
 
 def _field_cell(field):
@@ -180,54 +199,50 @@ def presets_table():
     """What each preset trains."""
     rows = []
     for name in ("smoke", "quick", "study", "full"):
-        _, preset = config.load_preset(name)
-        rows.append(
-            {
-                "preset": f"`{name}`",
-                "clips": preset.synthetic.n_micro,
-                "subjects": preset.synthetic.n_subjects,
-                "px": preset.frames.image_size,
-                "d": preset.model.d,
-                "epochs": preset.training.epochs,
-                "seeds": len(preset.seeds),
-                "folds": preset.split.n_folds,
-            }
-        )
-    table = pd.DataFrame(rows).astype(str)
-    lines = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        preset = config.load_preset(name)[1]
+        sizes = [preset.synthetic.n_micro, preset.synthetic.n_subjects, preset.frames.image_size]
+        sizes += [preset.model.d, preset.training.epochs, len(preset.seeds), preset.split.n_folds]
+        rows.append([f"`{name}`", *sizes])
+    return _table(["preset", "clips", "subjects", "px", "d", "epochs", "seeds", "folds"], rows)
 
 
 SECTIONS = {
-    "results": results_table,
-    "findings": findings_table,
-    "lists": lists_table,
-    "presets": presets_table,
-    "departures": departures_table,
-    "plan": plan_table,
-    "coverage": coverage_table,
-    "benchmarks": benchmarks_table,
-    "systems": systems_table,
+    "README.md": {"lists": lists_table, "findings": findings_table},
+    "docs/baselines.md": {"systems": systems_table},
+    "docs/benchmarks.md": {"benchmarks": benchmarks_table},
+    "docs/cluster.md": {"plan": plan_table},
+    "docs/departures.md": {"departures": departures_table},
+    "docs/parameters.md": {"presets": presets_table},
+    "docs/results.md": {"results": results_table, "scores": scores_table},
+    "docs/statistics.md": {"coverage": coverage_table},
 }
 
 
-def render(text):
-    """A README's text with its generated sections written anew.
+def render(page, text):
+    """A page's text with its generated tables written anew.
+
+    Parameters
+    ----------
+    page : str
+        Its path from the project's root, a key of `SECTIONS`.
+    text : str
 
     Raises
     ------
     ValueError
-        If a section's markers are missing.
+        If a table's markers are missing.
     """
-    for name, make in SECTIONS.items():
+    for name, make in SECTIONS[page].items():
         start, end = f"<!-- {name}: made by `make readme` -->", f"<!-- end of {name} -->"
         if start not in text or end not in text:
-            raise ValueError(f"README.md: the markers of section {name!r} are missing")
+            raise ValueError(f"{page}: the markers of section {name!r} are missing")
         before, rest = text.split(start)
         text = f"{before}{start}\n{make()}\n{end}{rest.split(end)[1]}"
     return text
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(render(path.read_text()))
+    for page in SECTIONS:
+        path = ROOT / page
+        path.write_text(render(page, path.read_text()))
+    summary.PATH.write_text(summary.draw())

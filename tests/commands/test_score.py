@@ -271,17 +271,16 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def readme_example():
-    text = (ROOT / "README.md").read_text()
-    example = re.search(
-        r"<!-- predictions: read by tests/test_score.py -->\n```csv\n(.*?)```", text, re.DOTALL
-    )
+def documented_example():
+    text = (ROOT / "docs" / "scoring.md").read_text()
+    mark = "<!-- predictions: read by tests/commands/test_score.py -->\n```csv\n"
+    example = re.search(rf"{mark}(.*?)```", text, re.DOTALL)
     command = re.search(r"-m hsta_lib\.score predictions\.csv (.*)", text)
     return example[1], command[1].split()
 
 
-def test_the_command_of_the_readme(tmp_path):
-    content, options = readme_example()
+def test_the_documented_command(tmp_path):
+    content, options = documented_example()
     (tmp_path / "predictions.csv").write_text(content)
     done = run(tmp_path / "predictions.csv", *options)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""A dataset of one's own: the table and folders the README describes."""
+"""A dataset of one's own: the table and folders that docs/datasets.md describes."""
 
 import cv2
 import numpy as np
@@ -41,8 +41,9 @@ def test_it_is_opened_like_any_other(root, tmp_path):
     assert opened.version == "clips.csv (2 rows)"
 
 
-def test_the_example_of_the_readme_is_read(tmp_path):
-    text = (ROOT / "README.md").read_text().split("read by tests/test_own.py -->\n```csv\n")[1]
+def test_the_example_of_the_documentation_is_read(tmp_path):
+    text = (ROOT / "docs" / "datasets.md").read_text()
+    text = text.split("read by tests/data/readers/test_own.py -->\n```csv\n")[1]
     (tmp_path / "clips.csv").write_text(text.split("```")[0])
     for folder in ("ann/smile1", "ann/smile2", "ben/frown1"):
         (tmp_path / folder).mkdir(parents=True)

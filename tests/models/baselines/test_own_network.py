@@ -1,4 +1,4 @@
-"""A network of one's own: the file and the entry that the README shows, trained and shown as a row."""
+"""A network of one's own: the file and the entry that docs/baselines.md shows, trained and shown as a row."""
 
 import importlib.util
 import re
@@ -20,16 +20,16 @@ from hsta_lib.training import baseline_inputs, run
 from hsta_lib.training.trials import make_trials, settings_of
 from tests.tiny import FINGERPRINT, tiny_dataset, tiny_settings
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "baselines.md"
 MARK = "<!-- own network: read by tests/models/baselines/test_own_network.py -->"
 N_FOLDS = 2
 
 
 @pytest.fixture(scope="module")
 def section():
-    """The README from the mark to the next heading."""
-    _, mark, rest = README.read_text().partition(MARK)
-    assert mark, f"README.md lacks the mark {MARK!r}: put it before the code of the network"
+    """The page from the mark to the next heading."""
+    _, mark, rest = PAGE.read_text().partition(MARK)
+    assert mark, f"docs/baselines.md lacks the mark {MARK!r}: put it before the code of the network"
     return re.split(r"^##+ ", rest, maxsplit=1, flags=re.M)[0]
 
 

@@ -1,0 +1,151 @@
+"""README and docs: generated parts are current, links lead somewhere, commands exist, README is one page."""
+
+import json
+import re
+
+import pytest
+
+from hsta_lib import ROOT
+from hsta_lib.commands import docs, summary
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} | set(
+    re.findall(r"^(\w+):", MAKEFILE, re.M)
+)
+OF_OTHERS = ["CUDA_VISIBLE_DEVICES", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"]
+PARAMETERS = {"TFLOPS", "PYTHON", *OF_OTHERS} | set(
+    re.findall(r"[A-Z_]{4,}", "".join(re.findall(r"^(?:TEXTS|VALUES) :=(?:.*\\\n)*.*", MAKEFILE, re.M)))
+)
+MADE = ("params/mine.yaml", "reports/local/")  # by readers and commands of these pages
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def without_generated(text):
+    return re.sub(r"<!-- (\w+): made by `make readme` -->.*?<!-- end of \1 -->", "", text, flags=re.S)
+
+
+def code_of(text):
+    """Everything that is set as code: fenced, indented or within a line."""
+    fenced = re.findall(r"```\w*\n(.*?)```", text, re.S)
+    text = re.sub(r"```.*?```", "", text, flags=re.S)
+    return "\n".join([*fenced, *re.findall(r"^    .*$", text, re.M), *re.findall(r"`([^`\n]+)`", text)])
+
+
+def anchors_of(text):
+    """Names that headings get, as on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def dead_links(page, text):
+    """Links of a page to files or headings that are not there."""
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if path.startswith("https://"):
+            continue
+        leads_to = (page.parent / path).resolve() if path else page
+        if not leads_to.exists() or (anchor and anchor not in anchors_of(leads_to.read_text())):
+            dead.append(target)
+    return dead
+
+
+def unknown_commands(text):
+    """Targets, parameters, modules and files in the code of a page that are not there."""
+    code = code_of(text)
+    unknown = [f"make {name}" for name in re.findall(r"make (\w+)", code) if name not in TARGETS]
+    unknown += [name for name in re.findall(r"\b([A-Z_]{4,})=", code) if name not in PARAMETERS]
+    modules = [name.replace(".", "/") for name in re.findall(r"-m (hsta_lib[.\w]*)", code)]
+    unknown += [name for name in modules if not any((ROOT / f"{name}{end}").exists() for end in (".py", "/"))]
+    folders = "hsta_lib|notebooks|benchmarks|params|reports|tests"
+    paths = re.findall(rf"(?<![\w/])(?:{folders})/[\w./-]++(?!\*)", code)
+    return unknown + [path for path in paths if not (ROOT / path).exists() and not path.startswith(MADE)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    assert dead_links(page, page.read_text()) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_and_files_in_code_exist(page):
+    assert unknown_commands(page.read_text()) == []
+
+
+def test_a_dead_link_and_an_unknown_command_are_seen():
+    assert dead_links(PAGES[0], "[a](none.md) [b](LICENSE) [c](#none) [d](docs/none.md#x)") == [
+        "none.md",
+        "#none",
+        "docs/none.md#x",
+    ]
+    text = "`make tea` and `make table4 PRESETS=x`\n\n    python -m hsta_lib.none notebooks/none.ipynb\n"
+    assert unknown_commands(text) == ["make tea", "PRESETS", "hsta_lib/none", "notebooks/none.ipynb"]
+    assert anchors_of("# A dataset of your own: (1)") == {"a-dataset-of-your-own-1"}
+
+
+@pytest.mark.parametrize("page", docs.SECTIONS)
+def test_generated_tables_are_current(page):
+    text = (ROOT / page).read_text()
+    assert docs.render(page, text) == text, "run `make readme`"
+
+
+def test_missing_markers_are_named():
+    with pytest.raises(ValueError, match=r"README\.md: the markers of section 'lists' are missing"):
+        docs.render("README.md", "no markers")
+
+
+def test_no_marker_is_without_a_table():
+    marked = {name_of(page): set(re.findall(r"<!-- (\w+): made by", page.read_text())) for page in PAGES}
+    assert {page: names for page, names in marked.items() if names} == {
+        page: set(tables) for page, tables in docs.SECTIONS.items()
+    }
+
+
+def test_readme_is_one_page_with_one_figure():
+    text = (ROOT / "README.md").read_text()
+    assert len(without_generated(text).split()) <= 900
+    rows = sum(len(make().splitlines()) - 2 for make in docs.SECTIONS["README.md"].values())
+    assert rows <= 25
+    assert re.findall(r"!\[[^]]+\]\(([^)]*)\)", text) == ["reports/summary.svg"]
+
+
+def test_readme_says_what_synthetic_reports_are_worth():
+    text = " ".join((ROOT / "README.md").read_text().replace("> ", "").split())
+    assert "**Synthetic faces are a positive control, never evidence about real faces.**" in text
+    assert "**The networks of these synthetic reports have not fitted.**" in text
+
+
+def test_no_score_is_typed_into_prose():
+    for page in PAGES:
+        text = without_generated(page.read_text())
+        assert not re.search(r"(?:UF1|UAR|ACC)[^.\n|]* \d+\.\d", text), page
+
+
+def test_every_page_is_reached_from_readme():
+    text = "".join(page.read_text() for page in PAGES)
+    assert all(f"{page.name})" in text or f"{page.name}#" in text for page in PAGES[1:])
+
+
+def test_the_figure_is_that_of_the_committed_records():
+    assert summary.PATH.read_text() == summary.draw(), "run `make readme`"
+
+
+def test_the_figure_shows_every_list_and_the_ceiling():
+    text = summary.draw()
+    for row in json.loads(summary.lists.RECORD.read_text())["rows"]:
+        assert f">{row['uar']:.1f}<" in text
+    assert "ceiling, true action units known" in text
+    assert "have not fitted" in text
+    assert "are not there yet" in text
+
+
+def test_the_figure_changes_with_a_score(tmp_path, monkeypatch):
+    record = json.loads(summary.lists.RECORD.read_text())
+    record["rows"][0]["uar"] = 12.3
+    (tmp_path / "lists.json").write_text(json.dumps(record))
+    monkeypatch.setattr(summary.lists, "RECORD", tmp_path / "lists.json")
+    assert ">12.3<" in summary.draw()
