@@ -304,7 +304,9 @@ def _boxes(root):
 
 def _relative(problems, root):
     """Paths in the table start at the dataset's root, so that reports show no folder of this machine."""
-    return problems.map(lambda cell: str(cell).replace(f"{root}/", ""))
+    for folder in (root.absolute(), *root.absolute().parents[:2], root):
+        problems = problems.map(lambda cell, folder=folder: str(cell).replace(f"{folder}/", ""))
+    return problems
 
 
 def _fingerprint(clips, frames_digest, frames):

@@ -5,6 +5,7 @@ only this table. What a reader could not use is a row of the problems table, nev
 """
 
 import re
+import unicodedata
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ COLUMNS = {
     "action_units": "the sheet's action units as written, e.g. 4+R14",
     "expression_type": "micro or macro",
 }
+_FEW = 10  # values that a message shows
 PROBLEM_COLUMNS = ["where", "clip_id", "problem", "action"]
 
 _SPELLINGS = {
@@ -135,6 +137,28 @@ def clean_emotion(text):
     return _SPELLINGS.get(word, word)
 
 
+def subject_key(text):
+    """What all spellings of one subject's id have in common.
+
+    ``1``, ``01`` and ``1.0`` are one, as are ``p-1``, ``P 1`` and ``p1.``; ``1-1`` and ``11`` are two.
+
+    Parameters
+    ----------
+    text : object
+        The id, as text or number.
+
+    Returns
+    -------
+    str
+        Without leading zeros, case and punctuation, but for one mark between digits; composed (NFKC).
+    """
+    text = unicodedata.normalize("NFKC", str(text)).strip().casefold()
+    whole = re.fullmatch(r"(\d+)\.0*", text)
+    text = re.sub(r"(?<=\d)[\W_]+(?=\d)", "-", whole[1] if whole else text)
+    text = re.sub(r"(?<!\d)0+(?=\d)", "", text)
+    return re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", "", text) or text
+
+
 def problems_table(rows=()):
     """Table of problems from ``(where, clip_id, problem, action)`` tuples."""
     return pd.DataFrame(list(rows), columns=PROBLEM_COLUMNS)
@@ -209,7 +233,11 @@ def labelled(clips, labels):
     label = clips[column].map(mapping)
     kept = clips[label.notna()].assign(label=label.dropna().map(classes.index).astype(int))
     if kept.empty:
-        raise ValueError(f"no clip has a class of labels = {labels!r} (column {column!r} of the clip table)")
+        there = ", ".join(map(repr, sorted(set(clips[column]))[:_FEW]))
+        raise ValueError(
+            f"no clip has a class of labels = {labels!r}: column {column!r} of the clip table has {there}; "
+            f"known words: {', '.join(mapping)}"
+        )
     return kept.sort_values("clip_id", ignore_index=True)
 
 
@@ -240,7 +268,7 @@ def without_class(clips, labels):
         (
             "annotation sheet",
             clip.clip_id,
-            f"{column} {getattr(clip, column)!r} is in no label set",
+            f"{column} {getattr(clip, column)!r} is in no label set; known: {', '.join(sorted(known))}",
             "clip left out",
         )
         for clip in dropped[~is_known].itertuples()

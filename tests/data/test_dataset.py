@@ -419,7 +419,9 @@ def test_problems_show_no_folder_of_the_machine(root, open_real, tmp_path, monke
 def test_if_no_clip_can_be_read_the_first_reason_is_given(root, open_real):
     for folder in (root / "part_A").glob("*/*/color"):
         shutil.rmtree(folder)
-    with pytest.raises(ValueError, match=r"none of the 14 clips could be read.*folder missing"):
+    with pytest.raises(
+        ValueError, match=r"none of the 14 clips could be read.*folder without frames: it is empty"
+    ):
         open_real(root)
 
 
@@ -441,7 +443,7 @@ def test_a_real_dataset_needs_its_folder(tmp_path):
 
 
 def test_a_folder_without_the_dataset_is_named(tmp_path, open_real):
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}: no folder 'part_A' or 'Part_A_ME_clip' there"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}: looked .*, part_A or Part_A_ME_clip"):
         open_real(tmp_path)
 
 
@@ -453,7 +455,7 @@ def test_the_home_folder_may_be_written_short(root, open_real, monkeypatch):
 def test_a_sheet_without_a_usable_clip_is_refused_with_the_first_problem(tmp_path):
     root = synthetic.ensure(PRESET.synthetic, tmp_path)
     for folder in (root / "part_A").iterdir():
-        shutil.rmtree(folder)
+        folder.rename(folder.with_name(f"{folder.name}0"))
     parameters = Parameters(dataset="casme3", data_root=str(root), labels="emotion7")
     with pytest.raises(ValueError, match=r"no clip of .* can be used.*folder missing"):
         open_dataset(parameters, PRESET, tmp_path)

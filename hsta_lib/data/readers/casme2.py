@@ -1,32 +1,27 @@
 """Read CASME II: its raw, selected or cropped frames, and its coding sheet."""
 
 import re
-from pathlib import Path
 
-from hsta_lib.data.readers.rows import (
-    find_variant,
+from hsta_lib.data.readers.find import (
+    dataset_folder,
+    find_frames,
+    find_sheet,
+    folders_by_subject,
     folders_of,
-    frame_number,
-    listing,
-    objective_number,
-    one_spelling,
+    needed_sheet,
 )
-from hsta_lib.data.readers.sheet import find_sheet, read_sheet
-from hsta_lib.data.table import clean_emotion
+from hsta_lib.data.readers.rows import frame_number, listing, objective_number, one_spelling
+from hsta_lib.data.readers.sheet import read_sheet
+from hsta_lib.data.table import clean_emotion, subject_key
 
 SHEET = "CASME2-coding-20140508.xlsx"
-_SHEET_NAMES = r"casme2[-_ ]coding.*"
-_OBJECTIVE_NAMES = r"casme2[-_ ]objective[-_ ]?classes.*"
+_SHEET_NAMES = "casme(2|ii)coding.*"
+_OBJECTIVE_NAMES = "casme(2|ii)objectiveclass.*"
 _COLUMNS = [
     "Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units", "Estimated Emotion",
 ]  # fmt: skip
-# Variant to the names of its folder, in the order in which they are looked for.
-_FOLDERS = {
-    "cropped": r"(casme2[-_ ])?cropped([-_ ].*)?",
-    "selected": r"casme2[-_ ]raw[-_ ]selected",
-    "raw": r"casme2[-_ ]raw",
-}
-_USUAL = "Cropped, CASME2_RAW_selected or CASME2-RAW"
+# Variant to what its folder is called, in the order in which they are looked for.
+_VARIANTS = {"cropped": "cropped|preprocessed", "selected": "selected", "raw": "raw|casme(2|ii)$"}
 
 # Clips per emotion of each version of the sheet, by its rows and whether it has objective classes.
 _COUNTS = {"others": 99, "disgust": 63, "happy": 32, "repression": 27, "surprise": 25, "sad": 7, "fear": 2}
@@ -44,9 +39,9 @@ def read(root, *, dataset="casme2", repair="repaired", variant=""):
     Parameters
     ----------
     root : str or Path
-        Folder that holds ``Cropped``, ``CASME2_RAW_selected`` or ``CASME2-RAW``
-        (``<variant>/sub01/EP02_01f/<frame>.jpg``), or is one of them, and the coding sheet. Of two sheets the
-        last by name is read: 20190701 before 20140508.
+        Folder that holds, anywhere below, ``Cropped``, ``CASME2_RAW_selected`` or ``CASME2-RAW``
+        (``<variant>/sub01/EP02_01f/<frame>.jpg``), or is one of them; the coding sheet lies below it or
+        above. Of two sheets the last by name is read: 20190701 before 20140508.
     dataset : str
         Name put in front of subject, recording and clip ids.
     repair : str
@@ -64,13 +59,14 @@ def read(root, *, dataset="casme2", repair="repaired", variant=""):
     FileNotFoundError
         If the root, the folder of frames or the coding sheet is not there.
     ValueError
-        If ``variant`` is unknown, or a sheet cannot be read, lacks a needed column or has it twice.
+        If ``variant`` is unknown or there twice, or a sheet cannot be read, lacks a needed column or has it
+        twice.
     """
-    root = Path(root)
-    frames, variant = find_variant(root, variant, _FOLDERS, subject=r"sub\d+", usual=_USUAL)
-    rows, version, expected = _read_rows(root)
+    root, usual = dataset_folder(root), "Cropped, CASME2_RAW_selected or CASME2-RAW"
+    frames, (variant,) = find_frames(root, r"sub[\W_]*\d+", choices=[(_VARIANTS, variant)], usual=usual)
+    rows, version, expected = _read_rows(root, frames)
     rows["Filename"] = one_spelling(rows["Filename"])
-    subjects = {name: folders_of(folder) for name, folder in folders_of(frames).items()}
+    subjects = {key: folders_of(folder) for key, folder in folders_by_subject(frames).items()}
     return listing(
         [_clip(row, dataset, subjects) for row in rows.to_dict("records")],
         "casme2",
@@ -80,18 +76,14 @@ def read(root, *, dataset="casme2", repair="repaired", variant=""):
     )
 
 
-def _read_rows(root):
+def _read_rows(root, frames):
     """Rows of the coding sheet with their objective classes, the sheet's version, its expected counts."""
-    frames = "|".join([*_FOLDERS.values(), r"sub\d+"])
-    skip = tuple(name for name in folders_of(root) if re.fullmatch(frames, name))
-    sheet = find_sheet(root, _SHEET_NAMES, skip=skip)
-    if sheet is None:
-        raise FileNotFoundError(f"{root}: annotation sheet {SHEET!r} is neither there nor beside the frames")
+    sheet = needed_sheet(root, _SHEET_NAMES, SHEET, frames)
     rows = read_sheet(sheet, _COLUMNS, optional=["Objective Classes"])
     has_classes = bool((rows["Objective Classes"] != "").any())
     version, expected = _EXPECTED.get((len(rows), has_classes), ("of no known version", {}))
     version = f"{sheet.name} ({version}, {len(rows)} rows)"
-    classes = None if has_classes else find_sheet(root, _OBJECTIVE_NAMES, skip=skip)
+    classes = None if has_classes else find_sheet(root, _OBJECTIVE_NAMES, frames)
     if classes is not None:
         listed = read_sheet(classes, ["Subject", "Filename", "Objective Class"])
         class_of = dict(zip(_keys(listed), listed["Objective Class"], strict=True))
@@ -119,7 +111,9 @@ def _clip(row, dataset, subjects):
         "subject_id": f"{dataset}/{subject}",
         "recording_id": f"{dataset}/{subject}/{film[0].upper() if film else name}",
         "clip_id": f"{dataset}/{subject}/{name}",
-        "folder": subjects.get(subject, {}).get(name.lower()),  # of those that are there: a path finds none
+        "folder": subjects.get(subject_key(subject), {}).get(
+            name.lower()
+        ),  # of those that are there: a path finds none
         "depth_folder": None,
         "onset": row["OnsetFrame"],
         "apex": row["ApexFrame"],

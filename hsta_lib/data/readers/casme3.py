@@ -1,29 +1,29 @@
 """Read CAS(ME)^3 Part A: full videos or the clip release, and its annotation sheets."""
 
-from pathlib import Path
-
 import pandas as pd
 
-from hsta_lib.data.readers.rows import (
-    find_folder,
+from hsta_lib.data.readers.find import (
+    dataset_folder,
+    find_all,
+    find_frames,
+    find_sheet,
+    folders_by_subject,
     folders_of,
-    frame_number,
-    is_folder_name,
-    listing,
-    one_spelling,
+    needed_sheet,
 )
-from hsta_lib.data.readers.sheet import find_sheet, read_sheet
-from hsta_lib.data.table import clean_emotion
+from hsta_lib.data.readers.rows import frame_number, is_folder_name, listing, one_person
+from hsta_lib.data.readers.sheet import read_sheet
+from hsta_lib.data.table import clean_emotion, subject_key
 
 MICRO_SHEET = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
 ALL_SHEET = "CAS(ME)3_part_A_v2.xlsx"
 # The endings of the names are versions: v1, v2, v2_20250903.
-_MICRO_NAMES = r"cas\(me\)3_part_a_me_label_jpgindex.*"
-_ALL_NAMES = r"cas\(me\)3_part_a_v\d.*"
-_MACRO_EMOTION_NAMES = r"cas\(me\)3_part_a_mae_label_jpgindex.*"
+_MICRO_NAMES = "casme3partamelabeljpgindex.*"
+_ALL_NAMES = r"casme3partav\d.*"
+_MACRO_EMOTION_NAMES = "casme3partamaelabeljpgindex.*"
 _MICRO_COLUMNS = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Objective class", "emotion"]
 _ALL_COLUMNS = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Expression type", "Objective class"]
-_FRAME_FOLDERS = ("part_a", "part_a_me_clip", "part_a_mae_clip")
+_SUBJECT, _VIDEO, _CLIP = r"spno[\W_]*\d+", "[a-z]", r"spno[\W_]*\d+_[a-z]_\d+"  # names of folders
 
 # Micro-expressions per emotion that each version of the sheet lists.
 _EMOTIONS = ("disgust", "surprise", "others", "fear", "anger", "sad", "happy")
@@ -39,9 +39,9 @@ def read(root, *, dataset="casme3", repair="repaired", macro=False):
     Parameters
     ----------
     root : str or Path
-        Folder that holds ``part_A/<subject>/<video>/color/<frame>.jpg`` or the clip release
-        (``Part_A_ME_clip/frame/<subject>_<video>_<onset>/<frame>.jpg``), and, beside them or in another
-        folder, the annotation sheets.
+        Folder that holds, anywhere below, ``part_A/<subject>/<video>/color/<frame>.jpg`` or the clip release
+        (``Part_A_ME_clip/frame/<subject>_<video>_<onset>/<frame>.jpg``), or is one of these folders; the
+        annotation sheets lie below it or above.
     dataset : str
         Name put in front of subject, recording and clip ids.
     repair : str
@@ -61,16 +61,16 @@ def read(root, *, dataset="casme3", repair="repaired", macro=False):
     ValueError
         If a sheet cannot be read, lacks a needed column or has it twice.
     """
-    root = Path(root)
-    folder_of, release = _find_frames(root)
-    sheet = _sheet(root, _MICRO_NAMES, MICRO_SHEET)
+    root = dataset_folder(root)
+    folder_of, release, frames = _find_frames(root)
+    sheet = needed_sheet(root, _MICRO_NAMES, MICRO_SHEET, frames)
     rows = read_sheet(sheet, _MICRO_COLUMNS).assign(expression_type="micro")
     version, expected = _EXPECTED.get(len(rows), ("of no known version", {}))
     version = f"{release}; {sheet.name} ({version}, {len(rows)} rows)"
     listed = rows["emotion"].map(clean_emotion).value_counts().to_dict()
     if macro:
-        rows = pd.concat([rows, _macro_rows(root)], ignore_index=True)
-    rows["Subject"] = one_spelling(rows["Subject"])
+        rows = pd.concat([rows, _macro_rows(root, frames)], ignore_index=True)
+    rows["Subject"], merged = one_person(rows["Subject"])
     return listing(
         [_clip(row, dataset, folder_of) for row in rows.to_dict("records")],
         "casme3",
@@ -78,23 +78,15 @@ def read(root, *, dataset="casme3", repair="repaired", macro=False):
         version=version,
         expected=expected,
         micro_rule=_is_micro,
+        problems=merged,
     )._replace(listed=listed)  # what is expected is of micro-expressions alone
 
 
-def _sheet(root, names, usual):
-    found = find_sheet(root, names, skip=_FRAME_FOLDERS)
-    if found is None:
-        raise FileNotFoundError(
-            f"{root}: annotation sheet {usual!r} is neither there nor in a folder beside part_A"
-        )
-    return found
-
-
-def _macro_rows(root):
-    rows = read_sheet(_sheet(root, _ALL_NAMES, ALL_SHEET), _ALL_COLUMNS)
+def _macro_rows(root, frames):
+    rows = read_sheet(needed_sheet(root, _ALL_NAMES, ALL_SHEET, frames), _ALL_COLUMNS)
     rows = rows[rows["Expression type"].str.strip().str.lower().str.startswith("macro")]
     rows = rows.assign(expression_type="macro", emotion="")
-    emotions = find_sheet(root, _MACRO_EMOTION_NAMES, skip=_FRAME_FOLDERS)
+    emotions = find_sheet(root, _MACRO_EMOTION_NAMES, frames)
     if emotions is not None:
         known = read_sheet(emotions, ["sub", "seq", "onset", "emotion"])
         keys = [tuple(key) for key in known[["sub", "seq", "onset"]].map(_key).to_numpy()]
@@ -114,36 +106,34 @@ def _is_micro(onset, apex, offset):
 
 
 def _find_frames(root):
-    """Function from (subject, video, onset) to the folders of frames and of depth maps; and the release."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; data_root must be the folder that holds part_A")
-    videos = find_folder(root, "part_a")
-    if videos is not None:
-        subjects = {name: folders_of(folder) for name, folder in folders_of(videos).items()}
-        return lambda *place: _full_video(subjects, *place), "full videos"
-    clips = {}
-    for release in ("part_a_mae_clip", "part_a_me_clip"):
-        folder = find_folder(root, release)
-        for channel in ("depth", "frame") if folder else ():
-            found = folders_of(folders_of(folder).get(channel, folder / channel))
-            clips.update({(channel, name): place for name, place in found.items()})
-    if not clips:
-        raise FileNotFoundError(
-            f"{root}: no folder 'part_A' or 'Part_A_ME_clip' there; data_root must be the folder with it"
-        )
-    return lambda *place: _released_clip(clips, *place), "clip release"
+    """Function from (subject, video, onset) to folders of frames and depth maps; the release; where it is."""
+    releases = find_all(root, _CLIP)
+    if releases and not find_all(root, _SUBJECT, _VIDEO):
+        clips = {
+            (_channel(folder), subject_key(name)): place
+            for folder in releases
+            for name, place in folders_of(folder).items()
+        }
+        return lambda *place: _released_clip(clips, *place), "clip release", releases[0]
+    videos, _ = find_frames(root, _SUBJECT, _VIDEO, usual="part_A or Part_A_ME_clip")
+    subjects = {key: folders_of(folder) for key, folder in folders_by_subject(videos).items()}
+    return lambda *place: _full_video(subjects, *place), "full videos", videos
+
+
+def _channel(folder):
+    return "depth" if folder.name.lower() == "depth" else "frame"
 
 
 def _full_video(subjects, subject, video, _onset):
-    folder = subjects.get(subject.lower(), {}).get(video)
+    folder = subjects.get(subject_key(subject), {}).get(video)
     if folder is None:
         return None, None
     channels = folders_of(folder)
-    return channels.get("color", folder / "color"), channels.get("depth")
+    return channels.get("color", folder), channels.get("depth")
 
 
 def _released_clip(clips, subject, video, onset):
-    name = f"{subject}_{video}_{onset}".lower()
+    name = subject_key(f"{subject}_{video}_{onset}")
     return clips.get(("frame", name)), clips.get(("depth", name))
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
 from hsta_lib.data.frames import SUFFIXES, read_image, resize
 from hsta_lib.data.readers import clones
-from hsta_lib.data.readers.rows import folders_of
+from hsta_lib.data.readers.find import folders_of
 from hsta_lib.data.readers.smic import parse_name
 from hsta_lib.data.table import COLUMNS, class_names, problems_table
 

@@ -2,21 +2,21 @@
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import pandas as pd
 
 from hsta_lib.data.readers import casme2, samm, smic
-from hsta_lib.data.readers.rows import Listing, folders_of
+from hsta_lib.data.readers.find import dataset_folder, folders_of
+from hsta_lib.data.readers.rows import Listing
 from hsta_lib.data.table import COLUMNS, class_names, labelled, problems_table, without_class
 
 OFFICIAL_LIST = "combined_3class_gt.csv"
 _CLASSES = class_names("emotion3", "megc2019")
-# Names of a dataset's folder, the first that is there; SMIC_all_raw is a folder within that of SMIC.
+# How a dataset is read, and what its folder is called.
 _READERS = {
-    "casme2": (casme2.read, [r"casme[-_ ]?(2|ii)"]),
-    "smic": (smic.read, ["smic", r"smic(?![-_]all)(?![-_]e).*"]),
-    "samm": (samm.read, ["samm", "samm.*"]),
+    "casme2": (casme2.read, r"casme[\W_]*(2|ii)\b.*"),
+    "smic": (smic.read, r"smic(?![\W_]*(all|e)).*"),
+    "samm": (samm.read, "samm.*"),
 }
 # Clips of the three classes by some version of CASME II's sheet, but not in the official list: one without
 # apex, one whose apex is its onset, one that only the sheet of 256 rows has, and three that the sheet of 2019
@@ -47,9 +47,10 @@ def read(root, *, dataset="megc2019", repair="repaired", variant="", official=Tr
     Parameters
     ----------
     root : str or Path
-        Folder that holds a folder, or a link to one, of each dataset, case ignored: ``casme2``, ``CASME2`` or
-        ``CASME II``; ``smic`` or ``SMIC...``; ``samm`` or ``SAMM...``. If it also holds the organisers'
-        ``combined_3class_gt.csv``, the clips are compared with it; that changes no clip.
+        Folder that holds, anywhere below, what the readers of the three datasets need; it may be links. If
+        each has a folder of its own, ``CASME II``, ``smic`` and ``SAMM``, only that is searched for it. If
+        the root also holds the organisers' ``combined_3class_gt.csv``, the clips are compared with it; that
+        changes no clip.
     dataset : str
         For the column ``dataset``. Ids begin with the dataset the clip is from, as in its own reader.
     repair : str
@@ -74,9 +75,9 @@ def read(root, *, dataset="megc2019", repair="repaired", variant="", official=Tr
     """
     if variant:
         raise ValueError(f"variant = {variant!r} is unknown; megc2019 has none")
-    root = Path(root)
+    root = dataset_folder(root)
     parts = {
-        name: reader(_folder(root, name, names), dataset=name, repair=repair)
+        name: _read_one(name, reader, _folder(root, names), repair)
         for name, (reader, names) in _READERS.items()
     }
     chosen = [_three_classes(name, part) for name, part in parts.items()]
@@ -97,14 +98,17 @@ def read(root, *, dataset="megc2019", repair="repaired", variant="", official=Tr
     )
 
 
-def _folder(root, dataset, names):
-    for name in names:
-        for folder_name, folder in folders_of(root).items():
-            if re.fullmatch(name, folder_name):
-                return folder
-    raise FileNotFoundError(
-        f"{root}: no folder of {dataset} there; data_root must hold the folders casme2, smic and samm"
-    )
+def _folder(root, names):
+    """The one folder of a dataset, else the root."""
+    found = [folder for name, folder in folders_of(root).items() if re.fullmatch(names, name)]
+    return found[0] if len(found) == 1 else root
+
+
+def _read_one(name, reader, root, repair):
+    try:
+        return reader(root, dataset=name, repair=repair)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"megc2019 needs casme2, smic and samm; of {name}: {error}") from error
 
 
 def _three_classes(dataset, part):

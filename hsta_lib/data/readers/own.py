@@ -1,12 +1,13 @@
 """Read a dataset of your own: a clip table in a CSV file, and folders of frames."""
 
 import csv
-import re
-from pathlib import Path
+import io
+from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
-from hsta_lib.data.readers.rows import listing, one_spelling
+from hsta_lib.data.readers.find import nearest_folder
+from hsta_lib.data.readers.rows import listing, one_person
 from hsta_lib.data.table import COLUMNS, clean_emotion
 
 TABLE = "clips.csv"
@@ -20,11 +21,12 @@ def read(root, *, dataset="own", repair="repaired"):
     Parameters
     ----------
     root : str or Path
-        Folder that holds ``clips.csv``, one row per clip: ``subject``, ``clip`` (unique within its subject),
-        ``folder`` (of the frame files, relative to the root; frames are numbered by the last integer of their
-        names), ``onset``, ``apex`` (empty: it is estimated), ``offset`` (numbers of frames, inclusive) and
-        ``emotion``; optionally ``recording`` (the video a clip was cut from; else each clip is its own),
-        ``action_units`` (``4+R14``) and ``objective_class`` (I to VII).
+        Folder that holds ``clips.csv``, its cells divided by commas, semicolons or tabs, one row per clip:
+        ``subject``, ``clip`` (unique within its subject), ``folder`` (of the frame files, relative to the
+        root; frames are numbered by the last integer of their names), ``onset``, ``apex`` (empty: it is
+        estimated), ``offset`` (numbers of frames, inclusive) and ``emotion``; optionally ``recording`` (the
+        video a clip was cut from; else each clip is its own), ``action_units`` (``4+R14``) and
+        ``objective_class`` (I to VII).
     dataset : str
         Name put in front of subject, recording and clip ids.
     repair : str
@@ -39,24 +41,29 @@ def read(root, *, dataset="own", repair="repaired"):
     FileNotFoundError
         If the table is not there.
     ValueError
-        If it lacks a column or a cell, or a folder lies outside the root.
+        If it lacks a column or a cell, or the path of a folder leads out of the root; links may.
     """
     root = Path(root)
     rows = _read_rows(root / TABLE)
-    rows["subject"] = one_spelling(rows["subject"])
-    _check_subjects(root / TABLE, rows["subject"].unique())
+    rows["subject"], merged = one_person(rows["subject"])
     clips = [_clip(row, dataset, root) for row in rows.to_dict("records")]
-    return listing(clips, dataset, rule=repair, version=f"{TABLE} ({len(rows)} rows)", expected={})
+    version = f"{TABLE} ({len(rows)} rows)"
+    return listing(clips, dataset, rule=repair, version=version, expected={}, problems=merged)
 
 
 def _read_rows(path):
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; its columns must be {', '.join(_NEEDED)}")
+        raise FileNotFoundError(
+            f"{path.absolute()} is not there, the nearest folder is {nearest_folder(path.absolute())}; its "
+            f"columns must be {', '.join(_NEEDED)}"
+        )
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte-order mark
-            header, *lines = [[cell.strip() for cell in line] for line in csv.reader(file)] or [[]]
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte-order mark
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error}); save it as CSV in UTF-8") from error
+    first = text.partition("\n")[0]
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    header, *lines = [[cell.strip() for cell in line] for line in lines] or [[]]
     missing = [name for name in _NEEDED if name not in header]
     if missing or len(set(header)) < len(header):
         what = f"column {missing[0]!r} is missing" if missing else "a column is there twice"
@@ -75,21 +82,13 @@ def _read_rows(path):
     return pd.DataFrame(rows).reindex(columns=_NEEDED + _OPTIONAL, fill_value="")
 
 
-def _check_subjects(path, subjects):
-    """Refuse 1 beside 01: one person under two ids could be in training and in test."""
-    numbers = {}
-    for subject in subjects:
-        other = numbers.setdefault(re.sub(r"(?<!\d)0+(?=\d)", "", subject.lower()), subject)
-        if other != subject:
-            raise ValueError(f"{path}: subjects {other!r} and {subject!r} differ only in zeros; write one")
-
-
 def _clip(row, dataset, root):
     subject = f"{dataset}/{row['subject']}"
-    folder = root / row["folder"]
-    if not folder.resolve().is_relative_to(root.resolve()):
+    folder, written = root / row["folder"], PureWindowsPath(row["folder"])  # either slash divides
+    if written.anchor or ".." in written.parts:
         raise ValueError(
-            f"{root / TABLE}: folder {row['folder']!r} of clip {row['clip']!r} is outside {root}"
+            f"{root / TABLE}: folder {row['folder']!r} of clip {row['clip']!r} must be a path below {root}, "
+            "without '..'; a link there may lead elsewhere"
         )
     return {
         **dict.fromkeys(COLUMNS, ""),
@@ -97,7 +96,7 @@ def _clip(row, dataset, root):
         "subject_id": subject,
         "recording_id": f"{subject}/{row['recording'] or row['clip']}",
         "clip_id": f"{subject}/{row['clip']}",
-        "folder": folder if folder.is_dir() else None,
+        **_found(folder),
         "depth_folder": None,
         "onset": row["onset"],
         "apex": row["apex"],
@@ -106,4 +105,13 @@ def _clip(row, dataset, root):
         "objective_class": row["objective_class"].upper(),
         "action_units": row["action_units"],
         "expression_type": "micro",
+    }
+
+
+def _found(folder):
+    if folder.is_dir():
+        return {"folder": folder}
+    return {
+        "folder": None,
+        "missing": f"folder {folder} missing; the nearest is {nearest_folder(folder.absolute())}",
     }

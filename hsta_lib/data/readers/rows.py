@@ -1,18 +1,17 @@
 """What every reader does with the rows of its sheet: numbers, index repair, checks, the clip table."""
 
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from hsta_lib.data.table import COLUMNS, class_names, problems_table
+from hsta_lib.data.table import COLUMNS, class_names, problems_table, subject_key
 
 RULES = ("repaired", "published", "released", "drop")
 _REPAIRS = Path(__file__).with_name("repairs.csv")
 _INDICES = ("onset", "apex", "offset")
-_NO_APEX = ("", "/", "-")
+_NO_APEX = r"[/\\.\u2010-\u2015\u2212-]*|n/?a|nan|none|null"  # "/" and its like
 _NOT_MICRO = "no micro-expression by the dataset's own definition"
 
 
@@ -32,14 +31,15 @@ class Listing(NamedTuple):
     listed: dict
 
 
-def listing(rows, dataset, *, rule, version, expected, micro_rule=None):
+def listing(rows, dataset, *, rule, version, expected, micro_rule=None, problems=()):
     """Turn a sheet's rows into a clip table.
 
     Parameters
     ----------
     rows : list of dict
         Keys of `COLUMNS`; ``onset``, ``apex`` and ``offset`` as the cells have them. An empty apex stays
-        missing, so that it can be estimated; `RULES` decide about the rest.
+        missing, so that it can be estimated; `RULES` decide about the rest. Where ``folder`` is None,
+        ``missing`` may say what was looked for.
     dataset : str
         Of the corrections that apply.
     rule : {"repaired", "published", "released", "drop"}
@@ -52,6 +52,8 @@ def listing(rows, dataset, *, rule, version, expected, micro_rule=None):
     micro_rule : callable, optional
         ``micro_rule(onset, apex, offset)``, false for a clip that is no micro-expression by the dataset's own
         definition; such a clip is reported, and left out by ``drop``.
+    problems : iterable of tuple
+        What the reader has found before, to stand first in the table.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def listing(rows, dataset, *, rule, version, expected, micro_rule=None):
     if rule not in RULES:
         raise ValueError(f"repair = {rule!r} is unknown; choose one of {', '.join(RULES)}")
     known = _known_repairs(dataset)
-    clips, problems, seen = [], [], set()
+    clips, problems, seen = [], list(problems), set()
     for row in rows:
         numbers, notes = _indices(row, rule, known)
         clip = {**row, **dict(zip(_INDICES, numbers, strict=True))}
@@ -87,99 +89,35 @@ def frame_number(text):
     return int(match[1]) if match else None
 
 
-def one_spelling(names):
-    """Names that differ in case alone, all as the first of them in order.
+def one_spelling(names, key=str.lower):
+    """Names that a key holds for the same, by default whatever their case, all as the first of them in order.
 
     spNO.1 and spno.1 are one person: under two ids she could be in training and in test.
     """
     names = names.str.strip()
-    return names.groupby(names.str.lower()).transform("min")
+    return names.groupby(names.map(key)).transform("min")
 
 
-def folders_of(root):
-    """Folders in a folder by their lower-case names; empty if it cannot be listed.
-
-    Sheets and disk differ in case. Of two that differ in case alone the first by name.
-    """
-    found = {}
-    try:
-        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
-    except OSError:
-        return found
-    for entry in entries:
-        if not entry.name.startswith(".") and _is_folder(entry):
-            found.setdefault(entry.name.lower(), root / entry.name)
-    return found
-
-
-def find_folder(root, *names):
-    """The folder of one of some names, however deep zip copies of it are nested in themselves.
+def one_person(subjects):
+    """Ids of subjects, each person's in one spelling, see `hsta_lib.data.table.subject_key`.
 
     Parameters
     ----------
-    root : Path
-    names : str
-        Regular expressions of the name, case ignored; the first that is there wins.
+    subjects : Series of str
 
     Returns
     -------
-    Path or None
+    subjects : Series of str
+    problems : list of tuple
+        ``(where, clip_id, problem, action)`` of each person who has several spellings.
     """
-    matching = (folder for name in names for folder in _matching(root, name))
-    folder = next(matching, None)
-    return folder and _innermost(folder)
-
-
-def _matching(root, name):
-    return [path for found, path in folders_of(root).items() if re.fullmatch(name, found, re.IGNORECASE)]
-
-
-def _innermost(folder):
-    """``Cropped/Cropped/Cropped``: the last of these, unless it is a link back."""
-    inner = folders_of(folder).get(folder.name.lower())
-    if inner is None or inner.resolve() in (folder.resolve(), *folder.resolve().parents):
-        return folder
-    return _innermost(inner)
-
-
-def find_variant(root, variant, folders, *, subject, usual):
-    """Folder of the subjects' folders, and which of several variants of the frames it holds.
-
-    Parameters
-    ----------
-    root : Path
-        Holds the folder, or is it.
-    variant : str
-        A key of ``folders``, or empty: the first that is there.
-    folders : dict of str to str
-        Variant to a regular expression of its folder's name, case ignored.
-    subject : str
-        Regular expression of a subject's folder: one that holds none is passed over, as an unzipped copy
-        may lie in a folder of a similar name (``Cropped-updated/Cropped``).
-    usual : str
-        Names of the folders, for the message.
-
-    Raises
-    ------
-    ValueError
-        If the variant is unknown.
-    FileNotFoundError
-        If there is no such folder.
-    """
-    if variant not in ("", *folders):
-        raise ValueError(f"variant = {variant!r} is unknown; choose one of {', '.join(folders)}, or none")
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; data_root must be the folder that holds {usual}")
-    for name in [variant] if variant else folders:
-        is_named = re.fullmatch(folders[name], root.absolute().name, re.IGNORECASE)
-        folder = root if is_named else find_folder(root, folders[name])
-        while folder is not None and not any(re.fullmatch(subject, child) for child in folders_of(folder)):
-            folder = find_folder(folder, folders[name])
-        if folder is not None:
-            return folder, name
-    raise FileNotFoundError(
-        f"{root}: no subjects of {variant or 'any'} frames; data_root must be, or hold, {usual}"
-    )
+    merged = one_spelling(subjects, subject_key)
+    spellings = subjects.str.strip().groupby(merged).unique()
+    return merged, [
+        ("annotation sheet", "", f"subjects {', '.join(map(repr, sorted(found)))}", f"taken as one, {name!r}")
+        for name, found in spellings.items()
+        if len(found) > 1
+    ]
 
 
 def objective_number(cell):
@@ -212,13 +150,6 @@ def compare_counts(reading):
     counts["listed"] = counts["emotion"].map(reading.listed).fillna(0).astype(int)
     counts["difference"] = counts["listed"] - counts["expected"]
     return counts
-
-
-def _is_folder(entry):
-    try:
-        return entry.is_dir()
-    except OSError:  # a loop of links
-        return False
 
 
 def _known_repairs(dataset):
@@ -279,7 +210,11 @@ def _problem(clip, apex_cell, seen):
     onset, apex, offset = (clip[name] for name in _INDICES)
     if clip["subject_id"].endswith("/"):
         return "no subject given"
-    if onset is None or offset is None or (apex is None and apex_cell.strip() not in _NO_APEX):
+    if (
+        onset is None
+        or offset is None
+        or (apex is None and not re.fullmatch(_NO_APEX, apex_cell.strip(), re.I))
+    ):
         return f"onset, apex, offset {[onset, apex, offset]}: not all are numbers"
     if not onset <= offset:
         return f"offset {offset} before onset {onset}"
@@ -288,5 +223,5 @@ def _problem(clip, apex_cell, seen):
     if clip["clip_id"] in seen:
         return "listed twice"
     if clip["folder"] is None:
-        return "folder missing"
+        return clip.get("missing", "folder missing")
     return ""

@@ -1,28 +1,24 @@
 """Read SAMM: its raw or cropped frames of micro-expressions, and its sheet of FACS codes."""
 
-from pathlib import Path
-
-from hsta_lib.data.readers.rows import (
-    find_variant,
+from hsta_lib.data.readers.find import (
+    dataset_folder,
+    find_frames,
+    folders_by_subject,
     folders_of,
-    frame_number,
-    listing,
-    objective_number,
-    one_spelling,
+    needed_sheet,
 )
-from hsta_lib.data.readers.sheet import find_sheet, read_sheet
-from hsta_lib.data.table import clean_emotion
+from hsta_lib.data.readers.rows import frame_number, listing, objective_number, one_spelling
+from hsta_lib.data.readers.sheet import read_sheet
+from hsta_lib.data.table import clean_emotion, subject_key
 
 SHEET = "SAMM_Micro_FACS_Codes_v2.xlsx"
-_SHEET_NAMES = r"samm[-_ ]micro[-_ ]facs[-_ ]codes.*"
+_SHEET_NAMES = "sammmicrofacscodes.*"
 _COLUMNS = [
     "Subject", "Filename", "Onset Frame", "Apex Frame", "Offset Frame", "Action Units", "Estimated Emotion",
     "Objective Classes",
 ]  # fmt: skip
-# Variant to the names of its folder, in the order in which they are looked for.
-# The names are not enough: SAMM is also what one calls the folder that holds SAMM_CROP.
-_FOLDERS = {"cropped": r"samm[-_ ]crop(ped)?", "raw": r"samm"}
-_USUAL = "SAMM_CROP or SAMM"
+# Variant to what its folder is called, in the order in which they are looked for.
+_VARIANTS = {"cropped": "crop", "raw": "samm"}
 
 # Clips per emotion of each version of the sheet, by its rows.
 _EXPECTED = {
@@ -39,8 +35,8 @@ def read(root, *, dataset="samm", repair="repaired", variant=""):
     Parameters
     ----------
     root : str or Path
-        Folder that holds ``SAMM_CROP`` or ``SAMM`` (``<variant>/006/006_1_2/<frame>.jpg``), or is one of
-        them, and the sheet, wherever it lies below.
+        Folder that holds, anywhere below, ``SAMM_CROP`` or ``SAMM`` (``<variant>/006/006_1_2/<frame>.jpg``),
+        or is one of them; the sheet lies below it or above.
     dataset : str
         Name put in front of subject, recording and clip ids.
     repair : str
@@ -58,17 +54,18 @@ def read(root, *, dataset="samm", repair="repaired", variant=""):
     FileNotFoundError
         If the root, the folder of frames or the sheet is not there.
     ValueError
-        If ``variant`` is unknown, or the sheet cannot be read, lacks a needed column or has it twice.
+        If ``variant`` is unknown or there twice, or the sheet cannot be read, lacks a needed column or has it
+        twice.
     """
-    root = Path(root)
-    frames, variant = find_variant(root, variant, _FOLDERS, subject=r"\d+", usual=_USUAL)
-    sheet = find_sheet(root, _SHEET_NAMES)  # no folder is skipped: it often lies in SAMM_CROP
-    if sheet is None:
-        raise FileNotFoundError(f"{root}: annotation sheet {SHEET!r} is neither there nor in a folder below")
+    root = dataset_folder(root)
+    frames, (variant,) = find_frames(
+        root, r"\d+", r"\d+_\d+_\d+", choices=[(_VARIANTS, variant)], usual="SAMM_CROP or SAMM"
+    )
+    sheet = needed_sheet(root, _SHEET_NAMES, SHEET, frames)
     rows = read_sheet(sheet, _COLUMNS)
     rows["Filename"] = one_spelling(rows["Filename"])
     version, expected = _EXPECTED.get(len(rows), ("of no known version", {}))
-    subjects = {name: folders_of(folder) for name, folder in folders_of(frames).items()}
+    subjects = {key: folders_of(folder) for key, folder in folders_by_subject(frames).items()}
     return listing(
         [_clip(row, dataset, subjects) for row in rows.to_dict("records")],
         "samm",
@@ -91,7 +88,9 @@ def _clip(row, dataset, subjects):
         "subject_id": f"{dataset}/{subject}",
         "recording_id": f"{dataset}/{name.rpartition('_')[0] or name}",  # subject_stimulus of 006_1_2
         "clip_id": f"{dataset}/{subject}/{name}",
-        "folder": subjects.get(subject, {}).get(name.lower()),  # of those that are there: a path finds none
+        "folder": subjects.get(subject_key(subject), {}).get(
+            name.lower()
+        ),  # of those that are there: a path finds none
         "depth_folder": None,
         "onset": row["Onset Frame"],
         "apex": row["Apex Frame"],

@@ -24,7 +24,7 @@ def read_sheet(path, columns, optional=(), title=None):
     optional : list of str
         Columns that are empty where the sheet lacks them.
     title : str, optional
-        Only the sheet of this title, case ignored.
+        Regular expression of the sheet's title, case ignored: only sheets of such a title are looked at.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def read_sheet(path, columns, optional=(), title=None):
     """
     sheets = _sheets(path)
     if title is not None:
-        sheets = {name: rows for name, rows in sheets.items() if name.strip().lower() == title.lower()}
+        sheets = {name: rows for name, rows in sheets.items() if re.fullmatch(title, name.strip(), re.I)}
         if not sheets:
             raise ValueError(f"{path}: there is no sheet {title!r}")
     for rows in sheets.values():
@@ -46,29 +46,6 @@ def read_sheet(path, columns, optional=(), title=None):
         if header is not None:
             return _table(path, rows, header, [*columns, *optional])
     raise ValueError(f"{path}: {_why_no_header(list(sheets.values()), columns)}")
-
-
-def find_sheet(root, names, *, skip=()):
-    """Path of an annotation sheet anywhere below a dataset's folder.
-
-    Parameters
-    ----------
-    root : Path
-    names : str
-        Regular expression of the file's whole name, case ignored, its ending left out.
-    skip : tuple of str
-        Names of folders in the root, in lower case, that hold frames and are not searched.
-
-    Returns
-    -------
-    Path or None
-        The last by name (a later version of a sheet sorts after the earlier); None if there is none.
-    """
-    folders = [path for path in root.iterdir() if path.is_dir() and path.name.lower() not in skip]
-    files = [*root.glob("*.*"), *(path for folder in folders for path in folder.rglob("*.*"))]
-    files = [path for path in files if path.suffix.lower() in (".xls", ".xlsx") and path.name[0] not in ".~"]
-    found = [path for path in files if re.fullmatch(names, path.stem, re.IGNORECASE)]
-    return max(found, key=lambda path: path.name.lower(), default=None)
 
 
 def _sheets(path):

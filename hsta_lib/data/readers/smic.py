@@ -2,20 +2,24 @@
 
 import re
 from collections import Counter, namedtuple
-from pathlib import Path
 
 import pandas as pd
 
 from hsta_lib.data.frames import index_folder, why_no_frames
-from hsta_lib.data.readers.rows import find_folder, folders_of, listing
-from hsta_lib.data.readers.sheet import find_sheet, read_sheet
-from hsta_lib.data.table import COLUMNS, problems_table
+from hsta_lib.data.readers.find import dataset_folder, find_frames, find_sheet, folders_of, needed_sheet
+from hsta_lib.data.readers.rows import listing
+from hsta_lib.data.readers.sheet import read_sheet
+from hsta_lib.data.table import COLUMNS, problems_table, subject_key
 
 SHEET = "SMIC-HS-E_annotation.xlsx"
-_SHEET_NAMES = r"smic[-_]hs[-_]e[-_]annotation.*"
 _COLUMNS = ["Filename", "OnsetF", "OffsetF"]
 _OPTIONAL = ["Onset2F", "Offset2F", "Emotion"]
-_SHORT = ("smic_all_cropped", "smic_all_raw")  # the first that has the camera is read
+# What folders of frames are called, and those in them.
+_CAMERAS = {name: rf"(^|smic){name.lower()}(e|long)?$" for name in ("HS", "VIS", "NIR")}
+_CROPS = {"cropped": "crop", "raw": "raw"}  # the first that has the camera is read
+_NO_CAMERA = r"(?!(hs|vis|nir)\b).*"  # title of a page
+_SUBJECT, _CLIP = r"s[\W_]*\d+", r"s\d+_(ne|po|sur)_\d+"
+_MICRO = ("micro", "non_micro")
 _EMOTIONS = {"ne": "negative", "po": "positive", "sur": "surprise"}
 # Clips of negative, positive and surprise that a complete copy has.
 _VIS = (23, 28, 20)
@@ -39,9 +43,10 @@ def read(root, *, dataset="smic", repair="repaired", variant=""):
     Parameters
     ----------
     root : str or Path
-        Folder that holds ``SMIC_all_cropped/`` or ``SMIC_all_raw/`` (of both the former is read), with
-        ``<variant>/<subject>/micro/<emotion>/<clip>/<frame>`` below; or, of SMIC-E, ``SMIC-E_raw_image/``,
-        ``HS_long/`` or ``SMIC-HS-E/``, with ``<subject>/<clip>/<frame>`` below, and the sheet anywhere.
+        Folder that holds, anywhere below, ``SMIC_all_cropped/`` or ``SMIC_all_raw/`` (of both the former is
+        read), with ``<variant>/<subject>/micro/<emotion>/<clip>/<frame>`` below; or, of SMIC-E,
+        ``SMIC-HS-E/`` with ``<subject>/<clip>/<frame>`` below, and the sheet below it or above; or a folder
+        in one of these.
     dataset : str
         Name put in front of subject, recording and clip ids.
     repair : str
@@ -61,9 +66,10 @@ def read(root, *, dataset="smic", repair="repaired", variant=""):
     FileNotFoundError
         If the root, the folder of frames or the sheet is not there.
     ValueError
-        If the variant is unknown, or the sheet's page of the camera cannot be read or lacks a column.
+        If the variant is unknown or there twice, or the sheet's page of the camera cannot be read or lacks a
+        column.
     """
-    root, variant = Path(root), variant or "HS"
+    root, variant = dataset_folder(root), variant or "HS"
     if variant not in _COUNTS:
         raise ValueError(f"variant = {variant!r} is unknown; choose one of {', '.join(_COUNTS)}")
     reader = _long_clips if variant.startswith("E-") else _short_clips
@@ -113,7 +119,7 @@ def _named_clips(found, dataset):
 def _disagreement(clip, subject, emotion):
     if clip is None:
         return "no name of a clip such as s1_ne_01"
-    if not re.fullmatch(rf"s0*{clip.subject[1:].lstrip('0')}", subject, re.IGNORECASE):
+    if subject_key(clip.subject) != subject_key(subject):
         return f"subject {clip.subject} by its name, {subject} by its folder"
     if emotion not in (None, clip.emotion):
         return f"{clip.emotion} by its name, {emotion} by its folder"
@@ -122,22 +128,19 @@ def _disagreement(clip, subject, emotion):
 
 def _short_clips(root, camera, dataset):
     """Rows of the short clips: the first frame file is the onset, the last the offset."""
-    releases = [find_folder(root, name) for name in _SHORT]
-    folder = next(filter(None, (release and find_folder(release, camera) for release in releases)), None)
-    if folder is None:
-        raise FileNotFoundError(
-            f"{root}: no folder 'SMIC_all_cropped/{camera}' or 'SMIC_all_raw/{camera}' there; data_root must "
-            f"be the folder that holds SMIC_all_cropped or SMIC_all_raw"
-        )
-    kinds = {subject: folders_of(subject) for subject in folders_of(folder).values()}
+    folder, _ = find_frames(
+        root, _SUBJECT, "|".join([*_MICRO, *_EMOTIONS.values()]), choices=[(_CAMERAS, camera), (_CROPS, "")],
+        usual=f"SMIC_all_cropped/{camera} or SMIC_all_raw/{camera}",
+    )  # fmt: skip
+    kinds = {subject: _kinds_of(subject) for subject in folders_of(folder).values()}
     found = [
         (subject.name, emotion, clip)
-        for subject, kind in kinds.items() if "micro" in kind
-        for emotion, clips in folders_of(kind["micro"]).items()
+        for subject, kind in kinds.items()
+        for emotion, clips in folders_of(kind.get("micro")).items()
         for clip in folders_of(clips).values()
-    ]  # fmt: skip
+    ]
     (clips, problems), rows = _named_clips(found, dataset), []
-    for subject in (subject for subject, kind in kinds.items() if not {"micro", "non_micro"} & set(kind)):
+    for subject in (subject for subject, kind in kinds.items() if not {*_MICRO} & set(kind)):
         problems.append((str(subject), f"{dataset}/{subject.name}", "no folder 'micro'", "subject left out"))
     for clip, place in clips.items():
         numbers = index_folder(place)
@@ -145,7 +148,14 @@ def _short_clips(root, camera, dataset):
             rows.append(_row(dataset, clip, place, min(numbers), max(numbers)))
         gaps = _gaps(numbers) if numbers else [(why_no_frames(place), "clip left out")]
         problems += [(str(place), f"{dataset}/{clip.subject}/{clip.name}", *gap) for gap in gaps]
-    return rows, problems, str(folder.relative_to(root))
+    return rows, problems, _place(folder, root)
+
+
+def _kinds_of(subject):
+    """Folders of a subject; of one who has those of emotions and none of 'micro', she is it."""
+    found = folders_of(subject)
+    is_flat = not {*_MICRO} & set(found) and {*_EMOTIONS.values()} & set(found)
+    return {"micro": subject} if is_flat else found
 
 
 def _gaps(numbers):
@@ -156,17 +166,16 @@ def _gaps(numbers):
 
 def _long_clips(root, camera, dataset):
     """Rows of the long clips: the sheet says where in them the expression is."""
-    folder = find_folder(root, r"smic[-_]e[-_]raw[-_]image") or root
-    folder = find_folder(find_folder(folder, f"{camera}[-_]long") or folder, f"smic[-_]{camera}[-_]e")
-    sheet = find_sheet(root, _SHEET_NAMES, skip=_SHORT) if folder else None
+    usual = f"SMIC-E_raw_image or SMIC-{camera}-E"
+    folder, _ = find_frames(root, _SUBJECT, _CLIP, choices=[(_CAMERAS, camera)], usual=usual)
+    sheet, page = find_sheet(root, f"smic{camera.lower()}eannotation.*", folder), f"{camera}|{_NO_CAMERA}"
     if sheet is None:
-        what = f"annotation sheet {SHEET!r}" if folder else f"folder 'SMIC-{camera}-E'"
-        raise FileNotFoundError(f"{root}: no {what} there; data_root must be the folder that holds SMIC-E")
+        sheet, page = needed_sheet(root, "smic(hs|vis|nir)?e?annotation.*", SHEET, folder), camera
     subjects = folders_of(folder).values()
     found = [(subject.name, None, clip) for subject in subjects for clip in folders_of(subject).values()]
     clips, problems = _named_clips(found, dataset)
     rows = []
-    for cells in read_sheet(sheet, _COLUMNS, _OPTIONAL, title=camera).to_dict("records"):
+    for cells in read_sheet(sheet, _COLUMNS, _OPTIONAL, title=page).to_dict("records"):
         clip = parse_name(cells["Filename"])
         if clip is None:
             what = f"{cells['Filename']!r} is no name of a clip such as s1_ne_01"
@@ -179,7 +188,11 @@ def _long_clips(root, camera, dataset):
         clip_id = f"{dataset}/{clip.subject}/{clip.name}"
         if clip_id not in named:
             problems.append((str(place), clip_id, f"not in {sheet.name}", "clip left out"))
-    return rows, problems, f"{folder.relative_to(root)}; {sheet.name}, page {camera} ({len(rows)} rows)"
+    return rows, problems, f"{_place(folder, root)}; {sheet.name}, page {camera} ({len(rows)} rows)"
+
+
+def _place(folder, root):
+    return root.absolute().name if folder == root else str(folder.relative_to(root))
 
 
 def _notes(clip, cells):

@@ -447,7 +447,7 @@ def test_a_row_that_cannot_be_used_is_listed_and_nothing_else_is_lost(tree, cell
 
 
 def test_a_missing_root_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere: no such folder; data_root must be the folder"):
+    with pytest.raises(FileNotFoundError, match=r"no such folder .*nowhere; the nearest"):
         casme2.read(tmp_path / "nowhere")
 
 
@@ -465,17 +465,20 @@ def test_an_unknown_rule_is_refused(tree):
 
 @pytest.mark.parametrize(("variant", "named"), [("raw", "raw"), ("selected", "selected")])
 def test_a_variant_that_is_not_there_is_named(tree, variant, named):
-    with pytest.raises(FileNotFoundError, match=rf"no subjects of {named} frames"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"no {named} frames; there are cropped frames in .*/Cropped"
+    ):
         casme2.read(tree([row()]), variant=variant)
-    with pytest.raises(FileNotFoundError, match="of raw frames"):
+    with pytest.raises(FileNotFoundError, match="no raw frames"):
         casme2.read(tree([row()]) / "Cropped", variant="raw")
 
 
-@pytest.mark.parametrize("frames", ["frames", "Cropped/clips", "CASME2-RAW_other"])
-def test_a_root_without_frames_is_named(tree, frames):
-    root = tree([row()], frames)
+def test_a_root_without_frames_is_named_and_what_it_holds(tree):
+    root = tree([row()], folders=["other/EP02_01f"])
+    below = "Cropped, Cropped/other, Cropped/other/EP02_01f"
+    looked = rf"{root}: looked there and in 3 folders below \({below}\): "
     with pytest.raises(
-        FileNotFoundError, match=f"{root}: .*any frames; data_root must be, or hold, Cropped, CA"
+        FileNotFoundError, match=f"{looked}.*; data_root must be, or hold, Cropped, CASME2_RAW"
     ):
         casme2.read(root)
 
@@ -485,7 +488,8 @@ def test_a_missing_sheet_is_named(tree):
     (root / casme2.SHEET).unlink()
     write_classes(root, [["01", "EP02_01f", 1]])
     with pytest.raises(
-        FileNotFoundError, match=r"'CASME2-coding-20140508\.xlsx' is neither there nor beside"
+        FileNotFoundError,
+        match=r"no annotation sheet 'CASME2-coding-20140508\.xlsx'; other workbooks: CASME2-Obj",
     ):
         casme2.read(root)
 

@@ -1,14 +1,12 @@
 """What all readers share: index repair under each rule, checks, folder names, counts."""
 
-import os
-
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hsta_lib.data.readers import rows as reading
-from hsta_lib.data.readers.rows import compare_counts, find_folder, folders_of, is_folder_name, listing
+from hsta_lib.data.readers.rows import compare_counts, is_folder_name, listing
 from hsta_lib.data.table import COLUMNS
 
 
@@ -176,21 +174,3 @@ def test_names_of_folders(name):
 @pytest.mark.parametrize("name", ["", "..", "../../etc", "a/b", "a\\b", ".hidden", "a..b", "/etc", "a\n"])
 def test_what_climbs_out_is_no_name_of_a_folder(name):
     assert not is_folder_name(name)
-
-
-def test_folders_are_found_in_any_case_and_nested_in_copies(tmp_path):
-    (tmp_path / "CROPPED" / "Cropped" / "sub01").mkdir(parents=True)
-    assert find_folder(tmp_path, "raw", "cropped") == tmp_path / "CROPPED" / "Cropped"
-    assert find_folder(tmp_path, "raw") is None
-    (tmp_path / "file").touch()
-    assert list(folders_of(tmp_path)) == ["cropped"]
-    assert folders_of(tmp_path / "nowhere") == {}
-
-
-def test_a_loop_of_links_is_no_folder(tmp_path):
-    os.symlink(tmp_path / "b", tmp_path / "a")
-    os.symlink(tmp_path / "a", tmp_path / "b")
-    assert folders_of(tmp_path) == {}
-    (tmp_path / "part_A").mkdir()
-    os.symlink(tmp_path, tmp_path / "part_A" / "part_A")
-    assert find_folder(tmp_path, "part_a") == tmp_path / "part_A"

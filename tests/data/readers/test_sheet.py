@@ -5,7 +5,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from hsta_lib.data.readers.sheet import find_sheet, read_sheet
+from hsta_lib.data.readers.sheet import read_sheet
 
 # Written once with xlwt 1.3.0: sheet "eye blink" with two columns, then "AU+Emotion" with invented rows, one
 # of them empty and one with numbers instead of text.
@@ -115,17 +115,3 @@ def test_a_password_is_named(tmp_path):
     path.write_bytes(XLS.read_bytes()[:512] + bytes(512) + "EncryptedPackage".encode("utf-16-le"))
     with pytest.raises(ValueError, match=r"s\.xlsx is protected by a password"):
         read_sheet(path, COLUMNS)
-
-
-def test_a_sheet_is_found_by_name_the_latest_first(tmp_path):
-    for name in (
-        "labels/old/coding-2014.xlsx",
-        "Coding-2019.XLS",
-        "frames/coding-2020.xlsx",
-        "~$coding-2021.xlsx",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert find_sheet(tmp_path, r"coding-\d+", skip=("frames",)).name == "Coding-2019.XLS"
-    assert find_sheet(tmp_path, r"coding-2014").name == "coding-2014.xlsx"
-    assert find_sheet(tmp_path, r"coding") is None
