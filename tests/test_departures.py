@@ -30,6 +30,21 @@ def test_every_field_the_released_recipe_sets_is_listed():
     assert steps | changed <= set(SWITCHED["field"])
 
 
+# Fields without a row. What paper and released code both say, and say alike:
+AGREED = {"m", "l_v", "l_s", "n_frames", "weight_decay", "batch_size", "epochs", "warmup_epochs", "n_folds"}
+# What only this study chooses: its controls, its baselines, and how it runs.
+OURS = {
+    "apex", "compile", "decay", "decay_epochs", "drop_last", "pretraining_epochs", "shuffled_labels", "video",
+    "store_epochs", "store_draws", "stratify", "split_seed", "training_subjects", "train_on",
+}  # fmt: skip
+
+
+def test_a_field_without_a_row_is_the_same_in_paper_and_code_or_ours_alone():
+    assert set(SETTINGS) - set(SWITCHED["field"]) == AGREED | OURS
+    for name in AGREED | OURS:
+        assert config.field_value(EQUATIONS, name) == config.field_value(RELEASED, name)
+
+
 def test_topics_are_unique_and_no_cell_is_empty_but_that_of_the_field():
     assert list(DEPARTURES) == ["topic", "field", "paper", "released_code", "this_study"]
     assert DEPARTURES["topic"].is_unique

@@ -227,7 +227,7 @@ def feed_forward(d, settings):
 
 
 def projection_mlp(d_in, d_out, settings):
-    """MLP1 or MLP2 of Eqs. 8 and 12, from one width to another."""
+    """MLP1 or MLP2 of Eqs. 8 and 11, from one width to another."""
     if settings.mlp == "linear":
         return nn.Linear(d_in, d_out)
     return nn.Sequential(nn.LayerNorm(d_in, eps=settings.eps), nn.GELU(), nn.Linear(d_in, d_out))
