@@ -7,12 +7,12 @@ from contextlib import contextmanager
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from IPython.display import Image
+from IPython.display import Image, Markdown
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from hsta_lib.data.flow import flow_colours, optical_flow
 from hsta_lib.evaluation.metrics import METRICS
-from hsta_lib.reporting.tables import HEADINGS
+from hsta_lib.reporting.tables import HEADINGS, NO_NUMBERS
 
 # Readable for colour-blind readers and, with the dashes, in print.
 _PALETTE = sns.color_palette("colorblind")
@@ -224,7 +224,7 @@ def contact_sheet(clips, frames, classes, flow=False, pictures=None):
     clips : DataFrame
         With ``label`` and ``action_units``; the first clip of each class is shown.
     frames : ndarray, uint8, shape (n_clips, n_frames + 2, size, size, 3)
-        The last two are onset and apex.
+        The last two are onset and apex. None: see `hsta_lib.study.study.Study.pictures`.
     classes : sequence of str
     flow : bool
         Also draw the optical flow from onset to apex (DIS), direction as colour, all on one scale.
@@ -234,7 +234,10 @@ def contact_sheet(clips, frames, classes, flow=False, pictures=None):
     Returns
     -------
     matplotlib.figure.Figure
+        Without frames a sentence.
     """
+    if frames is None:
+        return Markdown("Pictures of others' repositories are not shown; a report holds numbers alone.")
     labels = clips["label"].reset_index(drop=True).drop_duplicates().sort_values()
     pairs = [(frames[row, -2], frames[row, -1]) for row in labels.index]
     rows = {
@@ -275,7 +278,10 @@ def as_photograph(figure):
     Returns
     -------
     IPython.display.Image
+        A sentence in place of a figure stays as it is.
     """
+    if isinstance(figure, Markdown):
+        return figure
     content = io.BytesIO()
     figure.savefig(content, format="jpeg", bbox_inches="tight", pil_kwargs={"quality": 85})
     return Image(content.getvalue(), format="jpeg")
@@ -292,7 +298,10 @@ def timing(clips):
     Returns
     -------
     matplotlib.figure.Figure
+        Of pictures of flow a sentence.
     """
+    if clips["onset"].isna().all():
+        return Markdown(NO_NUMBERS)
     lengths = {
         "length, frames": clips["offset"] - clips["onset"] + 1,
         "onset to apex, frames": clips["apex"] - clips["onset"],

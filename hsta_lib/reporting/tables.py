@@ -5,6 +5,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from hsta_lib.data.overlap import COUNTS, overlap, recording_in_training
+from hsta_lib.data.readers.flow_images import channel_orders
 from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.paper import load_table
@@ -16,6 +17,9 @@ LEFT = [
     {"selector": "th, td", "props": "text-align: left; vertical-align: top; max-width: 24em"},
     {"selector": "td", "props": "white-space: normal"},
 ]
+
+
+NO_NUMBERS = "Published pictures of flow come without frame numbers and recordings: nothing can be told here."
 
 
 def span(low, high, sign=""):
@@ -382,9 +386,22 @@ def describe_problems(dataset):
     return dataset.problems
 
 
+_OF_CHANNELS = (
+    "Red, green and blue are taken as u, v and strain. Measured: the strain of two colours, correlated with "
+    "the third, the median over clips, for each order; and how many clips each order is the best for."
+)
+
+
 def describe_version(dataset):
-    """Which release and sheet was found, and its clips per emotion beside those it should have."""
+    """Which release and sheet was found, and its clips per emotion beside those it should have.
+
+    Of published pictures of flow, which colour holds which channel.
+    """
     display(Markdown(f"Found: {dataset.version}."))
+    if dataset.shows_flow:
+        display(Markdown(_OF_CHANNELS))
+        orders = channel_orders(dataset.frames()[:, -1])
+        return orders.style.hide(axis="index").format({"correlation": "{:.2f}"})
     if not dataset.counts["expected"].any():
         return Markdown("No counts are known of this version to compare with.")
     if not dataset.counts["difference"].any():
@@ -397,6 +414,7 @@ def describe_subjects(dataset):
     """Tested clips of each subject and class, most first, and the number of recordings.
 
     Where there are macro clips, they have a column of their own; a subject may have nothing else.
+    Subjects of published pictures of flow are numbered, as nothing of their lists belongs in a report.
     """
     clips, macro = dataset.tested, _macro_clips(dataset)
     counts = pd.crosstab(clips["subject_id"], clips["label"]).reindex(
@@ -409,7 +427,8 @@ def describe_subjects(dataset):
         of_subject = macro.groupby("subject_id").size()
         counts = counts.reindex(counts.index.union(of_subject.index), fill_value=0)
         counts[_MACRO] = of_subject.reindex(counts.index, fill_value=0)
-    return counts.sort_values("clips", ascending=False, kind="stable")
+    counts = counts.sort_values("clips", ascending=False, kind="stable")
+    return counts.set_axis(range(1, len(counts) + 1)) if dataset.shows_flow else counts
 
 
 def overlaps(clips, folds_of):
@@ -424,8 +443,10 @@ def overlaps(clips, folds_of):
     Returns
     -------
     pandas.io.formats.style.Styler
-        Percent of all test clips, see `hsta_lib.data.overlap.overlap`.
+        Percent of all test clips, see `hsta_lib.data.overlap.overlap`. Of pictures of flow a sentence.
     """
+    if clips["onset"].isna().all():
+        return Markdown(NO_NUMBERS)
     totals = {name: overlap(clips, folds).loc[("micro", "all")] for name, folds in folds_of.items()}
     table = pd.DataFrame(totals).T
     shares = 100 * table[COUNTS].div(table["test clips"], axis=0)

@@ -25,9 +25,10 @@ from hsta_lib.training.trials import NAMED_CELL, expand_grid, make_trials, setti
 
 _SHUFFLES = 3
 _PRINTED = ("table1", "table2", "table3", "table4")  # whose rows are trained where no grid is given
-_ON_FLOW = ("table5", "reproduce")  # notebooks that can do with published pictures of flow
+_ON_FLOW = ("table5", "data", "reproduce")  # notebooks that can do with published pictures of flow
 _PICTURE_SIZE = 160  # px
 
+_REAL_MOTION = "Real motion, published pictures of flow, no face"
 _PROTOCOLS = {
     "subject": "{n} folds grouped by subject: no subject is in training and in test",
     "paper": "subject-dependent: {n} random folds over clips, as in the paper's ablations; "
@@ -90,11 +91,15 @@ class Study:
     def pictures(self, clips):
         """Onset and apex of some clips, uint8, shape ``(n_clips, 4, 160, 160, 3)``: the last two frames.
 
+        None of published pictures of flow, which stay where they are.
+
         Raises
         ------
         ValueError
             If one of the clips cannot be read any more: its picture must not be that of the next.
         """
+        if self.parameters.shows_flow:
+            return None
         shown = {"crop": self.settings.frames.crop, "n_frames": 2, "image_size": _PICTURE_SIZE}
         path, _, left_out, _ = cache_frames(clips, config.Frames(**shown), config.data_dir() / "cache")
         if left_out:
@@ -273,6 +278,8 @@ class Study:
                 "> **The faces are synthetic: a positive control.** It shows that data way, training and "
                 "scoring work and can find a signal that is there. It is no evidence about real faces.",
             )
+        if self.parameters.shows_flow:
+            lines.insert(1, f"> **{_REAL_MOTION}.**")
         if self.parameters.lists_root:
             lines.append("**Where the authors' lists are read, it is said so: that is about real clips.**")
         return "\n\n".join(lines)

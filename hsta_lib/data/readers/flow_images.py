@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
+from hsta_lib.data.flow import strain
 from hsta_lib.data.frames import SUFFIXES, read_image, resize
 from hsta_lib.data.readers import clones
 from hsta_lib.data.readers.find import folders_of
@@ -22,6 +24,8 @@ _CSV_COLUMNS = ("sub", "filename_o", "label")
 _NUMBERS = ("onset", "apex", "offset")
 _LEFT_OUT = "clip left out"
 _IN_CLONE = Path("datasets/three_norm_u_v_os")
+_COLOURS = ("red", "green", "blue")
+_RATIOS = (0.25, 0.5, 1, 2, 4)
 _FACES = "combined_datasets_whole"
 
 
@@ -49,7 +53,7 @@ def read(root):
     -------
     FlowImages
         Sorted by clip id, as in the other readers; ``recording_id`` is the subject. The channels are the
-        files' red, green and blue; which of u, v and strain each holds is theirs to say.
+        files' red, green and blue; `channel_orders` measures which of u, v and strain each holds.
 
     Raises
     ------
@@ -106,6 +110,44 @@ def _read_clone(root):
                 (path.name, clip_id, f"{listed}, its folder says {own[clip_id]}", "folder's kept")
             )
     return found._replace(problems=problems_table(problems))
+
+
+def channel_orders(images):
+    """Which colour holds which channel, measured: the strain of two colours against the third.
+
+    Each channel was stretched by its own range, so how u compares with v is lost: of five ratios the one is
+    taken that agrees best, for each clip and order alike.
+
+    Parameters
+    ----------
+    images : ndarray, uint8, shape (n_clips, 28, 28, 3)
+        RGB.
+
+    Returns
+    -------
+    DataFrame
+        One row per order: the colours taken as ``u``, ``v``, ``strain``; ``correlation``, the median over
+        clips; ``best for``, of how many clips it is the best of the six.
+    """
+    orders = list(permutations(range(3)))
+    found = np.array([[_strain_agrees(image[..., order]) for order in orders] for image in images])
+    table = pd.DataFrame([[_COLOURS[i] for i in order] for order in orders], columns=["u", "v", "strain"])
+    best = np.bincount(found.argmax(axis=1), minlength=len(orders))
+    return table.assign(correlation=np.median(found, axis=0), **{"best for": best})
+
+
+def _strain_agrees(channels):
+    """Correlation of the strain of u and v with the third channel, at the best ratio of u to v; 0 if flat."""
+    u, v, shown = np.moveaxis(channels.astype(np.float32), 2, 0)
+    strains = [strain(np.dstack([ratio * u, v])) for ratio in _RATIOS]
+    return max(correlation(each, shown) for each in strains)
+
+
+def correlation(first, second):
+    """Pearson's correlation of two pictures, 0 where one is flat."""
+    first, second = (each - each.mean(dtype=float) for each in (first, second))
+    size = np.linalg.norm(first) * np.linalg.norm(second)
+    return float((first * second).sum() / size) if size else 0.0
 
 
 def cache_resized(frames_path, clip_ids, size):

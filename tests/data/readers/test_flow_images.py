@@ -8,15 +8,18 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from hsta_lib import ROOT
 from hsta_lib.config import Parameters, Preset, Settings, with_fields
 from hsta_lib.data.dataset import open_dataset
+from hsta_lib.data.flow import strain
 from hsta_lib.data.readers import flow_images
 from hsta_lib.data.table import COLUMNS, labelled
 from hsta_lib.models.baselines import ststnet
 from hsta_lib.models.baselines.registry import SYSTEMS
 from hsta_lib.models.hsta import HSTA
+from hsta_lib.reporting import plots, tables
 from hsta_lib.study import published, union
 from hsta_lib.study.study import start
 from hsta_lib.training import baseline_inputs
@@ -266,6 +269,29 @@ def test_a_system_that_cannot_see_them_is_told_why(folds, tmp_path_factory, name
         baseline_inputs.given(opened(folds, tmp_path_factory.mktemp("data")), of_system(name))
 
 
+def test_which_colour_is_which_is_measured_by_the_strain():
+    rng = np.random.default_rng(0)
+    flow = np.stack([gaussian_filter(rng.normal(size=(28, 28)), 3) for _ in range(40)])
+    flow = flow.reshape(20, 2, 28, 28).transpose(0, 2, 3, 1)
+    pictures = np.stack([np.dstack([each, strain(each)]) for each in flow])
+    low, high = pictures.min(axis=(1, 2), keepdims=True), pictures.max(axis=(1, 2), keepdims=True)
+    pictures = np.round(255 * (pictures - low) / (high - low)).astype(np.uint8)
+    found = flow_images.channel_orders(pictures[..., [2, 0, 1]])  # red is the strain
+    assert found["best for"].tolist() == [0, 0, 0, 20, 0, 0]
+    assert found.loc[3, ["u", "v", "strain"]].tolist() == ["green", "blue", "red"]
+    assert found.loc[3, "correlation"] > 0.8
+    assert (flow_images.channel_orders(np.zeros((2, 28, 28, 3), np.uint8))["correlation"] == 0).all()
+
+
+def test_the_data_report_shows_numbers_and_no_picture_and_no_name(folds, tmp_path_factory):
+    dataset = opened(folds, tmp_path_factory.mktemp("data"))
+    assert tables.describe_subjects(dataset).index.tolist() == [1, 2, 3, 4]
+    sentences = [plots.timing(dataset.clips), tables.overlaps(dataset.clips, {})]
+    assert {each.data for each in sentences} == {tables.NO_NUMBERS}
+    sheet = plots.as_photograph(plots.contact_sheet(dataset.clips, None, dataset.classes, flow=True))
+    assert "not shown" in sheet.data
+
+
 def test_no_image_that_can_be_used_is_an_error(folds, tmp_path_factory):
     for path in folds.rglob("*.png"):
         path.rename(path.with_name("picture.png"))
@@ -274,7 +300,7 @@ def test_no_image_that_can_be_used_is_an_error(folds, tmp_path_factory):
 
 
 @pytest.mark.usefixtures("no_environment")
-def test_only_table_5_can_be_made_of_them(folds):
+def test_table_4_cannot_be_made_of_them_and_table_5_can(folds):
     chosen = {"preset": "smoke", "dataset": "megc2019_flow", "data_root": str(folds)}
     with pytest.raises(ValueError, match="has no frames, which table4 needs"):
         start("table4", chosen)
