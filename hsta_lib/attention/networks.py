@@ -13,7 +13,12 @@ import torch
 from hsta_lib import config
 from hsta_lib.files import file_digest, write_whole
 from hsta_lib.models.hsta import HSTA
-from hsta_lib.models.released import load_released_state_dict, our_name, read_released_checkpoint
+from hsta_lib.models.released import (
+    checkpoint_file,
+    load_released_state_dict,
+    our_name,
+    read_released_checkpoint,
+)
 from hsta_lib.training.fit import train_model
 from hsta_lib.training.trials import NAMED_CELL, Trial
 
@@ -37,7 +42,7 @@ def open_network(study, dataset, fold, checkpoint=""):
     fold : int
         From 0; that of the first seed is trained.
     checkpoint : str
-        File of the authors' network, or empty; M, L_v and L_s are those of its tensors.
+        File or folder of the authors' network, or empty; M, L_v and L_s are those of its tensors.
 
     Returns
     -------
@@ -52,9 +57,7 @@ def open_network(study, dataset, fold, checkpoint=""):
     """
     if not checkpoint:
         return trained(_trial(study, dataset, fold, NAMED_CELL), dataset, config.results_dir())
-    path = Path(checkpoint).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"notebook parameters: checkpoint = {checkpoint!r}: no such file")
+    path = checkpoint_file(Path(checkpoint).expanduser())
     state_dict = read_released_checkpoint(path)
     trial = _trial(study, dataset, fold, depths(state_dict))
     model = _untrained(trial, dataset)

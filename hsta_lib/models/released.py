@@ -2,7 +2,9 @@
 
 import argparse
 import re
+from pathlib import PurePosixPath
 
+import numpy as np
 import torch
 
 # Beginnings and middles of their tensors' names and of ours; @0 is their first branch, the special one.
@@ -25,6 +27,19 @@ _NAMES = (
     (r"@0", "special"),
     (r"@1", "video"),
 )
+_KEYS = ("model", "module", "state_dict", "model_state_dict")  # where trainers put the weights
+_PATHS = [f"{kind}{flavour}Path" for kind in ("", "Pure") for flavour in ("Posix", "Windows")]
+# Types beside tensors and plain values that may stand in a checkpoint; of any system and numpy.
+_ALLOWED = [
+    argparse.Namespace,
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in "?" + np.typecodes["AllInteger"] + np.typecodes["Float"]},
+    *((PurePosixPath, f"{module}.{name}") for module in ("pathlib", "pathlib._local") for name in _PATHS),
+    *(
+        (np.generic.__reduce__(np.float64(0))[0], f"numpy.{core}.multiarray.scalar")
+        for core in ("core", "_core")
+    ),
+]
 
 
 def load_released_state_dict(model, state_dict):
@@ -75,36 +90,63 @@ def our_name(name):
     return name
 
 
+def checkpoint_file(path):
+    """A file of weights; of a folder that DeepSpeed writes, ``mp_rank_00_model_states.pt`` in it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file, or no or several in the folder.
+    """
+    files = sorted(path.glob("*model_states.pt")) if path.is_dir() else [path] * path.is_file()
+    if len(files) != 1:
+        raise FileNotFoundError(f"checkpoint = {path}: no file, nor a folder with one *model_states.pt")
+    return files[0]
+
+
 def read_released_checkpoint(path):
-    """State dict of a checkpoint file as the authors' trainer writes it.
+    """State dict of a checkpoint, as trainers save it.
 
     Parameters
     ----------
     path : Path
-        A dict with ``model`` and, beside it, optimiser, epoch and their ``argparse.Namespace``; or a bare
-        state dict.
+        See `checkpoint_file`. A bare state dict, or one under ``model``, ``module``, ``state_dict`` or
+        ``model_state_dict``; beside it may stand what trainers add: plain values, tensors, numpy numbers,
+        paths and an ``argparse.Namespace``.
 
     Returns
     -------
     dict of str to Tensor
+        Without what DataParallel (``module.``) and ``torch.compile`` (``_orig_mod.``) put before the names.
 
     Raises
     ------
     ValueError
-        If the file is truncated, holds code to run or anything but tensors and plain values.
+        If the file is truncated, or holds anything else; the message names its type. Nothing of it is run.
     """
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(_ALLOWED):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except Exception as error:  # pickle, zip and torch each have their own
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} cannot be read as a checkpoint of tensors ({reason})") from error
-    state_dict = content.get("model", content) if isinstance(content, dict) else content
+        raise ValueError(f"{path} cannot be read as a checkpoint of tensors ({_reason(error)})") from None
+    found = [content.get(name) for name in _KEYS] if isinstance(content, dict) else []
+    state_dict = next((value for value in found if isinstance(value, dict)), content)
     if not isinstance(state_dict, dict) or not all(torch.is_tensor(value) for value in state_dict.values()):
-        raise ValueError(f"{path} holds no state dict, neither bare nor under 'model'")
-    return state_dict
+        raise ValueError(
+            f"{path} holds no state dict, neither bare nor under {' or '.join(map(repr, _KEYS))}"
+        )
+    return {re.sub(r"^(module\.|_orig_mod\.)+", "", name): value for name, value in state_dict.items()}
+
+
+def _reason(error):
+    """What torch refuses, in one line: the type that is not allowed, else its own first words."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    refused = re.search(r"GLOBAL (\S+)", text)
+    if refused:
+        return f"it holds {refused[1]}, which is not read; save model.state_dict() alone"
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _some(what, names):

@@ -316,7 +316,7 @@ def test_a_checkpoint_of_the_authors_code_is_looked_into(dataset, tmp_path):
     )  # 8 px in patches of 3: the border is not read
     assert looked.maps("usta_special").shape == (5, 3, 1, 2, 2)
     plots.attention_maps(**looked.overlay("usta_special"))
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth.*no such file"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth.*no file"):
         networks.open_network(OneFoldStudy(), data, 1, str(tmp_path / "nowhere.pth"))
     with pytest.raises(ValueError, match="fold = 3: there are 3, counted from 0"):
         networks.open_network(OneFoldStudy(), data, 3)

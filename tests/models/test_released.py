@@ -3,6 +3,8 @@
 import argparse
 import math
 import pickle
+from fractions import Fraction
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -10,7 +12,12 @@ import torch
 from tiny import network_of
 
 from hsta_lib.models.hsta import stochastic_depth_rates
-from hsta_lib.models.released import load_released_state_dict, our_name, read_released_checkpoint
+from hsta_lib.models.released import (
+    checkpoint_file,
+    load_released_state_dict,
+    our_name,
+    read_released_checkpoint,
+)
 
 BUILT_AS_RELEASED = {
     "positions": "sincos", "mlp": "ln_gelu_linear", "head": "branch_ln_linear", "init": "normal",
@@ -211,6 +218,53 @@ def test_a_checkpoint_as_their_trainer_writes_it_is_read(tmp_path):
     assert all(torch.equal(read[name], value) for name, value in weights.items())
     torch.save(weights, tmp_path / "bare.pth")
     assert read_released_checkpoint(tmp_path / "bare.pth").keys() == weights.keys()
+
+
+@pytest.mark.parametrize("key", ["model", "module", "state_dict", "model_state_dict", ""])
+@pytest.mark.parametrize("before", ["", "module.", "_orig_mod.", "_orig_mod.module."])
+def test_weights_are_found_under_every_usual_name(tmp_path, key, before):
+    weights = {f"{before}{name}": value for name, value in their_weights(SMALL).items()}
+    torch.save({key: weights, "epoch": 3} if key else weights, tmp_path / "a.pth")
+    assert read_released_checkpoint(tmp_path / "a.pth").keys() == their_weights(SMALL).keys()
+
+
+def test_the_folder_that_deepspeed_writes_is_read(tmp_path):
+    torch.save({"module": their_weights(SMALL), "ds_config": {}}, tmp_path / "mp_rank_00_model_states.pt")
+    torch.save({}, tmp_path / "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    assert checkpoint_file(tmp_path) == tmp_path / "mp_rank_00_model_states.pt"
+    for path in (tmp_path / "mp_rank_01_model_states.pt", tmp_path / "nowhere"):
+        with pytest.raises(FileNotFoundError, match=r"no file, nor a folder with one \*model_states"):
+            checkpoint_file(path)
+    torch.save({}, tmp_path / "mp_rank_01_model_states.pt")
+    with pytest.raises(FileNotFoundError, match="no file, nor a folder with one"):
+        checkpoint_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        np.float64(0.5), np.float32(1), np.int64(3), np.bool_(True), Path("log"), PureWindowsPath("C:/log"),
+        argparse.Namespace(lr=0.1, output=Path("log"), best=np.float64(1)), torch.Size([3]), {"a": (1, None)},
+    ],
+)  # fmt: skip
+def test_what_trainers_put_beside_the_weights_does_not_matter(tmp_path, beside):
+    torch.save({"model": their_weights(SMALL), "beside": beside}, tmp_path / "a.pth")
+    assert read_released_checkpoint(tmp_path / "a.pth").keys() == their_weights(SMALL).keys()
+
+
+@pytest.mark.parametrize(
+    ("beside", "named"),
+    [
+        (torch.nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
+        (np.array(["a", None]), "numpy._core.multiarray._reconstruct"),
+        (Fraction(1, 2), "fractions.Fraction"),
+    ],
+)
+def test_anything_else_is_refused_in_one_line_by_the_name_of_its_type(tmp_path, beside, named):
+    torch.save({"model": their_weights(SMALL), "beside": beside}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=f"it holds {named}, which is not read; save model") as caught:
+        read_released_checkpoint(tmp_path / "a.pth")
+    assert str(caught.value).isprintable()
 
 
 class RunsCode:
