@@ -1,4 +1,4 @@
-"""The first page of the site: what was found, and the list of the reports."""
+"""The first page of the site: what was found, and the lists of the reports and of the pages of ``docs/``."""
 
 import json
 import shutil
@@ -18,12 +18,12 @@ _CLAIM_FIELDS = ("id", "scope", "basis", "verdict")
 
 
 def build(reports, output):
-    """Write a page per report, and ``index.html``; nothing if a report is broken.
+    """Write a page per report and per page of ``docs/``, and ``index.html``; nothing if a report is broken.
 
     Parameters
     ----------
     reports : Path
-        Folder of executed notebooks and of the records beside them.
+        Folder of executed notebooks and of the records beside them; ``docs/`` lies beside it, if anywhere.
     output : Path
         Folder of the site; what an earlier build left there is removed.
 
@@ -41,9 +41,14 @@ def build(reports, output):
     files = {name: _files_of(name, reports) for name in notebooks}
     titles = {name: pages.heading(notebook) for name, notebook in notebooks.items()}
     records = _records(reports)
-    content = {"index.html": render_index(reports, records, titles)}
+    docs = sorted((reports.parent / "docs").glob("*.md"))
+    guides = {path.stem: pages.read_guide(path) for path in docs}
+    links = pages.Links(output, {path.resolve(): f"{path.stem}.html" for path in [*paths, *docs]})
+    content = {"index.html": render_index(reports, records, titles, guides)}
     for name, notebook in notebooks.items():
-        content[f"{name}.html"] = pages.render_report(notebook, reports, _links(files[name]))
+        content[f"{name}.html"] = pages.render_report(notebook, reports, links, _links(files[name]))
+    for path in docs:
+        content[f"{path.stem}.html"] = pages.render_report(guides[path.stem], path.parent, links)
     shutil.rmtree(output, ignore_errors=True)
     for name, text in content.items():
         write_whole(output / name, text)
@@ -72,7 +77,7 @@ def _refuse_foreign(output):
         raise ValueError(f"{output} holds something else than a site; choose another folder with --output.")
 
 
-def render_index(reports, records, titles):
+def render_index(reports, records, titles, guides):
     """The first page.
 
     Parameters
@@ -81,6 +86,8 @@ def render_index(reports, records, titles):
         Folder of the records that lie beside the reports.
     records, titles
         As `headline`.
+    guides : dict of str to nbformat.NotebookNode
+        Pages of ``docs/`` by name.
 
     Returns
     -------
@@ -94,6 +101,7 @@ def render_index(reports, records, titles):
         claims={"counts": claims(reports), "page": pages.named("claims", titles)["page"]},
         data=data_used(records, titles),
         reports=[pages.named(name, titles) for name in titles],
+        guides=[(f"{name}.html", pages.heading(guide)) for name, guide in guides.items()],
     )
 
 

@@ -1,13 +1,16 @@
 """A report as one HTML file, which loads nothing from elsewhere and fits a phone."""
 
 import copy
+import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 from bs4 import BeautifulSoup
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
+from nbformat import v4
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = TEMPLATES / "site.css"
@@ -17,6 +20,13 @@ _HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
+
+
+class Links(NamedTuple):
+    """What links lead to: the folder of the site, and the names that files have there."""
+
+    output: Path
+    names: dict[Path, str]
 
 
 def read_report(path):
@@ -71,6 +81,11 @@ def check_preset(notebook, path):
         )
 
 
+def read_guide(path):
+    """A page in Markdown as a notebook of one cell, for `render_report`."""
+    return v4.new_notebook(cells=[v4.new_markdown_cell(path.read_text())])
+
+
 def heading(notebook):
     """The heading of a report, without marks."""
     return _plain(notebook.cells[0].source.splitlines()[0].removeprefix("# "))
@@ -82,15 +97,16 @@ def _plain(markdown):
     return re.sub(r"[*`]", "", text)
 
 
-def render_report(notebook, folder, files=()):
-    """The HTML page of a report.
+def render_report(notebook, folder, links, files=()):
+    """The HTML page of a report, or of a page of ``docs/``.
 
     Parameters
     ----------
     notebook : nbformat.NotebookNode
-        From `read_report`.
+        From `read_report` or `read_guide`.
     folder : Path
-        Where pictures lie that its text names.
+        Where it lies: pictures and links that its text names are relative to that.
+    links : Links
     files : sequence of (str, str)
         Name and text of links to files beside the page.
 
@@ -109,6 +125,7 @@ def render_report(notebook, folder, files=()):
     soup = BeautifulSoup(body, features="html.parser")
     styles = _take_styles(soup)
     _order_headings(soup)
+    _follow_links(soup, folder, links)
     _name_images(soup)
     _contain_figures(soup)
     _contain_tables(soup)
@@ -178,13 +195,21 @@ def _order_headings(soup):
     for tag in soup.find_all(_HEADINGS):
         level = min(max(int(tag.name[1]), 2), level + 1) if level else 1
         tag.name = f"h{level}"
-        anchor = name = tag.get("id") or re.sub(r"\W+", "-", tag.get_text()).strip("-")
+        anchor = name = re.sub(r"[^\w\- ]", "", tag.get_text().lower()).replace(" ", "-")  # as GitHub's
         number = 1
         while anchor in anchors:
             number += 1
             anchor = f"{name}-{number}"
         tag["id"] = anchor
         anchors.add(anchor)
+
+
+def _follow_links(soup, folder, links):
+    """Links to reports and pages lead to those of the site, others to the files themselves."""
+    for link in soup.find_all("a", href=re.compile(r"^[^#:]+(#.*)?$")):
+        target, mark, anchor = link["href"].partition("#")
+        path = (folder / target).resolve()
+        link["href"] = links.names.get(path, os.path.relpath(path, links.output)) + mark + anchor
 
 
 def _section(tag):
