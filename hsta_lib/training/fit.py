@@ -188,10 +188,9 @@ def _train(model, data, train, labels, test, settings, rng):
         clips = _Epoch(data.index(train[visited], draws), targets, epoch < 0)
         total = torch.zeros((), device=data.device)
         for i in range(steps):
+            rate = recipe.learning_rate(max(epoch, 0) * steps + i, steps, training)
             for group in optimizer.param_groups:
-                group["lr"] = (
-                    recipe.learning_rate(max(epoch, 0) * steps + i, steps, training) * group["scale"]
-                )
+                group["lr"] = rate * group["scale"]
             total += _loss_of_step(model, optimizer, data, clips, slice(i * size, (i + 1) * size), training)
         losses.append(float(total) / steps)
         if not math.isfinite(losses[-1]):
