@@ -30,7 +30,7 @@ _READERS = {
     "own": own.read,
 }
 
-_WITH_VARIANTS = ("casme2", "smic", "samm")
+_WITH_VARIANTS = ("casme2", "smic", "samm", "megc2019_flow")
 _WITH_MACRO = ("synthetic", "casme3")
 _BOXES = "face_boxes.csv"  # in the dataset's folder, for crop = "boxes"
 
@@ -41,8 +41,8 @@ class Dataset:
 
     ``outside`` counts the clips, by class, that the label set has no place for; ``version`` names the release
     and the sheet that were found; ``counts`` are the clips per emotion of the sheet beside those expected;
-    ``crop`` is that of the frames. ``shows_flow``: one picture of flow and strain stands for each
-    frame of a clip, see `hsta_lib.data.readers.flow_images`. ``depth_path``: see `with_depth`.
+    ``crop`` is that of the frames. ``shows_flow``: pictures of flow and strain stand for the
+    frames of a clip, see `hsta_lib.data.readers.flow_images`. ``depth_path``: see `with_depth`.
     """
 
     clips: pd.DataFrame
@@ -174,6 +174,9 @@ def _check_choices(parameters):
             f"macro_clips = {parameters.macro_clips!r}: {parameters.layout} has no macro-expressions that "
             f"are read; datasets with them: {', '.join(_WITH_MACRO)}"
         )
+    if parameters.shows_flow and parameters.variant not in ("", *flow_images.VARIANTS):
+        known = ", ".join(flow_images.VARIANTS)
+        raise ValueError(f"variant = {parameters.variant!r}: published pictures of flow are {known}")
     if parameters.shows_flow and parameters.repair != "repaired":
         raise ValueError(
             f"repair = {parameters.repair!r}: pictures of flow have no frame numbers to repair; leave it out"
@@ -181,6 +184,8 @@ def _check_choices(parameters):
 
 
 def _given_root(parameters):
+    if parameters.shows_flow and not parameters.data_root:
+        return clones.given_folder(f"external/{flow_images.VARIANTS[parameters.variant or 'htnet']}")
     if not parameters.data_root:
         raise ValueError(
             f"dataset = {parameters.dataset!r} needs the folder that holds it: -p data_root /path/to/it"
@@ -230,7 +235,7 @@ def open_dataset(parameters, preset, data_dir):
     """
     _check_choices(parameters)
     if parameters.shows_flow:
-        return _open_flow_images(parameters, data_dir / "cache")
+        return _open_flow_images(parameters, preset.frames, data_dir / "cache")
     root, reading = read_dataset(parameters, preset, data_dir)
     outside, unknown = without_class(reading.clips, parameters.labels)
     clips = labelled(reading.clips, parameters.labels)
@@ -268,18 +273,28 @@ def open_dataset(parameters, preset, data_dir):
     )
 
 
-def _open_flow_images(parameters, cache):
-    """Pictures of flow as a dataset: each stands for two frames of the video, the onset and the apex."""
-    found = flow_images.read(_given_root(parameters))
+def _open_flow_images(parameters, frames, cache):
+    """Pictures of flow as a dataset: the video is all there are in their order, the first two are special.
+
+    Where there is one alone, from onset to apex, it stands for all.
+    """
+    variant = parameters.variant or "htnet"
+    found = flow_images.read(_given_root(parameters), variant)
     if found.clips.empty:
-        raise ValueError(f"{parameters.data_root}: none of its {len(found.problems)} images can be used")
-    clips = labelled(found.clips, parameters.labels)
-    picture = dict(zip(found.clips["clip_id"], found.images, strict=True))
+        raise ValueError(
+            f"{_given_root(parameters)}: none of its {len(found.problems)} images can be used; "
+            f"the first: {found.problems.iloc[0].to_dict()}"
+        )
+    numbered = flow_images.numbered(found.clips)
+    clips = labelled(numbered, parameters.labels)
+    places = np.minimum([*range(frames.n_frames), 0, 1], found.images.shape[1] - 1)
+    shown = np.ascontiguousarray(found.images[:, places])
+    picture = dict(zip(numbered["clip_id"], shown, strict=True))
     path, digest, *_ = cached_rows(
-        cache / f"flow-images-{hashlib.sha256(found.images).hexdigest()[:16]}",
+        cache / f"flow-images-{hashlib.sha256(shown).hexdigest()[:16]}",
         [(clip_id, clip_id) for clip_id in clips["clip_id"]],
-        lambda clip_id: np.repeat(picture[clip_id][None], 4, axis=0),
-        shape=(4, *found.images.shape[1:]), dtype=np.uint8, desc="",
+        picture.__getitem__,
+        shape=shown.shape[1:], dtype=np.uint8, desc="",
     )  # fmt: skip
     return Dataset(
         clips=clips,
@@ -288,7 +303,7 @@ def _open_flow_images(parameters, cache):
         problems=found.problems,
         outside={},
         fingerprint=_fingerprint(clips, digest, Frames()),
-        version="published images of flow and strain",
+        version=f"published images of flow and strain, {flow_images.VARIANTS[variant]}",
         counts=pd.DataFrame(),
         shows_flow=True,
     )

@@ -448,8 +448,10 @@ def _shared_parameters(parameters):
 
 def _record_name(study):
     chosen = study.parameters
-    layout = chosen.variant if study.is_synthetic else ""
+    layout = chosen.variant if study.is_synthetic or chosen.shows_flow else ""
     parts = [study.name, study.preset_name, chosen.dataset, *filter(None, [layout]), chosen.split]
+    if chosen.shows_flow:
+        parts = ["real", study.name, study.preset_name, layout, chosen.split]
     usual = config.Parameters(
         preset=chosen.preset,
         dataset=chosen.dataset,

@@ -400,7 +400,7 @@ def describe_version(dataset):
     display(Markdown(f"Found: {dataset.version}."))
     if dataset.shows_flow:
         display(Markdown(_OF_CHANNELS))
-        orders = channel_orders(dataset.frames()[:, -1])
+        orders = channel_orders(dataset.frames()[:, -2])
         return orders.style.hide(axis="index").format({"correlation": "{:.2f}"})
     if not dataset.counts["expected"].any():
         return Markdown("No counts are known of this version to compare with.")
@@ -414,7 +414,6 @@ def describe_subjects(dataset):
     """Tested clips of each subject and class, most first, and the number of recordings.
 
     Where there are macro clips, they have a column of their own; a subject may have nothing else.
-    Subjects of published pictures of flow are numbered, as nothing of their lists belongs in a report.
     """
     clips, macro = dataset.tested, _macro_clips(dataset)
     counts = pd.crosstab(clips["subject_id"], clips["label"]).reindex(
@@ -427,8 +426,7 @@ def describe_subjects(dataset):
         of_subject = macro.groupby("subject_id").size()
         counts = counts.reindex(counts.index.union(of_subject.index), fill_value=0)
         counts[_MACRO] = of_subject.reindex(counts.index, fill_value=0)
-    counts = counts.sort_values("clips", ascending=False, kind="stable")
-    return counts.set_axis(range(1, len(counts) + 1)) if dataset.shows_flow else counts
+    return counts.sort_values("clips", ascending=False, kind="stable")
 
 
 def overlaps(clips, folds_of):

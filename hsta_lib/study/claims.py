@@ -2,8 +2,8 @@
 
 ``paper/claims.yaml`` names the tests before any run, see `hsta_lib.paper_check.claims`. A verdict has a
 scope: ``paper``, arithmetic on the printed numbers; ``code``, what the authors released (no report here is
-about it, but one may be); ``real:<dataset>``, clips of a real dataset; or ``synthetic``, where a pattern is
-seen or not, which says nothing about the paper.
+about it, but one may be); ``real:<dataset>``, clips of a real dataset; ``real motion``, published pictures of
+flow, or ``synthetic``: there a pattern is seen or not, for the paper's video branch sees real frames.
 """
 
 import json
@@ -42,18 +42,21 @@ REPORTS = ROOT / "reports"
 RECORD = REPORTS / "claims.json"
 SYNTHETIC = "synthetic"
 NOT_TESTED, OUT_OF_DATE = "not tested", "out of date"
-_SEEN = {
-    SUPPORTED: "pattern seen on the synthetic benchmark",
-    CONTRADICTED: "reverse seen on the synthetic benchmark",
-    UNDECIDED: "not seen on the synthetic benchmark",
-}
+REAL_MOTION = "real motion"
+# Where a pattern can be seen, which is no verdict on the paper.
+_PLACES = {SYNTHETIC: "on the synthetic benchmark", REAL_MOTION: "in real motion"}
+_SEEN = {SUPPORTED: "pattern seen", CONTRADICTED: "reverse seen", UNDECIDED: "not seen"}
 _N_SEEDS, _ALPHA = 5, 0.05
 _N_SWAPS = 2999  # a p of 0.05 is then known to within 0.008, and a report is made again in seconds
 _ROUNDING = 1e-9
 # Columns that do not tell rows apart. Table 7's ticks for special frames follow from those for flow, and one
 # is missing.
 _NO_KEYS = (*METRICS, *ROW_NAMES, "year", "method_source", "special_frames", "place")
-_SCOPES = {PAPER: "By the printed numbers alone", SYNTHETIC: "On the synthetic benchmark"}
+_SCOPES = {
+    PAPER: "By the printed numbers alone",
+    SYNTHETIC: "On the synthetic benchmark",
+    REAL_MOTION: "In real motion, published pictures of flow",
+}
 _SIZES = ("smoke", "quick")  # presets too small for a verdict
 
 
@@ -149,7 +152,7 @@ def decide(name, table, matrices, scope, rng=None, n_swaps=_N_SWAPS):
         One of each cell. Cells of other clips or labels than the others (Tables 5 to 7) are a family of their
         own, and p values are multiplied by the number of families.
     scope : str
-        ``synthetic``, ``code`` or ``real:<dataset>``.
+        ``synthetic``, ``real motion``, ``code`` or ``real:<dataset>``.
     rng : numpy.random.Generator, optional
     n_swaps : int
         As for `hsta_lib.evaluation.comparisons.compare`.
@@ -168,8 +171,8 @@ def decide(name, table, matrices, scope, rng=None, n_swaps=_N_SWAPS):
     ValueError
         If the scope is another or no claim is about the table, or as `comparisons.compare`.
     """
-    if scope not in ("synthetic", "code") and not (scope.startswith("real:") and scope != "real:"):
-        raise ValueError(f"scope = {scope!r} must be synthetic, code or real:<dataset>")
+    if scope not in (*_PLACES, "code") and not (scope.startswith("real:") and scope != "real:"):
+        raise ValueError(f"scope = {scope!r} must be {', '.join(_PLACES)}, code or real:<dataset>")
     claims, tested = _tested(name, table, matrices, rng, n_swaps)
     n_seeds = min(len(cell) for cell in matrices)
     return pd.DataFrame([_decide(claim, tested[claim.id], n_seeds, scope) for claim in claims])
@@ -282,7 +285,7 @@ def _verdict(found, n_seeds, scope):
         verdict = SUPPORTED
     elif in_all_scores.groupby("option").any().all():
         verdict = CONTRADICTED
-    return _SEEN[verdict] if scope == SYNTHETIC else verdict
+    return f"{_SEEN[verdict]} {_PLACES[scope]}" if scope in _PLACES else verdict
 
 
 def _in_words(result):
@@ -477,13 +480,18 @@ def conclude(verdicts):
             "- By the printed numbers, *supported*: every score is as claimed; *undecided*: some, or nothing "
             "printed decides; *contradicted*: none. Chance is not considered: they have no intervals."
         )
-    if scopes - {PAPER, SYNTHETIC}:
+    if scopes - {PAPER, *_PLACES}:
         lines.append(
             "- On data, *supported*: what is claimed is there for sure in every score; *contradicted*: its "
             "reverse is, in every score; *undecided*: neither."
         )
     if SYNTHETIC in scopes:
         lines.append("- A pattern on synthetic faces neither supports nor contradicts the paper.")
+    if REAL_MOTION in scopes:
+        lines.append(
+            "- A pattern in real motion neither supports nor contradicts the paper, whose video branch sees "
+            "frames."
+        )
     return Markdown("\n".join(lines))
 
 

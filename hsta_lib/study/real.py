@@ -58,8 +58,8 @@ def reproduce(study, dataset):
         If a file is missing or another version, with the command that brings the right one.
     """
     folder = clones.given_folder(study.parameters.data_root).parent / "STSTNet"
-    clips = dataset.clips
-    subjects = clips["subject_id"].str.rpartition("/")[2]
+    clips = dataset.clips.assign(clip_id=dataset.clips["source_name"])
+    subjects = clips["source_name"].str.split("/").str[1]
     table = pd.DataFrame(
         {"clip": range(len(clips)), "subject": pd.factorize(subjects)[0], "y_true": clips["label"]}
     )

@@ -10,6 +10,7 @@ import pandas as pd
 from hsta_lib import config
 from hsta_lib.data.dataset import benchmark, open_dataset
 from hsta_lib.data.frames import cache_frames
+from hsta_lib.data.readers import flow_images
 from hsta_lib.data.splits import check_folds, is_subject_dependent, make_folds
 from hsta_lib.data.table import class_names, default_labels
 from hsta_lib.evaluation import pixel_free, references
@@ -25,7 +26,14 @@ from hsta_lib.training.trials import NAMED_CELL, expand_grid, make_trials, setti
 
 _SHUFFLES = 3
 _PRINTED = ("table1", "table2", "table3", "table4")  # whose rows are trained where no grid is given
-_ON_FLOW = ("table5", "data", "reproduce")  # notebooks that can do with published pictures of flow
+# Notebooks that can do with published pictures of flow, what HSTA is given of them, and the modules it has
+# there. A deviation from the mean of a picture shown twice would be nothing: pixels are as ImageNet's.
+_ON_FLOW = ("data", "table1", "table3", "table4", "table5", "controls", "reproduce")
+_FLOW_FIELDS = {
+    **flow_images.FRAMES, "special": "flow", "drawing": "uniform", "keep_apex": False, "pixels": "imagenet",
+    "patch_size": 7, "patch_size_special": 0, "tubelet_size": 2,
+}  # fmt: skip
+_MODULES_ON_FLOW = (1, 2, 4, 8)
 _PICTURE_SIZE = 160  # px
 
 _REAL_MOTION = "Real motion, published pictures of flow, no face"
@@ -112,13 +120,26 @@ class Study:
         See `trials.expand_grid`, `hsta_lib.study.ablations` and `hsta_lib.paper.printed_cells`.
         """
         if not self.grid and self.name in DESIGNS:
-            return DESIGNS[self.name]()
-        cells = expand_grid(self.grid) if self.grid else printed_cells(self.name)
+            return self._on_flow(DESIGNS[self.name]())
+        cells = expand_grid(self.grid) if self.grid else self._on_flow(printed_cells(self.name))
         variants = settings_of(self.settings, cells)
         kept = cells[[name for name in cells if name in ROW_NAMES]]
         names = [*NAMED_CELL, *(name for name in cells if name not in (*NAMED_CELL, *ROW_NAMES))]
         made = kept.assign(**{name: [config.field_value(v, name) for v in variants] for name in names})
         return with_branch(made) if self.grid and self.name == "table1" else made
+
+    def _on_flow(self, cells):
+        """Rows that pictures of flow can have: none of the video alone or of frames, and few modules."""
+        if not self.parameters.shows_flow:
+            return cells
+        if self.name == "table1":
+            cells = cells[cells["branch"] == "special"]
+        if self.name == "table4":
+            cells = cells[cells["m"].isin(_MODULES_ON_FLOW)]
+        if self.name == "controls":
+            of_frames = (cells["video"] != "frames") | (cells["apex"] != "annotated")
+            cells = cells[~of_frames].drop(columns=["video", "apex", "estimated_apex"])
+        return cells.reset_index(drop=True)
 
     def trials(self, dataset, cells, **fields):
         """Trials of some cells, one list per cell; ``fields`` replace fields of the settings."""
@@ -179,7 +200,8 @@ class Study:
             "imagenet": (self, {"pixels": "imagenet"}),
         }
         named = pd.DataFrame([NAMED_CELL]) if named is None else named
-        runs = {name: runs[name] for name in names}
+        same = ("imagenet",) if self.parameters.shows_flow else ()  # whose pixels are always so
+        runs = {name: runs[name] for name in names if name not in same}
         return {name: study.trials(dataset, named, **fields)[0] for name, (study, fields) in runs.items()}
 
     def run(self, trials, *datasets):
@@ -247,6 +269,8 @@ class Study:
     @property
     def scope(self):
         """What verdicts on claims are about; see `hsta_lib.study.claims.decide`."""
+        if self.parameters.shows_flow:
+            return "real motion"
         return "synthetic" if self.is_synthetic else f"real:{self.parameters.dataset}"
 
     @property
@@ -258,6 +282,8 @@ class Study:
     @property
     def data_name(self):
         """The data, in words that cannot be mistaken."""
+        if self.parameters.shows_flow:
+            return f"published pictures of flow, {flow_images.VARIANTS[self.parameters.variant]}'s"
         if not self.is_synthetic:
             return self.parameters.dataset
         spec = self.preset.synthetic
@@ -316,10 +342,11 @@ def start(name, namespace):
     if parameters.shows_flow and name not in _ON_FLOW:
         raise ValueError(
             f"notebook parameters: dataset = 'megc2019_flow' has no frames, which {name} needs; it serves "
-            f"{' and '.join(_ON_FLOW)}"
+            f"{', '.join(_ON_FLOW)}"
         )
     split = parameters.split or ("loso" if parameters.shows_flow else preset.datasets.split)
-    parameters = parameters.model_copy(update={"labels": labels, "split": split})
+    variant = parameters.variant or ("htnet" if parameters.shows_flow else "")
+    parameters = parameters.model_copy(update={"labels": labels, "split": split, "variant": variant})
     if "grid" in namespace and name not in (*preset.grids, *_PRINTED, *DESIGNS) and not parameters.grid:
         raise ValueError(
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
@@ -353,6 +380,7 @@ def _settings(parameters, preset):
         split=preset.split.model_dump() | division,
     )
     settings = config.as_released(settings) if parameters.recipe == "released" else settings
+    settings = config.with_fields(settings, **_FLOW_FIELDS) if parameters.shows_flow else settings
     return with_precision(settings, preset.training.precision)
 
 

@@ -14,12 +14,8 @@ from hsta_lib.training.trials import NAMED_CELL
 SOURCES = {"SMIC": "smic", "SAMM": "samm", "CASME II": "casme2"}
 UNION = "all three"
 TRAIN_ON = ("own", "composite")
-# HSTA on pictures of flow: the video branch reads nothing and is not connected. A deviation from the mean of
-# a picture shown twice would be nothing.
-_SPECIAL_ALONE = {
-    **flow_images.FRAMES, "drawing": "uniform", "special": "frames", "pixels": "imagenet", "l_v": 0,
-    "csta": False, "patch_size": 4, "patch_size_special": 0, "tubelet_size": 2,
-}  # fmt: skip
+# HSTA on pictures of flow: the video branch reads nothing and is not connected.
+_SPECIAL_ALONE = {"l_v": 0, "csta": False}
 _SIZES = {"n_micro": 576, "n_subjects": 68}  # with which the generated union is as large as MEGC2019's
 
 
@@ -42,7 +38,7 @@ def union(study):
     """
     chosen = study.parameters
     known = chosen.dataset in ("synthetic", "megc2019", "megc2019_flow")
-    if not known or chosen.variant not in ("", "megc2019"):
+    if not known or chosen.variant not in ("", "megc2019", *flow_images.VARIANTS):
         raise ValueError(
             f"notebook parameters: dataset = {chosen.dataset!r}, variant = {chosen.variant!r}: Table 5 is "
             "about the union of CASME II, SMIC and SAMM; choose megc2019, with data_root the folder that "

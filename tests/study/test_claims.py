@@ -83,13 +83,14 @@ def test_a_planted_pattern_is_supported_and_its_reverse_contradicted(claim):
 @pytest.mark.parametrize(
     "claim", {claim.test.kind: claim for claim in TESTED}.values(), ids=lambda c: c.test.kind
 )
-def test_the_synthetic_benchmark_has_words_of_its_own(claim):
+@pytest.mark.parametrize(
+    ("scope", "where"), [("synthetic", "on the synthetic benchmark"), ("real motion", "in real motion")]
+)
+def test_where_the_video_is_none_of_real_faces_there_are_words_of_its_own(claim, scope, where):
     hits = planted(claim, cells(claim.table))
-    words = [verdict_of(claim, h, scope="synthetic")["verdict"] for h in (hits, 20 - hits, 0 * hits + 9)]
-    assert words == [
-        f"{what} on the synthetic benchmark" for what in ("pattern seen", "reverse seen", "not seen")
-    ]
-    verdicts = decide(claim.table, cells(claim.table), of_hits(hits), "synthetic", rng())
+    words = [verdict_of(claim, h, scope=scope)["verdict"] for h in (hits, 20 - hits, 0 * hits + 9)]
+    assert words == [f"{what} {where}" for what in ("pattern seen", "reverse seen", "not seen")]
+    verdicts = decide(claim.table, cells(claim.table), of_hits(hits), scope, rng())
     assert not verdicts["verdict"].str.contains("support|contradict").any()
 
 

@@ -19,35 +19,42 @@ from hsta_lib.data.table import COLUMNS, class_names, problems_table
 
 SIZE = 28  # px
 FRAMES = {"n_frames": 2, "image_size": SIZE}  # fields of `hsta_lib.config.Frames` that such a dataset has
+VARIANTS = {"htnet": "HTNet", "causalnet": "CausalNet"}  # extractions of the same flow, and their clones
 _LABELS = ("0", "1", "2")
 _CSV_COLUMNS = ("sub", "filename_o", "label")
 _NUMBERS = ("onset", "apex", "offset")
 _LEFT_OUT = "clip left out"
 _IN_CLONE = Path("datasets/three_norm_u_v_os")
+_SEQUENCES = "datasets/STSNet_whole_norm_u_v_os"
+_PICTURES = ("", "_1", "_2", "_3")  # what CausalNet adds to a clip's name
 _COLOURS = ("red", "green", "blue")
 _RATIOS = (0.25, 0.5, 1, 2, 4)
 _FACES = "combined_datasets_whole"
 
 
 class FlowImages(NamedTuple):
-    """A clip table without folders and frame numbers, and uint8 RGB of shape ``(n_clips, 28, 28, 3)``."""
+    """A clip table without folders and frame numbers; uint8 RGB, ``(n_clips, n_pictures, 28, 28, 3)``.
+
+    One picture, onset to apex; or CausalNet's four: onset to apex, apex to offset, the directions of both.
+    """
 
     clips: pd.DataFrame
     images: np.ndarray
     problems: pd.DataFrame
 
 
-def read(root):
+def read(root, variant="htnet"):
     """Clips and flow images, each clip once.
 
     Parameters
     ----------
     root : str or Path
-        Either a folder per subject, ``<subject>/u_test/<label>/<file>.png``, whose ``u_train`` folders are
-        not read, only compared by name; or one folder of images, the root or a folder in it, and a .csv file
-        in the root with the columns ``sub``, ``filename_o``, ``label``. Labels are 0, 1, 2: negative,
-        positive, surprise. Files are named as `clip_of` describes. Or the root of a clone of HTNet's or
-        CausalNet's repository, whose labels are compared with its list.
+        A clone of the variant's repository, whose labels are compared with its list. Or, of ``htnet``, a
+        folder per subject, ``<subject>/u_test/<label>/<file>.png``, whose ``u_train`` folders are not read,
+        only compared by name; or one folder of images, the root or a folder in it, and a .csv file in the
+        root with the columns ``sub``, ``filename_o``, ``label``. Labels are 0, 1, 2: negative, positive,
+        surprise. Files are named as `clip_of` describes.
+    variant : {"htnet", "causalnet"}
 
     Returns
     -------
@@ -60,7 +67,8 @@ def read(root):
     FileNotFoundError
         If there are no such images, several folders of them, or no such .csv file.
     ValueError
-        If most images are not of the size that such images have, or the folder is HTNet's pictures of faces.
+        If most images are not of the size that such images have, the folder is HTNet's pictures of faces, or
+        the clone is CausalNet's and the variant is not.
     """
     root = Path(root)
     if _FACES in root.parts:
@@ -68,35 +76,62 @@ def read(root):
             f"{root} holds pictures of faces, which are bound by agreements and not read; give the clone's "
             "root or its datasets/three_norm_u_v_os"
         )
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not there: {clones.repair(root, VARIANTS[variant])}")
+    if variant == "causalnet":
+        return _collected(root, *_from_sequences(root), _PICTURES)
     if (root / _IN_CLONE.parent).is_dir():
         return _read_clone(root)
     subjects = [folder for folder in folders_of(root).values() if "u_test" in folders_of(folder)]
     found, problems = _from_folds(subjects) if subjects else _from_one_folder(root)
+    return _collected(root, found, problems, _PICTURES[:1])
+
+
+def _collected(root, found, problems, endings):
+    """Each clip once, with the pictures whose names end so."""
     rows, images, taken, resized = [], [], {}, 0
     for path, clip_id, label in sorted(found, key=lambda item: (item[1], item[0])):
-        image, problem = (None, f"also in {taken[clip_id]}") if clip_id in taken else _image(path)
+        shown = (None, f"also in {taken[clip_id]}", path) if clip_id in taken else _pictures(path, endings)
+        pictures, problem, where = shown
         if problem:
-            action = _LEFT_OUT if image is None else f"resized to {SIZE} x {SIZE} px"
-            problems.append((str(path), clip_id, problem, action))
-        if image is not None:
+            action = _LEFT_OUT if pictures is None else f"resized to {SIZE} x {SIZE} px"
+            problems.append((str(where), clip_id, problem, action))
+        if pictures is not None:
             taken[clip_id] = path
             resized += bool(problem)
             rows.append(_row(clip_id, label))
-            images.append(image)
+            images.append(pictures)
     clips = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(_NUMBERS, "Int64"))
     if 2 * resized > len(images):
         raise ValueError(
             f"{root}: {resized} of {len(images)} images are not {SIZE} x {SIZE} px: no pictures of flow; "
             "those of HTNet are in datasets/three_norm_u_v_os of its repository"
         )
-    stacked = np.array(images, np.uint8).reshape(-1, SIZE, SIZE, 3)
+    stacked = np.array(images, np.uint8).reshape(-1, len(endings), SIZE, SIZE, 3)
     return FlowImages(clips, stacked, problems_table(problems).map(lambda cell: cell.replace(f"{root}/", "")))
 
 
+def _pictures(path, endings):
+    """Pictures of a clip or None; what is wrong with the worst of them, and its file."""
+    paths = [_with_ending(path, ending) for ending in endings]
+    images, problems = zip(*map(_image, paths), strict=True)
+    wrong = [row for row in range(len(paths)) if problems[row]]
+    whole = None if any(image is None for image in images) else np.stack(images)
+    worst = min(wrong, key=lambda row: images[row] is not None, default=0)
+    return whole, problems[worst], paths[worst]
+
+
+def _with_ending(path, ending):
+    """``006_006_1_2 .png`` as ``006_006_1_2_1 .png``: the space stays last."""
+    name = path.stem.rstrip()
+    return path.with_name(f"{name}{ending}{path.stem[len(name) :]}{path.suffix}")
+
+
 def _read_clone(root):
-    """The pictures of a clone, and where they depart from its list."""
-    name = next((name for name in clones.CLONES if name in root.name), "HTNet")
-    found = read(clones.find(root, name, str(_IN_CLONE)))
+    """The pictures of HTNet's clone, and where they depart from its list."""
+    if "CausalNet" in root.name:
+        raise ValueError(f"{root}: its {_IN_CLONE} is HTNet's; its own pictures: variant = 'causalnet'")
+    found = read(clones.find(root, "HTNet", str(_IN_CLONE)))
     path, labels = _read_labels(root)
     problems = found.problems.to_numpy().tolist()
     own = dict(zip(found.clips["clip_id"], found.clips["emotion"], strict=True))
@@ -104,12 +139,27 @@ def _read_clone(root):
     for clip_id in sorted({*labels, *own}):
         listed = classes[int(labels[clip_id])] if labels.get(clip_id) in _LABELS else "no label"
         if clip_id not in own:
-            problems.append((path.name, clip_id, f"no picture; {clones.repair(root, name)}", _LEFT_OUT))
+            problems.append((path.name, clip_id, f"no picture; {clones.repair(root, 'HTNet')}", _LEFT_OUT))
         elif own[clip_id] != listed:
             problems.append(
                 (path.name, clip_id, f"{listed}, its folder says {own[clip_id]}", "folder's kept")
             )
     return found._replace(problems=problems_table(problems))
+
+
+def _from_sequences(root):
+    """First picture of each clip of CausalNet's list, which tells endings from ids such as 011_6_1."""
+    files = _files(clones.find(root, "CausalNet", _SEQUENCES))
+    path, labels = _read_labels(root)
+    listed = [(file, labels[clip_of(file.stem)]) for file in files if clip_of(file.stem) in labels]
+    found, problems = _sorted_out(listed, lambda *_: "")
+    known = {_with_ending(file, ending) for file, _ in listed for ending in _PICTURES}
+    problems += [
+        (str(file), "", f"of no clip of {path.name}", _LEFT_OUT) for file in files if file not in known
+    ]
+    lacking = sorted(labels.keys() - {clip_of(file.stem) for file, _ in listed})
+    what = f"no picture; {clones.repair(root, 'CausalNet')}"
+    return found, problems + [(path.name, clip_id, what, _LEFT_OUT) for clip_id in lacking]
 
 
 def channel_orders(images):
@@ -148,6 +198,27 @@ def correlation(first, second):
     first, second = (each - each.mean(dtype=float) for each in (first, second))
     size = np.linalg.norm(first) * np.linalg.norm(second)
     return float((first * second).sum() / size) if size else 0.0
+
+
+def numbered(clips):
+    """Clips under running numbers, which reports may show; what they are called stays in ``source_name``.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        From `read`.
+
+    Returns
+    -------
+    DataFrame
+        ``casme2/sub01/EP02_01f`` is ``casme2/p00/c000``: subjects and clips are counted in the order of ids.
+    """
+    subjects, clip_ids = clips["subject_id"], clips["clip_id"]
+    numbers = pd.factorize(subjects, sort=True)[0]
+    named = [f"{name.split('/')[0]}/p{number:02}" for name, number in zip(subjects, numbers, strict=True)]
+    order = clip_ids.rank().astype(int) - 1
+    ids = [f"{subject}/c{number:03}" for subject, number in zip(named, order, strict=True)]
+    return clips.assign(clip_id=ids, subject_id=named, recording_id=named, source_name=clip_ids)
 
 
 def cache_resized(frames_path, clip_ids, size):
@@ -196,6 +267,8 @@ def _unpadded(subject):
 
 def _image(path):
     """An image of the right size, or None; and what is wrong."""
+    if not path.is_file():
+        return None, "not there"
     try:
         image = read_image(path)
     except Unreadable as error:

@@ -14,7 +14,7 @@ from hsta_lib import ROOT
 from hsta_lib.config import Parameters, Preset, Settings, with_fields
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.flow import strain
-from hsta_lib.data.readers import flow_images
+from hsta_lib.data.readers import clones, flow_images
 from hsta_lib.data.table import COLUMNS, labelled
 from hsta_lib.models.baselines import ststnet
 from hsta_lib.models.baselines.registry import SYSTEMS
@@ -87,7 +87,7 @@ def test_each_clip_is_read_once_with_the_ids_of_the_other_readers(layout, reques
     ]  # fmt: skip
     assert list(clips.columns) == list(COLUMNS)
     assert clips[["folder", "onset", "apex", "offset"]].isna().all(axis=None)
-    assert images.shape == (6, 28, 28, 3)
+    assert images.shape == (6, 1, 28, 28, 3)
     assert images.dtype == np.uint8
     stem_of = {clip_id: stem for _, stem, _, clip_id in IMAGES}
     for clip_id, image in zip(clips["clip_id"], images, strict=True):
@@ -212,8 +212,11 @@ def test_other_lists_and_grey_images_do_not_matter(one_folder):
 
 
 def test_what_is_not_there_is_named(tmp_path, one_folder):
-    with pytest.raises(FileNotFoundError, match="nowhere: no images; it must hold <subject>/u_test"):
+    with pytest.raises(FileNotFoundError, match="nowhere is not there: git clone"):
         flow_images.read(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty: no images; it must hold <subject>/u_test"):
+        flow_images.read(tmp_path / "empty")
     write_image(one_folder / "more" / "006_006_1_2.png")
     with pytest.raises(FileNotFoundError, match="images in more, whole_norm_u_v_os"):
         flow_images.read(one_folder)
@@ -231,9 +234,15 @@ OTHERS = [
 ]
 
 
-def opened(root, data_dir):
-    chosen = Parameters(dataset="megc2019_flow", data_root=str(root), labels="emotion3")
-    return open_dataset(chosen, Preset(), data_dir)
+def opened(root, data_dir, **chosen):
+    chosen = Parameters(dataset="megc2019_flow", data_root=str(root), labels="emotion3", **chosen)
+    return open_dataset(chosen, Preset(frames=flow_images.FRAMES), data_dir)
+
+
+# What a report may call the clips of `IMAGES`, in the order of `IDS`.
+NUMBERED = [
+    "casme2/p00/c000", "casme2/p01/c001", "samm/p02/c002", "samm/p02/c003", "smic/p03/c004", "smic/p03/c005",
+]  # fmt: skip
 
 
 def of_system(name):
@@ -243,10 +252,13 @@ def of_system(name):
 def test_as_a_dataset_each_image_stands_for_all_frames(folds, tmp_path_factory):
     dataset = opened(folds, tmp_path_factory.mktemp("data"))
     _, images, _ = flow_images.read(folds)
-    assert dataset.clips["clip_id"].tolist() == IDS
+    assert dataset.clips["clip_id"].tolist() == NUMBERED
+    assert dataset.clips["source_name"].tolist() == IDS
+    for name in ("subject_id", "recording_id"):
+        assert dataset.clips[name].tolist() == [clip_id.rpartition("/")[0] for clip_id in NUMBERED]
     assert dataset.classes == ("negative", "positive", "surprise")
-    assert (dataset.frames() == images[:, None].repeat(4, axis=1)).all()
-    assert (dataset.flow(28) == images).all()
+    assert (dataset.frames() == images.repeat(4, axis=1)).all()
+    assert (dataset.flow(28) == images[:, 0]).all()
     assert dataset.flow(13).shape == (6, 13, 13, 3)
     assert dataset.flow(13).dtype == np.float32
 
@@ -285,7 +297,7 @@ def test_which_colour_is_which_is_measured_by_the_strain():
 
 def test_the_data_report_shows_numbers_and_no_picture_and_no_name(folds, tmp_path_factory):
     dataset = opened(folds, tmp_path_factory.mktemp("data"))
-    assert tables.describe_subjects(dataset).index.tolist() == [1, 2, 3, 4]
+    assert set(tables.describe_subjects(dataset).index) == {name.rpartition("/")[0] for name in NUMBERED}
     sentences = [plots.timing(dataset.clips), tables.overlaps(dataset.clips, {})]
     assert {each.data for each in sentences} == {tables.NO_NUMBERS}
     sheet = plots.as_photograph(plots.contact_sheet(dataset.clips, None, dataset.classes, flow=True))
@@ -300,10 +312,10 @@ def test_no_image_that_can_be_used_is_an_error(folds, tmp_path_factory):
 
 
 @pytest.mark.usefixtures("no_environment")
-def test_table_4_cannot_be_made_of_them_and_table_5_can(folds):
+def test_table_6_cannot_be_made_of_them_and_table_5_can(folds):
     chosen = {"preset": "smoke", "dataset": "megc2019_flow", "data_root": str(folds)}
-    with pytest.raises(ValueError, match="has no frames, which table4 needs"):
-        start("table4", chosen)
+    with pytest.raises(ValueError, match="has no frames, which table6 needs"):
+        start("table6", chosen)
     study = union.union(start("table5", chosen | {"split": ""}))
     assert study.settings.split.split == "loso"
     assert published.compared(study)["system"].tolist() == study.preset.datasets.rivals
@@ -315,7 +327,7 @@ def test_table_4_cannot_be_made_of_them_and_table_5_can(folds):
     ("field", "value", "message"),
     [
         ("macro_clips", "all", "no macro-expressions"),
-        ("variant", "raw", "has no variants"),
+        ("variant", "raw", "published pictures of flow are htnet, causalnet"),
         ("repair", "drop", "no frame numbers"),
     ],
 )
@@ -355,9 +367,11 @@ def test_a_system_that_takes_them_sees_no_stretch_of_a_channel(name, form):
 @pytest.mark.parametrize("recipe", ["equations", "released"])
 def test_the_special_branch_sees_all_of_a_picture(recipe):
     fields = union.cells(shows_flow=True).drop(columns=["system", "train_on"]).to_dict("records")[0]
-    settings = start("table4", {"preset": "full", "recipe": recipe}).variant(fields=fields).settings
+    chosen = {"preset": "full", "recipe": recipe, "dataset": "megc2019_flow"}
+    settings = start("table4", chosen).variant(fields=fields).settings
     network = HSTA.from_settings(settings, 3)
-    assert network.embed_special.n_tokens == 49
+    assert network.embed_special.n_tokens == network.embed_video.n_tokens == 16
+    assert settings.training.pixels == "imagenet"
 
 
 @pytest.mark.usefixtures("no_environment")
@@ -379,6 +393,121 @@ def test_table_5_is_made_of_them_leaving_one_subject_out(folds, tmp_path_factory
     ):  # fmt: skip
         assert told in text
     assert "median length" not in text
-    name = re.search(r"reports/local/table5-smoke-megc2019_flow-loso[\w-]*-predictions\.csv", text).group()
+    name = re.search(r"reports/local/real-table5-smoke-htnet-loso[\w-]*-predictions\.csv", text).group()
     tested = pd.read_csv(ROOT / name)
-    assert sorted(tested["clip_id"]) == sorted([*IDS, *(row[3] for row in OTHERS)])
+    assert tested["clip_id"].str.fullmatch(r"(casme2|samm|smic)/p0\d/c00\d").all()
+    assert tested["clip_id"].nunique() == len([*IDS, *OTHERS])
+    assert not any(clip_id in text for clip_id in IDS)
+
+
+# --- CausalNet's pictures --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sequences(one_folder):
+    """Four pictures of each clip, in a clone as CausalNet's."""
+    (one_folder / "datasets").mkdir()
+    whole = one_folder / "datasets/STSNet_whole_norm_u_v_os"
+    (one_folder / "whole_norm_u_v_os").rename(whole)
+    with (one_folder / "labels.csv").open("a") as file:
+        file.write("x,011,011_6_1,1,,,\n")
+    for stem in [*(row[1] for row in IMAGES), "011_011_6_1 "]:
+        for ending in ("", "_1", "_2", "_3"):
+            write_image(whole / f"{stem.strip()}{ending} .png")
+    return one_folder
+
+
+def test_of_each_clip_there_are_four_pictures_told_from_ids_that_end_in_numbers(sequences):
+    clips, images, problems = flow_images.read(sequences, "causalnet")
+    assert problems.empty
+    assert clips["clip_id"].tolist() == sorted([*IDS, "samm/011/011_6_1"])
+    assert images.shape == (7, 4, 28, 28, 3)
+    stem_of = {row[3]: row[1].strip() for row in IMAGES} | {"samm/011/011_6_1": "011_011_6_1"}
+    for clip_id, pictures in zip(clips["clip_id"], images, strict=True):
+        for ending, picture in zip(("", "_1", "_2", "_3"), pictures, strict=True):
+            assert (picture == colour(stem_of[clip_id] + ending)).all()
+
+
+def test_the_video_is_all_pictures_and_the_first_two_are_special(sequences, tmp_path_factory):
+    _, images, _ = flow_images.read(sequences, "causalnet")
+    dataset = opened(sequences, tmp_path_factory.mktemp("data"), variant="causalnet")
+    assert (dataset.frames() == images[:, [0, 1, 0, 1]]).all()
+    assert (dataset.flow(28) == images[:, 0]).all()
+    assert "CausalNet" in dataset.version
+
+
+def test_what_a_clone_of_causalnet_lacks_is_listed_with_the_command(sequences):
+    whole = sequences / "datasets/STSNet_whole_norm_u_v_os"
+    (whole / "011_011_6_1_2 .png").unlink()
+    (whole / "sub01_EP02_01f .png").unlink()
+    write_image(whole / "s01_s01_ne_01_3 .png", (30, 28))
+    problems = flow_images.read(sequences, "causalnet").problems.to_numpy().tolist()
+    folder = "datasets/STSNet_whole_norm_u_v_os"
+    repair = f"git clone https://github.com/tony19980810/CausalNet {sequences}"
+    of_none = [
+        [f"{folder}/sub01_EP02_01f{ending} .png", "", "of no clip of labels.csv", "clip left out"]
+        for ending in ("_1", "_2", "_3")
+    ]
+    assert problems == [
+        *of_none,
+        ["labels.csv", "casme2/sub01/EP02_01f", f"no picture; {repair}", "clip left out"],
+        [f"{folder}/011_011_6_1_2 .png", "samm/011/011_6_1", "not there", "clip left out"],
+        [f"{folder}/s01_s01_ne_01_3 .png", "smic/s01/s1_ne_01", "28 x 30 px", "resized to 28 x 28 px"],
+    ]
+    with pytest.raises(FileNotFoundError, match="whole_norm_u_v_os is not there; tony19980810/CausalNet has"):
+        flow_images.read(sequences / "datasets", "causalnet")
+
+
+def test_pictures_of_htnet_in_a_clone_of_causalnet_are_not_taken_for_its_own(tmp_path):
+    (tmp_path / "CausalNet/datasets/three_norm_u_v_os").mkdir(parents=True)
+    with pytest.raises(
+        ValueError, match="three_norm_u_v_os is HTNet's; its own pictures: variant = 'causalnet'"
+    ):
+        flow_images.read(tmp_path / "CausalNet")
+
+
+@pytest.mark.usefixtures("no_environment")
+@pytest.mark.parametrize(
+    ("name", "n_rows", "column", "values"),
+    [
+        ("table1", 8, "branch", {"special"}),
+        ("table3", 12, "m", {1, 2, 3}),
+        ("table4", 12, "m", {1, 2, 4, 8}),
+        ("controls", 6, "training_subjects", {1, 0.5, 0.25}),
+    ],
+)
+def test_a_table_has_the_rows_that_pictures_of_flow_can_have(name, n_rows, column, values):
+    study = start(name, {"preset": "full", "dataset": "megc2019_flow", "variant": "causalnet"})
+    cells = study.cells()
+    assert len(cells) == n_rows
+    assert set(cells[column]) == values
+    assert study.scope == "real motion"
+    assert study.settings.frames.special == "flow"
+
+
+@pytest.mark.usefixtures("no_environment")
+def test_without_a_folder_the_clone_in_external_is_looked_for(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(clones, "ROOT", tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"external/CausalNet.*git clone https://github.com/tony19980810"
+    ):
+        opened("", tmp_path, variant="causalnet")
+    with pytest.raises(FileNotFoundError, match="external/HTNet"):
+        opened("", tmp_path)
+
+
+@pytest.mark.usefixtures("no_environment")
+def test_controls_are_made_of_a_sequence(sequences, tmp_path_factory, monkeypatch):
+    for name in ("HSTA_DATA", "HSTA_RESULTS"):
+        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("kept")))
+    made = tmp_path_factory.mktemp("report") / "controls.ipynb"
+    chosen = {"preset": "smoke", "dataset": "megc2019_flow", "variant": "causalnet", "workers": 0}
+    papermill.execute_notebook(
+        ROOT / "notebooks" / "controls.ipynb", made, chosen | {"data_root": str(sequences)},
+        progress_bar=False, cwd=made.parent,
+    )  # fmt: skip
+    text = made.read_text()
+    assert "Real motion, published pictures of flow, no face" in text
+    assert "reports/local/real-controls-smoke-causalnet-subject.json" in text
+    assert not any(name in text for name in [*IDS, "011_6_1"])
