@@ -1,5 +1,6 @@
 """The first page of the site: what was found, and the lists of the reports and of the pages of ``docs/``."""
 
+import base64
 import json
 import shutil
 from collections import Counter
@@ -10,7 +11,14 @@ from hsta_lib.reporting.tables import HEADINGS
 
 METRICS = ("uar", "uf1")
 _MARK = '<meta name="generator" content="hsta_lib.commands.site">'
-# The first page fits one screen: it shows this report's results and these reference rows; its own page, all.
+_SUMMARY = "summary.svg"
+# Groups of reports, by their heading and what their names begin with; the last takes what is left.
+_GROUPS = {
+    "Findings": ("audit", "claims", "controls", "real"),
+    "Tables and figures of the paper": ("figure", "table"),
+    "Data and networks": ("",),
+}
+# The first page shows this report's results and these reference rows; its own page, all.
 _HEADLINE, _REFERENCES = "table4", ("majority class", "labels shuffled")
 _LISTS = ("audit", "real annotations of CAS(ME)³, no images")
 _SCOPES = {"paper": "By the printed numbers", "synthetic": "As patterns on synthetic faces"}
@@ -44,14 +52,16 @@ def build(reports, output):
     docs = sorted((reports.parent / "docs").glob("*.md"))
     guides = {path.stem: pages.read_guide(path) for path in docs}
     links = pages.Links(output, {path.resolve(): f"{path.stem}.html" for path in [*paths, *docs]})
-    content = {"index.html": render_index(reports, records, titles, guides)}
-    for name, notebook in notebooks.items():
-        content[f"{name}.html"] = pages.render_report(notebook, reports, links, _links(files[name]))
-    for path in docs:
-        content[f"{path.stem}.html"] = pages.render_report(guides[path.stem], path.parent, links)
+    content = {
+        name: pages.render_report(notebook, reports, links, _links(files[name]))
+        for name, notebook in notebooks.items()
+    }
+    content |= {path.stem: pages.render_report(guides[path.stem], path.parent, links) for path in docs}
+    sections = [(f"{name}.html", *found) for name, (_, parts) in content.items() for found in parts]
+    content["index"] = render_index(reports, records, titles, guides, sections), []
     shutil.rmtree(output, ignore_errors=True)
-    for name, text in content.items():
-        write_whole(output / name, text)
+    for name, (text, _) in content.items():
+        write_whole(output / f"{name}.html", text)
     for path in {path for found in files.values() for path in found}:
         shutil.copyfile(path, output / path.name)
 
@@ -77,7 +87,7 @@ def _refuse_foreign(output):
         raise ValueError(f"{output} holds something else than a site; choose another folder with --output.")
 
 
-def render_index(reports, records, titles, guides):
+def render_index(reports, records, titles, guides, sections):
     """The first page.
 
     Parameters
@@ -88,6 +98,8 @@ def render_index(reports, records, titles, guides):
         As `headline`.
     guides : dict of str to nbformat.NotebookNode
         Pages of ``docs/`` by name.
+    sections : list of (str, str, str, str)
+        What can be searched: page, anchor, heading and text of each section.
 
     Returns
     -------
@@ -100,9 +112,28 @@ def render_index(reports, records, titles, guides):
         lists=lists(reports / "audit-lists.json", titles),
         claims={"counts": claims(reports), "page": pages.named("claims", titles)["page"]},
         data=data_used(records, titles),
-        reports=[pages.named(name, titles) for name in titles],
+        groups=_grouped(titles),
         guides=[(f"{name}.html", pages.heading(guide)) for name, guide in guides.items()],
+        summary=_summary(reports / _SUMMARY),
+        sections=sections,
+        search=(pages.TEMPLATES / "search.js").read_text(),
     )
+
+
+def _grouped(titles):
+    """Headings of groups and their reports, in the order of both."""
+    groups = {heading: [] for heading in _GROUPS}
+    for name in titles:
+        group = next(heading for heading, begins in _GROUPS.items() if name.startswith(begins))
+        groups[group].append(pages.named(name, titles))
+    return {heading: found for heading, found in groups.items() if found}
+
+
+def _summary(path):
+    """The figure that tells it all, as an address that holds it; nothing if it is not there."""
+    if not path.exists():
+        return ""
+    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def _records(reports):

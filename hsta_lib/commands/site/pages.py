@@ -112,7 +112,9 @@ def render_report(notebook, folder, links, files=()):
 
     Returns
     -------
-    str
+    text : str
+    sections : list of (str, str, str)
+        Anchor, heading and text of each section, for searching.
     """
     exporter = HTMLExporter(
         template_name="report",
@@ -129,7 +131,7 @@ def render_report(notebook, folder, links, files=()):
     _name_images(soup)
     _contain_figures(soup)
     _contain_tables(soup)
-    return render_page(
+    text = render_page(
         "report.html.j2",
         title=heading(notebook),
         styles=styles,
@@ -138,6 +140,19 @@ def render_report(notebook, folder, links, files=()):
         finished=notebook.metadata.get("papermill", {}).get("end_time", "")[:10],
         files=files,
     )
+    return text, list(_sections(soup, heading(notebook)))
+
+
+def _sections(soup, title):
+    """Of every section its prose: paragraphs, items and captions, no code and no number of a table."""
+    for tag in soup.find_all(_HEADINGS):
+        text = []
+        for after in tag.find_all_next([*_HEADINGS, "p", "li", "caption"]):
+            if after.name in _HEADINGS:
+                break
+            text.append(after.get_text())
+        name = tag.get_text()
+        yield tag["id"], name if name == title else f"{title}: {name}", " ".join(" ".join(text).split())
 
 
 def render_page(template, **values):
