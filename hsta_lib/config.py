@@ -265,6 +265,7 @@ class Parameters(Group):
     seeds: list[int] = []
     workers: int | None = Field(None, ge=0)
     scheduler: str = ""  # address or file of a Dask scheduler; empty: workers on this machine
+    accept_other_code: bool = False  # use stored results of other code instead of training again
     grid: dict[str, list] = {}
     rivals: list[str] = []  # comparison systems of Tables 5 and 6; empty: those the paper prints
 

@@ -184,7 +184,8 @@ class Study:
     def trials_of(self, variants, dataset):
         """Trials of some settings, one list for each: every seed and fold."""
         n_folds = len(self.folds(dataset))
-        return [make_trials(settings, n_folds, self.seeds, dataset.fingerprint) for settings in variants]
+        more = n_folds, self.seeds, dataset.fingerprint, self.parameters.accept_other_code
+        return [make_trials(settings, *more) for settings in variants]
 
     def reference_trials(self, dataset, names=("named", *_REFERENCES), named=None):
         """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation; or of some.

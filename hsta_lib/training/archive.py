@@ -22,11 +22,12 @@ _OF_CLIPS = ("clip_id", "subject_id", "y_true")
 
 
 class Unpacked(NamedTuple):
-    """Trials of an archive: all, those that were not stored yet, those no current settings describe."""
+    """Trials of an archive: all; not stored yet; of no current settings; without a digest of their code."""
 
     trials: int
     new: int
     outdated: int
+    unsaid: int
 
 
 def pack(trials, folder, path):
@@ -92,7 +93,8 @@ def unpack(path, folder):
     new = [record for record in records if not (folder / f"{record['id']}.json").exists()]
     for record in new:
         write_whole(folder / f"{record['id']}.json", json.dumps(record))
-    return Unpacked(len(records), len(new), sum(map(_is_outdated, records)))
+    unsaid = sum("code" not in record for record in records)
+    return Unpacked(len(records), len(new), sum(map(_is_outdated, records)), unsaid)
 
 
 def _read(path):
@@ -141,7 +143,8 @@ def main():
             print(error, file=sys.stderr)
         else:
             outdated = f", {found.outdated} of older settings" if found.outdated else ""
-            print(f"{path.name}: {found.trials} trials, {found.new} new{outdated}")
+            unsaid = f", {found.unsaid} without a digest of their code" if found.unsaid else ""
+            print(f"{path.name}: {found.trials} trials, {found.new} new{outdated}{unsaid}")
     return int(failed)
 
 

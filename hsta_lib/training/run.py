@@ -70,6 +70,8 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
             given = ", ".join(datasets)
             raise ValueError(f"trial {trial.id} is of data {trial.fingerprint}, the datasets are {given}")
     seconds, told = forecast(todo, datasets, workers)
+    for line in store.told_of(trials, folder):
+        print(line)
     print(f"{len(set(trials))} trials, {len(todo)} to train{told and ': '}{told}")
     if not todo:
         return

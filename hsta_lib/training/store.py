@@ -5,7 +5,9 @@ import math
 import platform
 import subprocess
 import uuid
+from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -14,13 +16,19 @@ import pandas as pd
 
 from hsta_lib import ROOT
 from hsta_lib.files import write_whole
+from hsta_lib.training.code import differing, digests
 
 _PREDICTION_COLUMNS = {"clip_id", "subject_id", "y_true", "y_pred"}
+_ACCEPT = "accept_other_code = True"
 _VERSIONS_OF = ("torch", "numpy", "opencv-python")
 
 
 class DamagedResult(ValueError):
     """A file under a trial's name that is not that trial's result."""
+
+
+class OtherCode(ValueError):
+    """A result that other code has made than that which is loaded."""
 
 
 class NotWritten(OSError):
@@ -55,6 +63,7 @@ def record_of(trial, result):
         "python": platform.python_version(),
         "versions": {name: version(name) for name in _VERSIONS_OF},
         "commit": code_version(),
+        "code": digests(trial),
     }
 
 
@@ -119,6 +128,8 @@ def load(trial, folder):
     ------
     DamagedResult
         If the file is no JSON or describes another trial; the message names it.
+    OtherCode
+        If other code has made it and the trial does not accept that; the message names the modules.
     """
     path = folder / f"{trial.id}.json"
     try:
@@ -135,27 +146,77 @@ def load(trial, folder):
     asked = trial.settings.training
     lacks_epochs = asked.store_epochs and "epoch_predictions" not in record
     lacks_draws = asked.store_draws > len(record.get("draw_predictions", []))
-    return None if lacks_epochs or lacks_draws else record
+    if lacks_epochs or lacks_draws:
+        return None
+    changed = changed_code(trial, record)
+    if changed and not trial.accept_other_code:
+        made = f"{path.name} was made by other code ({_listed(changed)})"
+        raise OtherCode(f"{made}: train again, or accept it with {_ACCEPT}")
+    return record
+
+
+def changed_code(trial, record):
+    """Modules by which the code that made a record differs from that which is loaded.
+
+    None where the record does not say what made it: results had no digest of their code before version 0.2.
+    """
+    return differing(record["code"], digests(trial)) if "code" in record else None
+
+
+def _listed(modules):
+    return ", ".join(f"{name.replace('.', '/')}.py" for name in sorted(modules))
 
 
 def missing(trials, folder):
     """Trials without a result, each once, in the order given.
 
     A damaged or foreign file under a trial's name is kept as ``<name>.damaged``, reported in one line,
-    and its trial counts as missing.
+    and its trial counts as missing. So does one whose result other code has made, see `told_of`.
     """
-    todo = []
-    for trial in dict.fromkeys(trials):
-        try:
-            record = load(trial, folder)
-        except DamagedResult as error:
-            path = folder / f"{trial.id}.json"
-            path.replace(path.with_suffix(".json.damaged"))
-            print(f"{error}; kept as {path.name}.damaged, the trial is trained again")
-            record = None
-        if record is None:
-            todo.append(trial)
-    return todo
+    return [trial for trial in dict.fromkeys(trials) if not _is_stored(trial, folder)]
+
+
+def _is_stored(trial, folder):
+    try:
+        return load(trial, folder) is not None
+    except OtherCode:
+        return False
+    except DamagedResult as error:
+        path = folder / f"{trial.id}.json"
+        path.replace(path.with_suffix(".json.damaged"))
+        print(f"{error}; kept as {path.name}.damaged, the trial is trained again")
+        return False
+
+
+def told_of(trials, folder):
+    """What must be told of stored results that are not of this code or of these libraries.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+    folder : Path
+
+    Returns
+    -------
+    list of str
+        Lines: results of other code, those that do not say what made them, those of other libraries.
+    """
+    accepting = [replace(trial, accept_other_code=True) for trial in dict.fromkeys(trials)]
+    records = [(trial, record) for trial in accepting if (record := load(trial, folder)) is not None]
+    found = [changed_code(trial, record) for trial, record in records]
+    other, n_unsaid = [modules for modules in found if modules], found.count(None)
+    is_accepted = all(trial.accept_other_code for trial in trials)
+    then = "used" if is_accepted else f"trained again; {_ACCEPT} uses them"
+    lines = [(len(other), f"made by other code ({_listed(set().union(*other))}), {then}")]
+    lines += [(n_unsaid, "which code made them is not said; used")]
+    used = [record for (_, record), changed in zip(records, found, strict=True) if is_accepted or not changed]
+    versions = Counter(item for record in used for item in record["versions"].items())
+    lines += [
+        (n, f"made with {name} {number}, here it is {version(name)}; used")
+        for (name, number), n in sorted(versions.items())
+        if number != version(name)
+    ]
+    return [f"{n} of the stored results: {what}" for n, what in lines if n]
 
 
 def predictions(trials, folder):

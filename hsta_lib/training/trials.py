@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -24,12 +24,16 @@ _NOT_HASHED = {"training": {"store_epochs", "store_draws"}}
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: the settings, the fold that is tested, the seed, and the data's fingerprint."""
+    """One training: the settings, the fold that is tested, the seed, and the data's fingerprint.
+
+    ``accept_other_code``: whether a stored result will do that other code has made, see `training.code`.
+    """
 
     settings: Settings
     fold: int
     seed: int
     fingerprint: str
+    accept_other_code: bool = field(default=False, compare=False)
 
     def description(self):
         """Everything that can change the trial's predictions, as JSON values; defaults are left out."""
@@ -119,7 +123,7 @@ def settings_of(settings, cells):
     return [with_fields(settings, **cell) for cell in fields.to_dict("records")]
 
 
-def make_trials(settings, n_folds, seeds, fingerprint):
+def make_trials(settings, n_folds, seeds, fingerprint, accept_other_code=False):
     """Trials of one setting: every seed and every fold.
 
     Parameters
@@ -130,10 +134,16 @@ def make_trials(settings, n_folds, seeds, fingerprint):
     seeds : sequence of int
     fingerprint : str
         Of the data.
+    accept_other_code : bool
+        See `Trial`.
 
     Returns
     -------
     list of Trial
         Seeds in the outer, folds in the inner order.
     """
-    return [Trial(settings, fold, seed, fingerprint) for seed in seeds for fold in range(n_folds)]
+    return [
+        Trial(settings, fold, seed, fingerprint, accept_other_code)
+        for seed in seeds
+        for fold in range(n_folds)
+    ]

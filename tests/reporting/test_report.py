@@ -260,7 +260,7 @@ def test_the_results_of_a_report_are_kept_beside_it(monkeypatch, tmp_path):
         store.save(trial, _result(1.5), tmp_path / "results")
     name = report.keep(_study(), [*trials, trials[0]])
     assert name == str(tmp_path / "reports" / "table4-smoke-synthetic-subject.trials.jsonl.gz")
-    assert archive.unpack(tmp_path / name, tmp_path / "new") == (2, 2, 0)
+    assert archive.unpack(tmp_path / name, tmp_path / "new") == (2, 2, 0, 0)
 
 
 # --- records ----------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def rewrite(path, change):
 
 def test_all_but_the_scores_comes_back(packed, tmp_path):
     trials, stored, path = packed
-    assert archive.unpack(path, tmp_path / "new") == (3, 3, 0)
+    assert archive.unpack(path, tmp_path / "new") == (3, 3, 0, 0)
     assert len(list((tmp_path / "new").iterdir())) == 3
     for trial in trials:
         expected = store.load(trial, stored)
@@ -106,7 +106,7 @@ def test_what_is_stored_is_not_replaced(packed, tmp_path):
     mine = tmp_path / "new" / f"{trials[1].id}.json"
     mine.parent.mkdir()
     mine.write_text("mine")
-    assert archive.unpack(path, tmp_path / "new") == (3, 2, 0)
+    assert archive.unpack(path, tmp_path / "new") == (3, 2, 0, 0)
     assert mine.read_text() == "mine"
     assert archive.unpack(path, tmp_path / "new").new == 0
 
@@ -136,7 +136,7 @@ def _other_default(lines):
 @pytest.mark.parametrize("change", [_other_protocol, _unknown_field, _other_default])
 def test_results_nothing_asks_for_any_more_are_counted(packed, tmp_path, change):
     rewrite(packed[2], change)
-    assert archive.unpack(packed[2], tmp_path / "new") == (3, 3, 1)
+    assert archive.unpack(packed[2], tmp_path / "new") == (3, 3, 1, 0)
     assert len(store.missing(packed[0], tmp_path / "new")) == 1
 
 
