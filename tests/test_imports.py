@@ -135,6 +135,7 @@ def test_only_config_reads_the_environment(module):
         ("hsta_lib", ["numpy", "pandas", "torch"]),
         ("hsta_lib.reporting.tables, hsta_lib.reporting.plots, hsta_lib.evaluation.intervals", ["torch"]),
         ("hsta_lib.evaluation.comparisons, hsta_lib.score, hsta_lib.paper", ["torch"]),
+        ("hsta_lib.study", ["torch", "sklearn"]),
     ],
 )
 def test_importing_does_not_bring_in(modules, absent):

@@ -3,13 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.model_selection import (
-    GroupKFold,
-    KFold,
-    LeaveOneGroupOut,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-)
 
 SUBJECT_DEPENDENT = ("paper", "authors", "subject_seen")
 
@@ -168,13 +161,17 @@ def _authors_folds(clips):
 
 
 def _splitter(split, n_folds, stratify, split_seed):
+    from sklearn import model_selection  # slow to import
+
     shuffled = {"n_splits": n_folds, "shuffle": True, "random_state": split_seed}
     if split == "loso":
-        return LeaveOneGroupOut()
+        return model_selection.LeaveOneGroupOut()
     if split == "subject":
-        return StratifiedGroupKFold(**shuffled) if stratify else GroupKFold(**shuffled)
+        kind = model_selection.StratifiedGroupKFold if stratify else model_selection.GroupKFold
+        return kind(**shuffled)
     if split == "paper":
-        return StratifiedKFold(**shuffled) if stratify else KFold(**shuffled)
+        kind = model_selection.StratifiedKFold if stratify else model_selection.KFold
+        return kind(**shuffled)
     raise ValueError(
         f"split = {split!r} is unknown; known splits: subject, paper, loso, authors, subject_seen"
     )

@@ -8,8 +8,6 @@ import re
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.tree import DecisionTreeClassifier
 
 from hsta_lib.data.table import parse_action_units
 from hsta_lib.evaluation import references
@@ -136,6 +134,8 @@ def timing(clips, folds):
     DataFrame
         As `vote`.
     """
+    from sklearn.tree import DecisionTreeClassifier  # slow to import
+
     times = clips[["onset", "apex", "offset"]].astype("Float64").to_numpy(dtype=float, na_value=np.nan)
     onset, apex, offset = times.T
     features = np.column_stack([times, offset - onset, apex - onset])
@@ -166,6 +166,8 @@ def action_units(clips, folds):
     DataFrame
         As `vote`.
     """
+    from sklearn.linear_model import LogisticRegression  # slow to import
+
     sets = clips["action_units"].map(parse_action_units).tolist()
 
     def fit_predict(train, test, labels):

@@ -2,9 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import RidgeClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from hsta_lib.data.synthetic import build
 from hsta_lib.data.synthetic import clips as synthetic
@@ -59,6 +56,8 @@ def linear_on_true_flow(dataset, folds, spec, variant=""):
     It is given the motion that any model of the pixels would first have to find. ``spec`` and ``variant``:
     the benchmark and its layout, see `hsta_lib.data.synthetic.build.drawn_from`.
     """
+    from sklearn import linear_model, pipeline, preprocessing  # slow to import
+
     clips, labels = dataset.clips, dataset.clips["label"].to_numpy()
     # The movement does not depend on the size of the frames, and small ones cost less.
     small = spec.model_copy(update={"frame_size": 4 * _FLOW_GRID})
@@ -67,7 +66,8 @@ def linear_on_true_flow(dataset, folds, spec, variant=""):
     features = np.stack(flow).reshape(len(clips), -1)
     parts = []
     for number, (train, test) in enumerate(folds):
-        model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1000, class_weight="balanced"))
+        ridge = linear_model.RidgeClassifier(alpha=1000, class_weight="balanced")
+        model = pipeline.make_pipeline(preprocessing.StandardScaler(), ridge)
         model.fit(features[train], labels[train])
         parts.append(_table(clips, number, test, model.predict(features[test])))
     return pd.concat(parts, ignore_index=True)

@@ -19,9 +19,7 @@ from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, wi
 from hsta_lib.reporting.errors import show_messages_alone
 from hsta_lib.reporting.tables import beside_paper
 from hsta_lib.study.ablations import DESIGNS
-from hsta_lib.training import run as runner
 from hsta_lib.training import store
-from hsta_lib.training.precision import with_precision
 from hsta_lib.training.trials import NAMED_CELL, expand_grid, make_trials, settings_of
 
 _SHUFFLES = 3
@@ -207,6 +205,8 @@ class Study:
 
     def run(self, trials, *datasets):
         """Train what has no result yet; see `hsta_lib.training.run.run`."""
+        from hsta_lib.training import run as runner  # with torch, which a start needs not wait for
+
         where = {name: getattr(self.parameters, name) for name in ("workers", "scheduler")}
         runner.run(trials, datasets, config.results_dir(), **where)
 
@@ -372,6 +372,8 @@ def start(name, namespace):
 
 
 def _settings(parameters, preset):
+    from hsta_lib.training.precision import with_precision  # with torch
+
     division = {name: getattr(parameters, name) for name in ("split", "macro_clips")}
     settings = config.Settings(
         labels=parameters.labels,
