@@ -18,7 +18,7 @@ from hsta_lib.data.readers import casme2, casme3, clones, flow_images, megc2019,
 from hsta_lib.data.readers.authors_lists import with_folds
 from hsta_lib.data.readers.rows import compare_counts
 from hsta_lib.data.synthetic import build
-from hsta_lib.data.table import class_names, labelled, problems_table, without_class
+from hsta_lib.data.table import LackingError, class_names, labelled, problems_table, without_class
 
 _READERS = {
     "synthetic": casme3.read,
@@ -170,7 +170,7 @@ def _check_choices(parameters):
             f"variant = {parameters.variant!r}: {parameters.dataset} has no variants; leave it empty"
         )
     if parameters.macro_clips != "none" and parameters.layout not in _WITH_MACRO:
-        raise ValueError(
+        raise LackingError(
             f"macro_clips = {parameters.macro_clips!r}: {parameters.layout} has no macro-expressions that "
             f"are read; datasets with them: {', '.join(_WITH_MACRO)}"
         )
@@ -238,13 +238,8 @@ def open_dataset(parameters, preset, data_dir):
         return _open_flow_images(parameters, preset.frames, data_dir / "cache")
     root, reading = read_dataset(parameters, preset, data_dir)
     outside, unknown = without_class(reading.clips, parameters.labels)
-    clips = labelled(reading.clips, parameters.labels)
+    clips = _with_classes(reading, parameters)
     is_macro = clips["expression_type"] == "macro"
-    if parameters.macro_clips != "none" and not is_macro.any():
-        raise ValueError(
-            f"macro_clips = {parameters.macro_clips!r}, but no macro-expression has a class of labels = "
-            f"{parameters.labels!r}; CAS(ME)^3's sheet gives them objective classes: -p labels objective7"
-        )
     if parameters.split == "authors" and parameters.lists_root:
         listed, unlisted = with_folds(clips[~is_macro], parameters.lists_root, parameters.labels)
         clips = pd.concat([listed, clips[is_macro]]).sort_values("clip_id", ignore_index=True)
@@ -271,6 +266,37 @@ def open_dataset(parameters, preset, data_dir):
         counts=compare_counts(reading),
         crop=preset.frames.crop,
     )
+
+
+def why_lacking(parameters, preset, data_dir):
+    """What the dataset lacks of what some parameters ask for: labels, macro clips. Opens no frame.
+
+    Parameters
+    ----------
+    parameters, preset, data_dir
+        As for `open_dataset`.
+
+    Returns
+    -------
+    str
+        In words; empty if it lacks nothing.
+    """
+    try:
+        _with_classes(read_dataset(parameters, preset, data_dir)[1], parameters)
+    except LackingError as error:
+        return str(error)
+    return ""
+
+
+def _with_classes(reading, parameters):
+    """Clips that have a class; macro clips among them if they are asked for."""
+    clips = labelled(reading.clips, parameters.labels)
+    if parameters.macro_clips != "none" and not (clips["expression_type"] == "macro").any():
+        raise LackingError(
+            f"macro_clips = {parameters.macro_clips!r}, but no macro-expression has a class of labels = "
+            f"{parameters.labels!r}; CAS(ME)^3's sheet gives them objective classes: -p labels objective7"
+        )
+    return clips
 
 
 def _open_flow_images(parameters, frames, cache):

@@ -89,6 +89,18 @@ def sources(clips):
     return clips["clip_id"].str.split("/").str[0]
 
 
+def shares_recording(clips, rows):
+    """Whether two of some clips are of one recording.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``recording_id``.
+    rows : ndarray of int
+    """
+    return bool(clips["recording_id"].iloc[rows].duplicated().any())
+
+
 def _own_folds(clips, kind):
     found = sources(clips).to_numpy()
     rows_of = [np.flatnonzero(found == name) for name in sorted(set(found))]

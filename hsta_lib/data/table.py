@@ -9,6 +9,11 @@ import unicodedata
 
 import pandas as pd
 
+
+class LackingError(ValueError):
+    """The data does not have what a choice needs: a row of a table that makes it can be left out."""
+
+
 COLUMNS = {
     "dataset": "name under which the data was opened: casme3, synthetic, ...",
     "subject_id": "dataset-qualified subject, e.g. casme3/spNO.1",
@@ -200,7 +205,7 @@ def _label_set(labels, dataset):
     name = _family(dataset)
     if name not in sets:
         there = [other for other, (_, of_dataset) in LABELS.items() if name in of_dataset]
-        raise ValueError(
+        raise LackingError(
             f"labels = {labels!r} does not exist for {dataset}; choose one of {', '.join(there)}"
         )
     return column, *sets[name]
@@ -234,7 +239,7 @@ def labelled(clips, labels):
     kept = clips[label.notna()].assign(label=label.dropna().map(classes.index).astype(int))
     if kept.empty:
         there = ", ".join(map(repr, sorted(set(clips[column]))[:_FEW]))
-        raise ValueError(
+        raise LackingError(
             f"no clip has a class of labels = {labels!r}: column {column!r} of the clip table has {there}; "
             f"known words: {', '.join(mapping)}"
         )

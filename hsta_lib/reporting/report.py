@@ -167,6 +167,9 @@ def against_first(names, matrices):
         Of all rows.
     matrices : ndarray, shape (n_rows, n_seeds, n_subjects, n_classes, n_classes)
     """
+    if len(matrices) < 2:  # the data gives no other row
+        none = np.empty((0, len(METRICS)))
+        return tables.compare_rows([], comparisons.Compared(*[none] * 5), none)
     family = [comparisons.pair(0, row) for row in range(1, len(matrices))]
     compared = comparisons.compare(matrices, family, np.random.default_rng(0))
     smallest = comparisons.detectable(matrices, family, np.random.default_rng(0))

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from hsta_lib import config
-from hsta_lib.data.dataset import benchmark, open_dataset
+from hsta_lib.data.dataset import benchmark, open_dataset, why_lacking
 from hsta_lib.data.frames import cache_frames
 from hsta_lib.data.readers import flow_images
-from hsta_lib.data.splits import check_folds, is_subject_dependent, make_folds
+from hsta_lib.data.splits import check_folds, is_subject_dependent, make_folds, shares_recording
 from hsta_lib.data.table import class_names, default_labels
 from hsta_lib.evaluation import pixel_free, references
 from hsta_lib.evaluation.metrics import METRICS
@@ -50,6 +50,7 @@ _REFERENCES = {
     "recording": "labels shuffled within each recording",
     "imagenet": "named setting, pixels normalised as ImageNet's",
 }
+_NO_RECORDINGS = "in a fold no two training clips share a recording"
 _MACRO = {
     "none": "",
     "training_subjects": "; macro clips of the training subjects are in training",
@@ -118,7 +119,7 @@ class Study:
         See `trials.expand_grid`, `hsta_lib.study.ablations` and `hsta_lib.paper.printed_cells`.
         """
         if not self.grid and self.name in DESIGNS:
-            return self._on_flow(DESIGNS[self.name]())
+            return self._given(self._on_flow(DESIGNS[self.name]()))
         cells = expand_grid(self.grid) if self.grid else self._on_flow(printed_cells(self.name))
         variants = settings_of(self.settings, cells)
         kept = cells[[name for name in cells if name in ROW_NAMES]]
@@ -138,6 +139,21 @@ class Study:
             of_frames = (cells["video"] != "frames") | (cells["apex"] != "annotated")
             cells = cells[~of_frames].drop(columns=["video", "apex", "estimated_apex"])
         return cells.reset_index(drop=True)
+
+    def _given(self, cells):
+        """Rows that the data can give; a line names the others, before anything is trained."""
+        if self.is_synthetic or self.parameters.shows_flow:
+            return cells
+        studies = self._of_cells(cells)
+        keys = [study.parameters.model_dump_json() for study in studies]
+        different = dict(zip(keys, studies, strict=True)).items()
+        lacking = {key: why_lacking(s.parameters, s.preset, config.data_dir()) for key, s in different}
+        reasons = np.array([lacking[key] for key in keys])
+        if all(reasons):
+            raise ValueError(f"no row of {self.name} can be made of this data: {reasons[0]}")
+        for reason in dict.fromkeys(reasons[reasons != ""]):
+            print(f"Left out: {'; '.join(cells['row'][reasons == reason])}. Reason: {reason}")
+        return cells[reasons == ""].reset_index(drop=True)
 
     def trials(self, dataset, cells, **fields):
         """Trials of some cells, one list per cell; ``fields`` replace fields of the settings."""
@@ -161,8 +177,7 @@ class Study:
         trials : list of list of Trial
             Of each cell.
         """
-        chosen = cells.drop(columns=[name for name in cells if name in ROW_NAMES]).to_dict("records")
-        studies = [self._with_cell(cell) for cell in chosen]
+        studies = self._of_cells(cells)
         opened = {}
         datasets = []
         for study in studies:
@@ -173,6 +188,10 @@ class Study:
         pairs = zip(studies, datasets, strict=True)
         trials = [study.trials_of([study.settings], dataset)[0] for study, dataset in pairs]
         return studies, datasets, trials
+
+    def _of_cells(self, cells):
+        chosen = cells.drop(columns=[name for name in cells if name in ROW_NAMES])
+        return [self._with_cell(cell) for cell in chosen.to_dict("records")]
 
     def _with_cell(self, cell):
         parameters = {name: value for name, value in cell.items() if name in config.Parameters.model_fields}
@@ -189,7 +208,8 @@ class Study:
         """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation; or of some.
 
         ``named``, cells as for `trials`, takes the place of the paper's named setting. One shuffle of the
-        labels scatters by more than its interval shows: there are at least three.
+        labels scatters by more than its interval shows: there are at least three. Labels shuffled within
+        recordings are left out, with a line, where a fold's training clips share none.
         """
         several = self if len(self.seeds) >= _SHUFFLES else replace(self, seeds=tuple(range(_SHUFFLES)))
         runs = {
@@ -199,9 +219,15 @@ class Study:
             "imagenet": (self, {"pixels": "imagenet"}),
         }
         named = pd.DataFrame([NAMED_CELL]) if named is None else named
-        same = ("imagenet",) if self.parameters.shows_flow else ()  # whose pixels are always so
-        runs = {name: runs[name] for name in names if name not in same}
+        without = ["imagenet"] if self.parameters.shows_flow else []  # whose pixels are always so
+        if "recording" in names and not self._shares_recordings(dataset):
+            print(f"Left out: {_REFERENCES['recording']}. Reason: {_NO_RECORDINGS}.")
+            without.append("recording")
+        runs = {name: runs[name] for name in names if name not in without}
         return {name: study.trials(dataset, named, **fields)[0] for name, (study, fields) in runs.items()}
+
+    def _shares_recordings(self, dataset):
+        return all(shares_recording(dataset.clips, train) for train, _ in self.folds(dataset))
 
     def run(self, trials, *datasets):
         """Train what has no result yet; see `hsta_lib.training.run.run`."""

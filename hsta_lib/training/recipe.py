@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from hsta_lib.data.splits import shares_recording
+
 _MOMENTUM = 0.9  # of stochastic gradient descent
 
 
@@ -38,11 +40,11 @@ def training_labels(clips, train, shuffled, rng):
         return train, rng.permutation(labels)
     if shuffled == "none":
         return train, labels
+    if not shares_recording(clips, train):
+        raise ValueError("no recording has two training clips: labels cannot be shuffled within recordings")
     recordings = clips["recording_id"].to_numpy()[train]
     groups = [rng.permutation(np.flatnonzero(recordings == name)) for name in np.unique(recordings)]
     groups = [group for group in groups if len(group) > 1]
-    if not groups:
-        raise ValueError("no recording has two training clips: labels cannot be shuffled within recordings")
     members = np.concatenate(groups)
     return train[members], np.concatenate([np.roll(labels[group], 1) for group in groups])
 

@@ -184,6 +184,16 @@ def test_with_few_subjects_that_agree_nothing_is_undefined():
     assert few["uar_detectable"].tolist()[1] == np.inf
 
 
+def test_where_the_data_gives_one_row_or_none_nothing_is_compared(differences):
+    for rows in ([], [[3, 4, 5]]):
+        matrices = np.empty((0, 1, 3, 2, 2)) if not rows else matrices_of(np.array(rows)[:, None])
+        none = report.against_first(NAMES[: len(rows)], matrices)
+        assert none.empty
+        assert list(none) == list(differences)
+    assert report.as_summary(differences, none).index.tolist() == NAMES[1:]
+    assert "against the first row" in tables.show_comparisons(none).to_html()
+
+
 def test_rows_that_differ_are_said_and_counted(differences):
     text = report.conclude_differences(_study(), differences).data
     lines = {line[2:].partition(":")[0]: line for line in text.splitlines()}

@@ -338,9 +338,8 @@ def test_what_is_subject_dependent_is_headed_so(split, macro_clips, is_dependent
 def dataset():
     """Twelve clips of four subjects, without pixels."""
     clips = pd.DataFrame({"clip_id": [f"c{i:02d}" for i in range(12)], "label": [0, 1, 2] * 4})
-    return SimpleNamespace(
-        clips=clips.assign(subject_id=[f"s{i % 4}" for i in range(12)]), fingerprint="data"
-    )
+    subjects = [f"s{i % 4}" for i in range(12)]
+    return SimpleNamespace(clips=clips.assign(subject_id=subjects, recording_id=subjects), fingerprint="data")
 
 
 @pytest.mark.parametrize(
@@ -479,6 +478,49 @@ def test_references_are_variants_of_the_named_setting_with_at_least_three_shuffl
         seeds = [0, 1, 2] if "shuffled_labels" in changed[name] else [0]
         runs = [(seed, fold) for seed in seeds for fold in (0, 1)]
         assert [(trial.seed, trial.fold) for trial in trials] == runs
+
+
+def test_a_reference_that_needs_recordings_is_left_out_in_a_line_where_there_are_none(dataset, capsys):
+    study = started()
+    alone = dataset.clips.assign(recording_id=dataset.clips["clip_id"])
+    references = study.reference_trials(SimpleNamespace(clips=alone, fingerprint="data"))
+    assert list(references) == ["named", "fold", "imagenet"]
+    assert capsys.readouterr().out == (
+        "Left out: labels shuffled within each recording. "
+        "Reason: in a fold no two training clips share a recording.\n"
+    )
+    assert "recording" in study.reference_trials(dataset)
+    assert not capsys.readouterr().out
+
+
+def own_study(folder, name, *lines):
+    """A study of clips of one's own: lines of ``emotion,objective_class``, two clips a subject."""
+    rows = [f"s{i // 2},c{i},clip{i},1,2,3,{line}" for i, line in enumerate(lines)]
+    for number in range(len(rows)):
+        (folder / f"clip{number}").mkdir(parents=True)
+    header = "subject,clip,folder,onset,apex,offset,emotion,objective_class"
+    (folder / "clips.csv").write_text("\n".join([header, *rows]))
+    return start(name, {"preset": "smoke", "dataset": "own", "data_root": str(folder)})
+
+
+def test_rows_that_the_data_cannot_give_are_left_out_in_a_line(tmp_path, capsys):
+    study = own_study(tmp_path, "table7", "happy,", "sad,", "happy,", "fear,")
+    cells = study.cells()
+    assert set(cells["labels"]) == {"emotion7"}
+    assert cells["special"].tolist() == ["frames", "tracks", "flow"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Left out: objective classes. Reason: no clip has a class of labels = 'obj")
+    assert any("own has no macro-expressions" in line for line in lines)
+    assert sum(line.split(". ")[0].count(";") + 1 for line in lines) == len(DESIGNS["table7"]()) - 3
+
+
+def test_rows_of_objective_classes_need_these_alone(tmp_path, capsys):
+    cells = own_study(tmp_path, "table7", "joy,I", "joy,II", "joy,VI", "joy,VII").cells()
+    assert cells["row"].tolist() == ["objective classes", "objective classes without VI"]
+    assert "special frames; optical flow" in capsys.readouterr().out
+    nothing = own_study(tmp_path / "nothing", "table7", "joy,", "joy,")
+    with pytest.raises(ValueError, match="no row of table7 can be made of this data: no clip has a class of"):
+        nothing.cells()
 
 
 @pytest.mark.parametrize(
