@@ -1,7 +1,8 @@
 """Score anyone's predictions as the reports here score theirs: ``python -m hsta_lib.score predictions.csv``.
 
 The file has one row per clip: ``subject_id``, ``y_true`` and ``y_pred``, or several columns of predictions
-under names of their own; optionally ``clip_id``, ``fold`` and ``recording_id``. Classes are names.
+under names of their own; optionally ``clip_id``, ``fold`` and ``recording_id``. Classes are names. With
+``--epochs`` it has one row per clip and ``epoch``.
 """
 
 import argparse
@@ -14,11 +15,11 @@ import pandas as pd
 
 from hsta_lib.data.splits import Fold
 from hsta_lib.data.table import COLUMNS
-from hsta_lib.evaluation import pixel_free, references
+from hsta_lib.evaluation import epochs, pixel_free, references
 from hsta_lib.evaluation.intervals import effective_subjects
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means
 from hsta_lib.paper_check.possible import is_possible, uf1_range
-from hsta_lib.reporting.tables import HEADINGS, count, from_to, score_table, with_span
+from hsta_lib.reporting.tables import HEADINGS, count, from_to, score_table, span, with_span
 
 _NEEDED = ("subject_id", "y_true")
 _ABOUT = {
@@ -284,6 +285,86 @@ def describe(table, column=None, classes=None):
     return "\n\n".join(f"{heading}\n{text}" for heading, text in parts.items())
 
 
+def describe_epochs(table, classes=None):
+    """What choosing the epoch by its test score gains, as text for a terminal.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As for `check`, with ``clip_id`` and ``epoch``, a whole number: every clip once in each epoch.
+    classes : sequence of str, optional
+        See `check`.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        As `check`, of each epoch; also if an epoch has other clips than the first, or says otherwise of one.
+    """
+    classes, numbers, parts = _by_epoch(table, classes)
+    clips = parts[0]
+    labels = clips["y_true"].map(classes.index)
+    predicted = [part["y_pred"].map(classes.index) for part in parts]
+    subject, fold = (pd.factorize(clips[name], sort=True)[0] for name in ("subject_id", _fold_column(clips)))
+    found = epochs.compare(labels, predicted, subject, fold, len(classes), np.random.default_rng(0))
+    what = f"{len(clips)} clips of {subject.max() + 1} subjects in {fold.max() + 1} folds"
+    best = f"the best on the pooled test is {numbers[found.epoch]}; an epoch is best by UF1"
+    gains = "Above the last epoch, in points; below, the same choices where labels are dealt out at random"
+    return "\n\n".join(
+        [
+            f"{what}; {len(numbers)} epochs, from {numbers[0]} to {numbers[-1]}; {best}",
+            f"All clips pooled, in percent, with 95 % intervals over subjects\n{_chosen(found.scores)}",
+            f"{gains}\n{_chosen(found.gains, 1, '+')}\n{_chosen(found.chance, 1, '+', ', by chance')}",
+        ]
+    )
+
+
+def _fold_column(table):
+    return "fold" if "fold" in table else "subject_id"
+
+
+def _by_epoch(table, classes):
+    """The classes, the numbers of the epochs, and the clips of each in one order."""
+    for name in ("epoch", "clip_id", "y_pred"):
+        if name not in table:
+            raise ValueError(
+                f"column {name!r} is missing, which --epochs needs; there are {', '.join(table)}"
+            )
+    numbers = pd.to_numeric(table["epoch"], errors="coerce")
+    if (numbers.isna() | (numbers % 1 != 0)).any():
+        raise ValueError(
+            f"column 'epoch' must hold whole numbers, found {table['epoch'][numbers.isna()].iloc[0]!r}"
+        )
+    classes = sorted(table["y_true"].unique()) if classes is None else classes
+    parts = {int(n): part.sort_values("clip_id", ignore_index=True) for n, part in table.groupby(numbers)}
+    about = [name for name in ("clip_id", *_NEEDED, "fold") if name in table]
+    first = next(iter(parts.values()))
+    for number, part in parts.items():
+        try:
+            check(part, "y_pred", classes)
+        except ValueError as error:
+            raise ValueError(f"epoch {number}: {error}") from error
+        if not part[about].equals(first[about]):
+            raise ValueError(
+                f"epoch {number} has other clips than the first, or another {' or '.join(about[1:])}"
+            )
+    return list(classes), list(parts), list(parts.values())
+
+
+def _chosen(found, first=0, sign="", ending=""):
+    """Scores of the choices from some one on, or differences, as a table."""
+    shown = {}
+    for i, metric in enumerate(METRICS):
+        ends = ((value[row, i] for value in found) for row in range(first, len(epochs.CHOICES)))
+        shown[HEADINGS[metric]] = [
+            f"{100 * value:{sign}.1f} {span(100 * low, 100 * high, sign)}" for value, low, high in ends
+        ]
+    return pd.DataFrame(shown, index=[name + ending for name in epochs.CHOICES[first:]]).to_string()
+
+
 def _pooled(found):
     rows = found.to_dict("records")
     shown = {HEADINGS[metric]: [with_span(row, metric) for row in rows] for metric in METRICS}
@@ -325,11 +406,16 @@ def main(arguments=None):
     parser.add_argument(
         "--reported", metavar="UF1,UAR", type=_pair, help="printed scores, in percent, to check"
     )
+    parser.add_argument(
+        "--epochs", action="store_true", help="the file has a row per clip and epoch: what choosing one gains"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.epochs and (chosen.column or chosen.reported):
+        parser.error("--epochs goes with --classes alone")
     classes = chosen.classes and [name.strip() for name in chosen.classes.split(",")]
     try:
         table = read(chosen.predictions)
-        text = describe(table, chosen.column, classes)
+        text = describe_epochs(table, classes) if chosen.epochs else describe(table, chosen.column, classes)
         if chosen.reported:
             text += f"\n\n{check_reported(table, *chosen.reported, classes)}"
     except (OSError, ValueError) as error:

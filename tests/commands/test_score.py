@@ -271,10 +271,10 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def documented_example():
+def documented_example(name="predictions"):
     text = (ROOT / "docs" / "scoring.md").read_text()
-    mark = "<!-- predictions: read by tests/commands/test_score.py -->\n```csv\n"
-    example = re.search(rf"{mark}(.*?)```", text, re.DOTALL)
+    text = text[text.index(f"<!-- {name}: read by tests/commands/test_score.py -->") :]
+    example = re.search(r"```csv\n(.*?)```", text, re.DOTALL)
     command = re.search(r"-m hsta_lib\.score predictions\.csv (.*)", text)
     return example[1], command[1].split()
 
@@ -292,9 +292,51 @@ def test_the_documented_command(tmp_path):
     assert "reported UF1 35.1 with UAR 38.0" in done.stdout
 
 
+def test_the_documented_command_on_epochs(tmp_path, capsys):
+    content, options = documented_example("epochs")
+    (tmp_path / "predictions.csv").write_text(content)
+    assert score.main([str(tmp_path / "predictions.csv"), *options]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "4 clips of 2 subjects in 2 folds; 2 epochs, from 1 to 2; the best on the pooled test is 1;" in said
+    )
+    assert re.search(r"last epoch +50\.0 \[.*50\.0 \[.*50\.0 \[", said)
+    assert re.search(r"best epoch of each fold +100\.0 \[100\.0, 100\.0\]", said)
+    assert re.search(r"best epoch of each fold +\+50\.0 \[", said)
+    assert "best epoch of each fold, by chance" in said
+
+
+def changed(line, to):
+    return documented_example("epochs")[0].replace(line, to)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (changed("epoch,", "step,"), "column 'epoch' is missing, which --epochs needs"),
+        (changed("2,smile1", "last,smile1"), "must hold whole numbers, found 'last'"),
+        (changed("2,smile1,ann,happy,anger\n", ""), "epoch 2 has other clips than the first"),
+        (
+            changed("2,smile1,ann,happy", "2,smile1,ann,anger"),
+            "epoch 2 has other clips than the first, or another",
+        ),
+        (changed("2,smile1,ann,happy,anger", "2,smile1,ann,happy,joy"), "epoch 2: column 'y_pred': 'joy'"),
+        (changed("2,smile1", "1,smile1"), "epoch 1: clip 'smile1' is there twice"),
+    ],
+)
+def test_epochs_that_do_not_fit_each_other_are_refused(tmp_path, content, message, capsys):
+    (tmp_path / "mine.csv").write_text(content)
+    assert score.main([str(tmp_path / "mine.csv"), "--epochs"]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
-    [([], "mine.csv is empty"), (["--reported", "0.35,0.38"], "give percent")],
+    [
+        ([], "mine.csv is empty"),
+        (["--reported", "0.35,0.38"], "give percent"),
+        (["--epochs", "--column", "a"], "--classes alone"),
+    ],
 )
 def test_bad_input_is_one_message_and_exit_code_two(tmp_path, options, message):
     (tmp_path / "mine.csv").write_text("")
