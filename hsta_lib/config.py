@@ -177,8 +177,9 @@ class Split(Folds):
     split: SplitName = "subject"
     macro_clips: MacroRule = "none"  # in training
     training_subjects: float = Field(1, gt=0, le=1)  # share of a fold's training subjects that is used
-    # Of data from several datasets: all of them; or each alone, with folds of its own.
-    train_on: Literal["composite", "own"] = "composite"
+    # Of data from several datasets: all of them; or each alone, with folds of its own. Of two extractions of
+    # the flow of the same clips: one; both are tested.
+    train_on: Literal["composite", "own", "htnet", "causalnet"] = "composite"
 
 
 class Comparison(Group):

@@ -174,7 +174,7 @@ def _check_choices(parameters):
             f"macro_clips = {parameters.macro_clips!r}: {parameters.layout} has no macro-expressions that "
             f"are read; datasets with them: {', '.join(_WITH_MACRO)}"
         )
-    if parameters.shows_flow and parameters.variant not in ("", *flow_images.VARIANTS):
+    if parameters.shows_flow and parameters.variant not in ("", *flow_images.VARIANTS, flow_images.BOTH):
         known = ", ".join(flow_images.VARIANTS)
         raise ValueError(f"variant = {parameters.variant!r}: published pictures of flow are {known}")
     if parameters.shows_flow and parameters.repair != "repaired":
@@ -185,7 +185,7 @@ def _check_choices(parameters):
 
 def _given_root(parameters):
     if parameters.shows_flow and not parameters.data_root:
-        return clones.given_folder(f"external/{flow_images.VARIANTS[parameters.variant or 'htnet']}")
+        return clones.given_folder(f"external/{flow_images.VARIANTS.get(parameters.variant or 'htnet', '')}")
     if not parameters.data_root:
         raise ValueError(
             f"dataset = {parameters.dataset!r} needs the folder that holds it: -p data_root /path/to/it"
@@ -304,11 +304,11 @@ def _open_flow_images(parameters, frames, cache):
 
     Where there is one alone, from onset to apex, it stands for all.
     """
-    variant = parameters.variant or "htnet"
-    found = flow_images.read(_given_root(parameters), variant)
+    variant, root = parameters.variant or "htnet", _given_root(parameters)
+    found = flow_images.read_both(root) if variant == flow_images.BOTH else flow_images.read(root, variant)
     if found.clips.empty:
         raise ValueError(
-            f"{_given_root(parameters)}: none of its {len(found.problems)} images can be used; "
+            f"{root}: none of its {len(found.problems)} images can be used; "
             f"the first: {found.problems.iloc[0].to_dict()}"
         )
     numbered = flow_images.numbered(found.clips)
@@ -329,7 +329,7 @@ def _open_flow_images(parameters, frames, cache):
         problems=found.problems,
         outside={},
         fingerprint=_fingerprint(clips, digest, Frames()),
-        version=f"published images of flow and strain, {flow_images.VARIANTS[variant]}",
+        version=f"published images of flow and strain, {flow_images.VARIANTS.get(variant, variant)}",
         counts=pd.DataFrame(),
         shows_flow=True,
     )

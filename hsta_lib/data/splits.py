@@ -56,9 +56,10 @@ def make_folds(
     training_subjects : float
         Share of a fold's training subjects whose clips are trained on, rounded up; a larger share has the
         subjects of a smaller one.
-    train_on : {"composite", "own"}
+    train_on : {"composite", "own", "htnet", "causalnet"}
         Of clips from several datasets, see `sources`: folds over all of them; or each dataset's own folds,
-        one dataset after the other, in which no clip of another one is in training.
+        one dataset after the other, in which no clip of another one is in training. Of two extractions of the
+        flow of the same clips: only the clips of that one, whose ids end with it, are in training.
 
     Returns
     -------
@@ -81,6 +82,8 @@ def make_folds(
     folds = _folds_of_micro(clips.iloc[rows], split, n_folds, stratify, split_seed)
     folds = [Fold(rows[train], rows[test]) for train, test in folds]
     folds = [_with_macro(fold, clips, is_macro, macro_clips) for fold in folds]
+    if train_on != "composite":
+        folds = [Fold(train[_is_of(clips, train_on)[train]], test) for train, test in folds]
     return [_with_share(fold, clips, training_subjects, split_seed) for fold in folds]
 
 
@@ -99,6 +102,10 @@ def shares_recording(clips, rows):
     rows : ndarray of int
     """
     return bool(clips["recording_id"].iloc[rows].duplicated().any())
+
+
+def _is_of(clips, extraction):
+    return clips["clip_id"].str.endswith(f"/{extraction}").to_numpy()
 
 
 def _own_folds(clips, kind):
@@ -198,7 +205,8 @@ def check_folds(clips, folds, *, split, macro_clips="none", train_on="composite"
         If a clip is in training and test of one fold, a micro clip is tested never or twice, a macro clip is
         tested, or is in training against the rule ``macro_clips``, or, unless the split is subject-dependent,
         a micro clip of a test subject is in training; with ``train_on = "own"``, if a fold has clips of two
-        datasets. The message names the fold and the clip or subject.
+        datasets, and with that of an extraction, if another is in training or none. The message names the
+        fold and the clip or subject.
     """
     tested, is_macro = np.zeros(len(clips), dtype=int), _is_macro(clips)
     keys = ["clip_id"] if split in SUBJECT_DEPENDENT else ["clip_id", "subject_id"]
@@ -211,6 +219,8 @@ def check_folds(clips, folds, *, split, macro_clips="none", train_on="composite"
                 raise ValueError(f"fold {number}: {key} {sorted(both)[0]} is in training and in test")
         if train_on == "own" and len(found := set(sources(clips.iloc[[*train, *test]]))) > 1:
             raise ValueError(f"fold {number}: clips of {' and '.join(sorted(found))}, with train_on = 'own'")
+        if train_on not in ("composite", "own") and not (len(train) and _is_of(clips, train_on)[train].all()):
+            raise ValueError(f"fold {number}: not every training clip is of train_on = {train_on!r}")
         _check_macro(clips.iloc[train[is_macro[train]]], clips.iloc[test], number, macro_clips)
     expected = np.where(is_macro, 0, 1)
     if (tested != expected).any():

@@ -26,7 +26,7 @@ _SHUFFLES = 3
 _PRINTED = ("table1", "table2", "table3", "table4")  # whose rows are trained where no grid is given
 # Notebooks that can do with published pictures of flow, what HSTA is given of them, and the modules it has
 # there. A deviation from the mean of a picture shown twice would be nothing: pixels are as ImageNet's.
-_ON_FLOW = ("data", "table1", "table3", "table4", "table5", "controls", "reproduce")
+_ON_FLOW = ("data", "table1", "table3", "table4", "table5", "controls", "reproduce", "extractions")
 _FLOW_FIELDS = {
     **flow_images.FRAMES, "special": "flow", "drawing": "uniform", "keep_apex": False, "pixels": "imagenet",
     "patch_size": 7, "patch_size_special": 0, "tubelet_size": 2,
@@ -310,7 +310,8 @@ class Study:
     def data_name(self):
         """The data, in words that cannot be mistaken."""
         if self.parameters.shows_flow:
-            return f"published pictures of flow, {flow_images.VARIANTS[self.parameters.variant]}'s"
+            owner = flow_images.VARIANTS.get(self.parameters.variant, "HTNet's and CausalNet")
+            return f"published pictures of flow, {owner}'s"
         if not self.is_synthetic:
             return self.parameters.dataset
         spec = self.preset.synthetic
@@ -373,6 +374,7 @@ def start(name, namespace):
         )
     split = parameters.split or ("loso" if parameters.shows_flow else preset.datasets.split)
     variant = parameters.variant or ("htnet" if parameters.shows_flow else "")
+    variant = flow_images.BOTH if name == "extractions" else variant
     parameters = parameters.model_copy(update={"labels": labels, "split": split, "variant": variant})
     if "grid" in namespace and name not in (*preset.grids, *_PRINTED, *DESIGNS) and not parameters.grid:
         raise ValueError(

@@ -292,6 +292,31 @@ def test_what_is_subject_dependent(mixed, split, rule, is_dependent):
     assert any(shared) == (is_dependent and split != "authors")
 
 
+@pytest.fixture
+def twice(clips):
+    """The same clips in two extractions."""
+    parts = [clips.assign(clip_id=clips["clip_id"] + f"/{name}") for name in ("htnet", "causalnet")]
+    return pd.concat(parts).sample(frac=1, random_state=3, ignore_index=True)
+
+
+@pytest.mark.parametrize("name", ["htnet", "causalnet"])
+def test_one_extraction_is_trained_on_and_both_are_tested(twice, name):
+    kind = {"split": "subject", "n_folds": 5, "stratify": False, "split_seed": 0}
+    folds, whole = make_folds(twice, train_on=name, **kind), make_folds(twice, **kind)
+    check_folds(twice, folds, split="subject", train_on=name)
+    for (train, test), (of_both, tested) in zip(folds, whole, strict=True):
+        assert (test == tested).all()
+        is_one = twice["clip_id"].iloc[of_both].str.endswith(f"/{name}").to_numpy()
+        assert (train == of_both[is_one]).all()
+        assert len(train) == len(of_both) / 2
+
+
+def test_a_clip_of_the_other_extraction_in_training_is_found(twice):
+    folds = make_folds(twice, split="subject", n_folds=5, stratify=False, split_seed=0)
+    with pytest.raises(ValueError, match="fold 0: not every training clip is of train_on = 'htnet'"):
+        check_folds(twice, folds, split="subject", train_on="htnet")
+
+
 # --- refusals ---------------------------------------------------------------------------------------------
 
 

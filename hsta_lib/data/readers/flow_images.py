@@ -20,6 +20,7 @@ from hsta_lib.data.table import COLUMNS, class_names, problems_table
 SIZE = 28  # px
 FRAMES = {"n_frames": 2, "image_size": SIZE}  # fields of `hsta_lib.config.Frames` that such a dataset has
 VARIANTS = {"htnet": "HTNet", "causalnet": "CausalNet"}  # extractions of the same flow, and their clones
+BOTH = "both"  # each clip twice, for a notebook that compares them
 _LABELS = ("0", "1", "2")
 _CSV_COLUMNS = ("sub", "filename_o", "label")
 _NUMBERS = ("onset", "apex", "offset")
@@ -200,24 +201,63 @@ def correlation(first, second):
     return float((first * second).sum() / size) if size else 0.0
 
 
+def read_both(folder):
+    """The pictures from onset to apex of both variants, as one table.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds a clone of each variant.
+
+    Returns
+    -------
+    FlowImages
+        Each clip twice, and the column ``extraction`` says of which variant it is.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read`; also if the variants do not have the same clips.
+    """
+    parts = {name: read(folder / clone, name) for name, clone in VARIANTS.items()}
+    first, second = (set(part.clips["clip_id"]) for part in parts.values())
+    if first != second:
+        lacking = sorted(first ^ second)
+        commands = "; ".join(clones.repair(folder / clone, clone) for clone in VARIANTS.values())
+        raise ValueError(
+            f"{folder}: {len(lacking)} clips are in one clone alone, as {lacking[0]}: {commands}"
+        )
+    return FlowImages(
+        pd.concat([part.clips.assign(extraction=name) for name, part in parts.items()], ignore_index=True),
+        np.concatenate([part.images[:, :1] for part in parts.values()]),
+        pd.concat([part.problems for part in parts.values()], ignore_index=True),
+    )
+
+
 def numbered(clips):
     """Clips under running numbers, which reports may show; what they are called stays in ``source_name``.
 
     Parameters
     ----------
     clips : DataFrame
-        From `read`.
+        From `read` or `read_both`.
 
     Returns
     -------
     DataFrame
         ``casme2/sub01/EP02_01f`` is ``casme2/p00/c000``: subjects and clips are counted in the order of ids.
+        Of both variants it is ``casme2/p00/c000/htnet`` and ``casme2/p00/c000/causalnet``.
     """
     subjects, clip_ids = clips["subject_id"], clips["clip_id"]
     numbers = pd.factorize(subjects, sort=True)[0]
     named = [f"{name.split('/')[0]}/p{number:02}" for name, number in zip(subjects, numbers, strict=True)]
-    order = clip_ids.rank().astype(int) - 1
+    order = pd.factorize(clip_ids, sort=True)[0]
     ids = [f"{subject}/c{number:03}" for subject, number in zip(named, order, strict=True)]
+    ids = (
+        ids
+        if "extraction" not in clips
+        else [f"{a}/{b}" for a, b in zip(ids, clips["extraction"], strict=True)]
+    )
     return clips.assign(clip_id=ids, subject_id=named, recording_id=named, source_name=clip_ids)
 
 

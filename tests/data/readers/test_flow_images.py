@@ -497,6 +497,35 @@ def test_without_a_folder_the_clone_in_external_is_looked_for(monkeypatch, tmp_p
         opened("", tmp_path)
 
 
+@pytest.fixture
+def both(tmp_path):
+    """Clones of both repositories side by side, with the same clips and other pictures."""
+    rows = ["sub,filename_o,label"]
+    for subject, stem, label, _ in IMAGES:
+        name = stem.strip()
+        rows.append(f"{subject},{name.partition('_')[2]},{label}")
+        write_image(
+            tmp_path / "HTNet/datasets/three_norm_u_v_os" / subject / "u_test" / str(label) / f"{stem}.png"
+        )
+        for ending in ("", "_1", "_2", "_3"):
+            write_image(tmp_path / f"CausalNet/datasets/STSNet_whole_norm_u_v_os/{name}{ending} .png")
+    for name in ("HTNet", "CausalNet"):
+        (tmp_path / name / "list.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+def test_both_extractions_are_one_dataset_in_which_each_clip_is_twice(both, tmp_path_factory):
+    dataset = opened(both, tmp_path_factory.mktemp("data"), variant="both")
+    expected = [f"{name}/{variant}" for name in NUMBERED for variant in ("causalnet", "htnet")]
+    assert dataset.clips["clip_id"].tolist() == expected
+    assert dataset.clips["subject_id"].tolist() == [name.rsplit("/", 2)[0] for name in expected]
+    (both / "CausalNet/list.csv").write_text((both / "CausalNet/list.csv").read_text().rpartition("\n")[0])
+    with pytest.raises(
+        ValueError, match=r"1 clips are in one clone alone, as casme2/sub07/EP06_02_01: git clone"
+    ):
+        flow_images.read_both(both)
+
+
 @pytest.mark.usefixtures("no_environment")
 def test_controls_are_made_of_a_sequence(sequences, tmp_path_factory, monkeypatch):
     for name in ("HSTA_DATA", "HSTA_RESULTS"):
