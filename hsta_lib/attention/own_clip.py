@@ -10,8 +10,17 @@ import numpy as np
 import pandas as pd
 
 from hsta_lib.data.apex import with_apex
-from hsta_lib.data.frames import cache_frames, index_folder
+from hsta_lib.data.frames import (
+    cache_frames,
+    choose_frames,
+    frames_between,
+    index_folder,
+    read_image,
+    why_no_frames,
+)
+from hsta_lib.data.readers.find import nearest_folder
 
+_NO_VIDEO = "cannot be decoded as a video; give another format or a folder of frames"
 _LONGEST = 1000  # frames of a video; a micro-expression lasts half a second
 
 
@@ -52,13 +61,41 @@ def own_clip(choice, frames, dataset):
         yield dataclasses.replace(dataset, clips=clips, frames_path=path)
 
 
+def check(choice):
+    """Refuse, before anything is trained, a clip that is not there or of which nothing can be read.
+
+    Parameters
+    ----------
+    choice : hsta_lib.attention.weights.Choice
+        With a ``clip``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `own_clip`.
+    """
+    where, path = _place(choice)
+    if path.is_dir():
+        _numbers(choice, where, sorted(index_folder(path)), path)
+    elif not cv2.VideoCapture(str(path)).grab():
+        raise ValueError(f"{where} {_NO_VIDEO}")
+
+
+def _place(choice):
+    where, path = f"clip = {choice.clip!r}", Path(choice.clip).expanduser()
+    if path.exists():
+        return where, path
+    there = nearest_folder(path.absolute())
+    raise FileNotFoundError(f"{where}: no such file or folder; the nearest folder is {there}")
+
+
 def _decoded(choice, frames, workshop):
     """Clip table of a clip of one's own, and the file of its frames."""
-    where, path = f"clip = {choice.clip!r}", Path(choice.clip).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(f"{where}: no such file or folder")
-    folder = path if path.is_dir() else _extracted(path, where, choice, workshop / "frames")
-    numbers = _numbers(choice, where, sorted(index_folder(folder)))
+    where, path = _place(choice)
+    is_folder = path.is_dir()
+    folder = path if is_folder else workshop / "frames"
+    there = sorted(index_folder(path)) if is_folder else _extracted(path, where, choice, folder)
+    numbers = _numbers(choice, where, there, path)
     row = {
         "clip_id": f"own/{path.name}", "subject_id": "own", "folder": folder, **numbers,
         "label": -1, "expression_type": "micro",
@@ -68,15 +105,34 @@ def _decoded(choice, frames, workshop):
     cached, _, left_out, noted = cache_frames(clips, frames, workshop / "cache")
     if left_out:
         raise ValueError(f"{where} cannot be used: {left_out[0][2]}")
-    print("onset {onset}, apex {apex}, offset {offset}".format(**clips.iloc[0]))
-    for _, _, problem, action in estimated + noted:
-        print(f"{problem}: {action}")
+    notes = [f"{problem}: {action}" for _, _, problem, action in estimated + noted]
+    print("\n".join([*_told(clips.iloc[0], frames, index_folder(folder)), *notes]))
     return clips, cached
 
 
-def _numbers(choice, where, there):
+def _told(clip, frames, files):
+    """What was taken of a clip, and what its reader should know of it, in lines."""
+    onset, apex, offset = clip["onset"], clip["apex"], clip["offset"]
+    yield f"onset {onset}, apex {apex}, offset {offset}"
+    if frames.drawing == "uniform":
+        taken = choose_frames(onset, offset, frames.n_frames, apex=apex, keep_apex=frames.keep_apex)
+        yield f"the video branch sees the frames {', '.join(map(str, taken))}"
+    missing = [str(number) for number in range(onset, offset + 1) if number not in files]
+    if missing:
+        yield (
+            f"{len(missing)} frames are missing or cannot be decoded: {', '.join(missing)}; behind a damaged "
+            "place of a video, numbers may be too low"
+        )
+    if apex == onset:
+        yield "the apex is the onset: nothing moves, and what class is given means nothing"
+    height, width, _ = read_image(next(iter(frames_between(files, onset, offset).values()))).shape
+    if height != width and frames.crop == "none":
+        yield f"{width} x {height} px are squashed to a square, as crop = 'none' does with every frame"
+
+
+def _numbers(choice, where, there, path):
     if not there:
-        raise ValueError(f"{where}: the folder holds no numbered frames (.jpg, .jpeg, .bmp, .png)")
+        raise ValueError(f"{where}: {why_no_frames(path)}")
     onset = there[0] if choice.onset is None else choice.onset
     offset = there[-1] if choice.offset is None else choice.offset
     between = onset if choice.apex is None else choice.apex
@@ -85,18 +141,24 @@ def _numbers(choice, where, there):
             f"{where}: onset = {onset}, apex = {choice.apex}, offset = {offset}, but its frames are "
             f"{there[0]} to {there[-1]}, and onset <= apex <= offset is needed"
         )
+    if onset == offset:
+        raise ValueError(f"{where}: one frame, {onset}, in which nothing can move; two are needed")
     return {"onset": onset, "apex": choice.apex, "offset": offset}
 
 
 def _extracted(path, where, choice, folder):
-    """Frames of a video as files, from onset to offset."""
+    """Frames of a video as files, from onset to offset; their numbers, with those that are not decoded.
+
+    A place that cannot be decoded is not the end of a video: its header says how many frames it has.
+    """
     video = cv2.VideoCapture(str(path))
+    stated = video.get(cv2.CAP_PROP_FRAME_COUNT)
     first, last, number = choice.onset or 1, choice.offset or np.inf, 0
     folder.mkdir()
     try:
-        while number < last and video.grab():
+        while number < last and ((is_there := video.grab()) or 0 < number < stated):
             number += 1
-            is_read, image = video.retrieve() if number >= first else (False, None)
+            is_read, image = video.retrieve() if is_there and number >= first else (False, None)
             if is_read:
                 cv2.imwrite(str(folder / f"{number}.png"), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
             if number - first >= _LONGEST:
@@ -104,7 +166,7 @@ def _extracted(path, where, choice, folder):
     finally:
         video.release()
     if not number:
-        raise ValueError(f"{where} cannot be decoded as a video; give another format or a folder of frames")
+        raise ValueError(f"{where} {_NO_VIDEO}")
     if not any(folder.iterdir()):
         raise ValueError(f"{where}: onset = {first}, but only {number} frames can be decoded")
-    return folder
+    return range(first, number + 1)

@@ -19,10 +19,11 @@ from pydantic import Field, model_validator
 from torch.nn import functional
 
 from hsta_lib import config
-from hsta_lib.attention.own_clip import own_clip
+from hsta_lib.attention import own_clip
 from hsta_lib.data.dataset import benchmark
 from hsta_lib.data.synthetic.clips import true_flow
 from hsta_lib.evaluation.intervals import jackknife
+from hsta_lib.models.released import checkpoint_file
 from hsta_lib.reporting.tables import span
 from hsta_lib.study import study as studies
 from hsta_lib.training import store
@@ -157,8 +158,10 @@ def start(name, namespace):
     Raises
     ------
     ValueError
-        As `hsta_lib.study.study.start`; also if frame numbers are given without a clip or out of order, or a
-        checkpoint without the recipe ``released``.
+        As `hsta_lib.study.study.start`; also if frame numbers are given without a clip or out of order, a
+        checkpoint without the recipe ``released``, or a clip of which nothing can be read.
+    FileNotFoundError
+        If clip or checkpoint is not there.
     """
     own = {key: namespace[key] for key in Choice.model_fields if key in namespace}
     choice = config.validated(Choice, own, "notebook parameters")
@@ -168,6 +171,10 @@ def start(name, namespace):
             f"notebook parameters: checkpoint = {choice.checkpoint!r} is a network of the authors' code; "
             "give recipe = 'released' with it"
         )
+    if choice.checkpoint:
+        checkpoint_file(Path(choice.checkpoint).expanduser())
+    if choice.clip:
+        own_clip.check(choice)
     return study, choice
 
 
@@ -353,7 +360,7 @@ def shown_clips(network, dataset, tested, choice):
     """
     if not choice.clip:
         return first_of_each_class(tested)
-    with own_clip(choice, network.trial.settings.frames, dataset) as own:
+    with own_clip.own_clip(choice, network.trial.settings.frames, dataset) as own:
         return look(network, own, np.array([0]))
 
 

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hsta_lib.data.table import LackingError
+
 SUBJECT_DEPENDENT = ("paper", "authors", "subject_seen")
 
 
@@ -151,7 +153,10 @@ def _folds_of_micro(clips, split, n_folds, stratify, split_seed):
     units, unit = (len(clips), "clips") if split == "paper" else (clips["subject_id"].nunique(), "subjects")
     needed = 2 if split == "loso" else n_folds
     if units < needed:
-        raise ValueError(f"split = {split!r} needs at least {needed} {unit}, the clip table has {units}")
+        way_out = "; -p split loso leaves one subject out" if units > 1 and unit == "subjects" else ""
+        raise LackingError(
+            f"split = {split!r} needs at least {needed} {unit}, the clip table has {units}{way_out}"
+        )
     order = np.argsort(clips["clip_id"].to_numpy(dtype=str), kind="stable")
     rows = clips.iloc[order]
     groups = None if split == "paper" else rows["subject_id"]  # a split over clips would warn of them

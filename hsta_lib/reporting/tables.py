@@ -379,6 +379,9 @@ def describe_problems(dataset):
     if dataset.outside:
         outside = ", ".join(f"{name} ({n} clips)" for name, n in dataset.outside.items())
         display(Markdown(f"Not part of this label set: {outside}."))
+    still = int((dataset.clips["apex"] == dataset.clips["onset"]).sum())
+    if still:
+        display(Markdown(f"In {still} clips the apex is the onset: the special branch sees no movement."))
     if dataset.problems.empty:
         return Markdown("No problems: every clip with a class of this label set could be used.")
     actions = dataset.problems["action"].str.replace("^taken as .*", "corrected", regex=True).value_counts()
@@ -436,7 +439,7 @@ def overlaps(clips, folds_of):
     ----------
     clips : DataFrame
     folds_of : dict of str to list of Fold
-        Name of a split to its folds.
+        Name of a split to its folds; without any it is left out.
 
     Returns
     -------
@@ -445,6 +448,9 @@ def overlaps(clips, folds_of):
     """
     if clips["onset"].isna().all():
         return Markdown(NO_NUMBERS)
+    folds_of = {name: folds for name, folds in folds_of.items() if folds}
+    if not folds_of:
+        return Markdown("The data has too few clips for any split.")
     totals = {name: overlap(clips, folds).loc[("micro", "all")] for name, folds in folds_of.items()}
     table = pd.DataFrame(totals).T
     shares = 100 * table[COUNTS].div(table["test clips"], axis=0)

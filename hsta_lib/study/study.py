@@ -12,7 +12,7 @@ from hsta_lib.data.dataset import benchmark, open_dataset, why_lacking
 from hsta_lib.data.frames import cache_frames
 from hsta_lib.data.readers import flow_images
 from hsta_lib.data.splits import check_folds, is_subject_dependent, make_folds, shares_recording
-from hsta_lib.data.table import class_names, default_labels
+from hsta_lib.data.table import LackingError, class_names, default_labels
 from hsta_lib.evaluation import pixel_free, references
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, with_branch
@@ -88,9 +88,15 @@ class Study:
         return open_dataset(self.parameters, preset, config.data_dir())
 
     def folds(self, dataset, split=""):
-        """Folds of the split, or of another one, checked."""
+        """Folds of the split, or of another one, checked; of that none, with a line, if clips are too few."""
         settings = self.settings.split.model_dump() | ({"split": split} if split else {})
-        folds = make_folds(dataset.clips, **settings)
+        try:
+            folds = make_folds(dataset.clips, **settings)
+        except LackingError as error:
+            if not split:
+                raise
+            print(f"Left out: split {split!r}. Reason: {error}")
+            return []
         kind = {name: settings[name] for name in ("split", "macro_clips", "train_on")}
         check_folds(dataset.clips, folds, **kind)
         return folds
@@ -231,6 +237,10 @@ class Study:
 
     def run(self, trials, *datasets):
         """Train what has no result yet; see `hsta_lib.training.run.run`."""
+        for dataset in datasets:
+            if dataset.tested["label"].nunique() < 2:
+                only = dataset.classes[dataset.tested["label"].iloc[0]]
+                raise ValueError(f"every clip is of the class {only!r}; scores need clips of two or more")
         from hsta_lib.training import run as runner  # with torch, which a start needs not wait for
 
         where = {name: getattr(self.parameters, name) for name in ("workers", "scheduler")}

@@ -1,6 +1,7 @@
 """Attention maps: they are the network's own attention, and lie on the tubelets they speak of."""
 
 import dataclasses
+import re
 
 import cv2
 import numpy as np
@@ -363,10 +364,11 @@ def test_wrong_parameters_are_refused(values, words):
         attention.start("attention", namespace(**values))
 
 
-def test_parameters_of_the_notebook_and_of_all_notebooks_are_both_read():
-    study, choice = attention.start("attention", namespace(fold=3, clip="a.mp4", onset=2, split="loso"))
+def test_parameters_of_the_notebook_and_of_all_notebooks_are_both_read(folder):
+    given = namespace(fold=3, clip=str(folder), onset=102, split="loso")
+    study, choice = attention.start("attention", given)
     assert (study.preset_name, study.parameters.split) == ("smoke", "loso")
-    assert (choice.fold, choice.clip, choice.onset, choice.apex) == (3, "a.mp4", 2, None)
+    assert (choice.fold, choice.clip, choice.onset, choice.apex) == (3, str(folder), 102, None)
 
 
 # --- a clip of one's own ----------------------------------------------------------------------------------
@@ -461,7 +463,7 @@ def test_a_clip_that_cannot_be_used_is_refused_in_one_message(dataset, tmp_path,
     with pytest.raises(FileNotFoundError, match=r"nowhere.*no such file or folder"):
         own(dataset, clip=str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty.*no numbered frames"):
+    with pytest.raises(ValueError, match=r"empty.*folder without frames: it is empty"):
         own(dataset, clip=str(tmp_path / "empty"))
     with pytest.raises(ValueError, match=r"without a face that can be found"):
         own(dataset, FRAMES.model_copy(update={"crop": "face"}), clip=str(folder))
@@ -469,6 +471,77 @@ def test_a_clip_that_cannot_be_used_is_refused_in_one_message(dataset, tmp_path,
         own(dataset, FRAMES.model_copy(update={"crop": "boxes"}), clip=str(folder))
     with pytest.raises(ValueError, match=r"onset = 30, but only 17 frames"):
         own(dataset, clip=str(video), onset=30)
+
+
+def test_what_was_taken_of_a_clip_is_said(dataset, folder, video, capsys):
+    own(dataset, clip=str(folder))
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "onset 101, apex 111, offset 117",
+        "the video branch sees the frames 101, 104, 107, 111, 114, 117",
+        "60 x 40 px are squashed to a square, as crop = 'none' does with every frame",
+        "no apex given: the frame most unlike the onset",
+    ]
+    own(dataset, FRAMES.model_copy(update={"crop": "center_square"}), clip=str(folder), apex=111)
+    assert "squashed" not in capsys.readouterr().out
+
+
+def test_a_video_cut_off_keeps_its_length_and_names_the_frames_that_are_lost(dataset, video, capsys):
+    content = video.read_bytes()
+    frames = [match.start() for match in re.finditer(b"00dc", content)]  # the second half are the index
+    video.write_bytes(content[: frames[13] + 9])
+    row, _ = own(dataset, clip=str(video))
+    assert (row["onset"], row["offset"]) == (1, 17)
+    told = capsys.readouterr().out
+    assert "5 frames are missing or cannot be decoded: 13, 14, 15, 16, 17; behind a damaged place" in told
+    video.write_bytes(content[: frames[8]])
+    with pytest.raises(ValueError, match="10 of 17 frames missing"):
+        own(dataset, clip=str(video))
+
+
+def test_a_frame_that_cannot_be_decoded_is_no_end_of_a_video(dataset, video, monkeypatch, capsys):
+    class Damaged:
+        """Frames 8 and 9 cannot be decoded; the header says how many there are."""
+
+        def __init__(self, path):
+            self.video, self.number = cv2_video(path), 0
+            self.get, self.retrieve, self.release = self.video.get, self.video.retrieve, self.video.release
+
+        def grab(self):
+            self.number += 1
+            return self.video.grab() and self.number not in (8, 9)
+
+    cv2_video = cv2.VideoCapture
+    whole, _ = own(dataset, clip=str(video))
+    capsys.readouterr()
+    monkeypatch.setattr(own_clip.cv2, "VideoCapture", Damaged)
+    row, _ = own(dataset, clip=str(video))
+    assert row[["onset", "apex", "offset"]].tolist() == whole[["onset", "apex", "offset"]].tolist()
+    assert "2 frames are missing or cannot be decoded: 8, 9;" in capsys.readouterr().out
+
+
+def test_one_picture_is_no_clip_and_of_a_still_one_it_is_said_that_nothing_moves(dataset, folder, capsys):
+    picture = next(folder.glob("*101.png"))
+    with pytest.raises(ValueError, match="one frame, 1, in which nothing can move"):
+        own(dataset, clip=str(picture))
+    with pytest.raises(ValueError, match="one frame, 103, in which nothing can move"):
+        own(dataset, clip=str(folder), onset=103, offset=103)
+    for path in folder.iterdir():
+        path.write_bytes(picture.read_bytes())
+    own(dataset, clip=str(folder))
+    assert "the apex is the onset: nothing moves" in capsys.readouterr().out
+
+
+def test_a_clip_that_cannot_be_read_stops_the_notebook_in_its_first_cell(tmp_path, folder):
+    (tmp_path / "broken.mp4").write_bytes(b"no video" * 50)
+    for clip, words in {
+        "broken.mp4": "cannot be decoded as a video",
+        "smiel/img101.png": "no such file or folder; the nearest folder is .*smile",
+        ".": "folder without frames",
+    }.items():
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
+            attention.start("attention", namespace(clip=str(tmp_path / clip)))
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
+        attention.start("attention", namespace(checkpoint=str(tmp_path / "nowhere.pth"), recipe="released"))
 
 
 def test_a_film_as_a_clip_is_refused(dataset, video, monkeypatch):

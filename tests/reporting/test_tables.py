@@ -537,6 +537,22 @@ def test_repairs_are_counted_together(tmp_path, displayed):
     assert displayed == ["corrected: 2; left: 1."]
 
 
+def test_clips_in_which_nothing_moves_are_counted(tmp_path, displayed):
+    dataset = dataset_of(tmp_path)
+    tables.describe_problems(dataset)
+    assert not displayed
+    onset = dataset.clips["onset"].where(dataset.clips.index != 3, dataset.clips["apex"])
+    tables.describe_problems(dataclasses.replace(dataset, clips=dataset.clips.assign(onset=onset)))
+    assert displayed == ["In 1 clips the apex is the onset: the special branch sees no movement."]
+
+
+def test_a_split_without_folds_has_no_row(tmp_path):
+    clips = dataset_of(tmp_path).clips
+    folds = make_folds(clips, split="loso", n_folds=2, stratify=False, split_seed=0)
+    assert tables.overlaps(clips, {"subject": [], "loso": folds}).data.index.tolist() == ["loso"]
+    assert "too few clips" in tables.overlaps(clips, {"subject": []}).data
+
+
 def test_an_interval_is_written_with_its_sign_and_unit():
     row = {"uar": 27.56, "uar_low": -0.04, "uar_high": 32.2}
     assert tables.with_span(row, "uar") == "27.6 [-0.0, 32.2]"

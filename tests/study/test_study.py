@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import tiny_dataset
 
 from hsta_lib import ROOT, config
 from hsta_lib.paper import load_table, table_names
@@ -521,6 +522,27 @@ def test_rows_of_objective_classes_need_these_alone(tmp_path, capsys):
     nothing = own_study(tmp_path / "nothing", "table7", "joy,", "joy,")
     with pytest.raises(ValueError, match="no row of table7 can be made of this data: no clip has a class of"):
         nothing.cells()
+
+
+def test_a_split_that_few_subjects_do_not_give_is_left_out_of_the_data_in_a_line(dataset, capsys):
+    two = SimpleNamespace(clips=dataset.clips[dataset.clips["subject_id"] < "s2"])
+    study = started().variant(fields={"n_folds": 5})
+    assert study.folds(two, "subject") == []
+    assert capsys.readouterr().out == (
+        "Left out: split 'subject'. Reason: split = 'subject' needs at least 5 subjects, the clip table has "
+        "2; -p split loso leaves one subject out\n"
+    )
+    assert len(study.folds(two, "loso")) == 2
+    with pytest.raises(ValueError, match="needs at least 5 subjects"):
+        study.folds(two)
+
+
+def test_clips_of_one_class_are_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("HSTA_RESULTS", str(tmp_path))
+    opened = tiny_dataset(tmp_path)
+    opened = dataclasses.replace(opened, clips=opened.clips.assign(label=2))
+    with pytest.raises(ValueError, match="every clip is of the class 'high'; scores need clips of two or mo"):
+        started().run([], opened)
 
 
 @pytest.mark.parametrize(
