@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hsta_lib import ROOT
 
-DatasetName = Literal["synthetic", "casme3", "casme2", "smic", "samm", "megc2019", "megc2019_flow", "own"]
 RepairRule = Literal["repaired", "published", "released", "drop"]
 RecipeName = Literal["equations", "released"]
 SplitName = Literal["subject", "paper", "loso", "authors", "subject_seen"]
@@ -255,7 +254,7 @@ class Parameters(Group):
 
     preset: str = ""
     recipe: RecipeName = "equations"
-    dataset: DatasetName = "synthetic"
+    dataset: str = "synthetic"  # see `hsta_lib.data.table.DATASETS`
     data_root: str = ""
     variant: str = ""
     repair: RepairRule = "repaired"

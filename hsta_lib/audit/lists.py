@@ -173,7 +173,7 @@ def _of_lists(root):
 
 def _listed(lists, labels, table, rows, where):
     matched = authors_lists.match(lists, labelled(lists.clips, labels))
-    printed = load_table(table).query(rows)[list(METRICS)].max().to_dict()
+    printed = load_table(table).query(rows).reindex(columns=METRICS).max().to_dict()
     return Division(matched.clips, matched.folds, len(class_names(labels)), printed, where, is_list=True)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from hsta_lib import config
-from hsta_lib.data.dataset import Dataset
+from hsta_lib.data.dataset import Dataset, with_macro
 from hsta_lib.data.splits import is_subject_dependent, make_folds
 from hsta_lib.evaluation.intervals import interval, jackknife
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
@@ -105,7 +105,7 @@ def prepare(study, strengths=(0, 1)):
 
 
 def _prepare(study):
-    has_macro = study.parameters.dataset in ("synthetic", "casme3")
+    has_macro = study.parameters.dataset in with_macro()
     studies = {
         name: study.variant(**(_PARAMETERS | parameters), fields=_FIELDS | fields)
         for name, (parameters, fields) in _RUNS.items()

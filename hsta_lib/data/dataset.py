@@ -1,7 +1,9 @@
 """Open a dataset: sheet and folders, clip table, frames, fingerprint, in one call."""
 
 import hashlib
+import inspect
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +16,19 @@ from hsta_lib.data.depth import cache_depth
 from hsta_lib.data.faces import given_boxes
 from hsta_lib.data.flow import cache_flow
 from hsta_lib.data.frames import cache_frames
-from hsta_lib.data.readers import casme2, casme3, clones, flow_images, megc2019, own, samm, smic
+from hsta_lib.data.readers import clones, flow_images
 from hsta_lib.data.readers.authors_lists import with_folds
 from hsta_lib.data.readers.rows import compare_counts
 from hsta_lib.data.synthetic import build
-from hsta_lib.data.table import LackingError, class_names, labelled, problems_table, without_class
+from hsta_lib.data.table import (
+    DATASETS,
+    LackingError,
+    class_names,
+    labelled,
+    problems_table,
+    without_class,
+)
 
-_READERS = {
-    "synthetic": casme3.read,
-    "casme3": casme3.read,
-    "casme2": casme2.read,
-    "smic": smic.read,
-    "samm": samm.read,
-    "megc2019": megc2019.read,
-    "own": own.read,
-}
-
-_WITH_VARIANTS = ("casme2", "smic", "samm", "megc2019_flow")
-_WITH_MACRO = ("synthetic", "casme3")
 _BOXES = "face_boxes.csv"  # in the dataset's folder, for crop = "boxes"
 
 
@@ -144,17 +141,17 @@ def read_dataset(parameters, preset, data_dir):
         If the root does not hold what the reader needs.
     """
     _check_choices(parameters)
-    layout = parameters.layout
     if parameters.dataset == "synthetic":
         spec = benchmark(preset.synthetic, parameters.macro_clips)
         root = build.ensure(parameters.variant, spec, data_dir)
     else:
         root = _given_root(parameters)
     is_real = parameters.dataset != "synthetic"
+    read = _reader(parameters.layout)
     chosen = {"variant": parameters.variant} if parameters.variant and is_real else {}
-    chosen |= {} if is_real or layout != "megc2019" else {"official": False}
+    chosen |= {"official": False} if "official" in _choices(read) and not is_real else {}
     chosen |= {"macro": True} if parameters.macro_clips != "none" else {}
-    reading = _READERS[layout](root, dataset=layout, repair=parameters.repair, **chosen)
+    reading = read(root, dataset=parameters.layout, repair=parameters.repair, **chosen)
     if reading.clips.empty:
         first = (
             f"the first: {reading.problems.iloc[0].to_dict()}" if len(reading.problems) else "it lists none"
@@ -163,16 +160,33 @@ def read_dataset(parameters, preset, data_dir):
     return root, reading
 
 
+def _reader(dataset):
+    """What reads a dataset: ``read`` of the file with its name; synthetic faces are laid out as CAS(ME)^3."""
+    name = {"synthetic": "casme3", "megc2019_flow": "flow_images"}.get(dataset, dataset)
+    return import_module(f"hsta_lib.data.readers.{name}").read
+
+
+def _choices(read):
+    """What a reader can be asked for: ``variant``, ``macro``, ``official``, see their files."""
+    return inspect.signature(read).parameters
+
+
+def with_macro():
+    """Names of the datasets whose macro-expressions are read."""
+    return [name for name in DATASETS if "macro" in _choices(_reader(name))]
+
+
 def _check_choices(parameters):
     """Refuse what the dataset does not have."""
-    if parameters.variant and parameters.dataset not in ("synthetic", *_WITH_VARIANTS):
+    is_real = parameters.dataset != "synthetic"
+    if parameters.variant and is_real and "variant" not in _choices(_reader(parameters.dataset)):
         raise ValueError(
             f"variant = {parameters.variant!r}: {parameters.dataset} has no variants; leave it empty"
         )
-    if parameters.macro_clips != "none" and parameters.layout not in _WITH_MACRO:
+    if parameters.macro_clips != "none" and parameters.layout not in with_macro():
         raise LackingError(
             f"macro_clips = {parameters.macro_clips!r}: {parameters.layout} has no macro-expressions that "
-            f"are read; datasets with them: {', '.join(_WITH_MACRO)}"
+            f"are read; datasets with them: {', '.join(with_macro())}"
         )
     if parameters.shows_flow and parameters.variant not in ("", *flow_images.VARIANTS, flow_images.BOTH):
         known = ", ".join(flow_images.VARIANTS)

@@ -59,6 +59,12 @@ _FOUR = (*_THREE, "others")
 _NEGATIVE = ("disgust", "fear", "anger", "sad")
 _OBJECTIVE_DATASETS = ("casme3", "casme2", "samm")
 
+# Datasets, and the one whose label sets each has. One `readers` file of the same name reads it.
+DATASETS = {
+    "synthetic": "casme3", "casme3": "casme3", "casme2": "casme2", "smic": "smic", "samm": "samm",
+    "megc2019": "megc2019", "megc2019_flow": "megc2019", "own": "casme3",
+}  # fmt: skip
+
 # Label set -> (column it is read from, dataset -> (class names in order, value of the column -> class name)).
 # What is negative differs between the datasets: in CASME II, MEGC2019 leaves sadness and fear out.
 LABELS = {
@@ -177,24 +183,25 @@ def class_names(labels, dataset="casme3"):
     labels : str
         A key of `LABELS`.
     dataset : str
-        Name under which the data is opened; the synthetic benchmark has the labels of CAS(ME)^3.
+        A key of `DATASETS`.
 
     Raises
     ------
     ValueError
-        If the label set is unknown, or the dataset has no such labels.
+        If the label set or the dataset is unknown, or the dataset has no such labels.
     """
     return _label_set(labels, dataset)[1]
 
 
 def default_labels(dataset):
-    """The first label set that exists for a dataset."""
+    """The first label set that exists for a dataset; an unknown dataset is refused."""
     return next(name for name, (_, sets) in LABELS.items() if _family(dataset) in sets)
 
 
 def _family(dataset):
-    """The dataset whose label sets a dataset has: synthetic and own ones have those of CAS(ME)^3."""
-    return {"synthetic": "casme3", "own": "casme3", "megc2019_flow": "megc2019"}.get(dataset, dataset)
+    if dataset not in DATASETS:
+        raise ValueError(f"dataset = {dataset!r} is unknown; known datasets: {', '.join(DATASETS)}")
+    return DATASETS[dataset]
 
 
 def _label_set(labels, dataset):

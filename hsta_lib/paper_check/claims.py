@@ -216,7 +216,7 @@ def printed_rows(name):
     if name in _NAMED_BY_SETTINGS:
         cells = printed_cells(name)
         cells = cells if "csta" in cells else cells.assign(csta=True)
-        table = cells.assign(**{metric: table[metric] for metric in METRICS})
+        table = cells.assign(**{metric: table.get(metric, float("nan")) for metric in METRICS})
     return table.assign(place=range(len(table)))
 
 

@@ -104,7 +104,7 @@ def table4_noise(counts, disagreements=(2, 5, 10, 15, 20, 27, 36), *, seed=0, n_
         of equally good models: ``sd`` (median), ``low``, ``high`` (95 % of draws); ``p``: share of draws that
         spread at least as much as the cells. Where it is not small, noise alone makes that spread.
     """
-    cells = load_table("table4")[list(METRICS)]
+    cells = load_table("table4").reindex(columns=METRICS)
     printed, (acc, uar, _) = cells.std(), cells.mean()
     rng, rows = np.random.default_rng(seed), []
     for disagreement in disagreements:

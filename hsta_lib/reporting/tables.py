@@ -325,7 +325,7 @@ def beside_paper(table, name):
     keys = [column for column in paper.columns if column in table.columns and column not in METRICS]
     if not keys:
         raise ValueError(f"our cells {list(table.columns)} share no setting with the paper's {name}")
-    paper = paper[[*keys, *METRICS]]
+    paper = paper.reindex(columns=[*keys, *METRICS])  # the paper may not print a score
     try:
         return table.merge(paper, on=keys, how="left", suffixes=("", "_paper"), validate="one_to_one")
     except pd.errors.MergeError as error:

@@ -63,6 +63,10 @@ def unknown_commands(text):
     unknown += [name for name in modules if not any((ROOT / f"{name}{end}").exists() for end in (".py", "/"))]
     folders = "hsta_lib|notebooks|benchmarks|params|reports|tests"
     paths = re.findall(rf"(?<![\w/])(?:{folders})/[\w./-]++(?!\*)", code)
+    # NAME is what a reader chooses: the folder must be there.
+    paths = [
+        path.rpartition("/")[0] if path.rpartition("/")[2].startswith("NAME.") else path for path in paths
+    ]
     return unknown + [path for path in paths if not (ROOT / path).exists() and not path.startswith(MADE)]
 
 

@@ -41,8 +41,8 @@ _COUNTS = {
 }
 
 
-def read(root, *, dataset="megc2019", repair="repaired", variant="", official=True):
-    """Clip table of the composite, from the three datasets as their own readers read them.
+def read(root, *, dataset="megc2019", repair="repaired", official=True):
+    """Clip table of the composite, from the three datasets as their own readers read them by default.
 
     Parameters
     ----------
@@ -55,8 +55,6 @@ def read(root, *, dataset="megc2019", repair="repaired", variant="", official=Tr
         For the column ``dataset``. Ids begin with the dataset the clip is from, as in its own reader.
     repair : str
         See `hsta_lib.data.readers.rows.listing`.
-    variant : str
-        Must be empty: each dataset is read as its reader does by default, SMIC from the high-speed camera.
     official : bool
         Compare the clips with the official list's; not for generated data, whose subjects are others.
 
@@ -71,10 +69,8 @@ def read(root, *, dataset="megc2019", repair="repaired", variant="", official=Tr
     FileNotFoundError
         If the folder of a dataset, or what its reader needs, is not there.
     ValueError
-        If a variant is given, a dataset has no clip of the three classes, or a reader raises it.
+        If a dataset has no clip of the three classes, or a reader raises it.
     """
-    if variant:
-        raise ValueError(f"variant = {variant!r} is unknown; megc2019 has none")
     root = dataset_folder(root)
     parts = {
         name: _read_one(name, reader, _folder(root, names), repair)

@@ -5,6 +5,8 @@ import shutil
 import openpyxl
 import pytest
 
+from hsta_lib.config import Parameters, Preset
+from hsta_lib.data.dataset import read_dataset
 from hsta_lib.data.readers import casme2, megc2019, samm, smic
 from hsta_lib.data.readers.rows import compare_counts
 from hsta_lib.data.table import COLUMNS, labelled
@@ -313,5 +315,6 @@ def test_a_dataset_without_a_usable_clip_is_named(small):
 
 
 def test_a_variant_is_refused(small):
-    with pytest.raises(ValueError, match="variant = 'VIS' is unknown; megc2019 has none"):
-        megc2019.read(small, variant="VIS")
+    asked = Parameters(dataset="megc2019", data_root=str(small), variant="VIS")
+    with pytest.raises(ValueError, match="variant = 'VIS': megc2019 has no variants; leave it empty"):
+        read_dataset(asked, Preset(), small)
