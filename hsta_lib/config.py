@@ -17,7 +17,7 @@ from hsta_lib import ROOT
 
 RepairRule = Literal["repaired", "published", "released", "drop"]
 RecipeName = Literal["equations", "released"]
-SplitName = Literal["subject", "paper", "loso", "authors", "subject_seen"]
+SplitName = Literal["subject", "paper", "loso", "authors", "subject_seen", "holdout"]
 MacroRule = Literal["none", "training_subjects", "all"]
 
 # Layouts the synthetic benchmark is written in, besides that of CAS(ME)^3, and whose labels it then has.
@@ -163,11 +163,14 @@ class TrialTraining(Training):
 
 
 class Folds(Group):
-    """How many folds, and how they are drawn."""
+    """How many folds, or how much is held out, and how they are drawn."""
 
     n_folds: int = Field(5, ge=2)
     stratify: bool = False
     split_seed: int = Field(0, ge=0)
+    # Of holdout: shares of the subjects that are tested, and of the others that a seed trains on.
+    held_out: float = Field(0.35, gt=0, lt=1)
+    drawn: float = Field(0.43, gt=0, le=1)
 
 
 class Split(Folds):
@@ -220,7 +223,7 @@ class Settings(Group):
 class Datasets(Group):
     """Tables 5 and 6, in which the paper leaves one subject out: what a size does instead."""
 
-    split: Literal["subject", "loso"] = "loso"  # where the notebook names none
+    split: Literal["subject", "loso"] = "loso"  # where the notebook names none, and data are real
     n_micro: int = Field(860, ge=10)  # clips that are generated, at most
     seeds: list[int] = []  # where the notebook names none; empty: those of the other tables
     # Comparison systems, where the notebook names none; empty: those the paper prints. Their size and recipe,
@@ -240,6 +243,7 @@ class Preset(Group):
     model: Model = Model()
     training: Training = Training()
     split: Folds = Folds()
+    holdout: bool = False  # how synthetic data are divided where the notebook names no split
     seeds: list[int] = Field([0], min_length=1)
     audit_seeds: list[int] = []  # of the audit, which decides no claim; empty: those above
     n_boot: int = Field(2000, ge=100)
@@ -259,7 +263,7 @@ class Parameters(Group):
     variant: str = ""
     repair: RepairRule = "repaired"
     labels: str = ""
-    split: Literal[SplitName, ""] = "subject"  # empty: the preset's for Tables 5 and 6
+    split: Literal[SplitName, ""] = "subject"  # empty: the preset's
     lists_root: str = ""
     macro_clips: MacroRule = "none"
     seeds: list[int] = []

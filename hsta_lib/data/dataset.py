@@ -40,6 +40,7 @@ class Dataset:
     and the sheet that were found; ``counts`` are the clips per emotion of the sheet beside those expected;
     ``crop`` is that of the frames. ``shows_flow``: pictures of flow and strain stand for the
     frames of a clip, see `hsta_lib.data.readers.flow_images`. ``depth_path``: see `with_depth`.
+    ``held_out``: ids of the clips that a holdout tests; empty where all are tested.
     """
 
     clips: pd.DataFrame
@@ -53,11 +54,13 @@ class Dataset:
     crop: str = "none"
     shows_flow: bool = False
     depth_path: Path | None = None
+    held_out: frozenset = frozenset()
 
     @property
     def tested(self):
-        """The clips that are tested: micro-expressions. Macro clips are only ever trained on."""
-        return self.clips[self.clips["expression_type"] != "macro"]
+        """The clips that are tested: micro-expressions; of a holdout those held out."""
+        is_micro = self.clips["expression_type"] != "macro"
+        return self.clips[is_micro & self.clips["clip_id"].isin(self.held_out) if self.held_out else is_micro]
 
     @property
     def files(self):

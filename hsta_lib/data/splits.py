@@ -1,4 +1,4 @@
-"""Divide clips into folds: by subject, by clip as in the paper, leaving one out, by the authors' lists."""
+"""Divide clips into folds: by subject, by clip as in the paper, leaving one out, by lists, with a holdout."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,8 @@ import numpy as np
 
 from hsta_lib.data.table import LackingError
 
+HOLDOUT = "holdout"
+SPLITS = ("subject", "paper", "loso", "authors", "subject_seen", HOLDOUT)
 SUBJECT_DEPENDENT = ("paper", "authors", "subject_seen")
 
 
@@ -31,6 +33,9 @@ def make_folds(
     macro_clips="none",
     training_subjects=1,
     train_on="composite",
+    held_out=0.35,
+    drawn=0.43,
+    seed=0,
 ):
     """Folds of a clip table, the same for every setting that is trained on it.
 
@@ -40,14 +45,16 @@ def make_folds(
         With ``clip_id``, ``subject_id`` and ``label``; for ``authors`` also ``authors_fold``; where there are
         macro clips, ``expression_type``. Its order does not matter: the division is made over the sorted
         ``clip_id`` of the micro clips, the only ones that are ever tested.
-    split : {"subject", "paper", "loso", "authors", "subject_seen"}
+    split : {"subject", "paper", "loso", "authors", "subject_seen", "holdout"}
         ``subject``: ``n_folds`` folds, no subject on both sides. ``paper``: ``n_folds`` random folds over
         clips (section 4.1), *subject-dependent*. ``loso``: one fold per subject, in order of their ids.
         ``authors``: the authors' five lists, *subject-dependent*; see `hsta_lib.data.readers.authors_lists`.
         ``subject_seen``: the folds of ``subject``, each in two halves over its clips; while one half is
         tested, the other is in training. *Subject-dependent*: what a few clips of the person are worth.
+        ``holdout``: one fold. Some subjects of each dataset are tested, the same with every seed of training;
+        each seed draws its own training subjects from the others.
     n_folds : int
-        Not used by ``loso`` and ``authors``, like the next two.
+        Not used by ``loso``, ``authors`` and ``holdout``, like the next one.
     stratify : bool
         Spread the classes evenly over the folds.
     split_seed : int
@@ -62,6 +69,13 @@ def make_folds(
         Of clips from several datasets, see `sources`: folds over all of them; or each dataset's own folds,
         one dataset after the other, in which no clip of another one is in training. Of two extractions of the
         flow of the same clips: only the clips of that one, whose ids end with it, are in training.
+    held_out : float
+        Of ``holdout``: share of the subjects that is tested, rounded.
+    drawn : float
+        Of ``holdout``: share of the other subjects that a seed trains on, rounded; a larger share has the
+        subjects of a smaller one.
+    seed : int
+        Of training; it counts in ``holdout`` alone.
 
     Returns
     -------
@@ -78,14 +92,17 @@ def make_folds(
     if train_on == "own":
         kind = {"split": split, "n_folds": n_folds, "stratify": stratify, "split_seed": split_seed}
         kind |= {"macro_clips": macro_clips, "training_subjects": training_subjects}
+        kind |= {"held_out": held_out, "drawn": drawn, "seed": seed}
         return _own_folds(clips, kind)
     is_macro = _is_macro(clips)
     rows = np.flatnonzero(~is_macro)
-    folds = _folds_of_micro(clips.iloc[rows], split, n_folds, stratify, split_seed)
+    folds = _folds_of_micro(clips.iloc[rows], split, n_folds, stratify, split_seed, held_out)
     folds = [Fold(rows[train], rows[test]) for train, test in folds]
     folds = [_with_macro(fold, clips, is_macro, macro_clips) for fold in folds]
     if train_on != "composite":
         folds = [Fold(train[_is_of(clips, train_on)[train]], test) for train, test in folds]
+    if split == HOLDOUT:
+        folds = [_drawn(fold, clips, drawn, [split_seed, seed]) for fold in folds]
     return [_with_share(fold, clips, training_subjects, split_seed) for fold in folds]
 
 
@@ -129,6 +146,28 @@ def _with_share(fold, clips, share, seed):
     return Fold(fold.train[subjects.isin(kept).to_numpy()], fold.test)
 
 
+def _drawn(fold, clips, share, seed):
+    """A fold trained on a share of its training subjects, of each dataset by itself."""
+    kept = _share_of_subjects(clips.iloc[fold.train], "drawn", share, seed)
+    kept |= set(clips["subject_id"].iloc[fold.test])  # whose macro clips another rule lets in
+    return Fold(fold.train[clips["subject_id"].iloc[fold.train].isin(kept).to_numpy()], fold.test)
+
+
+def _share_of_subjects(clips, name, share, seed):
+    """Some of the subjects of each dataset, the first of a random order of them."""
+    chosen = set()
+    for source, subjects in clips["subject_id"].groupby(sources(clips)):
+        names = np.random.default_rng(seed).permutation(sorted(subjects.unique()))
+        n = round(share * len(names))
+        if n == 0:
+            raise ValueError(
+                f"split = 'holdout': {name} = {share:g} of the {len(names)} subjects of {source} is nobody; "
+                f"{1 / len(names):.2g} is one subject"
+            )
+        chosen |= set(names[:n])
+    return chosen
+
+
 def _is_macro(clips):
     if "expression_type" not in clips:
         return np.zeros(len(clips), dtype=bool)
@@ -143,9 +182,12 @@ def _with_macro(fold, clips, is_macro, macro_clips):
     return Fold(np.union1d(fold.train, np.flatnonzero(added)), fold.test)
 
 
-def _folds_of_micro(clips, split, n_folds, stratify, split_seed):
+def _folds_of_micro(clips, split, n_folds, stratify, split_seed, held_out=0.0):
     if split == "authors":
         return _authors_folds(clips)
+    if split == HOLDOUT:
+        tested = clips["subject_id"].isin(_share_of_subjects(clips, "held_out", held_out, split_seed))
+        return [Fold(np.flatnonzero(~tested), np.flatnonzero(tested))]
     if split == "subject_seen":
         whole = _folds_of_micro(clips, "subject", n_folds, stratify, split_seed)
         return [half for fold in whole for half in _halves(fold, clips, split_seed)]
@@ -196,13 +238,14 @@ def _splitter(split, n_folds, stratify, split_seed):
     if split == "paper":
         kind = model_selection.StratifiedKFold if stratify else model_selection.KFold
         return kind(**shuffled)
-    raise ValueError(
-        f"split = {split!r} is unknown; known splits: subject, paper, loso, authors, subject_seen"
-    )
+    raise ValueError(f"split = {split!r} is unknown; known splits: {', '.join(SPLITS)}")
 
 
-def check_folds(clips, folds, *, split, macro_clips="none", train_on="composite"):
+def check_folds(clips, folds, *, split, macro_clips="none", train_on="composite", classes=()):
     """Check the contract of a division: no leak, nothing untested.
+
+    With ``holdout`` all clips of a tested subject are tested, and training and test have clips of all of
+    ``classes``, the names of the labels.
 
     Raises
     ------
@@ -228,11 +271,30 @@ def check_folds(clips, folds, *, split, macro_clips="none", train_on="composite"
             raise ValueError(f"fold {number}: not every training clip is of train_on = {train_on!r}")
         _check_macro(clips.iloc[train[is_macro[train]]], clips.iloc[test], number, macro_clips)
     expected = np.where(is_macro, 0, 1)
+    if split == HOLDOUT:
+        held_out = clips["subject_id"].isin(clips["subject_id"][tested > 0]).to_numpy()
+        expected[~held_out] = 0
+        for fold in folds:
+            _check_classes(clips, fold, held_out, classes)
     if (tested != expected).any():
         row = int(np.flatnonzero(tested != expected)[0])
         kind = "macro clip" if expected[row] == 0 else "clip"
         times = ("never", "once")[expected[row]]
         raise ValueError(f"{kind} {clips['clip_id'].iloc[row]} is tested {tested[row]} times, not {times}")
+
+
+def _check_classes(clips, fold, held_out, classes):
+    """Refuse a holdout that leaves a class out."""
+    for name, rows, others in (("drawn", fold.train, ~held_out), ("held_out", fold.test, held_out | True)):
+        for label in sorted({*range(len(classes))} - set(clips["label"].iloc[rows])):
+            has = clips["subject_id"][others & (clips["label"] == label).to_numpy()].nunique()
+            among = clips["subject_id"][others].nunique()
+            raise ValueError(
+                f"split = 'holdout': {name} leaves {classes[label]!r} out of "
+                f"{'training' if name == 'drawn' else 'the test'}: {has} of the {among} subjects to choose "
+                "from have clips of it; choose a larger share, more subjects and clips, or labels with fewer "
+                "classes"
+            )
 
 
 def _check_macro(macro, test, number, macro_clips):

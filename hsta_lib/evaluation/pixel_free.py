@@ -55,8 +55,8 @@ def predictors(clips):
     return chosen
 
 
-def rows(clips, folds):
-    """Predictions of all predictors that can do more on these folds than name the majority class.
+def useful(clips, folds):
+    """Predictors that can do more on these folds than name the majority class.
 
     Parameters
     ----------
@@ -66,14 +66,19 @@ def rows(clips, folds):
 
     Returns
     -------
-    dict of str to DataFrame
-        Name of the row to its predictions. Where no subject is on both sides of a fold, rows of the subject
+    dict of str to callable
+        As from `predictors`. Where no subject is on both sides of a fold, rows of the subject
         and the recording are left out.
     """
     chosen = predictors(clips)
     if not share_subjects(clips, folds):
         chosen = {name: predict for name, predict in chosen.items() if name not in _OF_SUBJECTS}
-    return {name: predict(clips, folds) for name, predict in chosen.items()}
+    return chosen
+
+
+def rows(clips, folds):
+    """Predictions of all that are `useful`, by name."""
+    return {name: predict(clips, folds) for name, predict in useful(clips, folds).items()}
 
 
 def share_subjects(clips, folds):

@@ -50,21 +50,24 @@ def ceiling(dataset, folds, spec):
     return pd.concat(parts, ignore_index=True)
 
 
-def linear_on_true_flow(dataset, folds, spec, variant=""):
-    """Ridge classifier on the true onset-to-apex flow of a synthetic benchmark, head motion included.
+def true_motion(dataset, spec, variant=""):
+    """True onset-to-apex flow of a synthetic benchmark, head motion included, for `linear`.
 
-    It is given the motion that any model of the pixels would first have to find. ``spec`` and ``variant``:
-    the benchmark and its layout, see `hsta_lib.data.synthetic.build.drawn_from`.
+    It is the motion that any model of the pixels would first have to find. ``spec`` and ``variant``: the
+    benchmark and its layout, see `hsta_lib.data.synthetic.build.drawn_from`. Shape (n_clips, n_features), px.
     """
-    from sklearn import linear_model, pipeline, preprocessing  # slow to import
-
-    clips, labels = dataset.clips, dataset.clips["label"].to_numpy()
     # The movement does not depend on the size of the frames, and small ones cost less.
     small = spec.model_copy(update={"frame_size": 4 * _FLOW_GRID})
-    drawn = build.drawn_from(variant, small, clips["clip_id"])
+    drawn = build.drawn_from(variant, small, dataset.clips["clip_id"])
     flow = [synthetic.true_flow(*clip, size=_FLOW_GRID, with_drift=True) for clip in drawn]
-    features = np.stack(flow).reshape(len(clips), -1)
-    parts = []
+    return np.stack(flow).reshape(len(drawn), -1)
+
+
+def linear(clips, folds, features):
+    """Ridge classifier on some features, one row per clip; classes weigh the same."""
+    from sklearn import linear_model, pipeline, preprocessing  # slow to import
+
+    labels, parts = clips["label"].to_numpy(), []
     for number, (train, test) in enumerate(folds):
         ridge = linear_model.RidgeClassifier(alpha=1000, class_weight="balanced")
         model = pipeline.make_pipeline(preprocessing.StandardScaler(), ridge)

@@ -422,7 +422,7 @@ def record_by_labels(study, datasets, cells, predictions, references):
     ValueError
         As `predictions_table`.
     """
-    has_macro = [len(dataset.clips) > len(dataset.tested) for dataset in datasets]
+    has_macro = ["macro" in set(dataset.clips["expression_type"]) for dataset in datasets]
     parts = cells["labels"] + np.where(has_macro, "-macro", "")
     paths = []
     for part, group in cells.reset_index(drop=True).groupby(parts.to_numpy(), sort=False):

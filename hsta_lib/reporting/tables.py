@@ -371,7 +371,7 @@ def describe_clips(dataset):
 
 def _macro_clips(dataset):
     """The clips that are only ever trained on."""
-    return dataset.clips.drop(dataset.tested.index)
+    return dataset.clips[dataset.clips["expression_type"] == "macro"]
 
 
 def describe_problems(dataset):

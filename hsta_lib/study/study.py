@@ -3,6 +3,7 @@
 import ast
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,14 @@ from hsta_lib import config
 from hsta_lib.data.dataset import benchmark, open_dataset, why_lacking
 from hsta_lib.data.frames import cache_frames
 from hsta_lib.data.readers import flow_images
-from hsta_lib.data.splits import check_folds, is_subject_dependent, make_folds, shares_recording
+from hsta_lib.data.splits import (
+    HOLDOUT,
+    Fold,
+    check_folds,
+    is_subject_dependent,
+    make_folds,
+    shares_recording,
+)
 from hsta_lib.data.table import LackingError, class_names, default_labels
 from hsta_lib.evaluation import pixel_free, references
 from hsta_lib.evaluation.metrics import METRICS
@@ -44,6 +52,8 @@ _PROTOCOLS = {
     "nearly every test clip's subject is also in training",
     "subject_seen": "subject-dependent: {n} folds; of the clips of a fold's test subjects half are tested, "
     "the others are in training",
+    "holdout": "held out: each seed trains on subjects of its own ({train} clips with the "
+    "first); all are tested on the same {test} clips of other subjects",
 }
 _REFERENCES = {
     "fold": "labels shuffled",
@@ -85,20 +95,27 @@ class Study:
     def open_dataset(self):
         """The dataset the parameters name; see `hsta_lib.data.dataset.open_dataset`."""
         preset = self.preset.model_copy(update={"frames": self.settings.frames})  # as the recipe has them
-        return open_dataset(self.parameters, preset, config.data_dir())
+        dataset = open_dataset(self.parameters, preset, config.data_dir())
+        if self.settings.split.split != HOLDOUT:
+            return dataset
+        tested = np.concatenate([fold.test for fold in self.folds(dataset)])
+        return replace(dataset, held_out=frozenset(dataset.clips["clip_id"].iloc[tested]))
 
-    def folds(self, dataset, split=""):
-        """Folds of the split, or of another one, checked; of that none, with a line, if clips are too few."""
+    def folds(self, dataset, split="", seed=None):
+        """Folds of the split, or of another one, checked; of that none, with a line, if clips are too few.
+
+        Those of ``holdout`` are a seed's; of the first if none is given.
+        """
         settings = self.settings.split.model_dump() | ({"split": split} if split else {})
         try:
-            folds = make_folds(dataset.clips, **settings)
+            folds = make_folds(dataset.clips, **settings, seed=self.seeds[0] if seed is None else seed)
         except LackingError as error:
             if not split:
                 raise
             print(f"Left out: split {split!r}. Reason: {error}")
             return []
         kind = {name: settings[name] for name in ("split", "macro_clips", "train_on")}
-        check_folds(dataset.clips, folds, **kind)
+        check_folds(dataset.clips, folds, **kind, classes=dataset.classes)
         return folds
 
     def pictures(self, clips):
@@ -206,7 +223,9 @@ class Study:
 
     def trials_of(self, variants, dataset):
         """Trials of some settings, one list for each: every seed and fold."""
-        n_folds = len(self.folds(dataset))
+        # Each seed of a holdout draws other subjects, who must show every class.
+        seeds = self.seeds if self.settings.split.split == HOLDOUT else self.seeds[:1]
+        n_folds = max(len(self.folds(dataset, seed=seed)) for seed in seeds)
         more = n_folds, self.seeds, dataset.fingerprint, self.parameters.accept_other_code
         return [make_trials(settings, *more) for settings in variants]
 
@@ -258,9 +277,9 @@ class Study:
         rows = self.blind_predictions(dataset, folds) | trained
         spec = benchmark(self.preset.synthetic, self.parameters.macro_clips)
         if self.is_synthetic:
-            rows["linear model on the true motion"] = references.linear_on_true_flow(
-                dataset, folds, spec, self.parameters.variant
-            )
+            motion = references.true_motion(dataset, spec, self.parameters.variant)
+            predict = partial(references.linear, dataset.clips, features=motion)
+            rows["linear model on the true motion"] = self._of_seeds(dataset, folds, predict)
         is_as_casme3 = self.is_synthetic and not self.parameters.variant
         if is_as_casme3 and self.parameters.labels == "emotion7" and spec.tied_labels == 0:
             rows["ceiling: true action units known"] = references.ceiling(dataset, folds, spec)
@@ -268,9 +287,19 @@ class Study:
 
     def blind_predictions(self, dataset, folds):
         """Predictions that need no training and no picture, by the name of the reference row."""
-        rows = pixel_free.rows(dataset.clips, folds)
+        rows = {
+            name: self._of_seeds(dataset, folds, partial(predict, dataset.clips))
+            for name, predict in pixel_free.useful(dataset.clips, folds).items()
+        }
         majority = {"majority class": rows.pop("majority class")}
         return majority | {f"without a picture: {name}": predictions for name, predictions in rows.items()}
+
+    def _of_seeds(self, dataset, folds, predict):
+        """Predictions of some folds; of a holdout once for each seed, which draws its own subjects."""
+        if self.settings.split.split != HOLDOUT:
+            return predict(folds=folds)
+        parts = [predict(folds=self.folds(dataset, seed=seed)).assign(seed=seed) for seed in self.seeds]
+        return pd.concat(parts, ignore_index=True)
 
     def beside_paper(self, table):
         """The paper's scores beside ours, left out where ours are of other data, labels or settings."""
@@ -296,7 +325,10 @@ class Study:
         """How the clips are divided, as a sentence."""
         split = self.settings.split
         own = "; trained on clips of the tested dataset alone" * (split.train_on == "own")
-        return _PROTOCOLS[split.split].format(n=len(folds)) + _MACRO[split.macro_clips] + own
+        sizes = {"n": len(folds)} | {
+            part: sum(len(getattr(fold, part)) for fold in folds) for part in Fold._fields
+        }
+        return _PROTOCOLS[split.split].format(**sizes) + _MACRO[split.macro_clips] + own
 
     @property
     def is_synthetic(self):
@@ -382,9 +414,9 @@ def start(name, namespace):
             f"notebook parameters: dataset = 'megc2019_flow' has no frames, which {name} needs; it serves "
             f"{', '.join(_ON_FLOW)}"
         )
-    split = parameters.split or ("loso" if parameters.shows_flow else preset.datasets.split)
     variant = parameters.variant or ("htnet" if parameters.shows_flow else "")
     variant = flow_images.BOTH if name == "extractions" else variant
+    split = _split(name, parameters, preset)
     parameters = parameters.model_copy(update={"labels": labels, "split": split, "variant": variant})
     if "grid" in namespace and name not in (*preset.grids, *_PRINTED, *DESIGNS) and not parameters.grid:
         raise ValueError(
@@ -407,6 +439,23 @@ def start(name, namespace):
     if grid:
         _check_grid(study)
     return study
+
+
+def _split(name, parameters, preset):
+    """The split the notebook asks for, else that of the preset."""
+    is_synthetic = parameters.dataset == "synthetic"
+    if parameters.split == HOLDOUT and not is_synthetic:
+        raise ValueError(
+            f"notebook parameters: split = 'holdout' is for synthetic data, which costs nothing; of "
+            f"{parameters.dataset} every clip is tested: leave split empty, or choose subject or loso"
+        )
+    if parameters.split:
+        return parameters.split
+    if parameters.shows_flow:
+        return "loso"
+    if is_synthetic and preset.holdout:
+        return HOLDOUT
+    return preset.datasets.split if name in ("table5", "table6") else "subject"
 
 
 def _settings(parameters, preset):

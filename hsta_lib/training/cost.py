@@ -302,11 +302,11 @@ def fold_sizes(trials, datasets):
     """
     folds = {}
     for trial in trials:
-        key = trial.fingerprint, trial.settings.split
+        key = trial.fingerprint, trial.settings.split, trial.seed
         if key not in folds:
             clips = datasets[trial.fingerprint].clips
-            folds[key] = make_folds(clips, **trial.settings.split.model_dump())
-    chosen = [folds[trial.fingerprint, trial.settings.split][trial.fold] for trial in trials]
+            folds[key] = make_folds(clips, **trial.settings.split.model_dump(), seed=trial.seed)
+    chosen = [folds[trial.fingerprint, trial.settings.split, trial.seed][trial.fold] for trial in trials]
     return [(len(fold.train), len(fold.test)) for fold in chosen]
 
 

@@ -106,7 +106,7 @@ def _trained(trial, dataset):
         )
     settings = trial.settings
     check_frames(dataset.frames().shape, settings.frames)
-    fold = make_folds(dataset.clips, **settings.split.model_dump())[trial.fold]
+    fold = make_folds(dataset.clips, **settings.split.model_dump(), seed=trial.seed)[trial.fold]
     rng = np.random.default_rng([trial.seed, trial.fold])
     train, labels = recipe.training_labels(dataset.clips, fold.train, settings.training.shuffled_labels, rng)
     seen = np.isin(np.arange(len(dataset.classes)), labels)

@@ -436,3 +436,99 @@ def test_a_test_subjects_micro_clip_in_training_is_found_whatever_the_macro_clip
     leaky = replaced(folds, 3, [*train, moved], test[test != moved])
     with pytest.raises(ValueError, match=f"fold 3: subject_id {subject} is in training and in test"):
         check_folds(mixed, leaky, split="subject", macro_clips=rule)
+
+
+# --- holdout ----------------------------------------------------------------------------------------------
+
+HOLDOUT = {"split": "holdout", "n_folds": 5, "stratify": False, "split_seed": 0}
+
+
+def subjects_of(clips, rows):
+    return set(clips["subject_id"].iloc[rows])
+
+
+def test_a_holdout_tests_the_same_subjects_with_every_seed_and_trains_on_others(clips):
+    folds = [make_folds(clips, **HOLDOUT, held_out=0.4, drawn=0.5, seed=seed) for seed in range(4)]
+    assert {len(of_seed) for of_seed in folds} == {1}
+    tested = {frozenset(of_seed[0].test) for of_seed in folds}
+    assert len(tested) == 1
+    # 0.4 of 11 subjects are 4; 0.5 of the other 7 are 4.
+    assert [len(subjects_of(clips, of_seed[0].test)) for of_seed in folds] == [4] * 4
+    assert [len(subjects_of(clips, of_seed[0].train)) for of_seed in folds] == [4] * 4
+    assert len({frozenset(of_seed[0].train) for of_seed in folds}) > 2  # of the 35 draws there are
+    for of_seed in folds:
+        check_folds(clips, of_seed, split="holdout")
+        trained = clips["subject_id"].isin(subjects_of(clips, of_seed[0].train))
+        assert of_seed[0].train.tolist() == np.flatnonzero(trained).tolist()
+
+
+def test_a_larger_draw_has_the_subjects_of_a_smaller_one(clips):
+    small, large = (make_folds(clips, **HOLDOUT, drawn=share, seed=3)[0].train for share in (0.3, 0.8))
+    assert subjects_of(clips, small) < subjects_of(clips, large)
+
+
+def test_the_seed_of_training_changes_no_other_split(clips):
+    for split in SPLITS:
+        kind = HOLDOUT | {"split": split}
+        assert sides_of(clips, make_folds(clips, **kind, seed=1)) == sides_of(
+            clips, make_folds(clips, **kind)
+        )
+
+
+def test_a_holdout_of_several_datasets_tests_the_same_clips_however_it_is_trained(clips):
+    other = clips.assign(**{name: "smic/" + clips[name] for name in ("clip_id", "subject_id")})
+    both = pd.concat([clips, other], ignore_index=True)
+    (union,) = make_folds(both, **HOLDOUT, seed=2)
+    own = make_folds(both, **HOLDOUT, seed=2, train_on="own")
+    check_folds(both, own, split="holdout", train_on="own")
+    for part in ("train", "test"):
+        assert (
+            np.sort(np.concatenate([getattr(fold, part) for fold in own])).tolist()
+            == getattr(union, part).tolist()
+        )
+
+
+@pytest.mark.parametrize(
+    ("rule", "allowed"), [("none", set()), ("training_subjects", {"train"}), ("all", {"train", "test"})]
+)
+def test_macro_clips_of_a_holdout_are_of_its_own_subjects(mixed, rule, allowed):
+    (fold,) = make_folds(mixed, **HOLDOUT, macro_clips=rule)
+    check_folds(mixed, [fold], split="holdout", macro_clips=rule)
+    is_macro = (mixed["expression_type"] == "macro").to_numpy()
+    trained = subjects_of(mixed, fold.train[~is_macro[fold.train]])
+    who = {"train": trained, "test": subjects_of(mixed, fold.test)}
+    found = subjects_of(mixed, fold.train[is_macro[fold.train]])
+    without_micro = {"synthetic/spNO.11"}
+    assert found - without_micro <= set().union(*(who[part] for part in allowed))
+    assert not is_macro[fold.test].any()
+
+
+def test_a_share_that_is_nobody_is_refused(clips):
+    with pytest.raises(
+        ValueError, match=r"held_out = 0\.01 of the 11 subjects of synthetic is nobody; 0\.091"
+    ):
+        make_folds(clips, **HOLDOUT, held_out=0.01)
+    with pytest.raises(ValueError, match=r"drawn = 0\.01 of the 7 subjects of synthetic is nobody"):
+        make_folds(clips, **HOLDOUT, drawn=0.01)
+
+
+def test_a_holdout_that_leaves_a_class_out_is_refused(clips):
+    folds = make_folds(clips, **HOLDOUT)
+    trained, tested = (subjects_of(clips, part) for part in folds[0])
+    classes = ("low", "middle", "high", "none")
+    with pytest.raises(ValueError, match=r"drawn leaves 'none' out of training: 0 of the 7 subjects"):
+        check_folds(clips, folds, split="holdout", classes=classes)
+    only_elsewhere = clips.assign(label=np.where(clips["subject_id"].isin(trained), 0, clips["label"]))
+    with pytest.raises(ValueError, match=r"drawn leaves 'middle' out of training: [1-4] of the 7 subjects"):
+        check_folds(only_elsewhere, folds, split="holdout", classes=classes[:3])
+    only_trained = clips.assign(label=np.where(clips["subject_id"].isin(tested), 0, clips["label"]))
+    with pytest.raises(ValueError, match=r"held_out leaves 'middle' out of the test: [1-7] of the 11 subj"):
+        check_folds(only_trained, folds, split="holdout", classes=classes[:3])
+
+
+def test_planted_faults_of_a_holdout_are_found(clips):
+    (fold,) = make_folds(clips, **HOLDOUT)
+    with pytest.raises(ValueError, match="is tested 0 times, not once"):
+        check_folds(clips, [Fold(fold.train, fold.test[1:])], split="holdout")
+    with pytest.raises(ValueError, match=r"subject_id .* is in training and in test"):
+        check_folds(clips, [Fold(np.union1d(fold.train, fold.test[:1]), fold.test[1:])], split="holdout")

@@ -204,7 +204,7 @@ def test_a_study_can_be_started_without_a_kernel():
         ("dataset", "casme9", "dataset = 'casme9' is unknown; known datasets: synthetic, casme3,"),
         ("data_root", 3, "data_root = 3 is not allowed"),
         ("labels", 7, "labels = 7 is not allowed"),
-        ("split", "random", "split = 'random' is not allowed .*'loso', 'authors', 'subject_seen' or ''"),
+        ("split", "random", "split = 'random' is not allowed .*'subject_seen', 'holdout' or ''"),
         ("macro_clips", "some", "macro_clips = 'some' is not allowed .*'none', 'training_subjects' or 'all'"),
         ("macro_clips", True, "macro_clips = True is not allowed"),
         ("seeds", "[1]", r"seeds = '\[1\]' is not allowed"),
@@ -668,3 +668,47 @@ def test_a_picture_is_never_that_of_another_clip(tmp_path, monkeypatch):
     assert study.pictures(clips).shape == (3, 4, 160, 160, 3)
     with pytest.raises(ValueError, match=r"a clip cannot be read any more: .*folder without frames"):
         study.pictures(clips.assign(folder=[clips["folder"][0], tmp_path, clips["folder"][2]]))
+
+
+# --- holdout ----------------------------------------------------------------------------------------------
+
+
+def holding_out(monkeypatch, **parameters):
+    """A study of synthetic data in a preset that holds subjects out."""
+    name, preset = config.load_preset("smoke")
+    spec = preset.synthetic.model_copy(update={"n_subjects": 12, "n_micro": 120, "frame_size": 32})
+    preset = preset.model_copy(update={"holdout": True, "synthetic": spec, "seeds": [0, 1]})
+    monkeypatch.setattr(config, "load_preset", lambda _="": (name, preset))
+    return started(**parameters)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "split"),
+    [
+        ({"split": ""}, "holdout"),
+        ({"split": "subject"}, "subject"),
+        ({"split": "", "dataset": "casme3", "data_root": "x"}, "subject"),
+    ],
+)
+def test_the_preset_holds_out_of_synthetic_data_alone(monkeypatch, parameters, split):
+    study = holding_out(monkeypatch, **parameters)
+    assert study.parameters.split == study.settings.split.split == split
+
+
+def test_a_holdout_of_real_data_is_refused():
+    with pytest.raises(ValueError, match=r"split = 'holdout' is for synthetic data, .* of casme3 every clip"):
+        started(dataset="casme3", data_root="x", split="holdout")
+
+
+def test_a_holdout_from_the_data_to_its_reference_rows(monkeypatch, tmp_path):
+    monkeypatch.setenv("HSTA_DATA", str(tmp_path))
+    study = holding_out(monkeypatch, split="", labels="emotion3")
+    opened = study.open_dataset()
+    folds = study.folds(opened)
+    assert 0 < len(opened.tested) == len(folds[0].test) < len(opened.clips)
+    assert f"({len(folds[0].train)} clips with the first)" in study.protocol(folds)
+    assert [(trial.seed, trial.fold) for trial in study.trials(opened, study.cells())[0]] == [(0, 0), (1, 0)]
+    rows = study.reference_predictions(opened, folds, {})
+    for name in ("majority class", "linear model on the true motion"):
+        assert sorted(rows[name]["clip_id"]) == sorted([*opened.tested["clip_id"]] * 2)
+        assert rows[name]["seed"].value_counts().to_dict() == {0: len(opened.tested), 1: len(opened.tested)}

@@ -10,7 +10,7 @@ from hsta_lib.data.dataset import open_dataset, read_dataset
 from hsta_lib.data.splits import Fold, check_folds, make_folds, sources
 from hsta_lib.data.synthetic import build, layouts
 from hsta_lib.data.synthetic import clips as synthetic
-from hsta_lib.evaluation.references import linear_on_true_flow
+from hsta_lib.evaluation.references import linear, true_motion
 from hsta_lib.study import union as composite
 from hsta_lib.study.study import start
 
@@ -108,7 +108,7 @@ def test_the_true_motion_of_the_union_is_classified(opened, monkeypatch):
     flow = lambda spec, clip_id, **_: shown.append(clip_id) or np.zeros((16, 16, 2))  # noqa: E731
     monkeypatch.setattr(synthetic, "true_flow", flow)
     folds = make_folds(opened.clips, split="subject", **KIND)
-    rows = linear_on_true_flow(opened, folds, SPEC, "megc2019")
+    rows = linear(opened.clips, folds, true_motion(opened, SPEC, "megc2019"))
     assert sorted(rows["clip_id"]) == sorted(opened.clips["clip_id"])
     assert len(shown) == len(opened.clips)
 

@@ -308,3 +308,13 @@ def test_a_class_without_a_training_clip_is_predicted_in_no_epoch_and_no_draw(tm
 def test_frames_that_are_not_those_of_the_settings_are_refused(dataset):
     with pytest.raises(ValueError, match=r"frames of shape \(8, 8, 8, 3\), the settings need \(6, 8, 8, 3\)"):
         _fit(dataset, n_frames=4)
+
+
+def test_each_seed_of_a_holdout_trains_on_its_own_subjects(tmp_path):
+    dataset = tiny_dataset(tmp_path)
+    kind = {"split": "holdout", "held_out": 0.4, "drawn": 0.34}
+    for trial in tiny_trials(seeds=(0, 1, 2), n_folds=1, epochs=1, **kind):
+        (fold,) = make_folds(dataset.clips, **trial.settings.split.model_dump(), seed=trial.seed)
+        result = fit.fit(trial, dataset)
+        assert result["n_train"] == len(fold.train)
+        assert result["predictions"]["clip_id"] == dataset.clips["clip_id"].iloc[fold.test].tolist()
