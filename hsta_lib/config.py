@@ -201,6 +201,11 @@ class Settings(Group):
     split: Split = Split()
     comparison: Comparison = Comparison()
 
+    @property
+    def reads_pixels(self):
+        """Whether anything of a clip reaches the classes; without USTA and CSTA nothing does."""
+        return bool(self.comparison.rival or self.model.csta or self.model.l_v or self.model.l_s)
+
     @model_validator(mode="after")
     def _fields_fit_each_other(self):
         if self.training.store_draws and self.frames.drawing == "uniform":

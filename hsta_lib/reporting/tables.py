@@ -6,6 +6,7 @@ from IPython.display import Markdown, display
 
 from hsta_lib.data.overlap import COUNTS, overlap, recording_in_training
 from hsta_lib.data.readers.flow_images import channel_orders
+from hsta_lib.evaluation import fitted
 from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.paper import load_table
@@ -140,6 +141,7 @@ def score_table(cells, predictions, n_classes):
     table : DataFrame
         ``cells`` and, for each metric, ``<metric>``, ``<metric>_low``, ``<metric>_high`` and
         ``<metric>_folds``, in percent; means over seeds. See `hsta_lib.evaluation.intervals.score_interval`.
+        How the cells fit, see `hsta_lib.evaluation.fitted.by_cell`.
     matrices : ndarray of int, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
         What settings are compared by, see `hsta_lib.evaluation.comparisons`.
     """
@@ -152,7 +154,7 @@ def score_table(cells, predictions, n_classes):
         table[metric] = 100 * found.estimate[:, i]
         table[f"{metric}_low"], table[f"{metric}_high"] = 100 * found.low[:, i], 100 * found.high[:, i]
         table[f"{metric}_folds"] = 100 * folds[:, i]
-    return table, matrices
+    return table.join(fitted.by_cell(predictions)), matrices
 
 
 def score_rows(rows, n_classes):
@@ -546,6 +548,7 @@ def show(table, keys=(), caption="", best=False):
         bounds = zip(table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
         shown[heading, "95 % interval"] = [from_to(*ends) for ends in bounds]
         shown[heading, "fold mean"] = table[f"{metric}_folds"].map("{:.1f}".format)
+    shown = shown.assign(**_fits(table))
     shown.columns = pd.MultiIndex.from_tuples(shown.columns)
     styler = _styled(shown, hide_index=bool(keys)).set_caption(caption)
     if best:
@@ -554,6 +557,67 @@ def show(table, keys=(), caption="", best=False):
                 _marks, table=table, metric=metric, subset=[(f"{HEADINGS[metric]}, %", "ours")]
             )
     return styler
+
+
+def show_fits(table, keys=()):
+    """How each row fits, see `hsta_lib.evaluation.fitted`, or a sentence that it was not stored.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As for `show`, which shows the same columns beside the scores.
+    keys : sequence of str
+        Columns to show first, as they are.
+    """
+    if "fit" not in table:
+        return Markdown("How the networks fit was not stored when they were trained.")
+    shown = pd.DataFrame({("", key): table[key] for key in keys} | _fits(table), index=table.index)
+    return shown.style.hide(axis="index") if keys else shown.style
+
+
+def _fits(table):
+    """Columns of a table for reading that tell how its rows fit; none where that is not known."""
+    if "fit" not in table:
+        return {}
+    pairs = {
+        "accuracy, % (constant)": ("train_accuracy", "constant_accuracy"),
+        "loss, % of constant (worst)": ("loss_share", "loss_share_worst"),
+    }
+    shown = {
+        ("training", heading): (table[one].map("{:.0f}".format) + table[other].map(" ({:.0f})".format))
+        for heading, (one, other) in pairs.items()
+    }
+    shown = {name: column.replace("nan (nan)", "–") for name, column in shown.items()}
+    return shown | {("training", "fit"): table["fit"].fillna("").replace("", "–")}
+
+
+def conclude_fits(table, names):
+    """Which rows fitted and which did not, in a sentence; only the former decide claims.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As for `show_fits`.
+    names : sequence of str
+        Columns that name a row.
+    """
+    if "fit" not in table:
+        return show_fits(table)
+    told = [f"**Fitted** ({(table['fit'] == fitted.FITTED).sum()} of {len(table)} rows)"]
+    for kind in (fitted.NOT_FITTED, fitted.NO_PIXELS):
+        rows = table.loc[table["fit"] == kind, list(names)].to_dict("records")
+        told += [f"{kind}: {'; '.join(map(row_name, rows))}"] if rows else []
+    return Markdown(
+        f"{'; '.join(told)}. A row fitted if its last training loss is at most {100 * fitted.BOUND:.0f} % of "
+        "that of a constant prediction. Rows that did not fit decide no claim."
+    )
+
+
+def row_name(row):
+    """A row by its settings: ``m = 4, l_v = 2``; texts stand alone."""
+    return ", ".join(
+        str(value) if isinstance(value, str) else f"{name} = {value}" for name, value in row.items()
+    )
 
 
 def _marks(_, table, metric):

@@ -15,6 +15,7 @@ from IPython.display import Markdown
 from hsta_lib import ROOT, config
 from hsta_lib.data.splits import is_subject_dependent
 from hsta_lib.evaluation.comparisons import compare, detectable
+from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.files import write_whole
 from hsta_lib.paper import ROW_NAMES
@@ -36,7 +37,7 @@ from hsta_lib.paper_check.claims import (
     told,
     verdict_row,
 )
-from hsta_lib.reporting.tables import HEADINGS, LEFT, counted, format_p, span
+from hsta_lib.reporting.tables import HEADINGS, LEFT, counted, format_p, row_name, span
 
 REPORTS = ROOT / "reports"
 RECORD = REPORTS / "claims.json"
@@ -77,6 +78,9 @@ def _matched(name, table, matrices):
         return printed.assign(place=np.nan, lacks="rows missing")
     ours = table[keys].infer_objects().assign(place=range(len(table)), counts=[m.tobytes() for m in matrices])
     ours["lacks"] = np.where([np.isnan(cell).any() for cell in matrices], "rows without counts", "")
+    ours["named"] = [row_name(row) for row in table[keys].to_dict("records")]
+    if "fit" in table:
+        ours["lacks"] = ours["lacks"].mask((table["fit"] == NOT_FITTED).to_numpy(), NOT_FITTED)
     several = ours.groupby(keys)["counts"].transform("nunique") > 1
     ours["lacks"] = ours["lacks"].mask(several, "several rows have the same setting")
     ours = ours.drop(columns="counts").drop_duplicates(keys)
@@ -90,9 +94,12 @@ def _options(claim, rows, block):
     if rule.kind in ("gain", "not_printed"):
         return f"{NOT_TESTED}: decided on the printed numbers alone"
     selected = pd.concat([rows.query(query) for query in (rule.rows, rule.against) if query])
-    reasons = selected.loc[selected["lacks"] != "", "lacks"]
+    unfit = selected["lacks"] == NOT_FITTED
+    reasons = selected.loc[(selected["lacks"] != "") & ~unfit, "lacks"]
     if len(reasons):
         return f"{NOT_TESTED}: {reasons.iloc[0]}"
+    if unfit.any():
+        return f"{NOT_FITTED}: {'; '.join(selected.loc[unfit, 'named'].unique())}"
     try:
         options = alternatives(rule, rows.assign(place=rows["place"].astype("Int64")))
     except ValueError:  # of Figure 3, whose rows are those of the study
@@ -164,7 +171,8 @@ def decide(name, table, matrices, scope, rng=None, n_swaps=_N_SWAPS):
         favours the claim least ``score, estimate, low, high, p_adjusted, detectable``, in points, above
         zero as claimed; ``details``: the same for each metric, in words. On the synthetic benchmark a verdict
         says whether the pattern is seen there. Fewer than five seeds decide nothing. Rows that are missing,
-        that occur twice or that have no counts (NaN) test nothing.
+        that occur twice or that have no counts (NaN) test nothing. A claim about a row that did not fit (by
+        the table's column ``fit``) is *not fitted*.
 
     Raises
     ------

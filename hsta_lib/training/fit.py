@@ -30,7 +30,8 @@ def fit(trial, dataset):
     dict
         JSON values: ``predictions`` (columns ``clip_id``, ``subject_id``, ``y_true``, ``y_pred``,
         ``scores``), ``losses`` (mean per epoch), ``absent_classes`` (names of classes without a training
-        clip), ``n_train``, ``seconds``, ``device``; and, where the settings ask for them,
+        clip), ``n_train``, ``train_accuracy`` (of the labels that were trained on), ``seconds``, ``device``,
+        and what `hsta_lib.training.recipe.constant_prediction` gives. Where the settings ask for them,
         ``epoch_predictions`` and ``draw_predictions``: the classes predicted after each epoch, and after the
         last one with each draw of the test clips' frames.
 
@@ -46,6 +47,7 @@ def fit(trial, dataset):
     with _reproducible(trial):
         run = _trained(trial, dataset)
         scores = predict(run.model, run.data, run.test)
+        trained = _most_likely(predict(run.model, run.data, run.train), run.seen)
         draws = [
             _most_likely(predict(run.model, run.data, run.test, draw), run.seen)
             for draw in range(trial.settings.training.store_draws)
@@ -55,7 +57,9 @@ def fit(trial, dataset):
         "predictions": _prediction_columns(dataset.clips.iloc[run.test], scores, run.seen),
         "losses": run.losses,
         "absent_classes": absent,
-        "n_train": run.n_train,
+        "n_train": len(run.train),
+        "train_accuracy": float(np.mean(trained == run.labels)),
+        **recipe.constant_prediction(run.labels, len(dataset.classes), trial.settings.training),
         "seconds": time.perf_counter() - started,
         "device": str(run.data.device),
     }
@@ -91,8 +95,9 @@ class _Run(NamedTuple):
 
     model: object
     data: object
+    train: np.ndarray
+    labels: np.ndarray
     test: np.ndarray
-    n_train: int
     seen: np.ndarray
     losses: list
     epochs: list
@@ -114,7 +119,7 @@ def _trained(trial, dataset):
     run = _train if isinstance(model, torch.nn.Module) else _fit_classifier
     with _compiled(model, settings.training):
         losses, epochs = run(model, data, train, labels, fold.test, settings, rng)
-    return _Run(model, data, fold.test, len(train), seen, losses, epochs)
+    return _Run(model, data, train, labels, fold.test, seen, losses, epochs)
 
 
 def _data_and_model(trial, dataset):

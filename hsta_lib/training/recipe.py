@@ -137,6 +137,34 @@ def loss_of(logits, labels, kind):
     return functional.mse_loss(logits.softmax(dim=1) if kind == "mse_softmax" else logits, target)
 
 
+def constant_prediction(labels, n_classes, training):
+    """What predicting the same for every training clip reaches at best, as `fit` stores it.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (n,)
+        That are trained on.
+    n_classes : int
+    training : hsta_lib.config.TrialTraining
+
+    Returns
+    -------
+    dict
+        ``constant_accuracy``: the share of the most frequent class; ``constant_loss``: the least mean loss of
+        an epoch, by the shares with which ``sampling`` draws the classes; None for a baseline's own loss.
+    """
+    counts = np.bincount(labels, minlength=n_classes)
+    drawn = counts > 0 if training.sampling == "balanced" else counts
+    shares = drawn[counts > 0] / drawn.sum()
+    losses = {
+        "cross_entropy": -(shares * np.log(shares)).sum(),
+        "mse": (shares * (1 - shares)).sum() / n_classes,
+    }
+    loss = losses.get(training.loss.removesuffix("_softmax"))
+    accuracy = float(counts.max() / len(labels))
+    return {"constant_accuracy": accuracy, "constant_loss": None if loss is None else float(loss)}
+
+
 def optimizer_of(model, training):
     """The recipe's optimiser; each parameter group has its ``scale``, a factor on the learning rate.
 

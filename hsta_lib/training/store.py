@@ -231,7 +231,8 @@ def predictions(trials, folder):
     -------
     DataFrame
         ``trial_id, fold, seed, clip_id, subject_id, y_true, y_pred``, and ``scores`` where they are stored:
-        results from `hsta_lib.training.archive` have none.
+        results from `hsta_lib.training.archive` have none. Of the training, for
+        `hsta_lib.evaluation.fitted.by_cell`: ``train_accuracy, constant_accuracy, loss_share, reads_pixels``.
 
     Raises
     ------
@@ -244,8 +245,21 @@ def predictions(trials, folder):
         if record is None:
             raise ValueError(f"{trial.id} (fold {trial.fold}, seed {trial.seed}) has no result in {folder}")
         rows = pd.DataFrame(record["predictions"])
-        parts.append(rows.assign(trial_id=trial.id, fold=trial.fold, seed=trial.seed))
+        fits = _fit_of(record) | {"reads_pixels": trial.settings.reads_pixels}
+        parts.append(rows.assign(trial_id=trial.id, fold=trial.fold, seed=trial.seed, **fits))
     return pd.concat(parts, ignore_index=True)
+
+
+def _fit_of(record):
+    """Accuracy on the training clips, and what is left of a constant prediction's loss, or of its errors."""
+    if "train_accuracy" not in record:  # of an older protocol
+        return {"train_accuracy": math.nan, "constant_accuracy": math.nan, "loss_share": math.nan}
+    reached, constant = record["train_accuracy"], record["constant_accuracy"]
+    if record["constant_loss"]:
+        share = record["losses"][-1] / record["constant_loss"]
+    else:
+        share = (1 - reached) / (1 - constant) if constant < 1 else math.nan
+    return {"train_accuracy": reached, "constant_accuracy": constant, "loss_share": share}
 
 
 def is_whole(record):

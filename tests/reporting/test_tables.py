@@ -195,7 +195,7 @@ def test_majority_says_the_most_frequent_class_of_training_and_the_first_of_ties
 
 
 def test_describe_clips_by_hand(clips):
-    lengths = clips.assign(onset=[1, 1, 1, 1, 1], offset=[3, 5, 7, 9, 9])
+    lengths = clips.assign(onset=[1, 1, 1, 1, 1], offset=[3, 5, 7, 9, 9], expression_type="micro")
     table = tables.describe_clips(
         SimpleNamespace(clips=lengths, tested=lengths, classes=("x", "y", "z", "never"))
     )

@@ -454,3 +454,17 @@ def test_verdicts_are_shown_with_what_decides_them(folder):
     assert {metric.upper() for metric in METRICS} <= set(
         page.replace("<", " ").split()
     )  # headings of details
+
+
+# --- networks that did not fit ----------------------------------------------------------------------------
+
+
+def test_a_claim_about_rows_that_did_not_fit_is_not_fitted_and_names_them():
+    table = cells("table4").assign(fit="fitted")
+    hits = of_hits(np.full(len(table), 9))
+    unfit = (table["m"] == 12) & (table["l_s"] == 2)
+    table.loc[unfit, "fit"] = "not fitted"
+    verdicts = decide("table4", table, hits, REAL, rng()).set_index("id")["verdict"]
+    assert set(verdicts) == {"not fitted: m = 12, l_v = 2, l_s = 2, csta = True"}
+    exempt = decide("table4", table.assign(fit="reads no pixels"), hits, REAL, rng())
+    assert set(exempt["verdict"]) == {"undecided"}

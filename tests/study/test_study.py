@@ -340,7 +340,8 @@ def dataset():
     """Twelve clips of four subjects, without pixels."""
     clips = pd.DataFrame({"clip_id": [f"c{i:02d}" for i in range(12)], "label": [0, 1, 2] * 4})
     subjects = [f"s{i % 4}" for i in range(12)]
-    return SimpleNamespace(clips=clips.assign(subject_id=subjects, recording_id=subjects), fingerprint="data")
+    clips = clips.assign(subject_id=subjects, recording_id=subjects)
+    return SimpleNamespace(clips=clips, fingerprint="data", classes="abc")
 
 
 @pytest.mark.parametrize(
@@ -371,7 +372,9 @@ def test_the_protocol_is_told_as_it_is(dataset, split, n_folds, sentence):
 )
 def test_the_protocol_tells_of_macro_clips(dataset, macro_clips, end):
     kinds = ["macro" if row in (2, 6) else "micro" for row in range(12)]
-    with_macro = SimpleNamespace(clips=dataset.clips.assign(expression_type=kinds), fingerprint="data")
+    with_macro = SimpleNamespace(
+        clips=dataset.clips.assign(expression_type=kinds), fingerprint="data", classes="abc"
+    )
     study = started(macro_clips=macro_clips)
     folds = study.folds(with_macro)
     assert study.protocol(folds).startswith("2 folds grouped by subject")

@@ -318,3 +318,15 @@ def test_each_seed_of_a_holdout_trains_on_its_own_subjects(tmp_path):
         result = fit.fit(trial, dataset)
         assert result["n_train"] == len(fold.train)
         assert result["predictions"]["clip_id"] == dataset.clips["clip_id"].iloc[fold.test].tolist()
+
+
+def test_the_accuracy_on_the_training_clips_is_stored(tmp_path):
+    dataset = tiny_dataset(tmp_path)
+    (trial,) = tiny_trials(n_folds=1, epochs=30, pixels="imagenet")
+    result = fit.fit(trial, dataset)
+    run, seen = fit.train_model(trial, dataset)
+    train = make_folds(dataset.clips, **trial.settings.split.model_dump())[0].train
+    found = fit.predict(run, batches.Clips(dataset, trial), train).argmax(axis=1)
+    assert seen.all()
+    assert result["train_accuracy"] == np.mean(found == dataset.clips["label"].to_numpy()[train])
+    assert result["constant_loss"] == pytest.approx(3 * (1 / 3) * (2 / 3) / 3)

@@ -144,3 +144,18 @@ def test_without_decay_of_rates_all_parameters_are_one_group():
     (group,) = recipe.parameter_groups(model, Training())
     assert [id(p) for p in group["params"]] == [id(p) for p in model.parameters()]
     assert (group["scale"], group["weight_decay"]) == (1, 0.05)
+
+
+def test_what_a_constant_prediction_reaches():
+    labels = np.repeat([0, 1, 3], [1, 2, 5])  # of four classes, 2 does not occur
+    balanced = recipe.constant_prediction(labels, 4, TrialTraining())
+    # A third each: the square of 2/3 or 1/3 three times, none for the class that is absent.
+    expected = (3 * (1 / 3) * (2 / 3)) / 4
+    assert balanced == {"constant_accuracy": 5 / 8, "constant_loss": pytest.approx(expected)}
+    uniform = recipe.constant_prediction(labels, 4, TrialTraining(sampling="uniform", loss="mse_softmax"))
+    shares = np.array([1, 2, 0, 5]) / 8
+    losses = [np.mean((shares - np.eye(4)[label]) ** 2) for label in labels]
+    assert uniform["constant_loss"] == pytest.approx(np.mean(losses))
+    entropy = recipe.constant_prediction(labels, 4, TrialTraining(loss="cross_entropy"))
+    assert entropy["constant_loss"] == pytest.approx(math.log(3))
+    assert recipe.constant_prediction(labels, 4, TrialTraining(loss="own"))["constant_loss"] is None

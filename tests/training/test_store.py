@@ -152,3 +152,23 @@ def test_predictions_of_an_untrained_trial_are_refused(tmp_path, trials):
 def test_results_are_plain_json(tmp_path, trials):
     store.save(trials[0], RESULT, tmp_path)
     assert json.loads((tmp_path / f"{trials[0].id}.json").read_text())["fold"] == 0
+
+
+def test_predictions_tell_how_their_training_fits(tmp_path, trials):
+    fits = {"train_accuracy": 0.75, "constant_accuracy": 0.5, "constant_loss": 2.0}
+    for trial, result in zip(
+        trials, (RESULT | fits, RESULT | fits | {"constant_loss": None}, RESULT), strict=True
+    ):
+        store.save(trial, result, tmp_path)
+    found = store.predictions(trials, tmp_path)
+    # The loss of 0.5 is a quarter of 2; half of the errors are left; of old results nothing is known.
+    assert found["loss_share"].tolist()[:2] == [0.25, 0.5]
+    assert found["train_accuracy"].tolist()[:2] == [0.75, 0.75]
+    assert found[["train_accuracy", "constant_accuracy", "loss_share"]].iloc[2].isna().all()
+    assert found["reads_pixels"].all()
+
+
+def test_without_layers_and_csta_nothing_is_read(tmp_path):
+    for fields, reads in (({"csta": False}, True), ({"l_v": 0, "l_s": 0}, True), ({}, False)):
+        settings = tiny_settings(**{"csta": False, "l_v": 0, "l_s": 0} | fields if not reads else fields)
+        assert settings.reads_pixels == reads

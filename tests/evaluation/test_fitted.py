@@ -1,0 +1,35 @@
+"""The rule that says whether a row fitted, by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hsta_lib.evaluation import fitted
+
+
+def predictions_of(*trainings):
+    """Two clips of each training: its cell, training accuracy, loss share and whether it reads pixels."""
+    columns = ["cell", "train_accuracy", "loss_share", "reads_pixels"]
+    rows = pd.DataFrame(trainings, columns=columns).assign(constant_accuracy=0.25)
+    rows["trial_id"] = [str(number) for number in range(len(rows))]
+    return pd.concat([rows, rows], ignore_index=True)
+
+
+def test_a_row_fits_if_the_mean_loss_of_its_trainings_is_at_most_the_bound():
+    found = fitted.by_cell(
+        predictions_of((0, 0.9, 0.2, True), (0, 0.5, 1.0, True), (1, 0.5, 0.6, True), (1, 0.3, 0.7, True))
+    )
+    assert found.loc[0].tolist() == [pytest.approx(70), 25, pytest.approx(60), 100, "fitted"]
+    assert found.loc[1].tolist() == [pytest.approx(40), 25, pytest.approx(65), 70, "not fitted"]
+
+
+def test_a_row_that_reads_no_pixels_is_exempt():
+    found = fitted.by_cell(predictions_of((0, 0.25, 1.0, False), (1, 0.25, 1.0, True)))
+    assert found["fit"].tolist() == ["reads no pixels", "not fitted"]
+
+
+def test_rows_whose_fit_was_not_stored_have_none():
+    stored = predictions_of((0, 0.9, 0.1, True), (1, np.nan, np.nan, np.nan))
+    assert fitted.by_cell(stored)["fit"].tolist() == ["fitted", ""]
+    assert fitted.by_cell(stored[stored["cell"] == 1]).columns.tolist() == []
+    assert fitted.by_cell(stored[["cell", "trial_id"]]).index.tolist() == [0, 1]
