@@ -487,7 +487,7 @@ def test_references_are_variants_of_the_named_setting_with_at_least_three_shuffl
 def test_a_reference_that_needs_recordings_is_left_out_in_a_line_where_there_are_none(dataset, capsys):
     study = started()
     alone = dataset.clips.assign(recording_id=dataset.clips["clip_id"])
-    references = study.reference_trials(SimpleNamespace(clips=alone, fingerprint="data"))
+    references = study.reference_trials(SimpleNamespace(clips=alone, fingerprint="data", classes="abc"))
     assert list(references) == ["named", "fold", "imagenet"]
     assert capsys.readouterr().out == (
         "Left out: labels shuffled within each recording. "
