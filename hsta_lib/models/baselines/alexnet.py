@@ -13,7 +13,8 @@ known; here all weights are random. Nor is it known which epoch their evaluation
 import numpy as np
 from einops import rearrange
 from torch import nn
-from torch.nn import functional
+
+from hsta_lib.models.baselines.layers import Network
 
 # Quantiles that the change of depth is cut to: the outline of a head that moves before a wall changes by a
 # hundred times as much as the skin.
@@ -51,7 +52,7 @@ def prepare(flow):
     return rearrange(stretched, "h w c -> c h w").astype(np.float32)
 
 
-class AlexNet(nn.Module):
+class AlexNet(Network):
     """Five convolutions, three of them followed by max-pooling, and three fully connected layers.
 
     Parameters
@@ -103,19 +104,5 @@ class AlexNet(nn.Module):
         )  # fmt: skip
 
     def forward(self, x):
-        """Class scores (logits) of a batch of clips.
-
-        Parameters
-        ----------
-        x : Tensor, float, shape (b, in_channels, image_size, image_size)
-            As `prepare` makes them.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
+        """Class scores (logits) of flow from `prepare`, ``(b, in_channels, image_size, image_size)``."""
         return self.classifier(rearrange(self.features(x), "b d h w -> b (d h w)"))
-
-    def loss(self, x, labels):
-        """Mean cross-entropy of clips ``x`` with ``labels (b,)`` in 0..n_classes-1."""
-        return functional.cross_entropy(self(x), labels)

@@ -17,46 +17,20 @@ from einops import einsum, rearrange
 from torch import nn
 from torch.nn import functional
 
-from hsta_lib.models.baselines import mmnet
+from hsta_lib.models.baselines.layers import ImagenetPixels, onset_and_apex, skip_connection
 
 CAPSULE, CLASS_CAPSULE = 8, 16  # lengths of a primary and of a class capsule
 ITERATIONS = 3  # of the routing
 PRESENT, ABSENT, ABSENT_WEIGHT = 0.99, 0.01, 0.5  # margins of the loss, and the weight of absent classes
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, in 0..1
 
 
 def prepare(frames):
-    """Apex frame of a clip.
-
-    Parameters
-    ----------
-    frames : ndarray, uint8, shape (t + 2, h, w, 3)
-        RGB; t frames from onset to offset, then onset and apex.
-
-    Returns
-    -------
-    ndarray, uint8, shape (3, h, w)
-
-    Raises
-    ------
-    ValueError
-        If these are no RGB frames, or fewer than two.
-    """
-    return mmnet.prepare(frames)[1].copy()
+    """Apex frame of a clip, uint8 ``(3, h, w)``; see `layers.onset_and_apex`."""
+    return onset_and_apex(frames)[1].copy()
 
 
 def squash(s):
-    """Shrink vectors to a length below 1: ``v = |s|^2 / (1 + |s|^2) * s / |s|``.
-
-    Parameters
-    ----------
-    s : Tensor, float, shape (..., d)
-
-    Returns
-    -------
-    Tensor, float, shape (..., d)
-        Zero vectors stay zero, with a finite gradient.
-    """
+    """Shrink vectors ``(..., d)`` to a length below 1: ``v = |s|^2 / (1 + |s|^2) * s / |s|``; 0 stays 0."""
     length = torch.linalg.vector_norm(s, dim=-1, keepdim=True)
     return s * length / (1 + length**2)
 
@@ -89,14 +63,7 @@ def _combine(agreement, votes):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a skip connection (He et al., CVPR 2016).
-
-    Parameters
-    ----------
-    d_in, d : int
-        Channels in and out.
-    stride : int
-    """
+    """Two 3x3 convolutions and a skip connection (He et al., CVPR 2016)."""
 
     def __init__(self, d_in, d, stride):
         super().__init__()
@@ -104,8 +71,7 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(d_in, d, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(d), nn.ReLU(),
             nn.Conv2d(d, d, 3, padding=1, bias=False), nn.BatchNorm2d(d),
         )  # fmt: skip
-        shrink = nn.Sequential(nn.Conv2d(d_in, d, 1, stride=stride, bias=False), nn.BatchNorm2d(d))
-        self.skip = nn.Identity() if stride == 1 else shrink
+        self.skip = skip_connection(d_in, d, stride)
 
     def forward(self, x):
         """``(b, d_in, h, w)`` to ``(b, d, h / stride, w / stride)``."""
@@ -157,23 +123,11 @@ class CapsuleNet(nn.Module):
         self.features = nn.Sequential(resnet_stages(d), nn.Conv2d(4 * d, d_capsules, kernel), nn.ReLU())
         self.primary = nn.Conv2d(d_capsules, d_capsules, kernel, stride=2)
         self.votes = nn.Parameter(0.01 * torch.randn(n, n_classes, CLASS_CAPSULE, CAPSULE))
-        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION)[:, None, None], persistent=False)
+        self.normalised = ImagenetPixels()
 
     def forward(self, x):
-        """Class scores of a batch of clips.
-
-        Parameters
-        ----------
-        x : Tensor, uint8, shape (b, 3, image_size, image_size)
-            RGB, as `prepare` makes them.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-            Lengths of the class capsules, in 0..1; they need not add up to 1.
-        """
-        maps = self.primary(self.features((x / 255 - self.mean) / self.deviation))
+        """Lengths in 0..1 of the class capsules of apex frames from `prepare`, ``(b, n_classes)``."""
+        maps = self.primary(self.features(self.normalised(x)))
         capsules = squash(rearrange(maps, "b (c e) h w -> b (h w c) e", e=CAPSULE))
         votes = einsum(self.votes, capsules, "n k d e, b n e -> b n k d")
         return torch.linalg.vector_norm(route(votes), dim=-1)
@@ -187,17 +141,7 @@ def margin_loss(lengths, labels):
     """Ask the right class's capsule to be long and every other one to be short (Sabour et al. 2017).
 
     ``max(0, 0.99 - |v|)^2`` of the right class and half of ``max(0, |v| - 0.01)^2`` of every other, summed
-    over classes.
-
-    Parameters
-    ----------
-    lengths : Tensor, float, shape (b, n_classes)
-    labels : Tensor, int64, shape (b,)
-
-    Returns
-    -------
-    Tensor, scalar
-        Mean over clips.
+    over the classes of ``lengths (b, n_classes)``; the mean over clips.
     """
     right = functional.one_hot(labels, lengths.shape[1])
     missing = torch.relu(PRESENT - lengths) ** 2

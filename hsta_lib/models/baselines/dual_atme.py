@@ -20,14 +20,14 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
-from hsta_lib.models.baselines.ststnet import check_sizes, min_max_picture
+from hsta_lib.models.baselines.layers import InceptionBlock, check_sizes, focal_loss, min_max_picture
 
 # Approximation: top, bottom, left and right edge of eyebrows, eyes and mouth, in sides of a picture that
 # shows the face and little else.
 REGIONS = ((0.10, 0.32, 0.10, 0.90), (0.25, 0.46, 0.10, 0.90), (0.62, 0.90, 0.20, 0.80))
 _SMALLEST = 8  # px; below, a region would be less than one pixel high
 _BOTTLENECK = 6  # channels before the 3x3 and 5x5 convolutions
-_GAMMA, _COSINE_WEIGHT = 2, 0.01
+_COSINE_WEIGHT = 0.01
 
 
 def prepare(flow):
@@ -46,7 +46,7 @@ def prepare(flow):
     Raises
     ------
     ValueError
-        If the picture is too small, or as in `hsta_lib.models.baselines.ststnet.min_max_picture`.
+        If the picture is too small, or as in `hsta_lib.models.baselines.layers.min_max_picture`.
     """
     picture = 2 * min_max_picture(flow) - 1
     if min(picture.shape[1:]) < _SMALLEST:
@@ -55,17 +55,7 @@ def prepare(flow):
 
 
 def puzzle(picture):
-    """The regions of a picture, approximately placed, pasted below each other.
-
-    Parameters
-    ----------
-    picture : ndarray, float32, shape (c, h, w)
-
-    Returns
-    -------
-    ndarray, float32, shape (c, h, w)
-        Eyebrows, eyes and mouth, each stretched to the full width and a third of the height.
-    """
+    """Eyebrows, eyes and mouth of a picture ``(c, h, w)``, pasted below each other in its full width."""
     _, height, width = picture.shape
     scale = (height, height, width, width)
     ends = [round(height * i / len(REGIONS)) for i in range(len(REGIONS) + 1)]
@@ -77,49 +67,8 @@ def puzzle(picture):
     return rearrange(np.concatenate(strips), "h w c -> c h w")
 
 
-def convolution(n_in, n_out, kernel_size):
-    """A convolution that keeps the size, batch normalisation and ReLU."""
-    layer = nn.Conv2d(n_in, n_out, kernel_size, padding=kernel_size // 2)
-    return nn.Sequential(layer, nn.BatchNorm2d(n_out), nn.ReLU())
-
-
-class InceptionBlock(nn.Module):
-    """Four branches side by side, with batch normalisation and narrow bottlenecks.
-
-    It differs in both from `hsta_lib.models.baselines.dual_inception.InceptionBlock`.
-
-    Parameters
-    ----------
-    n_in, width : int
-        Channels read, and channels of each branch.
-    """
-
-    def __init__(self, n_in, width):
-        super().__init__()
-        self.branches = nn.ModuleList(
-            [
-                convolution(n_in, width, 1),
-                nn.Sequential(convolution(n_in, _BOTTLENECK, 1), convolution(_BOTTLENECK, width, 3)),
-                nn.Sequential(convolution(n_in, _BOTTLENECK, 1), convolution(_BOTTLENECK, width, 5)),
-                nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), convolution(n_in, width, 1)),
-            ]
-        )
-
-    def forward(self, x):
-        """``(b, n_in, h, w)`` to ``(b, 4 * width, h, w)``."""
-        return torch.cat([branch(x) for branch in self.branches], dim=1)
-
-
 class CBAM(nn.Module):
-    """Convolutional block attention module (Woo, Park, Lee and Kweon, ECCV 2018): channels, then places.
-
-    Parameters
-    ----------
-    d : int
-        Channels.
-    reduction : int
-        Channels for each unit of the hidden layer.
-    """
+    """Convolutional block attention module (Woo, Park, Lee and Kweon, ECCV 2018): channels, then places."""
 
     def __init__(self, d, reduction=16):
         super().__init__()
@@ -132,23 +81,6 @@ class CBAM(nn.Module):
         x = x * rearrange(weight.sigmoid(), "b d -> b d 1 1")
         summary = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
         return x * self.places(summary).sigmoid()
-
-
-def focal_loss(scores, labels):
-    """Focal loss with gamma 2 (Lin and others, ICCV 2017): mean of ``-(1 - p)^2 log p``.
-
-    Parameters
-    ----------
-    scores : Tensor, float, shape (b, n_classes)
-        Logits; p is the softmax at the label.
-    labels : Tensor, int64, shape (b,)
-
-    Returns
-    -------
-    Tensor, scalar
-    """
-    log_p = -functional.cross_entropy(scores, labels, reduction="none")
-    return -((1 - log_p.exp()) ** _GAMMA * log_p).mean()
 
 
 class DualATME(nn.Module):
@@ -179,7 +111,8 @@ class DualATME(nn.Module):
 
     @staticmethod
     def _branch():
-        return nn.Sequential(InceptionBlock(3, 6), nn.MaxPool2d(2), InceptionBlock(24, 12), nn.MaxPool2d(2))
+        blocks = [InceptionBlock(n_in, width, _BOTTLENECK, norm=True) for n_in, width in ((3, 6), (24, 12))]
+        return nn.Sequential(blocks[0], nn.MaxPool2d(2), blocks[1], nn.MaxPool2d(2))
 
     def _features(self, x):
         """Of both branches, each ``(b, 48 * (image_size // 4)^2)``."""
@@ -187,32 +120,11 @@ class DualATME(nn.Module):
         return [self.cbam(branch(x[:, i])).flatten(1) for i, branch in enumerate(branches)]
 
     def forward(self, x):
-        """Class scores (logits) of a picture and its puzzle.
-
-        Parameters
-        ----------
-        x : Tensor, float, shape (b, 2, 3, image_size, image_size)
-            From `prepare`.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
+        """Class scores (logits) of pictures and puzzles, ``(b, 2, 3, image_size, image_size)``."""
         return self.head(torch.cat(self._features(x), dim=1))
 
     def loss(self, x, labels):
-        """Focal loss of a batch, and a small part of what the two branches' features lack in cosine.
-
-        Parameters
-        ----------
-        x : Tensor, float, shape (b, 2, 3, image_size, image_size)
-        labels : Tensor, int64, shape (b,)
-
-        Returns
-        -------
-        Tensor, scalar
-            ``focal_loss + 0.01 * mean(1 - cosine)``.
-        """
+        """Focal loss and, times 0.01, the mean of ``1 - cosine`` of the branches' features."""
         picture, regions = self._features(x)
         apart = 1 - functional.cosine_similarity(picture, regions)
         focal = focal_loss(self.head(torch.cat([picture, regions], dim=1)), labels)

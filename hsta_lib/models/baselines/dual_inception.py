@@ -14,9 +14,8 @@ best round was reported is unconfirmed. Here it has the fixed epochs of every ot
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from hsta_lib.models.baselines.ststnet import check_sizes, min_max_picture
+from hsta_lib.models.baselines.layers import InceptionBlock, Network, check_sizes, min_max_picture
 
 
 def prepare(flow):
@@ -25,8 +24,7 @@ def prepare(flow):
     Parameters
     ----------
     flow : ndarray, float32, shape (h, w, 3)
-        u and v in px and strain; see `ststnet.min_max_picture`, which also says what it
-        raises.
+        u and v in px and strain; see `hsta_lib.models.baselines.layers.min_max_picture`, also for errors.
 
     Returns
     -------
@@ -34,37 +32,6 @@ def prepare(flow):
         A channel that is constant is 0.
     """
     return min_max_picture(flow)[:2]
-
-
-class InceptionBlock(nn.Module):
-    """Four branches side by side: 1x1; 1x1 and 3x3; 1x1 and 5x5; pooling and 1x1.
-
-    A ReLU follows every convolution.
-
-    Parameters
-    ----------
-    n_in, width : int
-        Channels read, and channels of each branch.
-    """
-
-    def __init__(self, n_in, width):
-        super().__init__()
-        self.branches = nn.ModuleList(
-            [
-                nn.Sequential(nn.Conv2d(n_in, width, 1), nn.ReLU()),
-                nn.Sequential(
-                    nn.Conv2d(n_in, width, 1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU()
-                ),
-                nn.Sequential(
-                    nn.Conv2d(n_in, width, 1), nn.ReLU(), nn.Conv2d(width, width, 5, padding=2), nn.ReLU()
-                ),
-                nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), nn.Conv2d(n_in, width, 1), nn.ReLU()),
-            ]
-        )
-
-    def forward(self, x):
-        """``(b, n_in, h, w)`` to ``(b, 4 * width, h, w)``."""
-        return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 
 class Trunk(nn.Module):
@@ -101,7 +68,7 @@ def initialise_as_keras(model):
             nn.init.zeros_(module.bias)
 
 
-class DualInception(nn.Module):
+class DualInception(Network):
     """Two Inception streams and one hidden layer.
 
     Parameters
@@ -126,19 +93,5 @@ class DualInception(nn.Module):
         initialise_as_keras(self)
 
     def forward(self, x):
-        """Class scores (logits) of flow pictures.
-
-        Parameters
-        ----------
-        x : Tensor, float, shape (b, 2, image_size, image_size)
-            From `prepare`.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
+        """Class scores (logits) of flow pictures ``(b, 2, image_size, image_size)`` from `prepare`."""
         return self.head(self.hidden(self.trunk(x)).relu())
-
-    def loss(self, x, labels):
-        """Mean cross-entropy of a batch: pictures as for `forward`, labels int64 of shape (b,)."""
-        return functional.cross_entropy(self(x), labels)

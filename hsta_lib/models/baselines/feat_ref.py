@@ -15,19 +15,13 @@ from torch import nn
 from torch.nn import functional
 
 from hsta_lib.models.baselines.dual_inception import Trunk, initialise_as_keras
-from hsta_lib.models.baselines.ststnet import check_sizes
+from hsta_lib.models.baselines.layers import check_sizes
 
 _PROPOSAL_WEIGHT = 0.85
 
 
 class Proposal(nn.Module):
-    """Attention branch of one class, an approximation: a gate on the shared features, then its own.
-
-    Parameters
-    ----------
-    shared, own : int
-        Widths of the shared features and of the class's own.
-    """
+    """Attention branch of one class, an approximation: a gate on the shared features, then its own."""
 
     def __init__(self, shared, own):
         super().__init__()
@@ -74,32 +68,11 @@ class FeatRefApproximation(nn.Module):
         return self.head(torch.cat(features, dim=1)), torch.cat(decisions, dim=1)
 
     def forward(self, x):
-        """Class scores (logits) of flow pictures.
-
-        Parameters
-        ----------
-        x : Tensor, float, shape (b, 2, image_size, image_size)
-            From `prepare`.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
+        """Class scores (logits) of flow pictures ``(b, 2, image_size, image_size)``."""
         return self._scores(x)[0]
 
     def loss(self, x, labels):
-        """Cross-entropy of the classification and, weighted, the proposals' binary cross-entropy.
-
-        Parameters
-        ----------
-        x : Tensor, float, shape (b, 2, image_size, image_size)
-        labels : Tensor, int64, shape (b,)
-
-        Returns
-        -------
-        Tensor, scalar
-            ``cross_entropy + 0.85 * binary``, with ``binary`` the mean over clips and classes.
-        """
+        """Cross-entropy, and 0.85 times the proposals' binary one, a mean over clips and classes."""
         scores, decisions = self._scores(x)
         truth = functional.one_hot(labels, scores.shape[1]).to(decisions.dtype)
         binary = functional.binary_cross_entropy_with_logits(decisions, truth)

@@ -18,6 +18,8 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
+from hsta_lib.models.baselines.layers import check_rgb, check_sizes
+
 IMAGE_SIZE = 112  # px; displacements have half of it
 WIDTHS = (12, 24, 48)  # of the displacement network at 56, 28 and 14 px
 # px of the 56 px map: three regions by three of four patches each; patches of the whole map.
@@ -46,11 +48,7 @@ def prepare(frames):
     ValueError
         If these are no RGB frames, or fewer than two.
     """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) < 2:
-        raise ValueError(
-            f"frames must be RGB uint8 of shape (t + 2, h, w, 3), onset and apex last, "
-            f"found {frames.dtype} {frames.shape}"
-        )
+    check_rgb(frames)
     size = (IMAGE_SIZE, IMAGE_SIZE)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) for frame in frames[-2:]]
     pair = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in grey])
@@ -58,17 +56,9 @@ def prepare(frames):
 
 
 def warp(pictures, displacement):
-    """Pictures as seen at displaced places, between pixels linearly, beyond the border as at it.
+    """Pictures ``(b, c, h, w)`` at displaced places, in px right and down ``(b, 2, h, w)``.
 
-    Parameters
-    ----------
-    pictures : Tensor, float, shape (b, c, h, w)
-    displacement : Tensor, float, shape (b, 2, h, w)
-        px, right and down: the result at a place is the picture at that place plus its displacement.
-
-    Returns
-    -------
-    Tensor, shape (b, c, h, w)
+    Linear between pixels, beyond the border as at it.
     """
     h, w = pictures.shape[2:]
     rows, columns = torch.meshgrid(
@@ -80,20 +70,10 @@ def warp(pictures, displacement):
 
 
 def displacement_loss(pair, displacement):
-    """How far the displaced onset frame is from the apex, and how rough the displacement.
+    """How far onset, displaced, is from apex, and how rough the displacement, in px ``(b, 2, h, w)``.
 
-    Parameters
-    ----------
-    pair : Tensor, float, shape (b, 2, h, w)
-        Onset, apex.
-    displacement : Tensor, float, shape (b, 2, h, w)
-        px.
-
-    Returns
-    -------
-    Tensor, scalar
-        ``mean |warp(onset) - apex| + SMOOTHNESS * (mean |dx| + mean |dy|)``, dx and dy being the differences
-        of displacements one px apart along rows and columns.
+    ``mean |warp(onset) - apex| + SMOOTHNESS * (mean |dx| + mean |dy|)``, dx and dy being the differences of
+    displacements one px apart along rows and columns.
     """
     onset, apex = pair.split(1, dim=1)
     missed = (warp(onset, displacement) - apex).abs().mean()
@@ -162,8 +142,7 @@ class FRLDGT(nn.Module):
 
     def __init__(self, n_classes):
         super().__init__()
-        if n_classes < 2:
-            raise ValueError(f"n_classes = {n_classes}: two or more are needed")
+        check_sizes(n_classes=(n_classes, 2))
         self.generate = DisplacementGeneration()
         self.embed_region = nn.Linear(2 * REGION_PATCH**2, WIDTH)
         self.embed_face = nn.Linear(2 * FACE_PATCH**2, WIDTH)
@@ -173,17 +152,7 @@ class FRLDGT(nn.Module):
         self.head = nn.Linear(2 * WIDTH, n_classes)
 
     def forward(self, x):
-        """Class scores (logits) of a batch of pairs.
-
-        Parameters
-        ----------
-        x : Tensor, float, shape (b, 2, 112, 112)
-            Onset, apex, from `prepare`.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
+        """Class scores (logits) of pairs ``(b, 2, 112, 112)`` from `prepare`."""
         return self._classify(self.generate(x))
 
     def loss(self, x, labels):
@@ -202,17 +171,7 @@ class FRLDGT(nn.Module):
 
 
 def region_patches(displacement):
-    """Overlapping regions of a map, and the patches of each.
-
-    Parameters
-    ----------
-    displacement : Tensor, shape (b, 2, 56, 56)
-
-    Returns
-    -------
-    Tensor, shape (b, 9, 4, 200)
-        Regions and patches row by row; a patch holds its channels one after the other.
-    """
+    """Patches, row by row, of overlapping regions of a map ``(b, 2, 56, 56)``: ``(b, 9, 4, 200)``."""
     regions = displacement.unfold(2, REGION, REGION_STRIDE).unfold(3, REGION, REGION_STRIDE)
     size = {"p": REGION_PATCH, "q": REGION_PATCH}
     return rearrange(regions, "b c i j (k p) (l q) -> b (i j) (k l) (c p q)", **size)

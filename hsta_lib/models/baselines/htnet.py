@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from einops import rearrange
 from torch import nn
-from torch.nn import functional
-from torch.nn.functional import scaled_dot_product_attention
+
+from hsta_lib.models.baselines.layers import Network, SelfAttention, feed_forward
 
 SIZE = 28  # px, of the flow and of the four windows together
 _HALF = 7  # px, half the side of a window
@@ -61,38 +61,14 @@ def prepare(flow):
     return tiled.astype(np.float32)
 
 
-class WindowAttention(nn.Module):
-    """Every token of a window attends to every token of the same window.
-
-    Parameters
-    ----------
-    d, heads : int
-        Heads have a width of ``d // heads``; what is left over is not used, as published.
-    """
-
-    def __init__(self, d, heads):
-        super().__init__()
-        self.heads = heads
-        inner = d // heads * heads
-        self.qkv = nn.Linear(d, 3 * inner, bias=False)
-        self.project = nn.Linear(inner, d)
-
-    def forward(self, tokens):
-        """Tokens ``(b, n, d)`` of windows in, the same shape out."""
-        q, k, v = rearrange(self.qkv(tokens), "b n (three h e) -> three b h n e", three=3, h=self.heads)
-        return self.project(rearrange(scaled_dot_product_attention(q, k, v), "b h n e -> b n (h e)"))
-
-
 class Layer(nn.Module):
     """Attention, then a network of two linears with GELU between; both normalise first and add."""
 
     def __init__(self, d, heads):
         super().__init__()
         self.norm = nn.LayerNorm(d)
-        self.attention = WindowAttention(d, heads)
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(d), nn.Linear(d, 4 * d), nn.GELU(), nn.Linear(4 * d, d)
-        )
+        self.attention = SelfAttention(d, heads, bias=False)
+        self.feed_forward = feed_forward(d, 4, eps=1e-5)
 
     def forward(self, tokens):
         """Tokens ``(b, n, d)`` of windows in, the same shape out."""
@@ -101,16 +77,7 @@ class Layer(nn.Module):
 
 
 class Level(nn.Module):
-    """Layers of attention within windows.
-
-    Parameters
-    ----------
-    d, heads, depth : int
-    windows : int
-        Along each side.
-    n_tokens : int
-        In a window.
-    """
+    """Layers of attention within windows, of which there are so many along each side."""
 
     def __init__(self, d, *, heads, depth, windows, n_tokens):
         super().__init__()
@@ -143,7 +110,7 @@ def merge(d):
     )
 
 
-class HTNet(nn.Module):
+class HTNet(Network):
     """The whole network; the defaults are the published sizes.
 
     Parameters
@@ -189,19 +156,5 @@ class HTNet(nn.Module):
         self.head = nn.Linear(width, n_classes)
 
     def forward(self, x):
-        """Class scores (logits) of a batch of clips.
-
-        Parameters
-        ----------
-        x : Tensor, float, shape (b, 3, image_size, image_size)
-            As `prepare` makes them.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
+        """Class scores (logits) of windows ``(b, 3, image_size, image_size)`` from `prepare`."""
         return self.head(self.norm(self.levels(self.embed(x))).mean(dim=(2, 3)))
-
-    def loss(self, x, labels):
-        """Mean cross-entropy of clips ``x`` with ``labels (b,)`` in 0..n_classes-1."""
-        return functional.cross_entropy(self(x), labels)

@@ -21,6 +21,7 @@ The usual evaluation leaves one subject out and pools the predictions; there is 
 import cv2
 import numpy as np
 
+from hsta_lib.models.baselines.layers import check_rgb
 from hsta_lib.models.baselines.linear_svm import LinearSVM
 
 _GRID = 5  # blocks along height and along width
@@ -55,17 +56,12 @@ def prepare(frames):
     ValueError
         If the frames are too few, too small or no RGB uint8.
     """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
-        raise ValueError(
-            f"frames must be RGB uint8 of shape (t + 2, h, w, 3), found {frames.dtype} {frames.shape}"
-        )
+    check_rgb(frames, smallest=_GRID + 2)
     t, height, width = len(frames) - 2, *frames.shape[1:3]
     if t < 3:
         raise ValueError(
             f"t = {t} frames of video: LBP-TOP compares each with the next, 3 or more are needed"
         )
-    if min(height, width) < _GRID + 2:
-        raise ValueError(f"frames of {height} x {width} px are too small, {_GRID + 2} px each way are needed")
     tall = frames[:t].reshape(t * height, width, 3)
     grey = cv2.cvtColor(tall, cv2.COLOR_RGB2GRAY).reshape(t, height, width)
     return _histograms(_UNIFORM[patterns(grey)])

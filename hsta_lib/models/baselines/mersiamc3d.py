@@ -18,12 +18,13 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
+from hsta_lib.models.baselines.layers import check_rgb, check_sizes, focal_loss
+
 N_FRAMES = 9
 IMAGE_SIZE = 56  # px, of the flow maps
 WIDTHS = (16, 32, 64, 96)
 EMBEDDING = 64
 MARGIN = 1.0
-FOCUS = 2  # exponent of the focal loss (Lin et al. 2017)
 
 _SMALLEST = 12  # px; OpenCV's DIS refuses less
 
@@ -47,12 +48,7 @@ def prepare(frames):
     ValueError
         If these are no RGB frames, too small, or of another number.
     """
-    is_rgb = frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[3] == 3
-    if not is_rgb or min(frames.shape[1:3]) < _SMALLEST:
-        raise ValueError(
-            f"frames must be RGB uint8 of shape (t + 2, h, w, 3), {_SMALLEST} px or more each way, "
-            f"found {frames.dtype} {frames.shape}"
-        )
+    check_rgb(frames, smallest=_SMALLEST)
     if len(frames) != N_FRAMES + 2:
         raise ValueError(
             f"frames has {len(frames) - 2} frames besides onset and apex, {N_FRAMES} are needed: "
@@ -82,18 +78,10 @@ def _flow_map(search, first, second):
 
 
 def contrastive_loss(embeddings, labels):
-    """Margin loss of all pairs of a batch (Hadsell, Chopra and LeCun 2006).
+    """Margin loss of all pairs of a batch ``(b, d)`` (Hadsell, Chopra and LeCun 2006).
 
-    Parameters
-    ----------
-    embeddings : Tensor, float, shape (b, d)
-    labels : Tensor, int, shape (b,)
-
-    Returns
-    -------
-    Tensor, scalar
-        The mean over all pairs ``i < j``, at Euclidean distance D, of ``D^2 / 2`` where their labels are
-        equal and of ``max(0, MARGIN - D)^2 / 2`` where they differ. Zero for one clip, which has no pair.
+    The mean over all pairs ``i < j``, at Euclidean distance D, of ``D^2 / 2`` where their labels are equal
+    and of ``max(0, MARGIN - D)^2 / 2`` where they differ. Zero for one clip, which has no pair.
     """
     if len(embeddings) < 2:
         return 0.0 * embeddings.sum()
@@ -101,23 +89,6 @@ def contrastive_loss(embeddings, labels):
     distance = functional.pdist(embeddings)
     apart = (MARGIN - distance).clamp(min=0)
     return 0.5 * torch.where(labels[first] == labels[second], distance, apart).square().mean()
-
-
-def focal_loss(logits, labels):
-    """Cross-entropy in which clips that are already right count less (Lin et al., ICCV 2017).
-
-    Parameters
-    ----------
-    logits : Tensor, float, shape (b, n_classes)
-    labels : Tensor, int64, shape (b,)
-
-    Returns
-    -------
-    Tensor, scalar
-        The mean of ``-(1 - p)^2 log p``, with p the probability of a clip's class.
-    """
-    log_p = -functional.cross_entropy(logits, labels, reduction="none")
-    return -((1 - log_p.exp()) ** FOCUS * log_p).mean()
 
 
 class MERSiamC3D(nn.Module):
@@ -135,8 +106,7 @@ class MERSiamC3D(nn.Module):
 
     def __init__(self, n_classes):
         super().__init__()
-        if n_classes < 2:
-            raise ValueError(f"n_classes = {n_classes}: two or more are needed")
+        check_sizes(n_classes=(n_classes, 2))
         # Rows and columns are halved after each convolution, time from the second on: 8, 4, 2 maps are left.
         pooling = (nn.MaxPool3d((1, 2, 2)), nn.MaxPool3d(2), nn.MaxPool3d(2), nn.AdaptiveAvgPool3d(1))
         self.blocks = nn.Sequential(
@@ -155,17 +125,7 @@ class MERSiamC3D(nn.Module):
         return self.embedding(self.blocks(x).flatten(1))
 
     def forward(self, x):
-        """Class scores (logits) of a batch of clips.
-
-        Parameters
-        ----------
-        x : Tensor, float, shape (b, 2, t, h, w)
-            Flow maps from `prepare`; t of 4 or more, h and w of 8 or more.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
+        """Class scores (logits) of flow maps ``(b, 2, t, h, w)``: t from 4 on, h and w from 8 on."""
         return self.head(self.embed(x))
 
     def loss(self, x, labels):

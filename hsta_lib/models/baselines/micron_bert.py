@@ -21,47 +21,19 @@ from einops import rearrange, repeat
 from torch import nn
 from torch.nn import functional
 
-from hsta_lib.models.baselines import mmnet
+from hsta_lib.models.baselines.layers import ImagenetPixels, Network, check_sizes, onset_and_apex
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+prepare = onset_and_apex  # the network's input
 EXCHANGED = 0.5  # of a frame's patches, in the first stage
 
 _EPS = 1e-6  # of every LayerNorm, as published
 
 
-def prepare(frames):
-    """Onset and apex of a clip, as `hsta_lib.models.baselines.mmnet.prepare`.
-
-    Parameters
-    ----------
-    frames : ndarray, uint8, shape (t + 2, h, w, 3)
-        RGB; the last two are onset and apex.
-
-    Returns
-    -------
-    ndarray, uint8, shape (2, 3, h, w)
-
-    Raises
-    ------
-    ValueError
-        If these are no RGB frames, or fewer than two.
-    """
-    return mmnet.prepare(frames)
-
-
 def sincos_grid(side, d):
-    """Fixed positions of a square of patches, and zeros for the contextual token before them.
+    """Fixed positions of a square of patches, ``(1 + side^2, d)``; zeros for the contextual token first.
 
-    Parameters
-    ----------
-    side, d : int
-        Patches along a side; width, divisible by 4. Half of the channels hold the row, half the column, each
-        as the sine and then the cosine of ``d / 4`` rates from 1 down to nearly 1 / 10000.
-
-    Returns
-    -------
-    Tensor, float32, shape (1 + side * side, d)
+    Half of the channels hold the row, half the column, each as the sine and then the cosine of ``d / 4``
+    rates from 1 down to nearly 1 / 10000.
     """
     rate = 10000.0 ** (-torch.arange(d // 4, dtype=torch.float64) / (d // 4))
     angle = torch.arange(side, dtype=torch.float64)[:, None] * rate
@@ -72,19 +44,7 @@ def sincos_grid(side, d):
 
 
 def exchange_patches(frames, reference, patch_size):
-    """Frames with half of their patches, drawn anew for each, taken from a reference.
-
-    Parameters
-    ----------
-    frames, reference : Tensor, shape (b, 3, h, w)
-    patch_size : int
-        px, divides h and w.
-
-    Returns
-    -------
-    Tensor, shape (b, 3, h, w)
-        Drawn with torch's global generator.
-    """
+    """Frames ``(b, 3, h, w)`` with half of their patches, drawn anew for each, taken from a reference."""
     rows, columns = (size // patch_size for size in frames.shape[2:])
     rank = torch.rand(len(frames), rows * columns, device=frames.device).argsort(dim=1).argsort(dim=1)
     taken = rank < round(EXCHANGED * rows * columns)
@@ -158,7 +118,7 @@ class Decoder(nn.Module):
         return self.pixels(self.norm(self.layers(self.embed(tokens) + positions)))
 
 
-class MicronBERT(nn.Module):
+class MicronBERT(Network):
     """Encoder, diagonal attention between onset and apex, linear head; a decoder for the first stage.
 
     Parameters
@@ -181,8 +141,7 @@ class MicronBERT(nn.Module):
         self, n_classes, *, image_size=224, patch_size=8, d=512, layers=4, heads=4, decoder_layers=4
     ):
         super().__init__()
-        if n_classes < 2:
-            raise ValueError(f"n_classes = {n_classes}: two or more are needed")
+        check_sizes(n_classes=(n_classes, 2))
         if image_size % patch_size:
             raise ValueError(
                 f"image_size = {image_size} px is not divisible by patch_size = {patch_size} px; "
@@ -198,8 +157,7 @@ class MicronBERT(nn.Module):
         self.norm = nn.LayerNorm(d, eps=_EPS)
         self.head = nn.Linear(d, n_classes)
         self.register_buffer("positions", sincos_grid(image_size // patch_size, d), persistent=False)
-        for name, value in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
-            self.register_buffer(name, rearrange(torch.tensor(value), "c -> c 1 1"), persistent=False)
+        self.normalised = ImagenetPixels()
         self._initialise()
 
     def _initialise(self):
@@ -212,47 +170,18 @@ class MicronBERT(nn.Module):
         nn.init.normal_(self.encoder.cls, std=0.02)
 
     def forward(self, x):
-        """Class scores (logits) of a batch of pairs.
-
-        Parameters
-        ----------
-        x : Tensor, uint8, shape (b, 2, 3, image_size, image_size)
-            Onset, apex, from `prepare`.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
-        onset, apex = self._normalised(x)
+        """Class scores (logits) of onset and apex, uint8 ``(b, 2, 3, image_size, image_size)``."""
+        onset, apex = self.normalised(x).unbind(dim=1)
         # Averaged before the LayerNorm: one for each patch would undo the weight that attention gave it.
         return self.head(self.norm(self._attended(apex, onset).mean(dim=1)))
 
-    def loss(self, x, labels):
-        """Cross-entropy of a batch, see `forward`; ``labels`` int64, shape (b,)."""
-        return functional.cross_entropy(self(x), labels)
-
-    def pretraining_loss(self, x, labels):
-        """Mean squared error of the apex, restored after half of its patches were taken from the onset.
-
-        Parameters
-        ----------
-        x : Tensor, uint8, shape (b, 2, 3, image_size, image_size)
-        labels : Tensor
-            Not used.
-
-        Returns
-        -------
-        Tensor, scalar
-            In normalised pixels. Patches are drawn with torch's global generator.
-        """
-        onset, apex = self._normalised(x)
+    def pretraining_loss(self, x, _labels):
+        """Mean squared error, in normalised pixels, of the apex, restored from half of its patches."""
+        onset, apex = self.normalised(x).unbind(dim=1)
         mixed = exchange_patches(apex, onset, self.patch_size)
         restored = self.decoder(self._attended(mixed, onset), self.positions[1:])
         size = {"p": self.patch_size, "q": self.patch_size}
         return functional.mse_loss(restored, rearrange(apex, "b c (i p) (j q) -> b (i j) (p q c)", **size))
-
-    def _normalised(self, x):
-        return ((x.float() / 255 - self.mean) / self.std).unbind(dim=1)
 
     def _attended(self, frames, reference):
         tokens = self.encoder(torch.cat([frames, reference]), self.positions)[:, 1:]

@@ -14,52 +14,28 @@ with the best accuracy. As published it cannot be built: two groups do not divid
 in their five-class script, is used here.
 """
 
-import numpy as np
 import torch
 from einops import rearrange
 from torch import nn
 from torch.nn import functional
-from torch.nn.functional import scaled_dot_product_attention
+
+from hsta_lib.models.baselines.layers import (
+    ImagenetPixels,
+    Network,
+    SelfAttention,
+    feed_forward,
+    onset_and_apex,
+    skip_connection,
+)
+from hsta_lib.models.hsta import StochasticDepth
 
 REDUCTION = 16  # image px along each side of a place of the last map
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, in 0..1
 
-
-def prepare(frames):
-    """Onset and apex frame of a clip.
-
-    Parameters
-    ----------
-    frames : ndarray, uint8, shape (t + 2, h, w, 3)
-        RGB; t frames from onset to offset, then onset and apex.
-
-    Returns
-    -------
-    ndarray, uint8, shape (2, 3, h, w)
-        Onset, apex.
-
-    Raises
-    ------
-    ValueError
-        If these are no RGB frames, or fewer than two.
-    """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) < 2:
-        raise ValueError(
-            f"frames must be RGB uint8 of shape (t + 2, h, w, 3), onset and apex last, "
-            f"found {frames.dtype} {frames.shape}"
-        )
-    return rearrange(frames[-2:], "t h w c -> t c h w").copy()
+prepare = onset_and_apex  # the network's input
 
 
 class AttentionBlock(nn.Module):
-    """Residual block whose output is weighted place by place (the authors' continuous attention block).
-
-    Parameters
-    ----------
-    d_in, d : int
-        Channels in and out.
-    stride : int
-    """
+    """Residual block whose output is weighted place by place (the authors' continuous attention block)."""
 
     def __init__(self, d_in, d, stride):
         super().__init__()
@@ -67,26 +43,11 @@ class AttentionBlock(nn.Module):
             nn.Conv2d(d_in, d, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(d), nn.ReLU(),
             nn.Conv2d(d, d, 1, bias=False), nn.BatchNorm2d(d),
         )  # fmt: skip
-        shrink = nn.Sequential(nn.Conv2d(d_in, d, 1, stride=stride, bias=False), nn.BatchNorm2d(d))
-        self.skip = nn.Identity() if stride == 1 and d_in == d else shrink
+        self.skip = skip_connection(d_in, d, stride)
         self.weigh = nn.Sequential(nn.Conv2d(2, 1, 1, bias=False), nn.BatchNorm2d(1), nn.Sigmoid())
 
     def forward(self, x, weights=None):
-        """Maps and their weights.
-
-        Parameters
-        ----------
-        x : Tensor, shape (b, d_in, h, w)
-        weights : Tensor, shape (b, 1, h / stride, w / stride), optional
-            Of the block before, already shrunk.
-
-        Returns
-        -------
-        x : Tensor, shape (b, d, h / stride, w / stride)
-            Weighted.
-        weights : Tensor, shape (b, 1, h / stride, w / stride)
-            In 0..1, the earlier ones multiplied in.
-        """
+        """Maps and their weights in 0..1; those of the block before, already shrunk, are multiplied in."""
         x = torch.relu(self.branch(x) + self.skip(x))
         own = self.weigh(torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1))
         weights = own if weights is None else own * weights
@@ -94,15 +55,7 @@ class AttentionBlock(nn.Module):
 
 
 class Motion(nn.Module):
-    """Convolutions over the difference of two frames, ending in one place per 16 px.
-
-    Parameters
-    ----------
-    stem : int
-        Channels of the first convolution.
-    widths : sequence of int
-        Channels of the blocks; the first keeps the size, each other halves it.
-    """
+    """Convolutions over the difference of two frames, ending in one place per 16 px."""
 
     def __init__(self, stem, widths):
         super().__init__()
@@ -125,21 +78,6 @@ class Motion(nn.Module):
         return x
 
 
-class SelfAttention(nn.Module):
-    """Every token of a frame attends to every other."""
-
-    def __init__(self, d, heads):
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(d, 3 * d)
-        self.project = nn.Linear(d, d)
-
-    def forward(self, tokens):
-        """Tokens ``(b, n, d)`` in, the same shape out."""
-        q, k, v = rearrange(self.qkv(tokens), "b n (three h e) -> three b h n e", three=3, h=self.heads)
-        return self.project(rearrange(scaled_dot_product_attention(q, k, v), "b h n e -> b n (h e)"))
-
-
 class Layer(nn.Module):
     """Attention, then two linears with GELU between; both normalise first and add.
 
@@ -148,34 +86,18 @@ class Layer(nn.Module):
 
     def __init__(self, d, heads, drop_path):
         super().__init__()
-        self.keep = 1 - drop_path
+        self.drop_path = StochasticDepth(drop_path)
         self.attention = nn.Sequential(nn.LayerNorm(d, eps=1e-6), SelfAttention(d, heads))
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(d, eps=1e-6), nn.Linear(d, 2 * d), nn.GELU(), nn.Linear(2 * d, d)
-        )
+        self.feed_forward = feed_forward(d, 2, eps=1e-6)
 
     def forward(self, tokens):
         """Tokens ``(b, n, d)`` in, the same shape out."""
-        tokens = tokens + self._some(self.attention(tokens))
-        return tokens + self._some(self.feed_forward(tokens))
-
-    def _some(self, branch):
-        if not self.training or self.keep == 1:
-            return branch
-        return branch * branch.new_empty(len(branch), 1, 1).bernoulli_(self.keep) / self.keep
+        tokens = tokens + self.drop_path(self.attention(tokens))
+        return tokens + self.drop_path(self.feed_forward(tokens))
 
 
 class Position(nn.Module):
-    """Transformer over the shrunk onset frame, one token per pixel of it.
-
-    Parameters
-    ----------
-    side : int
-        px of the shrunk frame.
-    d, heads, depth : int
-    drop_path : float
-        Rate of the last layer; the rates rise evenly from 0.
-    """
+    """Transformer over the shrunk onset frame, one token per pixel of it; rates of dropping rise from 0."""
 
     def __init__(self, side, *, d, heads, depth, drop_path):
         super().__init__()
@@ -197,7 +119,7 @@ class Position(nn.Module):
         return rearrange(self.layers(tokens), "b (h w) d -> b d h w", h=self.side)
 
 
-class MMNet(nn.Module):
+class MMNet(Network):
     """Both branches and the classifier; the defaults are the published sizes.
 
     Parameters
@@ -233,25 +155,10 @@ class MMNet(nn.Module):
         self.motion = Motion(stem, widths)
         self.position = Position(side, d=d, heads=heads, depth=depth, drop_path=drop_path)
         self.head = nn.Linear(d * side**2, n_classes)
-        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION)[:, None, None], persistent=False)
+        self.normalised = ImagenetPixels()
 
     def forward(self, x):
-        """Class scores (logits) of a batch of clips.
-
-        Parameters
-        ----------
-        x : Tensor, uint8, shape (b, 2, 3, image_size, image_size)
-            RGB onset and apex, as `prepare` makes them.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
-        onset, apex = ((x / 255 - self.mean) / self.deviation).unbind(dim=1)
+        """Class scores (logits) of RGB onset and apex, uint8 ``(b, 2, 3, image_size, image_size)``."""
+        onset, apex = self.normalised(x).unbind(dim=1)
         maps = self.motion(apex - onset) + self.position(onset)
         return self.head(rearrange(maps, "b d h w -> b (d h w)"))
-
-    def loss(self, x, labels):
-        """Mean cross-entropy of clips ``x`` with ``labels (b,)`` in 0..n_classes-1."""
-        return functional.cross_entropy(self(x), labels)

@@ -13,9 +13,8 @@ PyTorch's initial weights. No selection of an epoch on the test subject is known
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from hsta_lib.models.baselines.ststnet import check_sizes
+from hsta_lib.models.baselines.layers import Network, check_sizes
 
 
 def stream():
@@ -26,7 +25,7 @@ def stream():
     )  # fmt: skip
 
 
-class OffApexNet(nn.Module):
+class OffApexNet(Network):
     """A stream for u, another for v, two hidden layers on both.
 
     Parameters
@@ -53,20 +52,6 @@ class OffApexNet(nn.Module):
         )  # fmt: skip
 
     def forward(self, x):
-        """Class scores (logits) of flow pictures.
-
-        Parameters
-        ----------
-        x : Tensor, float, shape (b, 2, image_size, image_size)
-            From `prepare`.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
+        """Class scores (logits) of flow pictures ``(b, 2, image_size, image_size)``."""
         u, v = x.split(1, dim=1)
         return self.head(torch.cat([self.stream_u(u), self.stream_v(v)], dim=1))
-
-    def loss(self, x, labels):
-        """Mean cross-entropy of a batch: pictures as for `forward`, labels int64 of shape (b,)."""
-        return functional.cross_entropy(self(x), labels)

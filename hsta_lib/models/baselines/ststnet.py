@@ -16,10 +16,11 @@ UAR is macro precision.
 
 import pickle
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from hsta_lib.models.baselines.layers import Network, check_sizes, min_max_picture
 
 N_FILTERS = 3 + 5 + 8
 # Of the authors' checkpoints: their streams 1, 2, 3 joined, in this order, are our filters.
@@ -29,62 +30,13 @@ _JOINED = {
 }
 
 
-def check_sizes(**sizes):
-    """Refuse sizes of a network that cannot be.
-
-    Parameters
-    ----------
-    **sizes : tuple of int
-        Of each size, by its name: its value and the smallest that is possible.
-
-    Raises
-    ------
-    ValueError
-        Naming the size, its value and the smallest.
-    """
-    for name, (value, smallest) in sizes.items():
-        if value < smallest:
-            raise ValueError(f"{name} = {value} is too small; choose at least {smallest}")
-
-
-def min_max_picture(flow):
-    """Flow and strain of one clip as a picture, every channel stretched to 0..1 by its own range.
-
-    Where nothing moves is then not the same grey in every clip, and which channel moves most is lost.
-
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (h, w, 3)
-        u and v in px, x right and y down, and optical strain, from onset to apex.
-
-    Returns
-    -------
-    ndarray, float32, shape (3, h, w)
-        A channel that is constant is 0.
-
-    Raises
-    ------
-    ValueError
-        If it is no such array, or not finite.
-    """
-    if flow.dtype != np.float32 or flow.ndim != 3 or flow.shape[2] != 3:
-        raise ValueError(
-            f"flow must be float32 of shape (h, w, 3): u, v, strain; found {flow.dtype} {flow.shape}"
-        )
-    if not np.isfinite(flow).all():
-        raise ValueError("flow holds values that are not finite; leave the clip out or mend its frames")
-    picture = np.ascontiguousarray(flow.transpose(2, 0, 1))
-    low, high = (end(picture, axis=(1, 2), keepdims=True) for end in (np.min, np.max))
-    return (picture - low) / np.where(high > low, high - low, 1)
-
-
 def prepare(flow):
     """The network's input: u, v and strain, each stretched to 0..255 by its own range.
 
     Parameters
     ----------
     flow : ndarray, float32, shape (h, w, 3)
-        See `min_max_picture`, which also says what it raises.
+        See `hsta_lib.models.baselines.layers.min_max_picture`, also for errors.
 
     Returns
     -------
@@ -94,7 +46,7 @@ def prepare(flow):
     return 255 * min_max_picture(flow)
 
 
-class STSTNet(nn.Module):
+class STSTNet(Network):
     """One convolution of 16 filters, two poolings and a linear layer.
 
     Parameters
@@ -119,25 +71,11 @@ class STSTNet(nn.Module):
         self.head = nn.Linear(side * side * N_FILTERS, n_classes)
 
     def forward(self, x):
-        """Class scores (logits) of pictures.
-
-        Parameters
-        ----------
-        x : Tensor, float, shape (b, 3, image_size, image_size)
-            From `prepare`.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
+        """Class scores (logits) of pictures ``(b, 3, image_size, image_size)`` from `prepare`."""
         # Channels last: on a CPU an epoch takes about two thirds of the time, nearly all of it here.
         x = self.norm(self.convolution(x.contiguous(memory_format=torch.channels_last)).relu())
         x = self.dropout(functional.max_pool2d(x, kernel_size=3, stride=3, padding=1))
         return self.head(functional.avg_pool2d(x, kernel_size=2).flatten(1))
-
-    def loss(self, x, labels):
-        """Mean cross-entropy of a batch: pictures as for `forward`, labels int64 of shape (b,)."""
-        return functional.cross_entropy(self(x), labels)
 
 
 def with_authors_weights(path):

@@ -18,7 +18,8 @@ from flow_nets import (
 )
 from torch import nn
 
-from hsta_lib.models.baselines.dual_atme import CBAM, DualATME, InceptionBlock, focal_loss, prepare, puzzle
+from hsta_lib.models.baselines.dual_atme import CBAM, DualATME, prepare, puzzle
+from hsta_lib.models.baselines.layers import InceptionBlock, focal_loss
 
 # --- input ------------------------------------------------------------------------------------------------
 
@@ -77,7 +78,7 @@ def block_size(n_in, width):
 
 def test_layers_and_size_are_the_published():
     model = DualATME(3)
-    assert n_parameters(InceptionBlock(24, 12)) == block_size(24, 12)
+    assert n_parameters(InceptionBlock(24, 12, 6, norm=True)) == block_size(24, 12)
     cbam = 2 * 48 * 3 + 3 + 48 + 2 * 9 + 1  # one for both branches
     head = 4705 * 1024 + 2 * 1024 + 1025 * 3
     assert n_parameters(model) == 2 * (block_size(3, 6) + block_size(24, 12)) + cbam + head

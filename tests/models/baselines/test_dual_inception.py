@@ -18,7 +18,8 @@ from flow_nets import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
-from hsta_lib.models.baselines.dual_inception import DualInception, InceptionBlock, prepare
+from hsta_lib.models.baselines.dual_inception import DualInception, prepare
+from hsta_lib.models.baselines.layers import InceptionBlock
 
 # Channels of the first blocks' four 1x1 convolutions in the original, which reads three grey copies, less
 # those here; of both streams.

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from hsta_lib.models.baselines.htnet import WINDOW_CENTRES, HTNet, Level, WindowAttention, merge, prepare
+from hsta_lib.models.baselines.htnet import WINDOW_CENTRES, HTNet, Level, merge, prepare
+from hsta_lib.models.baselines.layers import SelfAttention
 
 REDUCED = {"patch_size": 2, "d": 64, "heads": 4, "depths": (2, 2)}
 TINY = {"d": 8, "heads": 2, "depths": (1, 1)}
@@ -131,7 +132,7 @@ def tokens_of(model):
     """Tokens per window, in every layer."""
     counts = []
     for module in model.modules():
-        if isinstance(module, WindowAttention):
+        if isinstance(module, SelfAttention):
             module.register_forward_hook(lambda module, inputs, output: counts.append(output.shape[1]))
     model(torch.zeros(1, 3, 28, 28, device=next(model.parameters()).device))
     return counts
@@ -146,7 +147,7 @@ def test_published_windows_hold_one_token():
 
 
 def test_attention_by_hand():
-    attention = WindowAttention(1, heads=1)
+    attention = SelfAttention(1, heads=1, bias=False)
     with torch.no_grad():
         attention.qkv.weight.fill_(1)
         attention.project.weight.fill_(1)
@@ -157,7 +158,7 @@ def test_attention_by_hand():
 
 
 def test_attention_over_one_token_is_a_linear_map():
-    attention = WindowAttention(23, heads=3)  # two channels are left over
+    attention = SelfAttention(23, heads=3, bias=False)  # two channels are left over
     tokens = normal(5, 1, 23)
     values = attention.qkv.weight[2 * 21 :]
     assert values.shape == (21, 23)
@@ -171,7 +172,7 @@ def test_queries_and_keys_learn_only_where_windows_hold_several_tokens(patch_siz
     model = network(patch_size=patch_size, **TINY)
     model.loss(normal(5, 3, 28, 28), torch.tensor([0, 1, 2, 0, 1])).backward()
     for module in model.modules():
-        if isinstance(module, WindowAttention):
+        if isinstance(module, SelfAttention):
             queries, keys, values = module.qkv.weight.grad.chunk(3)
             largest = values.abs().max()
             assert largest > 1e-9

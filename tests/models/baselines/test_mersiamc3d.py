@@ -76,7 +76,7 @@ def test_maps_follow_time_and_leave_onset_and_apex_out():
         (np.zeros((12, 13, 13, 3), np.uint8), "10 frames .* n_frames = 9"),
         (np.zeros((11, 13, 13, 3)), "RGB uint8.*float64"),
         (np.zeros((11, 13, 13), np.uint8), "RGB uint8"),
-        (np.zeros((11, 13, 11, 3), np.uint8), "12 px or more"),
+        (np.zeros((11, 13, 11, 3), np.uint8), "12 px each way"),
     ],
 )
 def test_prepare_refuses_other_frames(frames, words):

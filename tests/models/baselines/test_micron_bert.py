@@ -90,7 +90,7 @@ def test_the_reduced_form_has_half_a_million_parameters():
 
 def test_shapes_layer_by_layer():
     network, x = tiny_network(), pairs(7, 15)
-    frames, _ = network._normalised(x)
+    frames, _ = network.normalised(x).unbind(dim=1)
     tokens = network.encoder(frames, network.positions)
     assert tokens.shape == (7, 1 + 9, 12)
     assert network.attention(tokens, tokens).shape == (7, 10, 12)
@@ -136,7 +136,7 @@ def test_prepare_refuses_what_is_no_pair(shape):
 def test_pixels_are_normalised_as_imagenet_s():
     x = torch.zeros(1, 2, 3, 15, 15, dtype=torch.uint8)
     x[0, 1, 2] = 255
-    onset, apex = tiny_network()._normalised(x)
+    onset, apex = tiny_network().normalised(x).unbind(dim=1)
     assert onset[0, 0, 0, 0].item() == pytest.approx(-0.485 / 0.229, abs=1e-5)
     assert apex[0, 2, 3, 3].item() == pytest.approx((1 - 0.406) / 0.225, abs=1e-5)
 

@@ -192,7 +192,7 @@ def test_position_attends_over_all_places():
 
 def test_layers_are_left_out_in_training_at_rising_rates():
     model = published()
-    assert [layer.keep for layer in model.position.layers[:-1]] == pytest.approx([1, 0.85, 0.7])
+    assert [layer.drop_path.keep for layer in model.position.layers[:-1]] == pytest.approx([1, 0.85, 0.7])
     torch.manual_seed(0)
     layer, tokens = Layer(8, heads=2, drop_path=0.5), torch.randn(101, 3, 8)
     with torch.no_grad():

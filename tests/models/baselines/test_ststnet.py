@@ -19,7 +19,8 @@ from flow_nets import (
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hsta_lib.models.baselines.ststnet import STSTNet, min_max_picture, prepare
+from hsta_lib.models.baselines.layers import min_max_picture
+from hsta_lib.models.baselines.ststnet import STSTNet, prepare
 
 # --- input ------------------------------------------------------------------------------------------------
 
