@@ -1,7 +1,6 @@
 """Linear support vector machine, the classifier of the comparison systems with hand-made descriptors."""
 
 import numpy as np
-from sklearn.svm import SVC
 
 
 class LinearSVM:
@@ -50,6 +49,8 @@ class LinearSVM:
         ValueError
             If there are no clips, numbers of rows differ, or a label lies outside the range.
         """
+        from sklearn.svm import SVC  # slow to import
+
         labels = np.asarray(labels)
         if not len(x) or len(x) != len(labels):
             raise ValueError(f"x has {len(x)} rows for {len(labels)} labels: one of each per clip is needed")
