@@ -28,6 +28,7 @@ from hsta_lib.data.table import (
     problems_table,
     without_class,
 )
+from hsta_lib.data.twins import near_twins
 
 _BOXES = "face_boxes.csv"  # in the dataset's folder, for crop = "boxes"
 
@@ -271,7 +272,7 @@ def open_dataset(parameters, preset, data_dir):
     clips = clips[~clips["clip_id"].isin([clip_id for _, clip_id, _, _ in left_out])].reset_index(drop=True)
     if clips.empty:
         raise ValueError(f"{root}: none of the {len(left_out)} clips could be read; the first: {left_out[0]}")
-    found = problems_table(unknown + estimated + noted + left_out)
+    found = problems_table(unknown + estimated + noted + left_out + near_twins(clips, path))
     return Dataset(
         clips=clips,
         frames_path=path,

@@ -3,7 +3,7 @@
 import ast
 import re
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from hsta_lib.data.splits import (
     shares_recording,
 )
 from hsta_lib.data.table import LackingError, class_names, default_labels
+from hsta_lib.data.twins import count_twins
 from hsta_lib.evaluation import pixel_free, references
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, with_branch
@@ -104,7 +105,8 @@ class Study:
     def folds(self, dataset, split="", seed=None):
         """Folds of the split, or of another one, checked; of that none, with a line, if clips are too few.
 
-        Those of ``holdout`` are a seed's; of the first if none is given.
+        Those of ``holdout`` are a seed's; of the first if none is given. Test clips whose pixels are in
+        training too are refused or, where subjects are shared, told.
         """
         settings = self.settings.split.model_dump() | ({"split": split} if split else {})
         try:
@@ -116,6 +118,11 @@ class Study:
             return []
         kind = {name: settings[name] for name in ("split", "macro_clips", "train_on")}
         check_folds(dataset.clips, folds, **kind, classes=dataset.classes)
+        is_dependent = is_subject_dependent(settings["split"], settings["macro_clips"])
+        n = count_twins(dataset.clips, dataset.frames_path, folds, subject_dependent=is_dependent)
+        if n:
+            name = f"split {settings['split']}: {n} of {len(dataset.tested)} test clips"
+            _tell(f"{name} are in training too, with the same pixels under another name")
         return folds
 
     def pictures(self, clips):
@@ -379,6 +386,12 @@ class Study:
         if self.parameters.lists_root:
             lines.append("**Where the authors' lists are read, it is said so: that is about real clips.**")
         return "\n\n".join(lines)
+
+
+@cache
+def _tell(line):
+    """Print a line once."""
+    print(line)
 
 
 def start(name, namespace):

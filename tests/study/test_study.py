@@ -336,12 +336,13 @@ def test_what_is_subject_dependent_is_headed_so(split, macro_clips, is_dependent
 
 
 @pytest.fixture
-def dataset():
-    """Twelve clips of four subjects, without pixels."""
+def dataset(tmp_path):
+    """Twelve clips of four subjects, each with one pixel of its own."""
     clips = pd.DataFrame({"clip_id": [f"c{i:02d}" for i in range(12)], "label": [0, 1, 2] * 4})
     subjects = [f"s{i % 4}" for i in range(12)]
     clips = clips.assign(subject_id=subjects, recording_id=subjects)
-    return SimpleNamespace(clips=clips, fingerprint="data", classes="abc")
+    np.save(tmp_path / "rows.npy", np.arange(12, dtype=np.uint8))
+    return SimpleNamespace(clips=clips, frames_path=tmp_path / "rows.npy", fingerprint="data", classes="abc")
 
 
 @pytest.mark.parametrize(
@@ -372,9 +373,8 @@ def test_the_protocol_is_told_as_it_is(dataset, split, n_folds, sentence):
 )
 def test_the_protocol_tells_of_macro_clips(dataset, macro_clips, end):
     kinds = ["macro" if row in (2, 6) else "micro" for row in range(12)]
-    with_macro = SimpleNamespace(
-        clips=dataset.clips.assign(expression_type=kinds), fingerprint="data", classes="abc"
-    )
+    clips = dataset.clips.assign(expression_type=kinds)
+    with_macro = SimpleNamespace(**vars(dataset) | {"clips": clips})
     study = started(macro_clips=macro_clips)
     folds = study.folds(with_macro)
     assert study.protocol(folds).startswith("2 folds grouped by subject")
@@ -487,7 +487,7 @@ def test_references_are_variants_of_the_named_setting_with_at_least_three_shuffl
 def test_a_reference_that_needs_recordings_is_left_out_in_a_line_where_there_are_none(dataset, capsys):
     study = started()
     alone = dataset.clips.assign(recording_id=dataset.clips["clip_id"])
-    references = study.reference_trials(SimpleNamespace(clips=alone, fingerprint="data", classes="abc"))
+    references = study.reference_trials(SimpleNamespace(**vars(dataset) | {"clips": alone}))
     assert list(references) == ["named", "fold", "imagenet"]
     assert capsys.readouterr().out == (
         "Left out: labels shuffled within each recording. "
@@ -528,7 +528,7 @@ def test_rows_of_objective_classes_need_these_alone(tmp_path, capsys):
 
 
 def test_a_split_that_few_subjects_do_not_give_is_left_out_of_the_data_in_a_line(dataset, capsys):
-    two = SimpleNamespace(clips=dataset.clips[dataset.clips["subject_id"] < "s2"])
+    two = SimpleNamespace(**vars(dataset) | {"clips": dataset.clips[dataset.clips["subject_id"] < "s2"]})
     study = started().variant(fields={"n_folds": 5})
     assert study.folds(two, "subject") == []
     assert capsys.readouterr().out == (

@@ -16,10 +16,10 @@ HEADER = "subject,clip,folder,onset,apex,offset,emotion"
 @pytest.fixture
 def root(tmp_path):
     """Two clips of two people, five frames each."""
-    for folder in ("ann/c1", "ben/c1"):
+    for step, folder in ((20, "ann/c1"), (10, "ben/c1")):
         (tmp_path / folder).mkdir(parents=True)
         for number in range(7, 12):
-            frame = np.full((31, 37, 3), 20 * number, np.uint8)
+            frame = np.full((31, 37, 3), step * number, np.uint8)
             cv2.imwrite(str(tmp_path / folder / f"frame_{number:04d}.png"), frame)
     write(tmp_path, "ann,c1,ann/c1,7,9,11,Happiness", "ben,c1,ben/c1,7,,11,sad")
     return tmp_path

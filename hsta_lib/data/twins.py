@@ -1,0 +1,92 @@
+"""Clips that show the same pictures under two names: a leak that no split by names can see."""
+
+from functools import lru_cache
+from hashlib import sha256
+
+import cv2
+import numpy as np
+
+_SIZE = 32  # px at which pictures are compared
+_NEAR = 1  # grey levels of mean absolute difference; clips of synthetic faces differ by 1.6 and more
+
+
+def count_twins(clips, frames_path, folds, *, subject_dependent):
+    """Look for test clips whose pixels are those of a training clip.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``clip_id`` and ``subject_id``; one row per row of the file.
+    frames_path : Path
+        Of cached frames, see `hsta_lib.data.frames.cache_frames`.
+    folds : list of hsta_lib.data.splits.Fold
+    subject_dependent : bool
+        Whether training may see a test clip's subject.
+
+    Returns
+    -------
+    int
+        Test clips with a twin in training, over all folds.
+
+    Raises
+    ------
+    ValueError
+        If there is one, unless the folds are subject-dependent; the message names fold and clips.
+    """
+    stat, found = frames_path.stat(), 0
+    digests = _digests(frames_path, stat.st_mtime_ns, stat.st_size)
+    for number, (train, test) in enumerate(folds):
+        trained = dict(zip(digests[train], train, strict=True))
+        twins = [(row, trained[digests[row]]) for row in test if digests[row] in trained]
+        if twins and not subject_dependent:
+            tested, other = (clips.iloc[row] for row in twins[0])
+            raise ValueError(
+                f"fold {number} tests {tested['clip_id']} and trains on {other['clip_id']}, which has the "
+                "same pixels: one clip under two names. Leave one out of the sheet, or give both one subject "
+                f"(now {tested['subject_id']} and {other['subject_id']})"
+            )
+        found += len(twins)
+    return found
+
+
+@lru_cache(maxsize=4)
+def _digests(path, _time, _size):
+    """SHA-256 of each clip's frames."""
+    return np.array([sha256(clip).hexdigest() for clip in np.load(path, mmap_mode="r")])
+
+
+def near_twins(clips, frames_path):
+    """Clips of different recordings that look alike: the same film under two names, or encoded once more.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``clip_id``, ``recording_id`` and ``folder``; one row per row of the file.
+    frames_path : Path
+        Of cached frames. The first and the middle one of each video are compared, at 32 px.
+
+    Returns
+    -------
+    list of tuple
+        ``(where, clip_id, problem, action)`` of each pair less than one grey level apart on average.
+    """
+    pictures = np.stack([_small(clip) for clip in np.load(frames_path, mmap_mode="r")])
+    # Means differ by no more than the pictures: only neighbours in order of their means are compared.
+    means = pictures.mean(axis=1)
+    order, problems = np.argsort(means, kind="stable"), []
+    pictures, means, rows = pictures[order], means[order], clips.iloc[order].reset_index(drop=True)
+    for row, end in enumerate(np.searchsorted(means, means + _NEAR)):
+        differences = np.abs(pictures[row + 1 : end] - pictures[row]).mean(axis=1)
+        for place in np.flatnonzero(differences < _NEAR):
+            pair = rows.iloc[[row, row + 1 + place]].sort_values("clip_id")
+            if pair["recording_id"].nunique() > 1:
+                first, second = pair["clip_id"]
+                problem = f"looks like {first}: {differences[place]:.1f} grey levels apart on average"
+                problems.append((str(pair["folder"].iloc[1]), second, problem, "kept"))
+    return sorted(problems)
+
+
+def _small(clip):
+    frames = clip[[0, (len(clip) - 2) // 2]]
+    shrunk = [cv2.resize(frame, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA) for frame in frames]
+    return np.float32(shrunk).ravel()
