@@ -274,9 +274,20 @@ class Parameters(Group):
     seeds: list[int] = []
     workers: int | None = Field(None, ge=0)
     scheduler: str = ""  # address or file of a Dask scheduler; empty: workers on this machine
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")  # where trials are trained
     accept_other_code: bool = False  # use stored results of other code instead of training again
     grid: dict[str, list] = {}
     rivals: list[str] = []  # comparison systems of Tables 5 and 6; empty: those the paper prints
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_text(cls, values):
+        """papermill's -p gives a list or dictionary as text: read it."""
+        kinds = {"seeds": list, "rivals": list, "grid": dict}
+        read = {
+            name: yaml.safe_load(text) for name, text in values.items() if name in kinds and _is_text(text)
+        }
+        return values | {name: value for name, value in read.items() if isinstance(value, kinds[name])}
 
     @model_validator(mode="after")
     def _layout_is_known(self):
@@ -296,6 +307,10 @@ class Parameters(Group):
     def shows_flow(self):
         """Whether the data are published pictures of flow, without any frame."""
         return self.dataset == "megc2019_flow"
+
+
+def _is_text(value):
+    return isinstance(value, str) and value.strip().startswith(("[", "{"))
 
 
 def validated(model, values, source):
@@ -321,7 +336,20 @@ def validated(model, values, source):
         return model.model_validate(values)
     except ValidationError as error:
         lines = [_explain(model, problem) for problem in error.errors()]
+        lines += [_HINTS[problem["type"]] for problem in error.errors() if _is_of_papermill(problem, source)]
         raise ValueError(f"{source}: " + "; ".join(lines)) from None
+
+
+# What papermill made of a value on its command line.
+_HINTS = {
+    "list_type": "a list is given by -y 'seeds: [0, 1]' or -p seeds '[0, 1]'",
+    "dict_type": "a dictionary is given by -y 'grid: {m: [1, 4]}'",
+    "string_type": "-r instead of -p takes a value as it is written, such as 006",
+}
+
+
+def _is_of_papermill(problem, source):
+    return source == "notebook parameters" and problem["type"] in _HINTS and len(problem["loc"]) == 1
 
 
 def _explain(model, problem):

@@ -263,6 +263,7 @@ def provenance(study, dataset, trials):
         "code that made this report": store.code_version(),
         "code that trained": _listed(record["commit"] for record in records),
         "results of other code": "; ".join(store.told_of(trials, config.results_dir())) or "none",
+        "device asked for": study.parameters.device,
         "trained on": _listed(record["device"] for record in records),
         "precision of products": _listed(trial.settings.training.precision for trial in trials),
         "trials": len(records),

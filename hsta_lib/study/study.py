@@ -233,8 +233,9 @@ class Study:
         # Each seed of a holdout draws other subjects, who must show every class.
         seeds = self.seeds if self.settings.split.split == HOLDOUT else self.seeds[:1]
         n_folds = max(len(self.folds(dataset, seed=seed)) for seed in seeds)
-        more = n_folds, self.seeds, dataset.fingerprint, self.parameters.accept_other_code
-        return [make_trials(settings, *more) for settings in variants]
+        chosen = {name: getattr(self.parameters, name) for name in ("accept_other_code", "device")}
+        more = n_folds, self.seeds, dataset.fingerprint
+        return [make_trials(settings, *more, **chosen) for settings in variants]
 
     def reference_trials(self, dataset, names=("named", *_REFERENCES), named=None):
         """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation; or of some.
@@ -445,6 +446,10 @@ def start(name, namespace):
             "notebook parameters: split = 'authors' needs lists_root, the folder of a clone of the authors' "
             "repository (OceanSummerDay/HSTA_MER)"
         )
+    if parameters.device.startswith("cuda") and not parameters.scheduler:
+        from hsta_lib.training.batches import device_of  # with torch
+
+        device_of(parameters.device)
     if parameters.data_root and parameters.dataset == "synthetic":
         raise ValueError("notebook parameters: data_root is given, but dataset = 'synthetic' is generated")
     grid = parameters.grid or preset.grids.get(name, {})

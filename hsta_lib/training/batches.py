@@ -20,7 +20,7 @@ class Clips:
     """The dataset's frames on the device as uint8; batches are drawn and normalised there."""
 
     def __init__(self, dataset, trial):
-        self.device, self.precision = device(), trial.settings.training.precision
+        self.device, self.precision = device_of(trial.device), trial.settings.training.precision
         self.frames = torch.from_numpy(dataset.frames()).to(self.device)
         self.settings, self.pixels = trial.settings.frames, trial.settings.training.pixels
         self.video = trial.settings.training.video
@@ -86,9 +86,9 @@ class Clips:
 class Inputs:
     """What a comparison system is given of each clip, on the device."""
 
-    def __init__(self, dataset, settings):
-        self.device, self.precision = device(), settings.training.precision
-        self.inputs = torch.from_numpy(baseline_inputs.inputs(dataset, settings)).to(self.device)
+    def __init__(self, dataset, trial):
+        self.device, self.precision = device_of(trial.device), trial.settings.training.precision
+        self.inputs = torch.from_numpy(baseline_inputs.inputs(dataset, trial.settings)).to(self.device)
 
     def frame_draws(self, _purpose, _draw=0):
         """None: no frames are drawn."""
@@ -191,5 +191,24 @@ def check_frames(shape, frames):
         raise ValueError(f"the data has frames of shape {shape[1:]}, the settings need {expected}")
 
 
-def device():
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def device_of(name):
+    """The device a parameter names.
+
+    Parameters
+    ----------
+    name : str
+        ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        If this machine does not have it; the message names those that are there.
+    """
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if name not in ("auto", "cpu", *["cuda"][: len(gpus)], *gpus):
+        raise ValueError(f"device = {name!r} is not on this machine; there are: {', '.join(['cpu', *gpus])}")
+    return torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)

@@ -125,7 +125,7 @@ def _trained(trial, dataset):
 def _data_and_model(trial, dataset):
     settings, n_classes = trial.settings, len(dataset.classes)
     if settings.comparison.rival:
-        data, model = Inputs(dataset, settings), baseline_inputs.build(settings.comparison, n_classes)
+        data, model = Inputs(dataset, trial), baseline_inputs.build(settings.comparison, n_classes)
     else:
         data, model = Clips(dataset, trial), HSTA.from_settings(settings, n_classes)
     return data, model.to(data.device) if isinstance(model, torch.nn.Module) else model

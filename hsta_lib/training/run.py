@@ -6,11 +6,10 @@ A run can be stopped at any point and continued.
 from contextlib import closing, contextmanager
 from queue import Empty, SimpleQueue
 
-import torch
-
 from hsta_lib.config import n_cores
 from hsta_lib.files import progress_bar
 from hsta_lib.training import cluster, store
+from hsta_lib.training.batches import device_of
 from hsta_lib.training.calibration import forecast
 from hsta_lib.training.fit import fit
 from hsta_lib.training.workers import local_workers, revive
@@ -41,7 +40,7 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
         Of the results.
     workers : int, optional
         Worker processes, one torch thread each; 0 trains in this process. The default is one per core, or a
-        single one where there is a GPU.
+        single one that trains on a GPU.
     scheduler : str
         Address of a Dask scheduler, ``tcp://host:port``, or path of its scheduler file: its workers train
         instead of local ones, see `hsta_lib.training.cluster.train_on`.
@@ -62,7 +61,8 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
     if scheduler and workers is not None:
         raise ValueError(f"workers = {workers} has no effect with scheduler = {scheduler!r}; leave it None")
     if workers is None and not scheduler:
-        workers = 1 if torch.cuda.is_available() else n_cores()
+        is_on_cpu = not trials or device_of(trials[0].device).type == "cpu"
+        workers = n_cores() if is_on_cpu else 1
     todo = store.missing(trials, folder)
     datasets = {dataset.fingerprint: dataset for dataset in datasets}
     for trial in todo:

@@ -27,6 +27,7 @@ class Trial:
     """One training: the settings, the fold that is tested, the seed, and the data's fingerprint.
 
     ``accept_other_code``: whether a stored result will do that other code has made, see `training.code`.
+    ``device``: where it is trained, see `training.batches.device_of`. Neither counts in its id.
     """
 
     settings: Settings
@@ -34,6 +35,7 @@ class Trial:
     seed: int
     fingerprint: str
     accept_other_code: bool = field(default=False, compare=False)
+    device: str = field(default="auto", compare=False)
 
     def description(self):
         """Everything that can change the trial's predictions, as JSON values; defaults are left out."""
@@ -123,7 +125,7 @@ def settings_of(settings, cells):
     return [with_fields(settings, **cell) for cell in fields.to_dict("records")]
 
 
-def make_trials(settings, n_folds, seeds, fingerprint, accept_other_code=False):
+def make_trials(settings, n_folds, seeds, fingerprint, accept_other_code=False, device="auto"):
     """Trials of one setting: every seed and every fold.
 
     Parameters
@@ -134,7 +136,7 @@ def make_trials(settings, n_folds, seeds, fingerprint, accept_other_code=False):
     seeds : sequence of int
     fingerprint : str
         Of the data.
-    accept_other_code : bool
+    accept_other_code, device
         See `Trial`.
 
     Returns
@@ -143,7 +145,7 @@ def make_trials(settings, n_folds, seeds, fingerprint, accept_other_code=False):
         Seeds in the outer, folds in the inner order.
     """
     return [
-        Trial(settings, fold, seed, fingerprint, accept_other_code)
+        Trial(settings, fold, seed, fingerprint, accept_other_code, device)
         for seed in seeds
         for fold in range(n_folds)
     ]

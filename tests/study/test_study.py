@@ -207,7 +207,7 @@ def test_a_study_can_be_started_without_a_kernel():
         ("split", "random", "split = 'random' is not allowed .*'subject_seen', 'holdout' or ''"),
         ("macro_clips", "some", "macro_clips = 'some' is not allowed .*'none', 'training_subjects' or 'all'"),
         ("macro_clips", True, "macro_clips = True is not allowed"),
-        ("seeds", "[1]", r"seeds = '\[1\]' is not allowed"),
+        ("seeds", "1, 2", "seeds = '1, 2' is not allowed"),
         ("seeds", 3, "seeds = 3 is not allowed"),
         ("seeds", [0, "two"], "seeds.1 = 'two' is not allowed"),
         ("seeds", [0.5], "seeds.0 = 0.5 is not allowed"),
@@ -237,6 +237,42 @@ def test_a_wrong_value_is_named(name, value, message):
 def test_a_wrong_grid_is_named(grid, message):
     with pytest.raises(ValueError, match=message):
         started(grid=grid).cells()
+
+
+def test_lists_that_papermill_gives_as_text_are_read():
+    study = started(seeds="[3, 1]", grid="{m: [1, 4], depths: [[2, 1]]}")
+    assert study.seeds == (3, 1)
+    assert study.grid == {"m": [1, 4], "depths": [[2, 1]]}
+    assert started(rivals="[HTNet]").parameters.rivals == ["HTNet"]
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({"seeds": "0,1"}, r"seeds = '0,1' is not allowed.*; a list is given by -y 'seeds: \[0, 1\]'"),
+        ({"seeds": 3}, "seeds = 3 is not allowed.*; a list is given by -y"),
+        ({"grid": "[1]"}, r"grid = '\[1\]' is not allowed.*; a dictionary is given by -y"),
+        ({"data_root": 6}, "data_root = 6 is not allowed.*; -r instead of -p takes a value as it is written"),
+    ],
+)
+def test_a_value_that_papermill_made_something_else_of_names_the_option(given, hint):
+    with pytest.raises(ValueError, match=hint):
+        started(**given)
+
+
+def test_the_device_is_checked_at_once_and_changes_no_id(dataset, monkeypatch):
+    ids = {
+        name: [trial.id for trial in started(device=name).reference_trials(dataset)["named"]]
+        for name in ("auto", "cpu")
+    }
+    assert ids["auto"] == ids["cpu"]
+    assert started(device="cpu").reference_trials(dataset)["fold"][0].device == "cpu"
+    with pytest.raises(ValueError, match="device = 'gpu' is not allowed"):
+        started(device="gpu")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(ValueError, match="device = 'cuda:1' is not on this machine; there are: cpu"):
+        started(device="cuda:1")
+    assert started(device="cuda:1", scheduler="tcp://there:1").parameters.device == "cuda:1"
 
 
 def test_text_numbers_are_converted():

@@ -154,3 +154,13 @@ def test_pictures_are_normalised_apart_from_the_video(tmp_path, special, pixels)
     assert pictures[3, :, 0, 5, 2].tolist() == pytest.approx(grey, abs=1e-6)
     dot = [-0.485 / 0.229, grey[1], (1 - 0.406) / 0.225]
     assert pictures[3, :, 1, 0, 0].tolist() == pytest.approx(dot, abs=1e-6)
+
+
+def test_a_device_is_taken_as_named_and_refused_where_it_is_not(monkeypatch):
+    for n_gpus, expected in ((0, "cpu"), (2, "cuda")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda n=n_gpus: n)
+        assert batches.device_of("auto") == torch.device(expected)
+        assert batches.device_of("cpu") == torch.device("cpu")
+    assert batches.device_of("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="'cuda:2' is not on this machine; there are: cpu, cuda:0, cuda:1"):
+        batches.device_of("cuda:2")

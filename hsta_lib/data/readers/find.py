@@ -76,7 +76,7 @@ def dataset_folder(path):
     """
     path = Path(path)
     if not path.is_dir():
-        there = nearest_folder(path.absolute())
+        there = nearest_folder(Path(str(path).replace("\\", "/")).absolute())
         raise FileNotFoundError(f"data_root: no such folder {path.absolute()}; the nearest is {there}")
     while _is_inner(path.absolute().name.lower()):
         path = path.absolute().parent
