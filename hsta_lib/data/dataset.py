@@ -39,8 +39,8 @@ class Dataset:
 
     ``outside`` counts the clips, by class, that the label set has no place for; ``version`` names the release
     and the sheet that were found; ``counts`` are the clips per emotion of the sheet beside those expected;
-    ``crop`` is that of the frames. ``shows_flow``: pictures of flow and strain stand for the
-    frames of a clip, see `hsta_lib.data.readers.flow_images`. ``depth_path``: see `with_depth`.
+    ``crop`` is that of the frames. ``shows_flow``: so many pictures of flow and strain stand for
+    the frames of a clip, see `hsta_lib.data.readers.flow_images`. ``depth_path``: see `with_depth`.
     ``held_out``: ids of the clips that a holdout tests; empty where all are tested.
     """
 
@@ -53,7 +53,7 @@ class Dataset:
     version: str
     counts: pd.DataFrame
     crop: str = "none"
-    shows_flow: bool = False
+    shows_flow: int = 0
     depth_path: Path | None = None
     held_out: frozenset = frozenset()
 
@@ -349,7 +349,7 @@ def _open_flow_images(parameters, frames, cache):
         fingerprint=_fingerprint(clips, digest, Frames()),
         version=f"published images of flow and strain, {flow_images.VARIANTS.get(variant, variant)}",
         counts=pd.DataFrame(),
-        shows_flow=True,
+        shows_flow=found.images.shape[1],
     )
 
 

@@ -76,7 +76,8 @@ def prepare(study, rows):
     """
     chosen = baseline_inputs.cells(rows, study.preset.datasets)
     if study.parameters.shows_flow:
-        chosen = chosen.assign(**flow_images.FRAMES)
+        pictures = [baseline_inputs.find(*row).pictures for row in chosen[["system", "form"]].to_numpy()]
+        chosen = chosen.assign(**flow_images.FRAMES | {"n_frames": np.maximum(pictures, 2)})
     _, datasets, trials = study.prepare(chosen)
     datasets, reasons = zip(*map(_given, datasets, trials), strict=True)
     trials = [

@@ -116,7 +116,12 @@ def inputs(dataset, settings):
     """
     comparison = settings.comparison
     system = find(comparison.rival, comparison.form)
-    if dataset.shows_flow and not system.stretches:
+    if dataset.shows_flow < system.pictures:
+        raise ValueError(
+            f"it needs {system.pictures} published pictures of each clip's flow: dataset = 'megc2019_flow', "
+            "variant = 'causalnet'"
+        )
+    if dataset.shows_flow and not (system.stretches or system.pictures):
         needed = "flow in px" if system.flow_size else "frames"
         raise ValueError(f"it needs {needed}; there are pictures of flow, stretched to 0..255")
     clips = dataset.flow(system.flow_size, "tvl1") if system.flow_size else dataset.frames()

@@ -34,9 +34,10 @@ def dataset_for(name, folder, **changes):
     frames = SYSTEMS[name]["reduced"].frames | changes
     folder = folder / "cache" / "frames"
     folder.mkdir(parents=True, exist_ok=True)
-    return tiny_dataset(
+    dataset = tiny_dataset(
         folder, n_clips=11, n_subjects=4, size=frames["image_size"], n_frames=frames["n_frames"]
     )
+    return dataclasses.replace(dataset, shows_flow=SYSTEMS[name]["reduced"].pictures)
 
 
 def with_class_of_one_fold(dataset):
@@ -94,6 +95,14 @@ def test_epochs_are_as_many_as_the_preset_allows():
 def test_an_unknown_or_removed_baseline_is_refused_with_what_there_is(name, why):
     with pytest.raises(ValueError, match=rf"rivals: '{name}' {why}; choose from LBP-TOP, .*, OFF-ApexNet$"):
         baseline_inputs.cells(rows(name), REDUCED)
+
+
+def test_frames_are_no_published_pictures_of_flow(tmp_path):
+    dataset = dataclasses.replace(dataset_for("CausalNet", tmp_path), shows_flow=1)
+    with pytest.raises(
+        ValueError, match=r"needs 4 published pictures of each clip's flow.*variant = 'causalnet'"
+    ):
+        baseline_inputs.given(dataset, settings_of("CausalNet"))
 
 
 def test_inputs_are_those_of_each_clip_alone(tmp_path):

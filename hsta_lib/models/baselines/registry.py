@@ -11,6 +11,7 @@ from hsta_lib.models.baselines import (
     alexnet,
     bi_woof,
     capsulenet,
+    causalnet,
     dual_atme,
     dual_inception,
     feat_ref,
@@ -50,6 +51,8 @@ class System:
     stretches : bool
         Whether ``prepare`` stretches each channel of the flow by its own range, so that published pictures of
         flow, in which no px are left, will do.
+    pictures : int
+        Published pictures of flow of each clip that it needs, seen instead of frames; or 0.
     depth : bool
         Whether the change of depth from onset to apex is a fourth channel of the flow.
     keeps_best_epoch : bool
@@ -63,6 +66,7 @@ class System:
     sizes: dict = field(default_factory=dict)
     flow_size: int = 0
     stretches: bool = False
+    pictures: int = 0
     depth: bool = False
     keeps_best_epoch: bool = False
 
@@ -200,6 +204,17 @@ SYSTEMS = {
         ),
         recipe={"learning_rate": 3e-4, "batch_size": 32, "epochs": 15, "sampling": "uniform"},
         sizes={"patch_size": 2, "d": 64, "heads": 4, "depths": (2, 2)},
+    ),
+    "CausalNet": _forms(
+        System(
+            causalnet.CausalNet, causalnet.prepare,
+            {"n_frames": causalnet.N_PICTURES, "image_size": htnet.SIZE},
+            {"learning_rate": 5e-5, "batch_size": 1024, "epochs": 200, "sampling": "in_order"},
+            pictures=causalnet.N_PICTURES, keeps_best_epoch=True,
+        ),
+        image_size=htnet.SIZE,
+        recipe={"learning_rate": 3e-4, "batch_size": 32, "epochs": 15, "sampling": "uniform"},
+        sizes={"d": 64, "heads": 4, "depths": (1, 1, 2)},
     ),
     "RGB": _alexnet(3),
     "RGB-D": _alexnet(4, depth=True),
