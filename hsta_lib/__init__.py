@@ -1,11 +1,15 @@
 """Model, data and metric code of the HSTA reproducibility study.
 
-The notebooks in ``notebooks/`` turn this library into reports; `ROOT` is where they find the rest of
-the project from whatever folder a kernel was started in.
+The notebooks in ``notebooks/`` turn this library into reports. `ROOT` holds ``data/``, ``results/``,
+``reports/`` and a user's ``params/``: the repository, or, of an installed wheel, the working folder.
+`SHIPPED` holds what comes with the library: the repository, or a folder of the installed package.
 """
 
 from pathlib import Path
 
 __version__ = "0.2.0"
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+_IS_REPOSITORY = (PACKAGE.parent / "pyproject.toml").is_file()
+ROOT = PACKAGE.parent if _IS_REPOSITORY else Path.cwd()
+SHIPPED = ROOT if _IS_REPOSITORY else PACKAGE / "shipped"

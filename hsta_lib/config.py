@@ -13,7 +13,7 @@ import psutil
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hsta_lib import ROOT
+from hsta_lib import ROOT, SHIPPED
 
 RepairRule = Literal["repaired", "published", "released", "drop"]
 RecipeName = Literal["equations", "released"]
@@ -365,8 +365,13 @@ def _explain(model, problem):
 
 
 def preset_names():
-    """Names of the presets in ``params/``."""
-    return sorted(path.stem for path in (ROOT / "params").glob("*.yaml"))
+    """Names of the presets in ``params/``: those of the library and the user's."""
+    return sorted(_presets())
+
+
+def _presets():
+    folders = (SHIPPED / "params", ROOT / "params")  # the user's count
+    return {path.stem: path for folder in folders for path in folder.glob("*.yaml")}
 
 
 def load_preset(name=""):
@@ -390,9 +395,9 @@ def load_preset(name=""):
         If there is no such preset or its file has a wrong key or value.
     """
     name = name or os.environ.get("HSTA_PRESET") or "quick"
-    if name not in preset_names():
+    if name not in _presets():
         raise ValueError(f"preset = {name!r} is unknown; known in params/: {', '.join(preset_names())}")
-    path = ROOT / "params" / f"{name}.yaml"
+    path = _presets()[name]
     try:
         values = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:

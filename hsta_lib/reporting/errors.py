@@ -5,9 +5,7 @@ from traceback import walk_tb
 
 from IPython import get_ipython
 
-from hsta_lib import ROOT
-
-_LIBRARY = ROOT / "hsta_lib"
+from hsta_lib import PACKAGE
 
 
 def show_messages_alone():
@@ -29,4 +27,4 @@ def _show(shell, kind, error, trace, tb_offset=None):
 def _raised_here(trace):
     """Whether the statement that raised lies in this library."""
     *_, (frame, _) = walk_tb(trace)
-    return Path(frame.f_code.co_filename).is_relative_to(_LIBRARY)
+    return Path(frame.f_code.co_filename).is_relative_to(PACKAGE)

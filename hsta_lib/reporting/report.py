@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from hsta_lib import ROOT, config
+from hsta_lib import SHIPPED, config
 from hsta_lib.data.table import default_labels
 from hsta_lib.evaluation import comparisons
 from hsta_lib.evaluation.intervals import (
@@ -151,7 +151,7 @@ def measured_growth():
         ``size`` (of the network), ``setting`` (the one that is varied), ``value``, ``seconds`` of a step,
         ``machine``; ``exponent``: slope of a line through log(seconds) over log(value).
     """
-    rows = pd.read_csv(ROOT / "benchmarks" / "growth.csv")
+    rows = pd.read_csv(SHIPPED / "benchmarks" / "growth.csv")
     for _, group in rows.groupby(["size", "setting"]):
         slope, _ = np.polyfit(np.log(group["value"]), np.log(group["seconds"]), deg=1)
         rows.loc[group.index, "exponent"] = slope

@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from hsta_lib import ROOT
+from hsta_lib import PACKAGE
 from hsta_lib.files import file_digest, write_whole
 from hsta_lib.training import store
 from hsta_lib.training.fit import fit
@@ -40,9 +40,8 @@ class KilledWorkers(RuntimeError):
 
 def _library_digest():
     """Hash of the library's source: that of the files which are being imported."""
-    folder = ROOT / "hsta_lib"
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
-    listed = [(name, hashlib.sha256((folder / name).read_bytes()).hexdigest()) for name in files]
+    files = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+    listed = [(name, hashlib.sha256((PACKAGE / name).read_bytes()).hexdigest()) for name in files]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
 
 

@@ -15,7 +15,7 @@ from collections import defaultdict
 from functools import cache, partial
 from types import CodeType, FunctionType, ModuleType
 
-from hsta_lib import ROOT
+from hsta_lib import PACKAGE
 
 _FIT = "hsta_lib.training.fit:fit"
 # A trial uses either the first two or the others; what it does not use is not followed.
@@ -27,7 +27,7 @@ _FLOW = "hsta_lib.data.dataset:Dataset.flow_path"
 _NOT_FOLLOWED = ("hsta_lib.config", "hsta_lib.files", "hsta_lib.paper", "hsta_lib.data.cache")
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 # Taken at import: a process goes on with the code it has loaded, whatever happens to the files.
-_SOURCES = {str(path): path.read_text() for path in (ROOT / "hsta_lib").rglob("*.py")}
+_SOURCES = {str(path): path.read_text() for path in PACKAGE.rglob("*.py")}
 
 
 def digests(trial):

@@ -14,7 +14,7 @@ from importlib.metadata import version
 
 import pandas as pd
 
-from hsta_lib import ROOT
+from hsta_lib import PACKAGE, ROOT, __version__
 from hsta_lib.files import write_whole
 from hsta_lib.training.code import differing, digests
 
@@ -279,6 +279,8 @@ def code_version():
     ``unknown`` without git. Asked once a process, so that it is the version that was loaded.
     """
     try:
+        if PACKAGE.parent != ROOT:
+            return f"version {__version__}"
         commit = _git("rev-parse", "--short=12", "HEAD")
         changed = _git(
             "status", "--porcelain", "--untracked-files=no", "--", "hsta_lib", "params", "notebooks"

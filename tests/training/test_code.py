@@ -86,7 +86,7 @@ def test_a_changed_file_is_other_code_where_what_it_computes_changes(tmp_path, n
         (tmp_path / "hsta_lib" / file).write_text(text)
     with imported_anew(tmp_path):
         code = importlib.import_module("hsta_lib.training.code")
-        assert tmp_path == code.ROOT
+        assert tmp_path / "hsta_lib" == code.PACKAGE
         found = code.digests(HSTA_TRIAL)
     assert differing(found, digests(HSTA_TRIAL)) == modules
 
