@@ -29,6 +29,8 @@ CHOSEN = $(foreach name,$(filter $(TEXTS),$(GIVEN)),-r $(call lower,$(name)) '$(
 	$(foreach name,$(filter $(VALUES),$(GIVEN)),-y '$(call lower,$(name)): $(call listed,$(name))')
 listed = $(if $(filter SEEDS RIVALS,$(1)),[$(patsubst [%],%,$($(1)))],$($(1)))
 
+# Tests run on all cores, those of a file one after the other: they share what is slow to make.
+CORES := -n logical --dist loadfile
 define NEWLINE
 
 
@@ -103,10 +105,10 @@ site: setup
 test: setup
 	$(BIN)/ruff check hsta_lib notebooks tests benchmarks
 	$(BIN)/ruff format --check hsta_lib notebooks tests benchmarks
-	$(BIN)/python -m pytest -q
-	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -W default notebooks \
+	$(BIN)/python -m pytest -q $(CORES)
+	$(BIN)/python -m pytest -q $(CORES) --nbval-lax --nbval-current-env --nbval-cell-timeout 300 -W default notebooks \
 		$(if $(HAS_CLONES),,$(REAL:%=--ignore notebooks/%.ipynb))
-	$(STRICT) reports $(foreach name,$(OTHER_DATA),--ignore reports/$(name).ipynb)
+	$(STRICT) $(CORES) reports $(foreach name,$(OTHER_DATA),--ignore reports/$(name).ipynb)
 
 slow: setup
 	$(BIN)/python -m pytest -q -m slow

@@ -1,6 +1,11 @@
 """Fixtures shared by the test files."""
 
+import hypothesis
 import pytest
+
+# The same examples in every run, however slow the machine.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture

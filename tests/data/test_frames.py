@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
-from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -36,7 +35,6 @@ from hsta_lib.data.tracks import track_picture
 from hsta_lib.files import file_digest
 
 SETTINGS = Frames(n_frames=6, image_size=8)
-steady = given_settings(derandomize=True, deadline=None)  # the same examples, however slow the machine
 
 
 def write(path, picture):
@@ -140,7 +138,6 @@ def expressions(draw):
     return onset, draw(st.integers(onset, offset)), offset
 
 
-@steady
 @given(expressions(), st.integers(2, 60))
 def test_any_choice_is_even_and_repeats_frames_only_of_a_short_clip(expression, n_frames):
     onset, _, offset = expression
@@ -158,7 +155,6 @@ def test_any_choice_is_even_and_repeats_frames_only_of_a_short_clip(expression, 
         assert set(numbers) == set(range(onset, offset + 1))
 
 
-@steady
 @given(expressions(), st.integers(2, 60))
 def test_any_apex_that_is_kept_takes_the_place_of_one_nearest_frame(expression, n_frames):
     onset, apex, offset = expression
@@ -695,7 +691,6 @@ def clips_with_gaps(draw):
     return clip, [*video, onset, apex], sorted({*whole} - missing), around
 
 
-@steady
 @given(clips_with_gaps())
 def test_whichever_frames_are_missing_the_nearest_of_the_clip_stand_in(clip_with_gaps):
     clip, wanted, there, around = clip_with_gaps
@@ -714,7 +709,6 @@ def test_whichever_frames_are_missing_the_nearest_of_the_clip_stand_in(clip_with
     assert problem == ("" if complete else f"{n_frames - len(there)} of {n_frames} frames missing")
 
 
-@steady
 @given(clips_with_gaps(), st.data())
 def test_with_more_than_half_missing_a_clip_is_left_out_unless_all_it_needs_is_there(clip_with_gaps, data):
     clip, wanted, there, around = clip_with_gaps

@@ -200,7 +200,7 @@ def test_a_killed_runner_continues_and_ends_with_the_same_table(dataset, trials_
     assert _scores(trials, folder) == expected
 
 
-def _wait_for(condition, seconds=60):
+def _wait_for(condition, seconds=180):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "timed out"
