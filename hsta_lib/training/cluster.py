@@ -17,6 +17,7 @@ from pathlib import Path
 from hsta_lib import PACKAGE
 from hsta_lib.files import file_digest, write_whole
 from hsta_lib.training import store
+from hsta_lib.training.checkpoint import Checkpoint
 from hsta_lib.training.fit import fit
 
 CONNECT_SECONDS = 5
@@ -41,7 +42,7 @@ class KilledWorkers(RuntimeError):
 def _library_digest():
     """Hash of the library's source: that of the files which are being imported."""
     files = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
-    listed = [(name, hashlib.sha256((PACKAGE / name).read_bytes()).hexdigest()) for name in files]
+    listed = [(name, file_digest(PACKAGE / name)) for name in files]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
 
 
@@ -342,12 +343,13 @@ def _train(trial, dataset, folder):
     """On a worker: train a trial and return its record, which is also stored if there is a folder."""
     if folder is not None and not store.missing([trial], folder):
         return store.load(trial, folder)
-    record = store.record_of(trial, fit(trial, dataset))
-    if folder is not None:
-        try:
-            store.write(record, folder)
-        except store.NotWritten as error:
-            print(f"{error}; it is sent back")
+    with Checkpoint(trial, folder) as checkpoint:
+        record = store.record_of(trial, fit(trial, dataset, checkpoint))
+        if folder is not None:
+            try:
+                store.write(record, folder)
+            except store.NotWritten as error:
+                print(f"{error}; it is sent back")
     return record
 
 

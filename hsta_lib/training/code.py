@@ -23,8 +23,10 @@ _OF_HSTA = ("hsta_lib.models.hsta:HSTA", "hsta_lib.training.batches:Clips")
 _OF_BASELINES = ("hsta_lib.training.batches:Inputs", "hsta_lib.training.baseline_inputs:build")
 _SYSTEMS = "hsta_lib.models.baselines.registry:SYSTEMS"
 _FLOW = "hsta_lib.data.dataset:Dataset.flow_path"
-# Settings count in a trial's id; files and progress bars do not change what is computed.
-_NOT_FOLLOWED = ("hsta_lib.config", "hsta_lib.files", "hsta_lib.paper", "hsta_lib.data.cache")
+# Settings count in a trial's id; files, progress bars and checkpoints do not change what is computed.
+_NOT_FOLLOWED = tuple(
+    f"hsta_lib.{name}" for name in ("config", "files", "paper", "data.cache", "training.checkpoint")
+)
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 # Taken at import: a process goes on with the code it has loaded, whatever happens to the files.
 _SOURCES = {str(path): path.read_text() for path in PACKAGE.rglob("*.py")}

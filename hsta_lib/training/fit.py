@@ -12,9 +12,10 @@ from hsta_lib.data.splits import make_folds
 from hsta_lib.models.hsta import HSTA
 from hsta_lib.training import baseline_inputs, recipe
 from hsta_lib.training.batches import EVALUATION_BATCH, Clips, Inputs, check_frames
+from hsta_lib.training.checkpoint import Checkpoint
 
 
-def fit(trial, dataset):
+def fit(trial, dataset, checkpoint=None):
     """Train on a trial's training fold, predict its test fold.
 
     Runs on one torch thread, so that its result does not depend on how many workers or cores there are:
@@ -24,6 +25,8 @@ def fit(trial, dataset):
     ----------
     trial : hsta_lib.training.trials.Trial
     dataset : hsta_lib.data.dataset.Dataset
+    checkpoint : hsta_lib.training.checkpoint.Checkpoint, optional
+        Where the training goes on, and what it keeps of itself meanwhile.
 
     Returns
     -------
@@ -43,9 +46,9 @@ def fit(trial, dataset):
     RuntimeError
         If the network cannot be compiled.
     """
-    started = time.perf_counter()
+    started, checkpoint = time.perf_counter(), checkpoint or Checkpoint()
     with _reproducible(trial):
-        run = _trained(trial, dataset)
+        run = _trained(trial, dataset, checkpoint)
         scores = predict(run.model, run.data, run.test)
         trained = _most_likely(predict(run.model, run.data, run.train), run.seen)
         draws = [
@@ -60,7 +63,7 @@ def fit(trial, dataset):
         "n_train": len(run.train),
         "train_accuracy": float(np.mean(trained == run.labels)),
         **recipe.constant_prediction(run.labels, len(dataset.classes), trial.settings.training),
-        "seconds": time.perf_counter() - started,
+        "seconds": checkpoint.spent + time.perf_counter() - started,
         "device": str(run.data.device),
     }
     asked = {
@@ -86,7 +89,7 @@ def train_model(trial, dataset):
         Classes with a training clip; the others are never predicted.
     """
     with _reproducible(trial):
-        run = _trained(trial, dataset)
+        run = _trained(trial, dataset, Checkpoint())
     return run.model, run.seen
 
 
@@ -103,7 +106,7 @@ class _Run(NamedTuple):
     epochs: list
 
 
-def _trained(trial, dataset):
+def _trained(trial, dataset, checkpoint):
     """Train a trial; within `_reproducible`."""
     if trial.fingerprint != dataset.fingerprint:
         raise ValueError(
@@ -118,7 +121,7 @@ def _trained(trial, dataset):
     data, model = _data_and_model(trial, dataset)
     run = _train if isinstance(model, torch.nn.Module) else _fit_classifier
     with _compiled(model, settings.training):
-        losses, epochs = run(model, data, train, labels, fold.test, settings, rng)
+        losses, epochs = run(model, data, train, labels, fold.test, settings, rng, checkpoint)
     return _Run(model, data, train, labels, fold.test, seen, losses, epochs)
 
 
@@ -148,7 +151,7 @@ def _reproducible(trial):
             torch.set_num_threads(threads)
 
 
-def _fit_classifier(model, data, train, labels, _test, _settings, _rng):
+def _fit_classifier(model, data, train, labels, _test, _settings, _rng, _checkpoint):
     """A classifier that is fitted at once; returns what `_train` does: no losses, no epochs."""
     model.fit(data.batch(train, None)[0].cpu().numpy(), labels)
     return [], []
@@ -180,14 +183,16 @@ class _Epoch(NamedTuple):
     is_first_stage: bool
 
 
-def _train(model, data, train, labels, test, settings, rng):
+def _train(model, data, train, labels, test, settings, rng, checkpoint):
     """Run all epochs; returns the mean loss of each, and its test scores if they are to be stored."""
     training = settings.training
     size, n_visited = recipe.batch_size_and_clips(len(train), training)
     steps = math.ceil(n_visited / size)
     optimizer = recipe.optimizer_of(model, training)
     losses, epochs, draws = [], [], data.frame_draws("training")
-    for epoch in range(-training.pretraining_epochs, training.epochs):
+    kept = model, optimizer, rng, draws, losses, epochs
+    checkpoint.restore(kept)
+    for epoch in range(len(losses) - training.pretraining_epochs, training.epochs):
         visited = recipe.epoch_order(labels, training.sampling, rng)[:n_visited]
         targets = torch.from_numpy(labels[visited]).to(data.device)
         clips = _Epoch(data.index(train[visited], draws), targets, epoch < 0)
@@ -203,7 +208,8 @@ def _train(model, data, train, labels, test, settings, rng):
                 f"the loss of epoch {epoch} is {losses[-1]}; lower learning_rate = {training.learning_rate}"
             )
         if training.store_epochs and epoch >= 0:
-            epochs.append(predict(model, data, test))
+            epochs.append(predict(model, data, test).tolist())
+        checkpoint.keep(kept)
     return losses, epochs
 
 

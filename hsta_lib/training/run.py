@@ -11,6 +11,7 @@ from hsta_lib.files import progress_bar
 from hsta_lib.training import cluster, store
 from hsta_lib.training.batches import device_of
 from hsta_lib.training.calibration import forecast
+from hsta_lib.training.checkpoint import Checkpoint
 from hsta_lib.training.fit import fit
 from hsta_lib.training.workers import local_workers, revive
 
@@ -124,7 +125,8 @@ def run_trial(trial, dataset, folder):
     """Train one trial and store its result, unless it is there already."""
     if store.missing([trial], folder):
         store.code_version()  # before the training, which may outlast an edit of the code
-        store.save(trial, fit(trial, dataset), folder)
+        with Checkpoint(trial, folder) as checkpoint:
+            store.save(trial, fit(trial, dataset, checkpoint), folder)
 
 
 def _run_here(todo, datasets, folder):
