@@ -13,7 +13,7 @@ from hsta_lib.training.batches import device_of
 from hsta_lib.training.calibration import forecast
 from hsta_lib.training.checkpoint import Checkpoint
 from hsta_lib.training.fit import fit
-from hsta_lib.training.workers import local_workers, revive
+from hsta_lib.training.workers import Patience, local_workers, revive
 
 _LOOK_SECONDS = 1
 
@@ -156,7 +156,7 @@ def _run_in_workers(client, todo, datasets, folder):
 
 def _as_completed(futures, client):
     """Futures as they finish; between two looks, workers that could not start again are started."""
-    finished, left = SimpleQueue(), len(futures)
+    finished, left, patience = SimpleQueue(), len(futures), Patience()
     for future in futures:
         future.add_done_callback(finished.put)
     while left:
@@ -164,6 +164,7 @@ def _as_completed(futures, client):
             future = finished.get(timeout=_LOOK_SECONDS)
         except Empty:
             revive(client.cluster)
+            patience.look(client.cluster)
         else:
             left -= 1
             yield future

@@ -1,5 +1,6 @@
 """Worker processes on this machine, one torch thread each. No failure of their start or end spoils a run."""
 
+import time
 from contextlib import contextmanager, suppress
 
 import psutil
@@ -16,13 +17,16 @@ WORKER_ENVIRONMENT = {
 SILENT_SECONDS = 60
 _STARTS = 3  # of all workers, one of which may be killed or stopped while it starts
 _START_SECONDS = 120
+_PATIENCE_SECONDS = 600  # without any worker, before a run gives up
 
 # Dask looks at its processes many times a second, which nobody reads here; where all cores train, a run took
 # a tenth longer by it.
-_UNWATCHED = {
+_SETTINGS = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "5s",
+    # Else one that takes longer than 15 s to start again, as on a busy machine, is given up.
+    "distributed.deploy.lost-worker-timeout": f"{_PATIENCE_SECONDS}s",
 }
 
 
@@ -48,7 +52,7 @@ def local_workers(n):
     from distributed import Client
 
     environment = dask.config.get("distributed.nanny.pre-spawn-environ") | WORKER_ENVIRONMENT
-    settings = _UNWATCHED | {
+    settings = _SETTINGS | {
         "distributed.nanny.pre-spawn-environ": environment,
         "distributed.scheduler.worker-ttl": f"{SILENT_SECONDS}s",
     }
@@ -78,14 +82,36 @@ def _started(n):
 
 
 def revive(cluster):
-    """Start those worker processes again that were killed while they started again."""
+    """Start those workers again that were killed or given up while they started again."""
 
     async def start():
-        for nanny in cluster.workers.values():
+        for name, nanny in list(cluster.workers.items()):
             if nanny.status.name == "failed":
-                await nanny.instantiate()
+                with suppress(Exception):  # it is tried again; Dask raises what it likes
+                    await nanny.instantiate()
+            elif nanny.status.name == "closed":
+                del cluster.workers[name]
 
     cluster.sync(start)
+    cluster.scale(len(cluster.worker_spec))
+
+
+class Patience:
+    """Ends a run that has had no worker for ten minutes."""
+
+    def __init__(self):
+        self.last_seen = time.monotonic()
+
+    def look(self, cluster):
+        """Raise RuntimeError where there has been none for so long."""
+        now = time.monotonic()
+        if cluster.scheduler.workers:
+            self.last_seen = now
+        elif now - self.last_seen > _PATIENCE_SECONDS:
+            raise RuntimeError(
+                f"no local worker has come back for {_PATIENCE_SECONDS / 60:.0f} minutes; results are stored, "
+                "and the same command continues. workers = 0 trains in this process"
+            )
 
 
 def _end(client, cluster):

@@ -151,9 +151,50 @@ def test_a_worker_that_was_killed_while_it_started_again_is_revived():
 
         return SimpleNamespace(status=SimpleNamespace(name=status), instantiate=instantiate)
 
-    nannies = {number: nanny(status) for number, status in enumerate(["running", "failed", "starting"])}
-    local.revive(SimpleNamespace(workers=nannies, sync=lambda function: asyncio.run(function())))
-    assert started == ["failed"]
+    nannies = {
+        number: nanny(status) for number, status in enumerate(["running", "failed", "starting", "closed"])
+    }
+    cluster = SimpleNamespace(
+        workers=nannies, worker_spec={n: {} for n in range(4)}, scale=started.append,
+        sync=lambda function: asyncio.run(function()),
+    )  # fmt: skip
+    local.revive(cluster)
+    assert started == ["failed", 4]
+    assert list(nannies) == [0, 1, 2]
+
+
+def test_a_worker_that_dask_gives_up_while_it_starts_again_is_replaced(dataset, tmp_path, monkeypatch):
+    # As on a machine so busy that a start takes longer than Dask waits.
+    monkeypatch.setitem(local._SETTINGS, "distributed.deploy.lost-worker-timeout", "10ms")
+    trials, killed = tiny_trials(n_folds=2), []
+    real = run._run_in_workers
+
+    def with_a_kill(*args):
+        for trial, error in real(*args):
+            if not killed:
+                killed.append(_loaded()[0])
+                os.kill(killed[0], signal.SIGKILL)
+            yield trial, error
+
+    monkeypatch.setattr(run, "_run_in_workers", with_a_kill)
+    run.run(trials, [dataset], tmp_path, workers=1)
+    assert not store.missing(trials, tmp_path)
+
+
+def test_a_run_without_any_worker_ends_with_a_message(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(local.time, "monotonic", lambda: clock[0])
+    patience, cluster = local.Patience(), SimpleNamespace(scheduler=SimpleNamespace(workers={}))
+    clock[0] = 590
+    patience.look(cluster)
+    cluster.scheduler.workers["one"] = 1
+    patience.look(cluster)
+    cluster.scheduler.workers.clear()
+    clock[0] = 1180
+    patience.look(cluster)
+    clock[0] = 1200
+    with pytest.raises(RuntimeError, match=r"no local worker has come back for 10 minutes.*workers = 0"):
+        patience.look(cluster)
 
 
 def test_an_end_that_fails_is_a_line_and_leaves_no_process(dataset, tmp_path, monkeypatch, capsys):
