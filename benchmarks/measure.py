@@ -4,6 +4,7 @@ A script's ``--record`` replaces its own rows there.
 """
 
 import argparse
+import platform
 import re
 import resource
 import statistics
@@ -11,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from hsta_lib.commands.docs import rounded
 from hsta_lib.config import n_cores
-from hsta_lib.training.calibration import describe_machine
 
 RESULTS = Path(__file__).with_name("results.csv")
 
@@ -63,8 +64,18 @@ def finish(script, rows, record):
 
 def machine():
     """Processor, cores used and version of torch, in words."""
-    described = describe_machine(0, "")
-    return f"{described['processor']}, {n_cores()} cores, torch {described['torch']}"
+    if torch.cuda.is_available():
+        processor = torch.cuda.get_device_name()
+    else:
+        processor = _linux_says("/proc/cpuinfo", r"model name\s*:\s*(.+)") or platform.processor()
+    return f"{processor}, {n_cores()} cores, torch {torch.__version__}"
+
+
+def _linux_says(path, pattern):
+    """What follows a name in a line of a file of Linux; None elsewhere."""
+    with suppress(OSError):
+        found = re.search(f"^{pattern}$", Path(path).read_text(), re.MULTILINE)
+        return found and found.group(1)
 
 
 def most_resident():
@@ -72,7 +83,5 @@ def most_resident():
 
     What the system counts for a new process begins with its parent's; Linux also tells its own.
     """
-    with suppress(OSError):
-        found = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-        return 1024 * int(found.group(1))
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = _linux_says("/proc/self/status", r"VmHWM:\s*(\d+) kB")
+    return 1024 * int(found or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

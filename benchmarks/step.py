@@ -5,8 +5,8 @@ in float32: attention as two products and a softmax, W_k and W_v of CSTA applied
 that goes through the parameters one by one. The steps are taken in turn, and ratios pair by pair, so that a
 machine whose speed drifts does not decide them. Each step is also measured against the rate of the network's
 own largest product in its precision, and a profile tells where the rest of the time goes. One CPU thread, as
-a trial has; on a GPU times are those of CUDA events. ``--compile`` also takes steps with torch.compile,
-``--sizes`` instead compares the precisions from small networks to large ones.
+a trial has; on a GPU times are those of CUDA events. ``--sizes`` instead compares the precisions from small
+networks to large ones.
 """
 
 import statistics
@@ -88,9 +88,9 @@ def released(precision):
 
 
 def steps_of(kind):
-    """Function that takes one step, from uint8 frames on: ``plain``, a precision, or it and ``compiled``."""
+    """Function that takes one step, from uint8 frames on: ``plain``, or a precision."""
     torch.manual_seed(0)
-    settings = released(kind.split()[0] if kind != "plain" else "float32")
+    settings = released("float32" if kind == "plain" else kind)
     frames = torch.randint(0, 256, (BATCH, 8, 224, 224, 3), dtype=torch.uint8, device=DEVICE)
     labels = (torch.arange(BATCH) % CLASSES).to(DEVICE)
     training = settings.training
@@ -101,8 +101,6 @@ def steps_of(kind):
     else:
         model = hsta.HSTA.from_settings(settings, CLASSES).to(DEVICE)
         optimizer = optimizer_of(model, training)
-        if kind.endswith("compiled"):
-            model.compile()
 
     def step():
         clips = rearrange(normalise(frames, training.pixels), "b t h w c -> b c t h w")
@@ -262,7 +260,6 @@ def precision_ratio(settings, pairs=7, batch=32):
 
 def main():
     parser = measure.parser(__doc__)
-    parser.add_argument("--compile", action="store_true", help="also take steps with torch.compile")
     parser.add_argument("--sizes", action="store_true", help="compare precisions over sizes instead")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -276,7 +273,6 @@ def main():
     own = parameters_and_flops(released("float32"), CLASSES)[1]
     print(f"{flops / 1e9:.2f} GFLOP a clip, ours {own / 1e9:.2f}; auto is {chosen}; batch of {BATCH}")
     kinds = ["plain", *dict.fromkeys(["float32", chosen])]
-    kinds += [f"{kind} compiled" for kind in kinds[1:]] * options.compile
     steps, rows = compare_steps(kinds, flops)
     measure.finish(__file__, rows, options.record)
     profile(chosen, steps[chosen])

@@ -135,7 +135,6 @@ class Training(Group):
     decay_biases: bool = True  # weight decay on biases and LayerNorms too
     # Of the network's products; auto: see `training.precision`. Weights, loss and optimiser are float32.
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool = False  # the network with torch.compile, which moves predictions by rounding
 
 
 class TrialTraining(Training):
@@ -220,8 +219,8 @@ class Settings(Group):
             raise ValueError("loss = 'own' is that of a comparison system, and of each of them")
         if self.training.pretraining_epochs and not self.comparison.rival:
             raise ValueError("pretraining_epochs: HSTA has no first stage; leave it 0")
-        if self.comparison.rival and (self.training.precision != "float32" or self.training.compile):
-            raise ValueError("a comparison system trains as published: precision 'float32', compile False")
+        if self.comparison.rival and self.training.precision != "float32":
+            raise ValueError("a comparison system trains as published: precision 'float32'")
         return self
 
 

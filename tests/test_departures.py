@@ -34,7 +34,7 @@ def test_every_field_the_released_recipe_sets_is_listed():
 AGREED = {"m", "l_v", "l_s", "n_frames", "weight_decay", "batch_size", "epochs", "warmup_epochs", "n_folds"}
 # What only this study chooses: its controls, its baselines, and how it runs.
 OURS = {
-    "apex", "compile", "decay", "decay_epochs", "drop_last", "pretraining_epochs", "shuffled_labels", "video",
+    "apex", "decay", "decay_epochs", "drop_last", "pretraining_epochs", "shuffled_labels", "video",
     "store_epochs", "store_draws", "stratify", "split_seed", "training_subjects", "train_on", "held_out",
     "drawn",
 }  # fmt: skip

@@ -20,20 +20,20 @@ from hsta_lib.paper_check.findings import SUBJECTS
 from hsta_lib.study import published, union
 from hsta_lib.study.study import start
 from hsta_lib.training import baseline_inputs
-from hsta_lib.training.calibration import speeds_for
-from hsta_lib.training.cost import fold_sizes, makespan, memory, seconds_each, training_flops
+from hsta_lib.training.cost import parameters_and_flops, training_flops
 from hsta_lib.training.trials import NAMED_CELL
 
 RECIPES = ("equations", "released")
 # Of an H200 in dense bfloat16, by NVIDIA's data sheet, and the share of it that a training is taken to reach.
 PEAK_TFLOPS, ACHIEVED = 989.5, 0.4
+_CHECKPOINT_BYTES = 12  # a parameter, and the optimiser's two means of its gradient
 _N_MACRO = 3346  # of the authors' lists for CAS(ME)^3
 _EMOTIONS = ("others", "disgust", "surprise", "fear", "anger", "sad", "happy")
 _EMOTIONS_MEGC2019 = ("negative", "positive", "surprise")
 _ALL = "all, shared trials once"
 
 
-def plan_paper(recipes=RECIPES, tflops=ACHIEVED * PEAK_TFLOPS, speeds=None, workers=1):
+def plan_paper(recipes=RECIPES, tflops=ACHIEVED * PEAK_TFLOPS):
     """Trials, FLOP and hours of every table, preset ``full``, one seed.
 
     Parameters
@@ -42,17 +42,13 @@ def plan_paper(recipes=RECIPES, tflops=ACHIEVED * PEAK_TFLOPS, speeds=None, work
         Comparison systems have recipes of their own, and are counted with ``equations``.
     tflops : float
         10^12 FLOP a second that a GPU achieves in training, not its peak: GPU-hours are a projection.
-    speeds : dict of str to hsta_lib.training.cost.Speed, optional
-        Of this machine, by precision; without it, hours on it are left out.
-    workers : int
-        With which these speeds were measured.
 
     Returns
     -------
     DataFrame
         One row per ``recipe``, ``table`` and ``rows`` (HSTA, references, comparison systems), and one per
         recipe in which trials that tables share count once. ``settings``, ``trials``, ``pflop``: 10^15 FLOP
-        of training, three forward passes of every clip; ``gpu_hours``; with ``speeds``, ``hours_here``.
+        of training, three forward passes of every clip; ``gpu_hours``.
 
     Raises
     ------
@@ -64,27 +60,19 @@ def plan_paper(recipes=RECIPES, tflops=ACHIEVED * PEAK_TFLOPS, speeds=None, work
     rows = []
     for recipe in recipes:
         parts = trials_of_paper(recipe)
-        parts = parts | {(_ALL, ""): [trial for trials in parts.values() for trial in trials]}
-        for (table, kind), trials in parts.items():
-            rows.append({"recipe": recipe, "table": table, "rows": kind} | _cost(trials, speeds, workers))
+        every = [trial for trials in parts.values() for trial in trials]
+        datasets = {trial.fingerprint: nominal_dataset(trial.fingerprint) for trial in every}
+        flops = dict(zip(every, training_flops(every, datasets), strict=True))
+        for (table, kind), trials in (parts | {(_ALL, ""): every}).items():
+            rows.append({"recipe": recipe, "table": table, "rows": kind} | _cost(set(trials), flops))
     planned = pd.DataFrame(rows)
-    planned.insert(6, "gpu_hours", planned["pflop"] * 1e3 / tflops / 3600)
-    return planned
+    return planned.assign(gpu_hours=planned["pflop"] * 1e3 / tflops / 3600)
 
 
-def _cost(trials, speeds, workers):
-    trials = list({trial.id: trial for trial in trials}.values())
-    datasets = {trial.fingerprint: nominal_dataset(trial.fingerprint) for trial in trials}
-    n_classes = [len(datasets[trial.fingerprint].classes) for trial in trials]
-    flops = sum(
-        training_flops(trial.settings, n, n_train)
-        for trial, n, (n_train, _) in zip(trials, n_classes, fold_sizes(trials, datasets), strict=True)
-    )
+def _cost(trials, flops):
     n_settings = len({(trial.settings, trial.fingerprint) for trial in trials})
-    counted = {"settings": n_settings, "trials": len(trials), "pflop": flops / 1e15}
-    if speeds is None:
-        return counted
-    return counted | {"hours_here": makespan(seconds_each(trials, datasets, speeds), workers) / 3600}
+    pflop = sum(flops[trial] for trial in trials) / 1e15
+    return {"settings": n_settings, "trials": len(trials), "pflop": pflop}
 
 
 @lru_cache
@@ -203,16 +191,15 @@ def _with_macro(clips):
     return pd.concat([clips, macro], ignore_index=True)
 
 
-def describe(tflops, workers):
+def describe(tflops):
     """What the numbers of `plan_paper` are, in sentences."""
     named = with_fields(Settings(), **NAMED_CELL)
-    needed = max(sum(memory(one, 7, 860).values()) for one in (named, as_released(named))) / 1e9
+    most = max(parameters_and_flops(one, n_classes=7)[0] for one in (named, as_released(named)))
     return "\n".join(
         [
             f"GPU-hours are a projection: three forward passes of every clip at {tflops:.0f} TFLOP/s "
             f"({100 * tflops / PEAK_TFLOPS:.0f} % of an H200's dense bfloat16 peak).",
-            f"Hours here are for {workers} workers, from a measurement with small networks; a worker would "
-            f"need up to {needed:.0f} GB.",
+            f"A training's checkpoint takes up to {_CHECKPOINT_BYTES * most / 1e9:.1f} GB while it runs.",
             "One seed; evaluation is not in the FLOP.",
         ]
     )
@@ -222,12 +209,9 @@ def main():
     parser = argparse.ArgumentParser(prog="make plan", description=__doc__.partition("\n")[0])
     parser.add_argument("--tflops", type=float, default=ACHIEVED * PEAK_TFLOPS, help="achieved, of one GPU")
     chosen = parser.parse_args()
-    workers = config.n_cores()
-    trials = [trial for recipe in RECIPES for part in trials_of_paper(recipe).values() for trial in part]
-    speeds = speeds_for(trials, workers)
-    planned = plan_paper(tflops=chosen.tflops, speeds=speeds, workers=workers)
+    planned = plan_paper(tflops=chosen.tflops)
     print(planned.to_string(index=False, float_format="{:,.1f}".format))
-    print(describe(chosen.tflops, workers))
+    print(describe(chosen.tflops))
 
 
 if __name__ == "__main__":

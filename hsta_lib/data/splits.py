@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from hsta_lib.data.table import LackingError
 
@@ -258,18 +259,20 @@ def check_folds(clips, folds, *, split, macro_clips="none", train_on="composite"
     """
     tested, is_macro = np.zeros(len(clips), dtype=int), _is_macro(clips)
     keys = ["clip_id"] if split in SUBJECT_DEPENDENT else ["clip_id", "subject_id"]
+    numbered = {key: pd.factorize(clips[key]) for key in keys}
     for number, (train, test) in enumerate(folds):
         np.add.at(tested, test, 1)  # += would count a row given twice once
-        for key in keys:
+        for key, (values, names) in numbered.items():
             counted = train if key == "clip_id" else train[~is_macro[train]]
-            both = set(clips[key].iloc[counted]) & set(clips[key].iloc[test])
-            if both:
-                raise ValueError(f"fold {number}: {key} {sorted(both)[0]} is in training and in test")
+            both = np.intersect1d(values[counted], values[test])
+            if both.size:
+                raise ValueError(f"fold {number}: {key} {min(names[both])} is in training and in test")
         if train_on == "own" and len(found := set(sources(clips.iloc[[*train, *test]]))) > 1:
             raise ValueError(f"fold {number}: clips of {' and '.join(sorted(found))}, with train_on = 'own'")
         if train_on not in ("composite", "own") and not (len(train) and _is_of(clips, train_on)[train].all()):
             raise ValueError(f"fold {number}: not every training clip is of train_on = {train_on!r}")
-        _check_macro(clips.iloc[train[is_macro[train]]], clips.iloc[test], number, macro_clips)
+        if (macro := train[is_macro[train]]).size:
+            _check_macro(clips.iloc[macro], clips.iloc[test], number, macro_clips)
     expected = np.where(is_macro, 0, 1)
     if split == HOLDOUT:
         held_out = clips["subject_id"].isin(clips["subject_id"][tested > 0]).to_numpy()

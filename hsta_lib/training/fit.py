@@ -43,8 +43,6 @@ def fit(trial, dataset, checkpoint=None):
     ValueError
         If the data is not the trial's, its frames are not those of the settings, a step does not fit into
         the GPU's memory, or the loss is no longer finite.
-    RuntimeError
-        If the network cannot be compiled.
     """
     started, checkpoint = time.perf_counter(), checkpoint or Checkpoint()
     with _reproducible(trial):
@@ -120,8 +118,7 @@ def _trained(trial, dataset, checkpoint):
     seen = np.isin(np.arange(len(dataset.classes)), labels)
     data, model = _data_and_model(trial, dataset)
     run = _train if isinstance(model, torch.nn.Module) else _fit_classifier
-    with _compiled(model, settings.training):
-        losses, epochs = run(model, data, train, labels, fold.test, settings, rng, checkpoint)
+    losses, epochs = run(model, data, train, labels, fold.test, settings, rng, checkpoint)
     return _Run(model, data, train, labels, fold.test, seen, losses, epochs)
 
 
@@ -155,24 +152,6 @@ def _fit_classifier(model, data, train, labels, _test, _settings, _rng, _checkpo
     """A classifier that is fitted at once; returns what `_train` does: no losses, no epochs."""
     model.fit(data.batch(train, None)[0].cpu().numpy(), labels)
     return [], []
-
-
-@contextlib.contextmanager
-def _compiled(model, training):
-    """Compile the network, if the settings say so, at its first call."""
-    if not training.compile:
-        yield
-        return
-    import torch._dynamo
-
-    model.compile()
-    try:
-        yield
-    except torch._dynamo.exc.BackendCompilerFailed as error:
-        raise RuntimeError(
-            f"compile = True: torch.compile failed ({error}); on a CPU it needs a C++ compiler such as g++: "
-            "install one, or leave compile False"
-        ) from error
 
 
 class _Epoch(NamedTuple):
@@ -214,34 +193,15 @@ def _train(model, data, train, labels, test, settings, rng, checkpoint):
 
 
 def _loss_of_step(model, optimizer, data, clips, part, training):
-    """`train_step` on a part of an epoch's clips; where memory is short, an error with the size that fits."""
-    size = fitting = part.stop - part.start
-    while fitting:
-        smaller = slice(part.start, part.start + fitting)
-        loss = _loss_or_none(model, optimizer, data, clips, smaller, training)
-        if loss is not None:
-            break
-        fitting //= 2
-    if fitting == size:
-        return loss
-    raise ValueError(
-        f"batch_size = {size}: a step does not fit into the memory of the GPU; "
-        + (f"batch_size = {fitting} does" if fitting else "not even one clip does: lower image_size or d")
-    )
-
-
-def _loss_or_none(*step):
+    """`train_step` on a part of an epoch's clips; memory that is too short is an error that names the fix."""
     try:
-        return _step_on(*step)
-    except torch.OutOfMemoryError:
-        pass
-    torch.cuda.empty_cache()  # only here, outside the handler, is free what the step had allocated
-    return None
-
-
-def _step_on(model, optimizer, data, clips, part, training):
-    inputs = data.at(tuple(axis[part] for axis in clips.index))
-    return train_step(model, optimizer, inputs, clips.labels[part], training, clips.is_first_stage)
+        inputs = data.at(tuple(axis[part] for axis in clips.index))
+        return train_step(model, optimizer, inputs, clips.labels[part], training, clips.is_first_stage)
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"batch_size = {part.stop - part.start}: a step does not fit into the memory of the GPU; lower "
+            "batch_size, image_size or d"
+        ) from error
 
 
 def train_step(model, optimizer, inputs, labels, training, is_first_stage=False):

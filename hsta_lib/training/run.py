@@ -10,8 +10,8 @@ from hsta_lib.config import n_cores
 from hsta_lib.files import progress_bar
 from hsta_lib.training import cluster, store
 from hsta_lib.training.batches import device_of
-from hsta_lib.training.calibration import forecast
 from hsta_lib.training.checkpoint import Checkpoint
+from hsta_lib.training.cost import training_flops
 from hsta_lib.training.fit import fit
 from hsta_lib.training.workers import Patience, local_workers, revive
 
@@ -70,14 +70,13 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
         if trial.fingerprint not in datasets:
             given = ", ".join(datasets)
             raise ValueError(f"trial {trial.id} is of data {trial.fingerprint}, the datasets are {given}")
-    seconds, told = forecast(todo, datasets, workers)
     for line in store.told_of(trials, folder):
         print(line)
-    print(f"{len(set(trials))} trials, {len(todo)} to train{told and ': '}{told}")
+    print(f"{len(set(trials))} trials, {len(todo)} to train")
     if not todo:
         return
-    # Whole numbers, which add up exactly, and more than nothing.
-    costs = {trial: 1 + round(1e6 * expected) for trial, expected in zip(todo, seconds, strict=True)}
+    flops = training_flops(todo, datasets)
+    costs = {trial: 1 + n for trial, n in zip(todo, flops, strict=True)}  # more than nothing
     todo.sort(key=costs.get, reverse=True)  # the longest first: no long one is left over at the end
     failed = []
     try:
@@ -176,7 +175,7 @@ def _itself(value):
 
 @contextmanager
 def _progress(n_trials, total):
-    """A plain-text bar: trials done, trials per minute, and the time left weighted by modelled cost."""
+    """A plain-text bar: trials done, trials per minute, and the time left, weighted by FLOPs."""
     bar = progress_bar(
         total=total, desc=f"0/{n_trials} trials", smoothing=0, mininterval=1, miniters=1,
         bar_format="{desc}|{bar:30}| {percentage:3.0f} % [{elapsed} gone, {remaining} left]",

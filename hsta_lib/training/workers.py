@@ -109,8 +109,8 @@ class Patience:
             self.last_seen = now
         elif now - self.last_seen > _PATIENCE_SECONDS:
             raise RuntimeError(
-                f"no local worker has come back for {_PATIENCE_SECONDS / 60:.0f} minutes; results are stored, "
-                "and the same command continues. workers = 0 trains in this process"
+                f"no local worker has come back for {_PATIENCE_SECONDS / 60:.0f} minutes; results are "
+                "stored, and the same command continues. workers = 0 trains in this process"
             )
 
 

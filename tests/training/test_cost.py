@@ -1,8 +1,4 @@
-"""Parameters, FLOPs, memory and times against formulas written out by hand; the stored calibration."""
-
-import itertools
-import json
-from contextlib import contextmanager
+"""Parameters and FLOPs against formulas written out by hand; the plan of the paper."""
 
 import numpy as np
 import pandas as pd
@@ -16,10 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.commands import plan as paper_plan
 from hsta_lib.config import Settings, as_released, with_fields
+from hsta_lib.data.splits import make_folds
 from hsta_lib.models.hsta import HSTA
-from hsta_lib.training import calibration, cost, recipe
-from hsta_lib.training.cost import Speed, Work, estimate, makespan, parameters_and_flops, plan
-from hsta_lib.training.trials import expand_grid
+from hsta_lib.training import cost
+from hsta_lib.training.cost import parameters_and_flops, plan
+from hsta_lib.training.trials import Trial, expand_grid
 
 TINY = with_fields(
     Settings(), n_frames=10, image_size=15, patch_size=3, tubelet_size=5, d=11, m=2, l_v=3, l_s=1
@@ -97,10 +94,10 @@ def test_plan_has_the_cells_and_their_costs():
     assert planned["parameters"].is_unique
 
 
-def test_depth_is_counted_from_two_small_networks_exactly():
-    for m in (1, 5):
-        deep = with_fields(TINY, m=m)
-        assert cost.work_of(deep, N_CLASSES) == cost._count.__wrapped__(deep, N_CLASSES)
+def test_depth_is_counted_from_four_small_networks_exactly():
+    for depth in ({"m": 1}, {"m": 5}, {"l_v": 2, "l_s": 4}, {"l_v": 0}):
+        deep = with_fields(TINY, **depth)
+        assert parameters_and_flops(deep, N_CLASSES) == cost._count.__wrapped__(deep, N_CLASSES)
 
 
 def test_an_impossible_size_is_refused_before_anything_is_trained():
@@ -142,7 +139,7 @@ def random_settings(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_counts_are_those_of_the_network_itself(seed):
-    """Depth is inferred from two small networks on no device; here the network itself runs, on a batch."""
+    """Depth is inferred from four small networks on no device; here the network itself runs, on a batch."""
     settings, clips = random_settings(seed), 3
     network = HSTA.from_settings(settings, N_CLASSES)
     frames = settings.frames
@@ -163,218 +160,29 @@ def test_counts_are_those_of_the_network_itself(seed):
     assert 2 * forward <= counter.get_total_flops() <= 3.01 * forward
 
 
-def test_training_flops_are_three_forward_passes_of_every_clip_seen():
-    settings = with_fields(TINY, batch_size=5, epochs=7)
-    flops = parameters_and_flops(settings, N_CLASSES)[1]
-    assert cost.training_flops(settings, N_CLASSES, n_train=23) == 3 * flops * 20 * 7
+def test_training_flops_are_three_forward_passes_of_every_clip_seen(tmp_path):
+    dataset, trials = tiny_dataset(tmp_path), tiny_trials(n_folds=3, batch_size=5, epochs=7)
+    flops = parameters_and_flops(trials[0].settings, n_classes=3)[1]
+    trained = [len(fold.train) for fold in make_folds(dataset.clips, **trials[0].settings.split.model_dump(), seed=0)]
+    found = cost.training_flops(trials, {FINGERPRINT: dataset})
+    assert found == [3 * flops * (n - n % 5) * 7 for n in trained]
+    longer = tiny_trials(n_folds=3, batch_size=5, epochs=7, drop_last=False)
+    assert cost.training_flops(longer, {FINGERPRINT: dataset}) == [3 * flops * n * 7 for n in trained]
 
 
-@pytest.mark.parametrize(
-    ("n", "size", "drop_last"), list(itertools.product([1, 7, 11, 15], [2, 5, 13], [True, False]))
-)
-def test_steps_of_an_epoch_are_those_of_the_training(n, size, drop_last):
-    chosen = with_fields(Settings(), batch_size=size, drop_last=drop_last).training
-    trained_size, clips = recipe.batch_size_and_clips(n, chosen)
-    assert cost._per_epoch(n, chosen) == (-(-clips // trained_size), clips)
+def test_a_classifier_without_a_network_costs_nothing_and_a_baseline_its_two_stages(tmp_path):
+    datasets, flops = {FINGERPRINT: tiny_dataset(tmp_path)}, {}
+    for name in ("LBP-TOP", "MERSiamC3D"):
+        fields = {"loss": "own", "rival": name, "form": "reduced", "pretraining_epochs": 2, "epochs": 4}
+        settings = with_fields(Settings(), **fields, batch_size=1, n_folds=3)
+        flops[name] = cost.training_flops([Trial(settings, 0, 0, FINGERPRINT)], datasets)[0]
+        forward = parameters_and_flops(settings, 3)[1]
+    assert flops["LBP-TOP"] == 0
+    assert flops["MERSiamC3D"] == 3 * forward * 6 * _n_trained(datasets[FINGERPRINT], settings)
 
 
-SPEED = Speed(call=2.0, byte=3.0, draw=37.0, flop=5.0, parameter=7.0, trial=43.0, start=11.0, memory=0)
-
-
-def test_seconds_of_a_step_by_hand():
-    work = Work(parameters=13, flops=17, calls=19, written=23, drawn=41, kept=29)
-    assert SPEED.step(work, clips=31) == 2 * 19 + 7 * 13 + 31 * (3 * 23 + 37 * 41 + 5 * 3 * 17)
-
-
-def test_seconds_of_a_training_by_hand():
-    settings = with_fields(TINY, batch_size=5, epochs=7, store_epochs=True)
-    work = cost.work_of(settings, N_CLASSES)
-    step, clip = SPEED.step(work, 0), SPEED.step(work, 1) - SPEED.step(work, 0)
-    evaluated = 8 * (2 * step + 131 * clip) / 3  # two batches, after each epoch and at the end
-    expected = 43 + 7 * (4 * step + 20 * clip) + evaluated
-    assert cost.training_seconds(settings, N_CLASSES, 23, 131, SPEED) == pytest.approx(expected)
-
-
-def test_longest_first_by_hand():
-    assert makespan([2, 3, 5, 7], workers=2) == 9  # 7 and 2 beside 5 and 3
-    assert makespan([2, 3, 5, 7], workers=1) == makespan([2, 3, 5, 7], workers=0) == 17
-    assert makespan([2, 3], workers=5) == 3
-    assert makespan([], workers=2) == 0
-
-
-def test_more_trials_never_take_less_and_more_workers_never_more():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        seconds = rng.integers(1, 30, rng.integers(2, 20)).tolist()
-        for workers in range(1, 7):
-            assert makespan(seconds[:-1], workers) <= makespan(seconds, workers)
-            assert makespan(seconds, workers + 1) <= makespan(seconds, workers)
-
-
-def test_an_estimate_is_that_of_its_trials_folds(tmp_path):
-    dataset = tiny_dataset(tmp_path)
-    trials = tiny_trials(n_folds=3)
-    datasets = {FINGERPRINT: dataset}
-    sizes = cost.fold_sizes(trials, datasets)
-    assert [sum(size) for size in sizes] == [23] * 3
-    assert sum(n_test for _, n_test in sizes) == 23
-    settings, n_classes = trials[0].settings, len(dataset.classes)
-    each = [cost.training_seconds(settings, n_classes, *size, SPEED) for size in sizes]
-    speeds = {"float32": SPEED}
-    assert estimate(trials, datasets, 1, speeds) == pytest.approx(sum(each) + SPEED.start)
-    assert estimate(trials, datasets, 3, speeds) == pytest.approx(max(each) + SPEED.start)
-    assert estimate(trials, datasets, 0, speeds) == pytest.approx(sum(each))
-    assert estimate([], datasets, 2, speeds) == 0
-
-
-def test_a_classifier_without_a_network_takes_no_time_and_a_rival_takes_its_flops():
-    settings = with_fields(Settings(), loss="own", rival="LBP-TOP", form="reduced")
-    assert cost.training_seconds(settings, 3, 23, 7, SPEED) == 0
-    settings = with_fields(Settings(), loss="own", rival="STSTNet", form="reduced")
-    only_flops = Speed(0, 0, 0, flop=1.0, parameter=0, trial=0, start=0, memory=0)
-    epochs, flops = settings.training.epochs, parameters_and_flops(settings, 3)[1]
-    found = cost.training_seconds(settings, 3, 32, 7, only_flops)
-    assert found == epochs * 32 * 3 * flops + 7 * flops > 0
-
-
-def test_what_is_written_and_drawn_by_hand():
-    a1 = with_fields(TINY, l_v=0, l_s=0, csta=False, m=1)
-    drawn = cost.work_of(with_fields(a1, dropout=0.5), N_CLASSES).drawn
-    assert cost.work_of(a1, N_CLASSES).drawn == 0
-    assert drawn == (2 + N_VIDEO + N_SPECIAL) * D * 4  # CLS and tokens of both branches
-
-
-def test_memory_by_hand():
-    a1 = with_fields(TINY, l_v=0, l_s=0, csta=False, m=1, positions="none", batch_size=7)
-    found = cost.memory(a1, N_CLASSES, n_clips=13)
-    n_parameters = parameters_and_flops(a1, N_CLASSES)[0]
-    pixels = 3 * (10 + 2) * 15 * 15  # kept by the two embeddings
-    assert found["parameters"] == 4 * n_parameters
-    assert found["optimiser"] == 12 * n_parameters
-    assert found["activations"] == 7 * 4 * (pixels + 2 * D)  # and the head's input
-    assert found["dataset"] == 13 * (10 + 2) * 15 * 15 * 3
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.2, "1 second"),
-        (89, "89 seconds"),
-        (240, "4 minutes"),
-        (3 * 3600, "3 hours"),
-        (86400 * 12, "12 days"),
-    ],
-)
-def test_times_in_words(seconds, words):
-    assert calibration.in_words(seconds) == words
-
-
-@pytest.fixture
-def measured(monkeypatch, tmp_path):
-    """Calibrations in an empty folder, of a machine that takes known times; counts measurements."""
-    monkeypatch.setenv("HSTA_DATA", str(tmp_path))
-    calls = []
-
-    def measure(precision):
-        calls.append(precision)
-        truth = Speed(
-            call=1e-4, byte=1e-10, draw=1e-9, flop=1e-11, parameter=1e-9, trial=0, start=0, memory=0
-        )
-        steps = [truth.step(cost.work_of(size, 7), size.training.batch_size) for size in calibration._SIZES]
-        return {"trial": 3.0, "start": 2.0, "memory": 5, "steps": steps}
-
-    monkeypatch.setattr(calibration, "measure", measure)
-    return calls
-
-
-def test_a_calibration_finds_the_speed_and_is_read_back(measured, tmp_path):
-    found = calibration.calibrated(0)
-    assert found == pytest.approx(Speed(1e-4, 1e-10, 1e-9, 1e-11, 1e-9, trial=3, start=2, memory=5), rel=1e-6)
-    assert calibration.calibrated(0) == found
-    assert measured == ["float32"]
-    (path,) = tmp_path.iterdir()
-    assert torch.__version__.replace("+", "-") in path.name
-    assert "1-thread-0-workers-float32" in path.name
-
-
-@pytest.mark.parametrize("part", ["processor", "cores", "torch", "threads", "workers", "precision", "source"])
-def test_another_machine_is_measured_again(measured, monkeypatch, part):
-    calibration.calibrated(0)
-    machine = calibration.describe_machine(0, "float32")
-    monkeypatch.setattr(calibration, "describe_machine", lambda *_: machine | {part: "another"})
-    calibration.calibrated(0)
-    calibration.calibrated(0)
-    assert len(measured) == 2
-
-
-def test_a_damaged_or_unwritable_calibration_is_measured_again(measured, monkeypatch, tmp_path):
-    calibration.calibrated(0)
-    (path,) = tmp_path.iterdir()
-    stored = json.loads(path.read_text())
-    for damaged in ("{", "[]", json.dumps(stored | {"speed": {}})):
-        path.write_text(damaged)
-        calibration.calibrated(0)
-    assert len(measured) == 4
-    monkeypatch.setenv("HSTA_DATA", str(path))  # no folder
-    calibration.calibrated(0)
-    assert len(measured) == 5
-
-
-def test_all_workers_are_measured_at_once(measured, monkeypatch):
-    submitted = []
-
-    class Client:
-        def scheduler_info(self, n_workers):
-            return {"workers": {"tcp://1": {}, "tcp://2": {}}}
-
-        def submit(self, function, *args, workers, pure):
-            submitted.append(workers)
-            return function, args
-
-        def gather(self, tasks):
-            return [function(*args) for function, args in tasks]
-
-    @contextmanager
-    def start(n):
-        assert n == 2
-        yield Client()
-
-    monkeypatch.setattr(calibration, "local_workers", start)
-    assert calibration.calibrated(2) == calibration.calibrated(0)
-    assert submitted == [["tcp://1"], ["tcp://2"]]
-    assert len(measured) == 3
-
-
-def test_the_line_before_a_run(measured, tmp_path):
-    dataset, trials = tiny_dataset(tmp_path), tiny_trials(epochs=100_000)
-    datasets = {FINGERPRINT: dataset}
-    seconds, told = calibration.forecast(trials, datasets, 0)
-    speeds = calibration.speeds_for(trials, 0)
-    assert seconds == cost.seconds_each(trials, datasets, speeds)
-    assert told == f"about {calibration.in_words(estimate(trials, datasets, 0, speeds))} in this process"
-
-
-def test_a_short_run_is_not_worth_a_measurement(measured, tmp_path):
-    datasets, trials = {FINGERPRINT: tiny_dataset(tmp_path)}, tiny_trials(epochs=1) + tiny_trials(epochs=7)
-    seconds, told = calibration.forecast(trials, datasets, 0)
-    assert told == ""
-    assert seconds[3] / seconds[0] == pytest.approx(7, rel=0.2)  # evaluation is counted once
-    assert calibration.forecast([], datasets, 2) == ([], "")
-    assert measured == []
-
-
-def test_nothing_is_told_of_other_machines(measured, tmp_path):
-    trials = tiny_trials(epochs=100_000)
-    assert calibration.forecast(trials, {FINGERPRINT: tiny_dataset(tmp_path)}).told == ""
-    assert measured == []
-
-
-def test_a_real_measurement_is_positive(monkeypatch):
-    sizes = [with_fields(TINY, n_folds=2, warmup_epochs=0, batch_size=n) for n in (2, 7)]
-    monkeypatch.setattr(calibration, "_SIZES", sizes)
-    found = calibration.measure("float32")
-    assert min(found["start"], found["memory"], found["trial"], *found["steps"]) > 0
-    assert len(found["steps"]) == 2
+def _n_trained(dataset, settings):
+    return len(make_folds(dataset.clips, **settings.split.model_dump(), seed=0)[0].train)
 
 
 def test_the_published_datasets():
@@ -389,22 +197,13 @@ def test_the_published_datasets():
 
 
 def test_the_plan_of_the_paper():
-    speeds = {
-        name: Speed(0, 0, 0, flop=1e-12, parameter=0, trial=0, start=0, memory=0)
-        for name in ("float32", "bfloat16")
-    }
-    planned = paper_plan.plan_paper(["equations"], tflops=1.0, speeds=speeds)
+    planned = paper_plan.plan_paper(["equations"], tflops=1.0)
     rows = planned.set_index(["table", "rows"])
     assert rows.loc[("table4", "HSTA"), ["settings", "trials"]].tolist() == [30, 150]
     assert rows.loc[("table5", "HSTA"), "trials"] == 2 * 68
     everything = rows.loc[(paper_plan._ALL, "")]
     assert everything["trials"] < rows.drop((paper_plan._ALL, ""))["trials"].sum()
     assert planned["gpu_hours"].to_numpy() == pytest.approx(planned["pflop"] * 1000 / 3600)
-    # At the same rate, one after the other, all that is added is the evaluation of each test clip, once.
-    assert planned["hours_here"].between(planned["gpu_hours"], 1.01 * planned["gpu_hours"]).all()
-    again = paper_plan.plan_paper(["equations"], tflops=2.0)
-    assert again["gpu_hours"].to_numpy() == pytest.approx(planned["gpu_hours"] / 2)
-    assert "hours_here" not in again
 
 
 def test_a_rate_that_is_none_is_refused():

@@ -161,7 +161,7 @@ def test_the_start_of_the_warm_up_changes_the_predictions(dataset):
 
 def test_no_recipe_field_is_left_untested():
     elsewhere = {"warmup_start", "store_epochs", "store_draws", "peak_twice", "decay_biases"}
-    elsewhere |= {"decay", "decay_epochs", "pretraining_epochs", "compile"}
+    elsewhere |= {"decay", "decay_epochs", "pretraining_epochs"}
     assert set(ALTERNATIVES) | elsewhere == set(TrialTraining.model_fields)
 
 

@@ -52,21 +52,6 @@ def test_workers_give_the_same_predictions_as_this_process(dataset, trials_and_s
     assert _scores(trials, tmp_path) == expected
 
 
-def test_how_long_it_takes_is_told_beforehand(dataset, tmp_path, capsys, monkeypatch):
-    asked = []
-
-    def forecast(trials, *given):
-        asked.append((list(trials), *given))
-        return [1] * len(trials), "about 7 hours here"
-
-    monkeypatch.setattr(run, "forecast", forecast)
-    trials = tiny_trials()
-    run.run(trials[:2], [dataset], tmp_path, workers=0)
-    run.run(trials, [dataset], tmp_path, workers=0)
-    assert "3 trials, 1 to train: about 7 hours here" in capsys.readouterr().out
-    assert asked[1] == ([trials[2]], {dataset.fingerprint: dataset}, 0)
-
-
 def test_a_second_run_trains_nothing(dataset, tmp_path, capsys, monkeypatch):
     trials = tiny_trials()
     run.run(trials, [dataset], tmp_path, workers=0)

@@ -45,7 +45,7 @@ ALTERNATIVES = {
     "split": "paper", "n_folds": 7, "stratify": True, "split_seed": 1, "macro_clips": "all",
     "apex": "estimated", "video": "shuffled", "training_subjects": 0.5, "train_on": "own",
     "decay": 0.5, "decay_epochs": 3, "drop_last": False, "form": "reduced",
-    "precision": "bfloat16", "compile": True, "held_out": 0.5, "drawn": 0.5,
+    "precision": "bfloat16", "held_out": 0.5, "drawn": 0.5,
 }  # fmt: skip
 
 
