@@ -94,8 +94,8 @@ def test_a_worker_that_is_stopped_but_not_dead_is_replaced(dataset, trials_and_s
 
     def with_a_stop(*args):
         for trial, error in real(*args):
-            if not stopped:
-                stopped.append(_loaded()[0])
+            if not stopped and (alive := _loaded()):
+                stopped.append(alive[0])
                 os.kill(stopped[0], signal.SIGSTOP)
             yield trial, error
 
