@@ -100,10 +100,10 @@ def test_epochs_that_were_trained_are_not_trained_again(
     kill_after(4)
     with pytest.raises(_KilledError):
         run.run_trial(trial, dataset, tmp_path)
-    orders, real = [], fit.recipe.epoch_order
-    monkeypatch.setattr(fit.recipe, "epoch_order", lambda *args: orders.append(1) or real(*args))
+    epochs = []
+    monkeypatch.setattr(Checkpoint, "keep", lambda *_: epochs.append(1))
     run.run_trial(trial, dataset, tmp_path)
-    assert len(orders) == 2
+    assert len(epochs) == 2
 
 
 def test_seconds_of_all_parts_add_up(dataset, tmp_path, every_epoch, kill_after):
@@ -224,15 +224,16 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from tiny import tiny_dataset, tiny_trials
-from hsta_lib.training import recipe, run
+from hsta_lib.training import run
+from hsta_lib.training.checkpoint import Checkpoint
 
-def epoch_order(*args, calls=[], real=recipe.epoch_order):
+def keep(self, parts, calls=[], real=Checkpoint.keep):
     calls.append(1)
     if len(calls) == 20:
         Path({begun!r}).touch()
-    return real(*args)
+    real(self, parts)
 
-recipe.epoch_order = epoch_order
+Checkpoint.keep = keep
 if __name__ == "__main__":
     run.run(tiny_trials(epochs=300)[:1], [tiny_dataset(Path({data!r}))], Path({folder!r}), workers={workers})
 """
