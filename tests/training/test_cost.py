@@ -163,7 +163,9 @@ def test_counts_are_those_of_the_network_itself(seed):
 def test_training_flops_are_three_forward_passes_of_every_clip_seen(tmp_path):
     dataset, trials = tiny_dataset(tmp_path), tiny_trials(n_folds=3, batch_size=5, epochs=7)
     flops = parameters_and_flops(trials[0].settings, n_classes=3)[1]
-    trained = [len(fold.train) for fold in make_folds(dataset.clips, **trials[0].settings.split.model_dump(), seed=0)]
+    trained = [
+        len(fold.train) for fold in make_folds(dataset.clips, **trials[0].settings.split.model_dump(), seed=0)
+    ]
     found = cost.training_flops(trials, {FINGERPRINT: dataset})
     assert found == [3 * flops * (n - n % 5) * 7 for n in trained]
     longer = tiny_trials(n_folds=3, batch_size=5, epochs=7, drop_last=False)
