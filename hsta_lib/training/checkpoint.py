@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from hsta_lib.files import write_whole
+from hsta_lib.training.batches import device_of
 from hsta_lib.training.code import digests
 
 LONG_SECONDS = 120  # trainings that last longer keep a checkpoint
@@ -74,8 +75,8 @@ class Checkpoint:
         for part, state in zip(parts, found["parts"], strict=True):
             _set_state(part, state)
         torch.set_rng_state(found["random"])
-        if found["random_of_gpu"] is not None:
-            torch.cuda.set_rng_state(found["random_of_gpu"])
+        if found["random_of_gpus"] is not None:
+            torch.cuda.set_rng_state_all(found["random_of_gpus"])
         self.spent, self.due = found["spent"], self.started + _EVERY_SECONDS
         print(f"{self.path.stem} goes on from its checkpoint, {found['spent']:.0f} s into the training")
 
@@ -100,7 +101,7 @@ class Checkpoint:
         state = {
             "parts": [_state_of(part) for part in parts],
             "random": torch.get_rng_state(),
-            "random_of_gpu": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+            "random_of_gpus": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,
             "spent": self.spent + now - self.started,
         }
         torch.save(state, written)
@@ -133,8 +134,9 @@ class Checkpoint:
 def _digest_of_maker(trial):
     """Of all that must be the same where a training is continued."""
     asked = trial.settings.training
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    made_by = [trial.description(), asked.store_epochs, digests(trial), version("torch"), device]
+    device = device_of(trial.device)
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    made_by = [trial.description(), asked.store_epochs, digests(trial), version("torch"), kind]
     return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()
 
 
