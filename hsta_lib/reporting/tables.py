@@ -548,7 +548,8 @@ def show(table, keys=(), caption="", best=False):
         bounds = zip(table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
         shown[heading, "95 % interval"] = [from_to(*ends) for ends in bounds]
         shown[heading, "fold mean"] = table[f"{metric}_folds"].map("{:.1f}".format)
-    shown = shown.assign(**_fits(table))
+    for name, column in _fits(table).items():
+        shown[name] = column
     shown.columns = pd.MultiIndex.from_tuples(shown.columns)
     styler = _styled(shown, hide_index=bool(keys)).set_caption(caption)
     if best:

@@ -465,6 +465,15 @@ def test_a_shown_table_prints_no_nan_and_sets_ours_bold(shown_html):
     assert "font-weight: bold" in shown_html
 
 
+def test_how_a_row_fits_is_shown_beside_its_scores(predictions):
+    table = tables.score_rows({"all": predictions[predictions["cell"] == 0].drop(columns="cell")}, 3)
+    fits = {"train_accuracy": 61.0, "constant_accuracy": 40.0, "loss_share": 55.0, "loss_share_worst": 90.0}
+    html = tables.show(table.assign(**fits, fit="fitted")).to_html()
+    assert "61 (40)" in html
+    assert "55 (90)" in html
+    assert ">fitted<" in html
+
+
 def test_a_table_without_paper_is_shown_without_its_column(predictions):
     rows = tables.score_rows({"all": predictions[predictions["cell"] == 0].drop(columns="cell")}, 3)
     html = tables.show(rows).to_html()
