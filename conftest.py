@@ -8,7 +8,7 @@ import nbformat
 from hsta_lib.files import PROGRESS
 
 _NOTEBOOKS = Path(__file__).parent / "notebooks"
-_TAG = "deterministic"
+_TAG, _TRAINS = "deterministic", "trains"
 
 
 def pytest_configure(config):
@@ -24,32 +24,39 @@ def pytest_collection_modifyitems(config, items):
     """Under strict nbval a report runs as far as nothing is trained, and what must be the same is compared.
 
     That is the output of the cells which the notebook of the report's name tags as deterministic. The
-    report runs up to the last of them, with its own parameters; without such cells it does not run.
+    report runs up to the last of them, with its own parameters; of the cells from the first on that is tagged
+    to train, these alone run. Without such cells it does not run.
     """
     if not getattr(config.option, "nbval", False):
         return
     kept = []
     for path in dict.fromkeys(item.path for item in items):
         cells = [item for item in items if item.path == path]
-        kept += _until_the_last_tagged(path, cells) if path.suffix == ".ipynb" else cells
+        kept += _without_training(path, cells) if path.suffix == ".ipynb" else cells
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 
 
-def _until_the_last_tagged(path, cells):
+def _without_training(path, cells):
     """Items of a report that are to run; those whose output is not compared are told so."""
-    tagged = _tagged(_NOTEBOOKS / path.name)
-    last = max((number for number, item in enumerate(cells) if item.cell.id in tagged), default=-1)
-    for item in cells[: last + 1]:
+    tagged, trains = (_tagged(_NOTEBOOKS / path.name, tag) for tag in (_TAG, _TRAINS))
+    compared = [number for number, item in enumerate(cells) if item.cell.id in tagged]
+    first = next((number for number, item in enumerate(cells) if item.cell.id in trains), len(cells))
+    kept = [
+        cells[number]
+        for number in range(max(compared, default=-1) + 1)
+        if number < first or number in compared
+    ]
+    for item in kept:
         item.options["check"] = item.cell.id in tagged
         # A progress bar is of a report that made its data.
         item.cell.outputs = [output for output in item.cell.outputs if output.get("metadata") != PROGRESS]
-    return cells[: last + 1]
+    return kept
 
 
-def _tagged(path):
-    """Ids of the cells of a notebook that carry the tag; papermill leaves the ids as they are."""
+def _tagged(path, tag):
+    """Ids of the cells of a notebook that carry a tag; papermill leaves the ids as they are."""
     if not path.exists():
         return set()
     cells = nbformat.read(path, as_version=4).cells
-    return {cell.id for cell in cells if _TAG in cell.metadata.get("tags", [])}
+    return {cell.id for cell in cells if tag in cell.metadata.get("tags", [])}

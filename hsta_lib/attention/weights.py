@@ -21,10 +21,11 @@ from torch.nn import functional
 from hsta_lib import config
 from hsta_lib.attention import own_clip
 from hsta_lib.data.dataset import benchmark
+from hsta_lib.data.flow import optical_flow
 from hsta_lib.data.synthetic.clips import true_flow
 from hsta_lib.evaluation.intervals import jackknife
 from hsta_lib.models.released import checkpoint_file
-from hsta_lib.reporting.tables import span
+from hsta_lib.reporting.tables import number, position, with_span
 from hsta_lib.study import study as studies
 from hsta_lib.training import store
 from hsta_lib.training.batches import seen_batches
@@ -175,7 +176,8 @@ def start(name, namespace):
         checkpoint_file(Path(choice.checkpoint).expanduser())
     if choice.clip:
         own_clip.check(choice)
-    return study, choice
+    own = {key: value for key, value in choice.model_dump().items() if value != getattr(Choice(), key)}
+    return dataclasses.replace(study, given=study.given | own), choice
 
 
 def usta_weights(attention, tokens):
@@ -381,15 +383,18 @@ def moving_places(spec, clip_ids, image_size, patch_size):
         clip: a quarter of the places, rounded, and one or more.
     """
     small = spec.model_copy(update={"frame_size": _FLOW_SIZE})
-    side = image_size // patch_size
-    n_moving = max(1, round(MOVING * side**2))
-    moving = np.zeros((len(clip_ids), side * side), dtype=bool)
-    for places, clip_id in zip(moving, clip_ids, strict=True):
-        length = np.linalg.norm(true_flow(small, clip_id, size=image_size), axis=2)
-        read = length[: side * patch_size, : side * patch_size]
-        mean = reduce(read, "(h i) (w j) -> (h w)", "mean", i=patch_size, j=patch_size)
-        places[np.argsort(-mean, kind="stable")[:n_moving]] = True
-    return rearrange(moving, "clips (h w) -> clips h w", h=side)
+    lengths = (np.linalg.norm(true_flow(small, clip_id, size=image_size), axis=2) for clip_id in clip_ids)
+    return np.stack([_most_moving(length, patch_size) for length in lengths])
+
+
+def _most_moving(length, patch_size):
+    """The quarter of places with the largest mean length of movement, shape (side, side)."""
+    side = len(length) // patch_size
+    read = length[: side * patch_size, : side * patch_size]
+    mean = reduce(read, "(h i) (w j) -> (h w)", "mean", i=patch_size, j=patch_size)
+    moving = np.zeros(side * side, dtype=bool)
+    moving[np.argsort(-mean, kind="stable")[: max(1, round(MOVING * side**2))]] = True
+    return moving.reshape(side, side)
 
 
 def share_on_motion(looked, moving):
@@ -455,19 +460,23 @@ def subject_interval(values, subjects, level=0.95):
     return mean, found.low.item(), found.high.item()
 
 
-def motion_of(study, looked):
-    """`share_on_motion` of clips of the synthetic benchmark; None where the true movement is not known.
+def motion_of(study, looked, choice):
+    """Where attention and movement are compared: on your clip if there is one, else on a test fold.
 
     Parameters
     ----------
     study : hsta_lib.study.study.Study
     looked : Looked
-        At the clips of a test fold.
+        At your clip, or at the clips of a test fold.
+    choice : Choice
 
     Returns
     -------
     DataFrame or None
+        From `share_on_motion`, or of one clip `_motion_of_own`; None where the movement is not known.
     """
+    if choice.clip:
+        return _motion_of_own(looked)
     frames = study.settings.frames
     if not study.is_synthetic or frames.crop not in ("none", "center_square"):
         return None
@@ -477,6 +486,24 @@ def motion_of(study, looked):
         for branch, (_, _, patch) in looked.grids.items()
     }
     return share_on_motion(looked, moving)
+
+
+def _motion_of_own(looked):
+    """As `share_on_motion`, of one clip whose movement is measured: the flow from onset to apex."""
+    if looked.pictures != _PICTURES["frames"]:
+        return None
+    length = np.linalg.norm(optical_flow(*looked.frames[0, -2:], "dis"), axis=2)
+    rows = []
+    for way, branch in READS.items():
+        moving = _most_moving(length, looked.grids[branch][2])
+        on_places = looked.maps(way)[0].sum(axis=1)
+        shares = on_places[:, moving].sum(axis=1) / on_places.sum(axis=(1, 2))
+        rows += [
+            {"way": way, "module": module, "chance": moving.mean(), "share": share}
+            for module, share in enumerate(shares, start=1)
+        ]
+    columns = [f"{name}{end}" for name in ("share", "others", "difference") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows).reindex(columns=["way", "module", "chance", *columns])
 
 
 def conclude(table):
@@ -493,37 +520,26 @@ def conclude(table):
     if table is None:
         return Markdown("Where these clips move is not known: nothing is said about attention and movement.")
     ends = table[table["module"].isin([1, table["module"].max()])]
-    lines = [f"- {NAMES[row.way]}, module {row.module}: {_on_motion(row)}" for row in ends.itertuples()]
+    rows = [row for _, row in ends.iterrows()]
+    lines = [f"- {NAMES[row['way']]}, module {row['module']}: {_on_motion(row)}" for row in rows]
+    places, is_own = number(100 * table["chance"].iloc[0]), table["others"].isna().all()
+    which = "of your clip, by its optical flow" if is_own else "by the clip's expression"
+    lines.append(f"- Counted is the attention on the {places} % of places that move most, {which}.")
     return Markdown("\n".join(lines))
 
 
 def _on_motion(row):
-    chance = _against(row.share_low, row.share_high, row.chance, "chance")
-    zero = _against(row.difference_low, row.difference_high, 0, "zero")
-    return (
-        f"of the attention on tubelets {_percent(row.share)} {_span(row.share_low, row.share_high)} lies on "
-        f"the {_percent(row.chance)} of places where the clip's expression moves most: **{chance}**. On the "
-        f"places that move in the other clips lies {_percent(row.others)}; the difference is "
-        f"{_points(row.difference):+.1f} points {_span(row.difference_low, row.difference_high)}, **{zero}**."
+    percent = {name: 100 * row[name] for name in row.index if name not in ("way", "module")}
+    if np.isnan(row["others"]):
+        return f"{number(percent['share'])} % lies where the clip moves; one clip has no interval."
+    chance, zero = (
+        position(percent[f"{name}_low"], percent[f"{name}_high"], value, said)
+        for name, value, said in (("share", percent["chance"], "chance"), ("difference", 0, "zero"))
     )
-
-
-def _percent(share):
-    return f"{_points(share):.1f} %"
-
-
-def _span(low, high):
-    return span(_points(low), _points(high))
-
-
-def _points(share):
-    return round(100 * share, 1) + 0.0  # no minus before a zero
-
-
-def _against(low, high, value, name):
-    if low > value:
-        return f"above {name}"
-    return f"below {name}" if high < value else f"not distinguishable from {name}"
+    return (
+        f"{with_span(percent, 'share', unit='%')} lies where the clip moves, **{chance}**; "
+        f"{with_span(percent, 'difference', '+', 'points')} more than where the other clips move, **{zero}**."
+    )
 
 
 def describe(study, network, shown, choice):

@@ -302,6 +302,16 @@ def conclude_pixel_free(found, scored):
     return Markdown("\n".join(lines))
 
 
+def answer(found, scored):
+    """What the predictors named beforehand reach without a picture, beside the printed UAR."""
+    told = []
+    for name, division in found.items():
+        predictor = _NAMED[pixel_free.share_subjects(division.clips, division.folds)]
+        rows = scored[(scored["protocol"] == name) & (scored["predictor"] == predictor)]
+        told += [f"{name}, `{predictor}` alone, {_beside(row, 'uar')}" for row in rows.to_dict("records")]
+    return Markdown(f"- **Without any picture**: {'; '.join(told)}.")
+
+
 def _rarest(name, division):
     """A warning if a class is of a single recording, which makes the intervals of its scores long."""
     tested = division.clips.iloc[np.concatenate([fold.test for fold in division.folds])]

@@ -210,41 +210,45 @@ def _inflation(row, metric):
     return "–" if row["protocol"] == row["against"] else with_span(row, f"{metric}_inflation", "+")
 
 
-def conclude(table, draws):
-    """What each shortcut adds to UAR and UF1, and whether zero lies within its interval.
+def answer(table):
+    """Which shortcuts change a score by more than chance, by the strength of the labels' ties, in sentences.
 
     Parameters
     ----------
-    table, draws : DataFrame
-        From `worth` and `frame_draws`.
+    table : DataFrame
+        From `worth`.
     """
     lines = []
-    for ties, rows in table.groupby("ties", sort=False):
-        lines += [f"**{ties}**", ""]
-        leaking = [row for row in rows.to_dict("records") if row["protocol"] != row["against"]]
-        lines += [f"- {row['protocol']}: {_said(row)}" for row in leaking]
-        values = draws.loc[draws["ties"] == ties, "uf1"]
+    for ties, rows in table[table["protocol"] != table["against"]].groupby("ties", sort=False):
+        told = [_said(row) for row in rows.to_dict("records")]
+        shown = [said for said in told if said]
         lines.append(
-            f"- {len(values)} draws of test frames for the same networks: UF1 "
-            f"{from_to(values.min(), values.max())}, standard deviation {values.std():.2f}; keeping the best "
-            f"draw adds {values.max() - values.mean():.1f} points to their mean."
+            f"- **Shortcuts, {ties}**: {len(shown)} of {len(told)} change UAR or UF1 by more than chance, in "
+            f"points: {'; '.join(shown) or 'none'}."
         )
-        lines.append("")
-    lines.append(
-        "With one seed the intervals are about the networks that were trained, not about training them "
-        "again. Of shortcuts that are worth nothing, one interval in twenty misses zero by chance."
-    )
+    lines.append("- Of shortcuts that are worth nothing, one interval in twenty misses zero by chance.")
     return Markdown("\n".join(lines))
 
 
 def _said(row):
-    parts = []
-    for metric in ("uar", "uf1"):
-        low, high = row[f"{metric}_inflation_low"], row[f"{metric}_inflation_high"]
-        verdict = "above zero" if low > 0 else "below zero" if high < 0 else "not shown to differ from zero"
-        parts.append(f"{HEADINGS[metric]} {_inflation(row, metric)} points, {verdict}")
+    """A shortcut and what it adds, where its interval misses zero."""
+    parts = [
+        f"{HEADINGS[metric]} {_inflation(row, metric)}"
+        for metric in ("uar", "uf1")
+        if row[f"{metric}_inflation_low"] * row[f"{metric}_inflation_high"] > 0
+    ]
     than = "" if row["against"] == HONEST else f", against *{row['against']}*"
-    return f"{'; '.join(parts)}{than}."
+    return parts and f"{row['protocol']} ({', '.join(parts)}{than})"
+
+
+def conclude_draws(draws):
+    """How far scores of the same networks move with the frames that are drawn of the test clips."""
+    lines = [
+        f"- {ties}, {len(values)} draws: UF1 {from_to(values.min(), values.max())}, standard deviation "
+        f"{values.std():.2f}; keeping the best draw adds {values.max() - values.mean():.1f} points."
+        for ties, values in draws.groupby("ties", sort=False)["uf1"]
+    ]
+    return Markdown("\n".join(lines))
 
 
 def by_recording(prepared):

@@ -8,19 +8,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from IPython.display import Image, Markdown
-from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.colors import CenteredNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from hsta_lib.data.flow import flow_colours, optical_flow
 from hsta_lib.evaluation.metrics import METRICS
-from hsta_lib.reporting.tables import HEADINGS, NO_NUMBERS
+from hsta_lib.reporting.tables import HEADINGS, NO_NUMBERS, differs
 
 # Readable for colour-blind readers and, with the dashes, in print.
 _PALETTE = sns.color_palette("colorblind")
-_LABEL_HEIGHT = 4  # points of a score that a line of text takes
 _GROWING = {
     "n_frames": "frames per clip", "n_tokens": "tokens, video branch", "m": "modules (M)",
     "n_clips": "clips per batch",
 }  # fmt: skip
+# Verdicts by what they begin with; undecided and not seen are grey.
+_VERDICT_COLOURS = {0: ("supported", "pattern seen"), 3: ("contradicted", "reverse seen")}
 _AMPLIFIED = 4  # factor on the difference of two frames, drawn around mid-grey
 _STYLE = {
     "axes.spines.top": False,
@@ -31,8 +34,37 @@ _STYLE = {
 }
 
 
+class Drawn(Figure):
+    """A figure that tells screen readers what it draws, in the words of its axes and legends."""
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        """Its picture is the notebook's affair; the description goes with it."""
+        return {}, {"image/png": {"alt": self.alt}}
+
+    @property
+    def alt(self):
+        """What stands on the axes, and the names of lines and dots."""
+        parts = {
+            "horizontal axis": _texts(panel.get_xlabel() for panel in self.axes),
+            "vertical axis": _texts(panel.get_ylabel() for panel in self.axes),
+            "panels": _texts(panel.get_title() for panel in self.axes),
+            "lines and dots": _texts(
+                text.get_text() for legend in self._legends() for text in legend.get_texts()
+            ),
+        }
+        return ". ".join(f"{name}: {told}" for name, told in parts.items() if told)
+
+    def _legends(self):
+        return [*self.legends, *filter(None, (panel.get_legend() for panel in self.axes))]
+
+
+def _texts(texts):
+    """Texts that are not empty, each once, in a line."""
+    return "; ".join(dict.fromkeys(" ".join(text.split()) for text in texts if text.strip()))
+
+
 def _figure(**size):
-    figure = plt.figure(layout="constrained", dpi=110, **size)
+    figure = plt.figure(layout="constrained", dpi=110, FigureClass=Drawn, **size)
     plt.close(figure)  # a notebook shows the figure its cell returns; left open, it would show it twice
     return figure
 
@@ -74,8 +106,7 @@ def score_lines(table, x, by, chance, xlabel):
             panel.axhline(chance[metric], color="0.25", linestyle=":", label="guessing")
             panel.set(xlabel=xlabel, ylabel=f"{HEADINGS[metric]}, %", ylim=(0, None))
             panel.xaxis.set_major_locator(MaxNLocator(integer=table[x].dtype.kind == "i"))
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+        _legend_below(figure, panels[0], ncols=4)
     return figure
 
 
@@ -149,18 +180,92 @@ def score_dots(table, names, chance):
     places = np.arange(len(table))
     with _panels((10, 1.4 + 0.3 * len(table)), 1, len(METRICS), sharey=True) as (figure, panels):
         for panel, metric in zip(panels, METRICS, strict=True):
-            panel.hlines(places, table[f"{metric}_low"], table[f"{metric}_high"], color=_PALETTE[0], lw=1.5)
-            panel.plot(table[metric], places, color=_PALETTE[0], marker="o", markersize=5, linestyle="",
-                       label="ours, 95 % interval")  # fmt: skip
+            _intervals(panel, table, metric, places, color=_PALETTE[0], label="ours, 95 % interval")
             if f"{metric}_paper" in table and table[f"{metric}_paper"].notna().any():
                 panel.plot(table[f"{metric}_paper"], places, color=_PALETTE[1], marker="o", markersize=6,
                            markerfacecolor="none", linestyle="", label="paper")  # fmt: skip
             if not np.isnan(chance[metric]):
                 panel.axvline(chance[metric], color="0.25", linestyle=":", label="guessing")
-            panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, None), ylim=(len(table) - 0.5, -0.5))
-        panels[0].set_yticks(places, names)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+            panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, None))
+        _name_rows(panels[0], names)
+        _legend_below(figure, panels[0], ncols=3)
+    return figure
+
+
+def differences(table, first="the first row"):
+    """Differences of rows from the first with their intervals; those that could be chance are grey.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.reporting.report.against_first`.
+    first : str
+        What the rows are compared with.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel for UAR and one for UF1.
+    """
+    table = table.reset_index(drop=True)
+    with _panels((10, 1.3 + 0.3 * len(table)), 1, 2, sharey=True) as (figure, panels):
+        for panel, metric in zip(panels, ("uar", "uf1"), strict=True):
+            shown = differs(table, metric)
+            for rows, color, label in (
+                (table[shown], _PALETTE[0], f"differs from {first}, corrected"),
+                (table[~shown], "0.6", "could be chance"),
+            ):
+                _changes(panel, rows, metric, rows.index, color=color, label=label)
+            panel.set(xlabel=f"{HEADINGS[metric]}, points from {first}")
+        _name_rows(panels[0], table["row"])
+        _legend_below(figure, panels[0], ncols=2)
+    return figure
+
+
+def _name_rows(panel, names):
+    """Names of rows at the left, the first on top."""
+    panel.set_yticks(range(len(names)), list(names))
+    panel.set_ylim(len(names) - 0.5, -0.5)
+
+
+def _legend_below(figure, *panels, **options):
+    """One legend of several panels below the figure, each name once."""
+    handles = {}
+    for panel in panels:
+        handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles, loc="outside lower center", frameon=False, fontsize=9, **options)
+
+
+def claims(verdicts):
+    """Effects that decide the paper's claims: by the printed numbers and, with intervals, by studies.
+
+    Parameters
+    ----------
+    verdicts : DataFrame
+        From `hsta_lib.study.claims.gather`; claims without any number are left out.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A line per claim, above zero as claimed. Dots: studies, filled by verdict; rings: printed numbers.
+    """
+    rows = verdicts[verdicts["estimate"].notna()]
+    told = rows.drop_duplicates("id").set_index("id")
+    is_paper, places = rows["scope"] == "paper", rows["id"].map(told.index.get_loc)
+    with _panels((10, 1.2 + 0.24 * len(told))) as (figure, panel):
+        panel.axvline(0, color="0.25", lw=1)
+        panel.plot(rows.loc[is_paper, "estimate"], places[is_paper], "o", color="0.25", mfc="none", ms=6,
+                   label="printed numbers alone, no interval")  # fmt: skip
+        values = rows.rename(columns={"low": "estimate_low", "high": "estimate_high"})[~is_paper]
+        for kind, of_kind in values.groupby(values["verdict"].str.split(":").str[0]):
+            number = next((n for n, words in _VERDICT_COLOURS.items() if kind.startswith(words)), None)
+            color = "0.6" if number is None else _PALETTE[number]
+            _intervals(panel, of_kind, "estimate", places[of_kind.index], color=color, label=kind)
+        _name_rows(panel, told["table"] + ": " + told["says"].map(lambda says: textwrap.shorten(says, 78)))
+        panel.set(
+            xlabel="points, above zero as claimed: the score and comparison that favour the claim least"
+        )
+        _legend_below(figure, panel, ncols=2)
     return figure
 
 
@@ -410,8 +515,7 @@ def pixel_free(scored):
 
 def _dots(panel, rows, metric, predictors):
     places = rows["predictor"].map(predictors.index)
-    panel.hlines(places, rows[f"{metric}_low"], rows[f"{metric}_high"], color=_PALETTE[0], lw=1.5)
-    panel.plot(rows[metric], places, color=_PALETTE[0], marker="o", markersize=4, linestyle="")
+    _intervals(panel, rows, metric, places, color=_PALETTE[0])
     paper = rows[f"{metric}_paper"].iloc[0]
     if not np.isnan(paper):
         panel.axvline(paper, color=_PALETTE[3], linestyle="--", lw=1.2)
@@ -442,8 +546,7 @@ def inflation(table):
                 _changes(panel, rows, f"{metric}_inflation", rows["protocol"].map(protocols.index) + shift,
                          color=color, label=name)  # fmt: skip
             panel.set(xlabel=f"inflation of {HEADINGS[metric]}, points")
-        panels[0].set_yticks(range(len(protocols)), protocols)
-        panels[0].set_ylim(len(protocols) - 0.5, -0.5)
+        _name_rows(panels[0], protocols)
         if len(ties) > 1:
             handles, names = panels[0].get_legend_handles_labels()
             title = "labels tied to film and recording"
@@ -451,11 +554,18 @@ def inflation(table):
     return figure
 
 
+def _intervals(panel, rows, column, places, color, label=None):
+    """Dots of a column at some heights, with its intervals."""
+    value = rows[column]
+    ends = np.stack([value - rows[f"{column}_low"], rows[f"{column}_high"] - value]).astype(float)
+    dots, *_ = panel.errorbar(value, places, xerr=ends, fmt="o", markersize=4, elinewidth=1.5, color=color)
+    dots.set_label(label)
+
+
 def _changes(panel, rows, column, places, **style):
-    """Dots with intervals, and a line at zero."""
+    """Differences with intervals, and a line at zero."""
     panel.axvline(0, color="0.25", lw=1)
-    panel.hlines(places, rows[f"{column}_low"], rows[f"{column}_high"], color=style["color"], lw=1.5)
-    panel.plot(rows[column], places, marker="o", markersize=4, linestyle="", **style)
+    _intervals(panel, rows, column, places, **style)
 
 
 def walk(table):
@@ -478,10 +588,8 @@ def walk(table):
                 _changes(panel, rows, f"{metric}_change", rows["step"].map(steps.index) + shift, color=color,
                          label={"cumulative": "with all steps above it", "alone": "alone"}[way])  # fmt: skip
             panel.set(xlabel=f"change of {HEADINGS[metric]} from the equations, points")
-        panels[0].set_yticks(range(len(steps)), steps)
-        panels[0].set_ylim(len(steps) - 0.5, -0.5)
-        handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+        _name_rows(panels[0], steps)
+        _legend_below(figure, panels[0], ncols=2)
     return figure
 
 
@@ -533,7 +641,8 @@ def attention_maps(frames, maps, *, patch_size, clip_names, frame_names):
     Returns
     -------
     matplotlib.figure.Figure
-        A column per clip, time downwards; of a single clip time runs to the right. One scale for all.
+        A column per clip, time downwards; of a single clip time runs to the right. One scale for all, whose
+        middle is the share that every token has where all have the same.
     """
     n_clips, n_frames = frames.shape[:2]
     per_time, is_single = n_frames // maps.shape[1], n_clips == 1
@@ -542,11 +651,13 @@ def attention_maps(frames, maps, *, patch_size, clip_names, frame_names):
     panels = figure.subplots(*shape, squeeze=False)
     panels = panels if is_single else panels.T
     height, width = (patch_size * n for n in maps.shape[2:])
+    doublings = np.log2(np.maximum(maps * (1 + maps[0].size), 1 / 32))
+    scale = CenteredNorm(0, halfrange=max(1, np.abs(doublings).max()))
     for clip, line in enumerate(panels):
         for number, panel in enumerate(line):
             panel.imshow(frames[clip, number].mean(axis=2), cmap="gray", vmin=0, vmax=255)
             heat = panel.imshow(
-                100 * maps[clip, number // per_time], cmap="inferno", vmin=0, vmax=100 * maps.max(),
+                doublings[clip, number // per_time], cmap="RdBu_r", norm=scale,
                 extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest", alpha=0.55,
             )  # fmt: skip
             panel.set(xticks=[], yticks=[], xlim=(-0.5, frames.shape[3] - 0.5),
@@ -554,10 +665,10 @@ def attention_maps(frames, maps, *, patch_size, clip_names, frame_names):
         (line[0].set_ylabel if is_single else line[0].set_title)(clip_names[clip], fontsize=8)
     for panel, name in zip(panels[0], frame_names, strict=True):
         (panel.set_title if is_single else panel.set_ylabel)(name, fontsize=8)
-    label = "share of the attention\non the tubelet, %\n(line: equal shares)"
-    shrink = 0.9 if n_frames < 3 or is_single else 0.4
-    bar = figure.colorbar(heat, ax=panels.ravel().tolist(), label=label, shrink=shrink)
-    bar.ax.axhline(100 / (1 + maps[0].size), color="white", lw=2)
+    bar = figure.colorbar(heat, ax=panels.ravel().tolist(), shrink=0.9 if n_frames < 3 or is_single else 0.4)
+    bar.set_label("attention on the tubelet,\ntimes an equal share")
+    bar.locator = MaxNLocator(6, integer=True)
+    bar.formatter = lambda doubled, _: f"{2**doubled:.2g}"
     return figure
 
 
@@ -590,8 +701,7 @@ def attention_over_time(ways, clip_names):
             panel.grid(axis="x", visible=False)
         panels[0].set_ylabel("share of the attention, %")
         panels[len(panels) // 2].set_xlabel("CLS itself; tubelets, in order of time")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+        _legend_below(figure, panels[0], ncols=2)
     return figure
 
 
@@ -646,18 +756,19 @@ def attention_on_motion(table, names):
         for panel, (way, name) in zip(panels, names.items(), strict=True):
             rows = table[table["way"] == way]
             lines = {"share": "moving in the clip", "others": "moving in the other clips"}
+            lines = {column: label for column, label in lines.items() if rows[column].notna().any()}
             for color, (column, label) in zip(_PALETTE, lines.items(), strict=False):
                 low, high = 100 * rows[f"{column}_low"], 100 * rows[f"{column}_high"]
                 panel.plot(rows["module"], 100 * rows[column], color=color, marker="o", markersize=4,
                            label=label)  # fmt: skip
                 panel.fill_between(rows["module"], low, high, color=color, alpha=0.12, lw=0)
             panel.axhline(100 * rows["chance"].iloc[0], color="0.25", linestyle=":", label="chance")
-            panel.set(xlabel="module", ylim=(0, 105 * table[["share_high", "others_high"]].max(axis=None)))
+            highest = table[["share", "share_high", "others_high"]].max(axis=None)
+            panel.set(xlabel="module", ylim=(0, 105 * highest))
             panel.set_title(textwrap.fill(name, 32), fontsize=8)
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[0].set_ylabel("share of the attention\non places that move most, %")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+        _legend_below(figure, panels[0], ncols=3)
     return figure
 
 
@@ -692,13 +803,8 @@ def published_scores(printed, table, by, title):
         for panel, group in zip(panels[0], groups, strict=True):
             panel.set_title(group if by == "dataset" else f"{group} classes", fontsize=9)
         panels[0, 0].set_yticks(range(len(names)), names)
-        handles = {}
-        for panel in figure.axes:
-            handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
-        figure.legend(
-            handles.values(), handles, loc="outside lower center", ncols=2, frameon=False, fontsize=8
-        )
-        figure.suptitle(title.replace("*", ""), fontsize=9)
+        _legend_below(figure, *figure.axes, ncols=2)
+        figure.suptitle(title, fontsize=9)
     return figure
 
 
@@ -709,9 +815,7 @@ def _scores_of_systems(panel, published, ours, metric, names, ways):
     for number, way in enumerate(ways):
         rows = ours[ours["train_on"] == way]
         places, color = rows["system"].map(names.index) + lines[number + 1], _PALETTE[(0, 2, 1)[number]]
-        panel.hlines(places, rows[f"{metric}_low"], rows[f"{metric}_high"], color=color, lw=1.2)
-        panel.plot(rows[metric], places, color=color, marker="o", markersize=4, linestyle="",
-                   label=f"ours, trained on {way}, 95 % interval")  # fmt: skip
+        _intervals(panel, rows, metric, places, color=color, label=f"ours, trained on {way}, 95 % interval")
     panel.grid(visible=False, axis="y")
     for border in np.arange(0.5, len(names) - 1):
         panel.axhline(border, color="0.9", lw=0.6)
@@ -764,13 +868,13 @@ def growth(rows):
 
 
 def scores_by_cost(table, costs, by):
-    """UF1 of each system against the time of one training, a panel per dataset or number of classes.
+    """UAR of each system against the time of one training, a panel per dataset or number of classes.
 
     Parameters
     ----------
     table : DataFrame
-        Scores with ``system``, ``guessing``, ``uf1``, ``uf1_low`` and ``uf1_high``, one row per system and
-        group.
+        Scores with ``system``, ``guessing``, ``uar``, ``uar_low`` and ``uar_high``, one row per system and
+        group. A group of one system has no panel.
     costs : DataFrame
         From `hsta_lib.study.baselines.costs`.
     by : {"dataset", "n_classes"}
@@ -780,24 +884,30 @@ def scores_by_cost(table, costs, by):
     matplotlib.figure.Figure
     """
     seconds = costs.drop_duplicates("system").set_index("system")["seconds"].clip(lower=1e-2)
-    groups = list(dict.fromkeys(table[by]))
-    with _panels((1 + 4.5 * len(groups), 4.5), 1, len(groups), sharey=True, squeeze=False) as (
-        figure,
-        panels,
-    ):
-        for panel, group in zip(panels[0], groups, strict=True):
-            rows = table[table[by] == group].sort_values("uf1")
-            x, lowest = rows["system"].map(seconds), -np.inf
-            panel.vlines(x, rows["uf1_low"], rows["uf1_high"], color="0.8", lw=1)
-            for place, row in zip(x, rows.to_dict("records"), strict=True):
-                color = _PALETTE[0] if row["system"] == "HSTA" else "0.3"
-                lowest = max(row["uf1"], lowest + _LABEL_HEIGHT)  # labels do not lie on each other
-                panel.plot(place, row["uf1"], marker="o", color=color, markersize=5)
-                panel.annotate(row["system"], (place, row["uf1"]), xytext=(1.25 * place, lowest), fontsize=8,
-                               color=color, va="center")  # fmt: skip
-            panel.axhline(rows["guessing"].iloc[0], color="0.5", lw=1, ls=":")
+    groups = {group: rows for group, rows in table.groupby(by, sort=False) if len(rows) > 1}
+    shape = (2 + 5 * len(groups), 2 + 0.25 * max(map(len, groups.values())))
+    with _panels(shape, 1, len(groups), sharey=True, squeeze=False) as (figure, (panels,)):
+        for panel, (group, rows) in zip(panels, groups.items(), strict=True):
+            rows = rows.sort_values("uar", ignore_index=True)
+            panel.axhline(rows["guessing"].iloc[0], color="0.5", lw=1, ls=":", label="UAR of guessing")
+            for place, row in enumerate(rows.to_dict("records")):
+                color = _PALETTE[0] if row["system"].startswith("HSTA") else "0.3"
+                x, y, ends = seconds[row["system"]], row["uar"], np.array([row["uar_low"], row["uar_high"]])
+                panel.errorbar(
+                    x, y, yerr=np.abs(ends - y)[:, None], fmt="o", markersize=5, color=color, elinewidth=1
+                )
+                _label_at_the_side(panel, row["system"], (x, y), (place + 0.5) / len(rows), color)
             title = group if by == "dataset" else f"{group} classes"
             panel.set(xscale="log", xlabel="one training, s", title=title, ylim=(0, 100))
-            panel.set_xlim(right=6 * x.max())
-        panels[0][0].set_ylabel("UF1, %; 95 % interval; dotted: UAR of guessing")
+            panel.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
+            panel.xaxis.set_major_formatter(ScalarFormatter())
+        panels[0].set_ylabel("UAR, %, 95 % interval")
+        _legend_below(figure, panels[0])
     return figure
+
+
+def _label_at_the_side(panel, text, point, height, color):
+    """A name to the right of a panel, at a share of its height, with a line to its point."""
+    line = {"arrowstyle": "-", "color": "0.8", "lw": 0.7}
+    panel.annotate(text, point, (1.04, height), textcoords="axes fraction", fontsize=8, color=color,
+                   va="center", arrowprops=line, annotation_clip=False)  # fmt: skip

@@ -24,8 +24,6 @@ from hsta_lib.reporting import tables
 from hsta_lib.training import archive, store
 from hsta_lib.training.trials import NAMED_CELL
 
-_ROUNDING = 1e-6  # percent
-_LEVEL = 0.05
 _RARE = 0.05  # percent of resamples without a class, from which on it is mentioned
 _SEEDS = 5  # from which on a difference is about settings, not about the networks that happened to be trained
 _LIBRARIES = ("numpy", "pandas", "scikit-learn", "papermill")
@@ -77,17 +75,14 @@ def _uar(row):
 
 def _against(row, chance):
     """How a UAR interval lies to chance, in words."""
-    if row["uar_low"] > chance + _ROUNDING:
-        return "above chance"
-    return "below chance" if row["uar_high"] < chance - _ROUNDING else "not distinguishable from chance"
+    return tables.position(row["uar_low"], row["uar_high"], chance, "chance")
 
 
-def conclude(study, summary, references, chance):
+def conclude(summary, references, chance):
     """A table's conclusion, made from its numbers; what its claims come to is `hsta_lib.study.claims`.
 
     Parameters
     ----------
-    study : hsta_lib.study.study.Study
     summary, references : DataFrame
         From `summarise` and `hsta_lib.reporting.tables.score_rows`.
     chance : float
@@ -97,18 +92,51 @@ def conclude(study, summary, references, chance):
     -------
     IPython.display.Markdown
     """
-    where = f"{study.data_name}; preset `{study.preset_name}`; split `{study.settings.split.split}`"
-    lines = [f"**{where}**{study.dependence}. Guessing gives a UAR of {chance:.1f} %.", ""]
-    for name, row in summary.iterrows():
-        lines.append(f"- UAR of the {name}: {_uar(row)}, **{_against(row, chance)}**.")
+    lines = [
+        f"- UAR of the {name}: {_uar(row)}, **{_against(row, chance)}**." for name, row in summary.iterrows()
+    ]
+    beside = [f"guessing {chance:.1f} %"]
     for name, row in references.filter(like="shuffled", axis=0).iterrows():
-        lines.append(f"- UAR with {name}: {_uar(row)}, {_against(row, chance)}.")
+        beside.append(f"{name} {_uar(row)}, {_against(row, chance)}")
     blind = references.filter(like="without a picture", axis=0)
     if len(blind):
         best = blind["uar"].idxmax()
-        lines.append(f"- The best predictor {best}: {_uar(blind.loc[best])}, from annotations alone.")
-    if study.is_synthetic:
-        lines.append("- All of this is about synthetic faces; it neither supports nor contradicts the paper.")
+        beside.append(f"the best predictor {best}, {_uar(blind.loc[best])}")
+    return Markdown("\n".join([*lines, f"- UAR beside it: {'; '.join(beside)}."]))
+
+
+def trend(table, matrices, x, by):
+    """What the scores of an ordered setting come to, from its least value above zero to its largest.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.reporting.tables.score_table`.
+    matrices : ndarray, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
+        Of its rows.
+    x : str
+        Column of the ordered setting.
+    by : dict of str to str
+        Columns that tell groups of settings, and how they are written; may be empty.
+
+    Returns
+    -------
+    IPython.display.Markdown
+        A line per group, with the interval of the difference on the same clips, not corrected.
+    """
+    rows = table.reset_index(drop=True)
+    lines = []
+    for values, group in rows.groupby(list(by), sort=False) if by else [((), rows)]:
+        ordered = group[group[x] > 0].sort_values(x)
+        weights = np.zeros(len(rows))
+        weights[ordered.index[[0, -1]]] = -1, 1
+        changes = [
+            f"{tables.HEADINGS[metric]} {tables.number(value, '+')} points {tables.span(low, high, '+')}"
+            for metric, value, low, high in zip(METRICS, *_contrast(matrices, weights), strict=True)
+        ]
+        name = ", ".join(f"{word} {value}" for word, value in zip(by.values(), values, strict=True))
+        ends = f"{x.replace('_', ' ')} from {ordered[x].iloc[0]} to {ordered[x].iloc[-1]}"
+        lines.append(f"- **{', '.join(filter(None, (name, ends)))}**: {'; '.join(changes[1:])}.")
     return Markdown("\n".join(lines))
 
 
@@ -128,7 +156,7 @@ def about_subjects(matrices, classes):
     scored = score_interval(matrices).estimate, without_largest(matrices)
     whole, without = (100 * values.mean(axis=0) for values in scored)
     changes = ", ".join(
-        f"{tables.HEADINGS[metric]} {after - before:+.1f}"
+        f"{tables.HEADINGS[metric]} {tables.number(after - before, '+')}"
         for metric, before, after in zip(METRICS, whole, without, strict=True)
     )
     lines = [
@@ -182,7 +210,7 @@ def as_summary(*differences):
     return pd.concat(differences).set_index("row")[scored]
 
 
-def conclude_differences(study, table):
+def conclude_differences(study, table, first="the first row"):
     """Which rows differ from the first by more than chance, in sentences.
 
     Parameters
@@ -190,16 +218,17 @@ def conclude_differences(study, table):
     study : hsta_lib.study.study.Study
     table : DataFrame
         From `against_first`.
+    first : str
+        What the rows are compared with.
     """
-    lines = []
-    for metric in ("uar", "uf1"):
-        shown = (table[f"{metric}_p"] < _LEVEL) & (table[f"{metric}_low"] * table[f"{metric}_high"] > 0)
-        rows = [
-            f"{row['row']} ({row[metric]:+.1f} {tables.span(row[f'{metric}_low'], row[f'{metric}_high'])})"
-            for row in table[shown].to_dict("records")
-        ]
-        found = f"{len(rows)} of {len(table)} differ from the first: {'; '.join(rows) or 'none'}."
-        lines.append(f"- {tables.HEADINGS[metric]}: {found}")
+    lines, differs = [], {metric: tables.differs(table, metric) for metric in ("uar", "uf1")}
+    for metric, shown in differs.items():
+        ordered = table[shown].sort_values(metric, key=abs, ascending=False).to_dict("records")
+        rows = "; ".join(f"{row['row']} ({tables.with_span(row, metric, '+')})" for row in ordered)
+        count = f"{len(ordered)} of {len(table)} differ from {first}"
+        lines.append(f"- {tables.HEADINGS[metric]}: **{count}**, in points: {rows or 'none'}.")
+    neither = table.loc[~differs["uar"] & ~differs["uf1"], "row"]
+    lines.append(f"- Not shown to differ in either: {'; '.join(neither) or 'none'}.")
     smallest = table["uf1_detectable"].median()
     lines.append(
         f"- A difference in UF1 of {smallest:.1f} points would be found here four times in five, a smaller "

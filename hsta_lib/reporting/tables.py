@@ -11,6 +11,8 @@ from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.paper import load_table
 
+_ROUNDING = 1e-6  # percent
+LEVEL = 0.05  # of corrected p values
 HEADINGS = {"acc": "ACC", "uar": "UAR", "uf1": "UF1"}
 _MACRO = "macro clips, for training"
 # Style of tables of words.
@@ -20,12 +22,23 @@ LEFT = [
 ]
 
 
+# Of tables of intervals, which do not wrap.
+NOWRAP = [
+    {"selector": "th, td", "props": "text-align: left; vertical-align: top"},
+    {"selector": "th.col_heading", "props": "min-width: 5em"},
+    {"selector": "td", "props": "white-space: nowrap"},
+]
 NO_NUMBERS = "Published pictures of flow come without frame numbers and recordings: nothing can be told here."
+
+
+def number(value, sign=""):
+    """A score or difference for reading, to one digit; a zero has no minus."""
+    return f"{round(value, 1) + 0.0:{sign}.1f}"
 
 
 def span(low, high, sign=""):
     """The ends of an interval for reading: ``[23.0, 32.2]``; with ``sign="+"``, ``[-1.4, +3.0]``."""
-    return f"[{low:{sign}.1f}, {high:{sign}.1f}]"
+    return f"[{number(low, sign)}, {number(high, sign)}]"
 
 
 def format_p(p):
@@ -54,13 +67,20 @@ def with_span(row, column, sign="", unit=""):
     -------
     str
     """
-    value = f"{row[column]:{sign}.1f}" + (unit and f" {unit}")
+    value = number(row[column], sign) + (unit and f" {unit}")
     return f"{value} {span(row[f'{column}_low'], row[f'{column}_high'], sign)}"
+
+
+def position(low, high, value, name):
+    """How an interval lies to a value, in words: above, below or not distinguishable from its name."""
+    if low > value + _ROUNDING:
+        return f"above {name}"
+    return f"below {name}" if high < value - _ROUNDING else f"not distinguishable from {name}"
 
 
 def from_to(low, high):
     """The ends of an interval in a sentence or a column of their own: ``23.0 to 32.2``."""
-    return f"{low:.1f} to {high:.1f}"
+    return f"{number(low)} to {number(high)}"
 
 
 def check_predictions(predictions, clips):
@@ -460,6 +480,33 @@ def overlaps(clips, folds_of):
     return shares.style.format("{:.1f} %", subset=COUNTS)
 
 
+def answer_data(dataset, folds_of):
+    """What was found of a dataset, and what share of test clips have their recording in training, in words.
+
+    Parameters
+    ----------
+    dataset : hsta_lib.data.dataset.Dataset
+    folds_of : dict of str to list of Fold
+        Name of a split to its folds.
+
+    Returns
+    -------
+    IPython.display.Markdown
+    """
+    differ = int((dataset.counts["difference"] != 0).sum()) if dataset.counts["expected"].any() else 0
+    lines = [
+        f"- Found: {dataset.version}; {counted(len(dataset.problems), 'problem')}; "
+        f"{counted(differ, 'emotion')} with another number of clips than published."
+    ]
+    if not dataset.clips["onset"].isna().all():
+        totals = {
+            name: overlap(dataset.clips, folds).loc[("micro", "all")] for name, folds in folds_of.items()
+        }
+        told = [f"`{name}` {100 * row[COUNTS[1]] / row['test clips']:.0f} %" for name, row in totals.items()]
+        lines.append(f"- Test clips with a clip of their recording in training, by split: {', '.join(told)}.")
+    return Markdown("\n".join(lines))
+
+
 def padding(clips, n_frames):
     """Share of clips that are shorter than a number of frames and repeat some: a confound of Figure 3.
 
@@ -503,15 +550,21 @@ def compare_rows(names, compared, smallest):
     return table
 
 
-def show_comparisons(table):
-    """The table of `compare_rows` for reading."""
-    shown = {("", "against the first row"): table["row"]}
+def differs(table, metric):
+    """Which rows of `compare_rows` differ from the first by more than chance: test and interval agree."""
+    same_side = table[f"{metric}_low"] * table[f"{metric}_high"] > 0
+    return (table[f"{metric}_p"] < LEVEL) & same_side
+
+
+def show_comparisons(table, first="the first row"):
+    """The table of `compare_rows` for reading; ``first`` names what its rows are compared with."""
+    shown = {("", f"against {first}"): table["row"]}
     for metric in ("uar", "uf1"):
         heading = f"{HEADINGS[metric]}, points"
         shown[heading, "difference"] = [with_span(row, metric, "+") for row in table.to_dict("records")]
         shown[heading, "p, corrected"] = table[f"{metric}_p"].map(format_p)
         shown[heading, "smallest that would show"] = table[f"{metric}_detectable"].map("{:.1f}".format)
-    return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)
+    return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(NOWRAP)
 
 
 def show_plan(plan):
@@ -551,7 +604,7 @@ def show(table, keys=(), caption="", best=False):
     for name, column in _fits(table).items():
         shown[name] = column
     shown.columns = pd.MultiIndex.from_tuples(shown.columns)
-    styler = _styled(shown, hide_index=bool(keys)).set_caption(caption)
+    styler = _styled(shown, hide_index=bool(keys)).set_caption(caption.replace("*", ""))
     if best:
         for metric in METRICS:
             styler = styler.apply(
@@ -632,10 +685,13 @@ def _marks(_, table, metric):
 def _styled(shown, hide_index):
     lines = [
         {"selector": "th, td", "props": "text-align: right; padding: 0.15em 0.6em"},
+        {"selector": "td", "props": "white-space: nowrap"},
         {"selector": "th.row_heading", "props": "text-align: left; font-weight: normal"},
         {"selector": "th.col_heading.level0", "props": "text-align: center"},
     ]
     styler = shown.style.set_table_styles(lines)
     ours = [column for column in shown.columns if column[1] == "ours"]
+    words = [column for column in shown.columns if not column[0] and shown[column].dtype.kind not in "bif"]
     styler = styler.set_properties(subset=ours, **{"font-weight": "bold"})
+    styler = styler.set_properties(subset=words, **{"text-align": "left"})
     return styler.hide(axis="index") if hide_index else styler

@@ -208,8 +208,8 @@ def conclude_gains(table):
     for metric in SHOWN if len(table) else ():
         below = table[~(table[f"{metric}_low"] > 0)]
         lines.append(
-            f"- {HEADINGS[metric]}: {len(table) - len(below)} of {len(table)} are above their training on "
-            "shuffled labels, each looked at by itself; not shown to be: "
+            f"- Learning from the labels, {HEADINGS[metric]}: {len(table) - len(below)} of {len(table)} "
+            "baselines are above their training on shuffled ones, each looked at by itself; not shown to be: "
             f"{'; '.join(below['row']) or 'none'}."
         )
     return Markdown("\n".join(lines))

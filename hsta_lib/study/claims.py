@@ -37,7 +37,7 @@ from hsta_lib.paper_check.claims import (
     told,
     verdict_row,
 )
-from hsta_lib.reporting.tables import HEADINGS, LEFT, counted, format_p, row_name, span
+from hsta_lib.reporting.tables import HEADINGS, LEFT, counted, format_p, number, row_name, span
 
 REPORTS = ROOT / "reports"
 RECORD = REPORTS / "claims.json"
@@ -441,7 +441,7 @@ def show(verdicts):
             "claim": verdicts["says"] + np.where(quoted, ": “" + verdicts["quote"] + "”", " *"),
             "decided by": verdicts["scope"].replace({PAPER: "printed numbers"}),
             "verdict": verdicts["verdict"],
-            "difference as claimed, points": verdicts["details"],
+            "difference as claimed, points": verdicts["details"].str.replace("; ", "<br>"),
         }
     )
     styler = shown.style.hide(axis="index").set_table_styles(LEFT)
@@ -457,6 +457,34 @@ def show_power(needed):
         shown[f"{HEADINGS[metric]}, points"] = values.replace({"nan": "–", "inf": "none, too few subjects"})
     shown["not tested because"] = needed["reason"].str.removeprefix(f"{NOT_TESTED}: ")
     return shown.style.hide(axis="index").set_table_styles(LEFT)
+
+
+def answer(verdicts):
+    """What became of a table's claims, by verdict: each in its words, with the effect that favours it least.
+
+    Parameters
+    ----------
+    verdicts : DataFrame
+        From `decide`.
+
+    Returns
+    -------
+    IPython.display.Markdown
+    """
+    lines = []
+    for kind, rows in verdicts.groupby(verdicts["verdict"].str.split(":").str[0], sort=False):
+        told = "; ".join(row["says"] + _effect(row) for row in rows.to_dict("records"))
+        lines.append(f"- **{kind[0].upper()}{kind[1:]}**, {counted(len(rows), 'claim')}: {told}.")
+    lines.append("- In brackets: the difference that favours a claim least, above zero as claimed.")
+    return Markdown("\n".join(lines))
+
+
+def _effect(row):
+    """The comparison of a verdict in brackets, above zero as claimed; nothing where there is none."""
+    if row["estimate"] is None or np.isnan(row["estimate"]):
+        return ""
+    ends = span(row["low"], row["high"], "+")
+    return f" ({HEADINGS[row['score']]} {number(row['estimate'], '+')} points {ends})"
 
 
 def conclude(verdicts):

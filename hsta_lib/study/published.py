@@ -15,7 +15,7 @@ from hsta_lib.models.baselines.registry import SYSTEMS
 from hsta_lib.paper import load_extra, load_systems, load_table
 from hsta_lib.paper_check import findings
 from hsta_lib.reporting.report import against_first
-from hsta_lib.reporting.tables import HEADINGS, LEFT, from_to, score_rows, score_table, with_span
+from hsta_lib.reporting.tables import HEADINGS, LEFT, NOWRAP, from_to, score_rows, score_table, with_span
 from hsta_lib.training.trials import NAMED_CELL
 
 SHOWN = ("uf1", "uar")  # the paper prints no ACC in these tables
@@ -261,26 +261,44 @@ def show_published(printed, table, by, caption):
     for metric in SHOWN:
         shown[f"{HEADINGS[metric]}, %", _PUBLISHED] = rows[metric].map("{:.1f}".format).replace("nan", "–")
         for train_on in table["train_on"].unique():
-            shown[f"{HEADINGS[metric]}, %", f"ours, trained on {train_on}"] = [
+            shown[f"{HEADINGS[metric]}, %", f"ours, {train_on.replace(SHORTCUT, ', best epoch')}"] = [
                 _ours(row, f"{metric}_{train_on}", train_on) for row in rows.to_dict("records")
             ]
     shown["", "published pair"] = [told_of_pair(row) for row in rows.to_dict("records")]
-    styler = pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT).set_caption(caption)
+    styler = pd.DataFrame(shown).style.hide(axis="index").set_table_styles(NOWRAP).set_caption(caption)
     return styler.format({("", "year"): "{:.0f}"}, na_rep="")
 
 
 def told_of_pair(row):
-    """Whether a published pair is possible, and where it stands if not in the paper's table, in words.
+    """Whether a published pair is possible, in a word or two; of ours without one nothing. See `notes`."""
+    if pd.isna(row["source"]):
+        return ""
+    return (row["reason"] or "possible").partition(":")[0] + bool(row["source"]) * ", from elsewhere"
+
+
+def notes(printed, by):
+    """Below the table: why pairs are impossible, and where scores are from that the paper does not print.
 
     Parameters
     ----------
-    row : mapping
-        A row of `published`, or one of ours that has none: the words are then empty.
+    printed : DataFrame
+        From `published`.
+    by : {"dataset", "n_classes"}
+
+    Returns
+    -------
+    IPython.display.Markdown
     """
-    if pd.isna(row["source"]):
-        return ""
-    elsewhere = row["source"] and f"; not in the paper, from {row['source']}"
-    return (row["reason"] or "possible") + elsewhere
+    lines = []
+    for row in printed.to_dict("records"):
+        told = [row["reason"], row["source"] and f"not in the paper, from {row['source']}"]
+        if any(told):
+            lines.append(f"- {row['method']}, {_group(row, by)}: {'; '.join(filter(None, told))}.")
+    return Markdown("\n".join(lines) or "All published pairs are possible.")
+
+
+def _group(row, by):
+    return row[by] if by == "dataset" else f"{row[by]} classes"
 
 
 def _ours(row, column, train_on):
@@ -328,7 +346,7 @@ def show_means(table, by):
 def comparable(study):
     """What keeps our scores from being compared with the published ones, in words; may be empty."""
     if study.is_synthetic:
-        return "ours are of synthetic faces: **not comparable with the published scores**, of real ones"
+        return "ours are of synthetic faces: not comparable with the published scores, of real ones"
     reasons = []
     if study.parameters.shows_flow:
         reasons.append("ours see published pictures of flow, resized where a system needs others")
@@ -383,8 +401,7 @@ def summarise(table, printed, by):
 
 
 def _name(row, by):
-    where = row[by] if by == "dataset" else f"{row[by]} classes"
-    return f"{row['system']}, {where}, trained on {row['train_on']}"
+    return f"{row['system']}, {_group(row, by)}, trained on {row['train_on']}"
 
 
 def describe_left_out(rivals):
@@ -418,29 +435,24 @@ def show_costs(costs, form):
     )
 
 
-def conclude(study, table, by):
+def conclude(table, by):
     """Which rows are above guessing, in sentences.
 
     Parameters
     ----------
-    study : hsta_lib.study.study.Study
     table : DataFrame
         From `score`.
     by : {"dataset", "n_classes"}
     """
-    where = f"{study.data_name}; preset `{study.preset_name}`; split `{study.settings.split.split}`"
-    lines = [f"**{where}**{study.dependence}.", ""]
+    lines = []
     honest = table[~table["train_on"].str.endswith(SHORTCUT)]
-    for group, rows in honest.groupby(by, sort=False):
+    for _, rows in honest.groupby(by, sort=False):
         # An interval without width shows nothing.
         is_above = (rows["guessing"] < rows["uar_low"]) & (rows["uar_low"] < rows["uar"])
-        name = group if by == "dataset" else f"{group} classes"
         lines.append(
-            f"- {name}, UAR above guessing ({rows['guessing'].iloc[0]:.1f} %): {_told(rows[is_above])}. Not "
-            f"shown to be: {_told(rows[~is_above])}."
+            f"- {_group(rows.iloc[0], by)}, UAR above guessing ({rows['guessing'].iloc[0]:.1f} %): "
+            f"{_told(rows[is_above])}. Not shown to be: {_told(rows[~is_above])}."
         )
-    if study.is_synthetic:
-        lines.append("- All of this is about synthetic faces; it neither supports nor contradicts the paper.")
     return Markdown("\n".join(lines))
 
 

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import numpy as np
@@ -31,6 +31,7 @@ from hsta_lib.study.ablations import DESIGNS
 from hsta_lib.training import store
 from hsta_lib.training.trials import NAMED_CELL, expand_grid, make_trials, settings_of
 
+_DEFAULTS = config.Parameters().model_dump()
 _SHUFFLES = 3
 _PRINTED = ("table1", "table2", "table3", "table4")  # whose rows are trained where no grid is given
 # Notebooks that can do with published pictures of flow, what HSTA is given of them, and the modules it has
@@ -80,6 +81,7 @@ class Study:
     settings: config.Settings
     grid: dict
     seeds: tuple
+    given: dict = field(default_factory=dict, compare=False)  # parameters that are not the defaults
 
     def variant(self, *, synthetic=None, fields=None, **parameters):
         """The same study with other parameters, fields of the benchmark or fields of the settings.
@@ -370,23 +372,34 @@ class Study:
         written = self.parameters.variant and f", in the layout of {self.parameters.variant}"
         return f"synthetic faces ({spec.difficulty}{tied}{strength}{written})"
 
-    def _repr_markdown_(self):
-        lines = [
-            f"## {_heading(self.name)}: preset `{self.preset_name}`, {self.data_name}{self.dependence}",
-            f"recipe `{self.parameters.recipe}`, labels `{self.settings.labels}`, "
-            f"split `{self.settings.split.split}`, seeds {list(self.seeds)}",
-        ]
+    @property
+    def chosen(self):
+        """Preset, recipe, labels, split and seeds, in words."""
+        return (
+            f"preset `{self.preset_name}`, recipe `{self.parameters.recipe}`, "
+            f"labels `{self.settings.labels}`, split `{self.settings.split.split}`, seeds {list(self.seeds)}"
+        )
+
+    @property
+    def warnings(self):
+        """Paragraphs that say what the data are worth; none for a real dataset."""
+        told = []
         if self.is_synthetic:
-            lines.insert(
-                1,
-                "> **The faces are synthetic: a positive control.** It shows that data way, training and "
-                "scoring work and can find a signal that is there. It is no evidence about real faces.",
+            told.append(
+                "> **The faces are synthetic: a positive control.** It shows that the pipeline works: given "
+                "a signal, it finds it. It is no evidence about real faces and neither supports nor "
+                "contradicts the paper."
             )
         if self.parameters.shows_flow:
-            lines.insert(1, f"> **{_REAL_MOTION}.**")
+            told.append(f"> **{_REAL_MOTION}.**")
         if self.parameters.lists_root:
-            lines.append("**Where the authors' lists are read, it is said so: that is about real clips.**")
-        return "\n\n".join(lines)
+            told.append("**Where the authors' lists are read, it is said so: that is about real clips.**")
+        return told
+
+    def _repr_markdown_(self):
+        about = f"preset `{self.preset_name}`, {self.data_name}{self.dependence}"
+        heading = f"## {_heading(self.name)}: {about}"
+        return "\n\n".join([heading, *self.warnings, self.chosen])
 
 
 @cache
@@ -453,7 +466,10 @@ def start(name, namespace):
     if parameters.data_root and parameters.dataset == "synthetic":
         raise ValueError("notebook parameters: data_root is given, but dataset = 'synthetic' is generated")
     grid = parameters.grid or preset.grids.get(name, {})
-    study = Study(name, parameters, preset_name, preset, settings, grid, seeds)
+    given = {
+        key: values[key] for key, usual in _DEFAULTS.items() if values.get(key, usual) not in ("", usual)
+    }
+    study = Study(name, parameters, preset_name, preset, settings, grid, seeds, given)
     if grid:
         _check_grid(study)
     return study

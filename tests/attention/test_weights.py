@@ -208,8 +208,8 @@ def test_the_figure_shows_the_map_over_the_bright_block(tmp_path):
         enlarged = np.kron(heat, np.ones((3, 3)))
         is_bright = picture > 0
         assert is_bright.any() == (frame // 2 == (1, 2)[clip])
-        assert (enlarged[is_bright] > 99).all()
-        assert enlarged.max() < 1 or is_bright.any()
+        assert (2 ** enlarged[is_bright] > 0.99 * 76).all()  # times an equal share of 75 tubelets and CLS
+        assert enlarged.max() < 0 or is_bright.any()
 
 
 def test_over_time_the_shares_are_those_of_the_maps(tmp_path):
@@ -630,9 +630,42 @@ def test_the_interval_is_that_of_a_mean_where_every_subject_has_one_clip():
 
 def test_movement_is_only_claimed_where_it_is_known():
     study, _ = attention.start("attention", namespace())
-    assert attention.motion_of(study.variant(dataset="casme3", data_root="x"), None) is None
+    other = study.variant(dataset="casme3", data_root="x")
+    assert attention.motion_of(other, None, attention.Choice()) is None
     assert "not known" in attention.conclude(None).data
     assert plots.attention_on_motion(None, attention.NAMES) is None
+
+
+def test_of_your_own_clip_the_measured_movement_counts(tmp_path, monkeypatch):
+    looked = looked_at_plants(tmp_path).rows(np.array([0]))
+    flow = np.zeros((15, 15, 2))
+    flow[6:9, 12:15] = 3, 4  # row 2, column 4: where the special pictures are attended to
+    monkeypatch.setattr(attention, "optical_flow", lambda first, second, method: flow)
+    monkeypatch.setattr(attention.own_clip, "check", lambda choice: None)
+    study, choice = attention.start("attention", namespace(clip="mine.mp4"))
+    table = attention.motion_of(study, looked, choice).set_index("way")
+    assert (table.loc[["usta_special", "csta_video"], "share"] > 0.99).all()
+    assert (table.loc[["usta_video", "csta_special"], "share"] < 0.01).all()
+    assert table["chance"].unique().tolist() == [6 / 25]  # a quarter of 25 places, rounded
+    words = attention.conclude(table.reset_index()).data
+    assert words.count("one clip has no interval") == 8
+    assert "24.0 % of places that move most, of your clip, by its optical flow" in words
+    (panel, *_) = plots.attention_on_motion(table.reset_index(), attention.NAMES).axes
+    assert [line.get_label() for line in panel.lines] == ["moving in the clip", "chance"]
+    assert study.given["clip"] == "mine.mp4"
+    of_flow = dataclasses.replace(looked, pictures=("onset to apex", "apex to offset"))
+    assert attention.motion_of(study, of_flow, choice) is None
+
+
+def test_equal_attention_is_in_the_middle_of_the_scale(tmp_path):
+    looked = looked_at_plants(tmp_path)
+    drawn = looked.overlay("usta_video")
+    maps = np.full_like(drawn["maps"], 1 / (1 + drawn["maps"][0].size))
+    maps[0, 0, 0, 0] *= 4
+    figure = plots.attention_maps(**(drawn | {"maps": maps}))
+    heat = figure.axes[0].images[1]
+    assert heat.get_array()[0, :2].tolist() == pytest.approx([2, 0])  # doublings of an equal share
+    assert (heat.norm.vmin, heat.norm.vmax) == pytest.approx((-2, 2))
 
 
 # --- figures ----------------------------------------------------------------------------------------------

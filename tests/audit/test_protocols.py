@@ -1,6 +1,7 @@
 """What shortcuts are worth: leaks planted where their effect is known exactly; scores by hand; chance."""
 
 import dataclasses
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -148,24 +149,27 @@ def test_what_leaks_nothing_is_worth_exactly_nothing(leaking):
 
 def test_what_is_said_follows_from_where_zero_lies(leaking):
     table = shortcuts.worth({"strength 1": leaking})
-    draws = pd.DataFrame({"ties": "strength 1", "draw": [0, 1, 2], "uf1": [10.0, 13.0, 16.0]})
-    lines = shortcuts.conclude(table, draws).data.splitlines()
-    assert lines[0] == "**strength 1**"
-    (seen,) = [line for line in lines if line.startswith(f"- {SEEN}:")]
-    assert "UAR +66.7 [+66.7, +66.7] points, above zero; UF1 +83.3 [" in seen
-    assert "against" not in seen
-    (of_all,) = [line for line in lines if line.startswith(f"- {OF_ALL}:")]
-    assert of_all.endswith("above zero, against *macro clips of training subjects*.")
-    (drawn,) = [line for line in lines if line.startswith("- random frames")]
-    assert "UAR +0.0 [+0.0, +0.0] points, not shown to differ from zero" in drawn
-    assert any(
-        "UF1 10.0 to 16.0, standard deviation 3.00; keeping the best draw adds 3.0" in x for x in lines
+    line, _ = shortcuts.answer(table).data.splitlines()
+    assert line.startswith("- **Shortcuts, strength 1**: ")
+    assert f"{SEEN} (UAR +66.7 [+66.7, +66.7], UF1 +83.3 [" in line
+    assert re.search(
+        re.escape(OF_ALL) + r" \(UAR [^;]*, against \*macro clips of training subjects\*\)", line
     )
-    assert not any(line.startswith((f"- {HONEST}", f"- {OF_OTHERS}")) for line in lines)
-    around = shortcuts.conclude(table.assign(uar_inflation_low=-5.0, uar_inflation_high=9.0), draws).data
-    assert around.count("points, not shown to differ from zero; UF1") == len(PROTOCOLS) - 3
-    lower = table.assign(uar_inflation_low=-5.0, uar_inflation_high=-1.0)
-    assert "points, below zero; UF1" in shortcuts.conclude(lower, draws).data
+    assert "random frames" not in line
+    around = table.assign(**{f"{metric}_inflation_low": -5.0 for metric in METRICS})
+    around = around.assign(**{f"{metric}_inflation_high": 9.0 for metric in METRICS})
+    assert f": 0 of {len(PROTOCOLS) - len(BASES)} change UAR or UF1" in shortcuts.answer(around).data
+    lower = around.assign(uar_inflation_high=-1.0)
+    n_others = len(PROTOCOLS) - len(BASES)
+    assert f": {n_others} of {n_others} change UAR or UF1" in shortcuts.answer(lower).data
+
+
+def test_draws_of_frames_are_told():
+    draws = pd.DataFrame({"ties": "strength 1", "draw": [0, 1, 2], "uf1": [10.0, 13.0, 16.0]})
+    assert shortcuts.conclude_draws(draws).data == (
+        "- strength 1, 3 draws: UF1 10.0 to 16.0, standard deviation 3.00; keeping the best draw adds 3.0 "
+        "points."
+    )
 
 
 def test_table_and_figure_show_every_shortcut_and_no_inflation_of_what_others_are_compared_with(leaking):

@@ -16,6 +16,7 @@ from nbformat import v4
 
 from hsta_lib import ROOT
 from hsta_lib.commands.site import index, pages
+from hsta_lib.files import PROGRESS
 
 REPORTS = ROOT / "reports"
 GUIDES = {path.stem for path in (ROOT / "docs").glob("*.md")}
@@ -157,6 +158,24 @@ def test_a_page_has_what_a_reader_of_any_kind_needs(site):
     assert len(titles) == len(list(site.glob("*.html")))
 
 
+def test_details_are_folded_and_progress_is_left_out(tiny, tmp_path):
+    notebook = _notebook()
+    bar = v4.new_output("display_data", {"text/plain": "decoding: 100%"}, metadata=PROGRESS)
+    notebook.cells[5:5] = [
+        v4.new_markdown_cell("## Details: the rest\n\nMore."),
+        _code("x", bar, _stream("deep")),
+    ]
+    nbformat.write(notebook, tiny / "tiny.ipynb")
+    page = _tiny_page(tiny, tmp_path)
+    (rest,) = page.select("details.rest")
+    assert not rest.has_attr("open")
+    assert rest.summary.h2.get_text() == "Details: the rest"
+    assert "deep" in rest.get_text()
+    assert rest.find("table") is not None
+    assert rest.find("img") is None
+    assert "decoding" not in page.get_text()
+
+
 def test_headings_are_in_order_below_a_single_first_one(site):
     for soup in _soups(site).values():
         levels = [int(tag.name[1]) for tag in soup.find_all(re.compile("^h[1-6]$"))]
@@ -202,7 +221,7 @@ def test_a_description_of_the_notebook_is_kept(tiny, tmp_path):
     notebook.cells[4].outputs[0].metadata = {"image/png": {"alt": 'A "black" dot'}}
     nbformat.write(notebook, tiny / "tiny.ipynb")
     found = [image["alt"] for image in _tiny_page(tiny, tmp_path).find_all("img")]
-    assert found == ["Figure: Pictures", 'A "black" dot', "Figure 2: Pictures"]
+    assert found == ["Figure: Pictures", 'Figure 2: Pictures. A "black" dot', "Figure 3: Pictures"]
 
 
 def test_code_is_folded_and_what_it_printed_is_shown(tiny, tmp_path):

@@ -564,8 +564,17 @@ def test_a_split_without_folds_has_no_row(tmp_path):
 
 def test_an_interval_is_written_with_its_sign_and_unit():
     row = {"uar": 27.56, "uar_low": -0.04, "uar_high": 32.2}
-    assert tables.with_span(row, "uar") == "27.6 [-0.0, 32.2]"
-    assert tables.with_span(row, "uar", unit="%") == "27.6 % [-0.0, 32.2]"
-    assert tables.with_span(row, "uar", "+", "points") == "+27.6 points [-0.0, +32.2]"
+    assert tables.with_span(row, "uar") == "27.6 [0.0, 32.2]"
+    assert tables.with_span(row, "uar", unit="%") == "27.6 % [0.0, 32.2]"
+    assert tables.with_span(row, "uar", "+", "points") == "+27.6 points [+0.0, +32.2]"
     assert tables.span(-1.44, 3, "+") == "[-1.4, +3.0]"
     assert tables.from_to(23, 32.25) == "23.0 to 32.2"
+
+
+def test_of_a_dataset_it_is_said_what_is_wrong_and_what_splits_give_away(tmp_path):
+    data = dataset_of(tmp_path, counts=counts(5, 3), problems=problems_table([("s", "a", "x", "left")]))
+    clips = data.clips.assign(expression_type="micro")
+    folds = make_folds(clips, split="subject", n_folds=3, stratify=False, split_seed=0)
+    said = tables.answer_data(dataclasses.replace(data, clips=clips), {"subject": folds}).data
+    assert "Found: tiny; 1 problem; 1 emotion with another number of clips than published." in said
+    assert "recording in training, by split: `subject` 0 %." in said

@@ -49,7 +49,7 @@ def test_what_training_on_true_labels_adds(rivals):
     assert shown[("UAR", "labels shuffled, %")].tolist() == ["57.1"] * 3
     assert shown[("UAR", "true labels, points more")].iloc[0].startswith("+42.9")
     sentences = baselines.conclude_gains(table.reset_index()).data
-    assert "UAR: 1 of 3 are above" in sentences
+    assert "UAR: 1 of 3 baselines are above" in sentences
     assert sentences.count("not shown to be: nothing, emotion3; opposite, emotion3.") == 2
 
 

@@ -3,6 +3,7 @@
 import copy
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from bs4 import BeautifulSoup
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 from nbformat import v4
+
+from hsta_lib.files import PROGRESS
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = TEMPLATES / "site.css"
@@ -128,6 +131,7 @@ def render_report(notebook, folder, links, files=()):
     styles = _take_styles(soup)
     _order_headings(soup)
     _follow_links(soup, folder, links)
+    _fold_details(soup)
     _name_images(soup)
     _contain_figures(soup)
     _contain_tables(soup)
@@ -188,11 +192,13 @@ def score_cell(scores, column):
 
 
 def _without_scripts(notebook):
+    """A copy of a report without forms of outputs that need scripts, and without progress bars."""
     kept = copy.deepcopy(notebook)
     for cell in kept.cells:
         for output in cell.get("outputs", []):
             if "data" in output:
-                output.data = {form: value for form, value in output.data.items() if form in _SHOWN}
+                shown = {} if output.metadata == PROGRESS else output.data
+                output.data = {form: value for form, value in shown.items() if form in _SHOWN}
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.get("data", True)]
     return kept
@@ -227,21 +233,31 @@ def _follow_links(soup, folder, links):
         link["href"] = links.names.get(path, os.path.relpath(path, links.output)) + mark + anchor
 
 
+def _fold_details(soup):
+    """What stands below a heading that begins with "Details", up to the end, is folded."""
+    heading = soup.find("h2", string=re.compile("^Details"))
+    cell = heading and heading.find_parent(class_="cell")
+    if cell:
+        folded = soup.new_tag("details", attrs={"class": "rest"})
+        folded.extend([part.extract() for part in [cell, *cell.find_next_siblings()]])
+        summary = soup.new_tag("summary")
+        summary.append(heading.extract())
+        folded.insert(0, summary)
+        soup.append(folded)
+
+
 def _section(tag):
     return tag.find_previous(_HEADINGS).get_text()
 
 
 def _name_images(soup):
-    """An image without a description is named after the section it stands in."""
-    named = set()
+    """An image is named after the section it stands in, then by what its figure says of itself."""
+    named = Counter()
     for image in soup.find_all("img"):
-        if image.get("alt"):
-            continue
-        number, section = 1, _section(image)
-        while (number, section) in named:
-            number += 1
-        named.add((number, section))
-        image["alt"] = f"Figure {number}: {section}" if number > 1 else f"Figure: {section}"
+        section, told = _section(image), image.get("alt")
+        named[section] += 1
+        number = f" {named[section]}" if named[section] > 1 else ""
+        image["alt"] = f"Figure{number}: {section}" + (f". {told}" if told else "")
 
 
 def _scrolling(label):

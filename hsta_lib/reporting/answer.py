@@ -1,0 +1,90 @@
+"""What a report opens with: its answer and key figure, which the last cell fills in, and its command."""
+
+import json
+
+from IPython.display import Markdown, display
+
+from hsta_lib import ROOT, config
+
+# Parameters that say where and how fast a report is made, not what it says.
+_NOT_SAID = ("preset", "workers", "scheduler")
+
+
+class Answer:
+    """Two outputs of a notebook's first cell that its last cell replaces.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.study.Study
+    """
+
+    def __init__(self, study):
+        self._study = study
+        waiting = "*It stands here when the last cell has run.*"
+        self._text = display(self._opened(waiting), display_id=True)
+        self._figure = display(Markdown(""), display_id=True)
+
+    def give(self, *said, figure=None, dataset=None):
+        """Say what was found.
+
+        Parameters
+        ----------
+        *said : IPython.display.Markdown
+            Sentences made from numbers, a list each.
+        figure : matplotlib.figure.Figure, optional
+            The one that shows it.
+        dataset : hsta_lib.data.dataset.Dataset, optional
+            Whose clips are counted.
+        """
+        self._text.update(self._opened("\n".join(part.data for part in said), dataset))
+        if figure is not None:
+            self._figure.update(figure)
+
+    def _opened(self, answer, dataset=None):
+        """The answer, what it is about, and the command."""
+        clips = "" if dataset is None else _clips(dataset)
+        about = f"*Data*: {self._study.data_name}{clips}{self._study.dependence}; {self._study.chosen}."
+        parts = ["## Answer", answer, *self._study.warnings, f"{about} *Made by* `{command(self._study)}`."]
+        return Markdown("\n\n".join(parts))
+
+
+def _clips(dataset):
+    tested = dataset.tested
+    return f", {len(tested)} clips of {tested['subject_id'].nunique()} subjects"
+
+
+def command(study):
+    """The command that makes a report of the same numbers: of a committed one papermill's, else make's.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.study.Study
+
+    Returns
+    -------
+    str
+        With every parameter that was given. Of absolute paths only the last folder is named.
+    """
+    given = {"preset": study.preset_name}
+    given |= {name: value for name, value in study.given.items() if name not in _NOT_SAID}
+    given = {name: _without_folders(value) for name, value in given.items()}
+    if config.records_dir() != ROOT / "reports":
+        return " ".join([f"make {study.name}", *(f"{name.upper()}={_listed(given[name])}" for name in given)])
+    words = [f"papermill notebooks/{study.name}.ipynb reports/{study.name}.ipynb"]
+    for name, value in given.items():
+        is_text = isinstance(value, str)
+        words.append(f"-p {name} {value}" if is_text else f"-y '{name}: {json.dumps(value)}'")
+    return " ".join(words)
+
+
+def _without_folders(value):
+    """A path of this machine as ``.../name``."""
+    is_absolute = isinstance(value, str) and value.startswith(("/", "~"))
+    return f".../{value.rstrip('/').rpartition('/')[2]}" if is_absolute else value
+
+
+def _listed(value):
+    """A value as make takes it: ``0,1`` of a list."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return f"'{json.dumps(value)}'" if isinstance(value, dict) else value

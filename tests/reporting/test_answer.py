@@ -1,0 +1,76 @@
+"""A report opens with its answer: said once at the top, with the data, what was chosen and the command."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from IPython.display import Markdown
+
+from hsta_lib import ROOT, config
+from hsta_lib.reporting import answer
+from hsta_lib.study.study import start
+
+pytestmark = pytest.mark.usefixtures("no_environment")
+
+
+def _study(**parameters):
+    return start("table4", {"preset": "smoke", **parameters})
+
+
+class _Handle:
+    """What `display` gives for an output that can be replaced."""
+
+    def __init__(self, shown):
+        self.shown = shown
+
+    def update(self, shown):
+        self.shown = shown
+
+
+@pytest.fixture
+def outputs(monkeypatch):
+    """Outputs of the cell that the answer stands in."""
+    handles = []
+
+    def display(shown, display_id):
+        assert display_id is True
+        handles.append(_Handle(shown))
+        return handles[-1]
+
+    monkeypatch.setattr(answer, "display", display)
+    return handles
+
+
+def test_the_last_cell_replaces_what_the_first_shows(outputs):
+    opened = answer.Answer(_study())
+    text, figure = outputs
+    assert "when the last cell has run" in text.shown.data
+    dataset = SimpleNamespace(tested=pd.DataFrame({"subject_id": ["a", "b", "a"]}))
+    opened.give(Markdown("- First."), Markdown("- Second."), figure="picture", dataset=dataset)
+    assert len(outputs) == 2
+    assert text.shown.data.startswith("## Answer\n\n- First.\n- Second.\n\n> **The faces are synthetic")
+    assert "synthetic faces (easy), 3 clips of 2 subjects" in text.shown.data
+    assert "preset `smoke`, recipe `equations`" in text.shown.data
+    assert "last cell" not in text.shown.data
+    assert figure.shown == "picture"
+
+
+def test_real_data_are_not_called_synthetic_and_shared_subjects_are_said(outputs):
+    answer.Answer(_study(dataset="casme3", data_root="/home/me/casme3", split="paper"))
+    said = outputs[0].shown.data
+    assert "synthetic" not in said
+    assert "*Data*: casme3, **subject-dependent**;" in said
+    assert "DATA_ROOT=.../casme3" in said
+    assert "/home/me" not in said
+
+
+def test_the_command_has_every_parameter_that_was_given(monkeypatch, tmp_path):
+    study = _study(seeds=[0, 1], dataset="own", data_root="mine", grid={"m": [1]}, workers=3, split="subject")
+    monkeypatch.setattr(config, "records_dir", lambda: tmp_path)
+    made = "make table4 PRESET=smoke DATASET=own DATA_ROOT=mine SEEDS=0,1 GRID='{\"m\": [1]}'"
+    assert answer.command(study) == made
+    monkeypatch.setattr(config, "records_dir", lambda: ROOT / "reports")
+    assert answer.command(study) == (
+        "papermill notebooks/table4.ipynb reports/table4.ipynb -p preset smoke -p dataset own "
+        "-p data_root mine -y 'seeds: [0, 1]' -y 'grid: {\"m\": [1]}'"
+    )
