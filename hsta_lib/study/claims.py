@@ -156,8 +156,9 @@ def decide(name, table, matrices, scope, rng=None, n_swaps=_N_SWAPS):
     table : DataFrame
         Our cells, with the settings' columns of the printed table; its method may be called ``system``.
     matrices : sequence of array_like, shape (n_seeds, n_subjects, n_classes, n_classes)
-        One of each cell. Cells of other clips or labels than the others (Tables 5 to 7) are a family of their
-        own, and p values are multiplied by the number of families.
+        One of each cell, or a dict of such sequences, one after the other. Cells of other clips or labels
+        than the others (Tables 5 to 7) are a family of their own; p values are multiplied by the number of
+        families. Of rows that name what they are trained on, those of the union count.
     scope : str
         ``synthetic``, ``real motion``, ``code`` or ``real:<dataset>``.
     rng : numpy.random.Generator, optional
@@ -182,7 +183,7 @@ def decide(name, table, matrices, scope, rng=None, n_swaps=_N_SWAPS):
     if scope not in (*_PLACES, "code") and not (scope.startswith("real:") and scope != "real:"):
         raise ValueError(f"scope = {scope!r} must be {', '.join(_PLACES)}, code or real:<dataset>")
     claims, tested = _tested(name, table, matrices, rng, n_swaps)
-    n_seeds = min(len(cell) for cell in matrices)
+    n_seeds = min(len(cell) for cell in _on_all_clips(table, matrices)[1])
     return pd.DataFrame([_decide(claim, tested[claim.id], n_seeds, scope) for claim in claims])
 
 
@@ -192,6 +193,7 @@ def _tested(name, table, matrices, rng, n_swaps, with_results=True):
     claims = [claim for claim in all_claims() if claim.table == name]
     if not claims:
         raise ValueError(f"no claim is about {name!r}; see paper/{CLAIMS.name}")
+    table, matrices = _on_all_clips(table, matrices)
     if len(matrices) != len(table):
         raise ValueError(f"matrices of {len(matrices)} cells, but the table has {len(table)} rows")
     matrices = [np.asarray(cell, dtype=float) for cell in matrices]
@@ -225,6 +227,17 @@ def _tested(name, table, matrices, rng, n_swaps, with_results=True):
             of_claim = results[(results["id"] == claim.id) & results["score"].isin(claim.metrics)]
             found[claim.id] = of_claim.reset_index(drop=True)
     return claims, found
+
+
+def _on_all_clips(table, matrices):
+    """Rows and their counts one by one, those trained on the union alone where others are trained on less."""
+    if isinstance(matrices, dict):
+        matrices = [cell for cells in matrices.values() for cell in cells]
+    trained = table["train_on"] if "train_on" in table else pd.Series("", index=table.index)
+    if len(matrices) != len(table) or "composite" not in set(trained):
+        return table, matrices
+    kept = np.flatnonzero(trained == "composite")
+    return table.iloc[kept].reset_index(drop=True), [matrices[row] for row in kept]
 
 
 def _blocks(matrices):

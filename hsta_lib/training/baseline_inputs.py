@@ -1,6 +1,8 @@
 """Comparison systems of Tables 5 and 6: their settings, what they are given, how they are built."""
 
+import importlib.util
 import math
+import sys
 
 import numpy as np
 import pandas as pd
@@ -8,14 +10,14 @@ import pandas as pd
 from hsta_lib.config import TrialTraining
 from hsta_lib.data.cache import cache_key, cached_rows
 from hsta_lib.models.baselines.registry import REMOVED, SYSTEMS
+from hsta_lib.training.code import digest_of
 
-# Part of every cache's name: raise it when the same frames come to give another input of some system.
-_INPUTS_VERSION = 1
 # Where a system's own recipe says nothing else. Fields of HSTA's recipe are never taken over.
 _RECIPE = {
     "loss": "own", "optimizer": "adam", "schedule": "constant", "sampling": "uniform", "weight_decay": 0,
     "warmup_epochs": 0, "drop_last": False,
 }  # fmt: skip
+_N_AGAIN = 3  # clips of which an input is made again
 _NOT_A_RECIPE = ("shuffled_labels", "video", "store_draws")
 
 
@@ -87,12 +89,42 @@ def input_shape(comparison):
 def given(dataset, settings):
     """The dataset as a system is given it, its inputs computed: with depth maps, if it sees them.
 
-    Parameters and errors are those of `inputs`. A trial is of the fingerprint of what is returned.
+    Parameters and errors are those of `inputs`; also a ``ValueError`` if ``prepare`` makes another input of a
+    clip when it sees that clip alone, or after others. A trial is of the fingerprint of what is returned.
     """
     system = find(settings.comparison.rival, settings.comparison.form)
     found = dataset.with_depth(system.flow_size) if system.depth else dataset
-    inputs(found, settings)
+    _check_alone(system.prepare, _shown(found, system), inputs(found, settings), found.clips["clip_id"])
     return found
+
+
+def _check_alone(prepare, clips, given, names):
+    """Refuse inputs that depend on other clips: call again in another order, and anew for each clip."""
+    name = f"{prepare.__module__}.{prepare.__qualname__}" if hasattr(prepare, "__qualname__") else prepare
+    for row in dict.fromkeys(np.linspace(len(clips) - 1, 0, _N_AGAIN).astype(int)):
+        for made in (prepare(clips[row]), _anew(prepare)(clips[row])):
+            if not np.allclose(made, given[row], rtol=1e-4, atol=1e-5, equal_nan=True):
+                raise ValueError(
+                    f"{name} makes another input of {names[row]} when it is called again alone: it must "
+                    "depend on its clip, not on clips seen before or on labels"
+                )
+
+
+def _anew(prepare):
+    """The function from its file executed once more, without what it has kept; itself if it is in none."""
+    module = sys.modules.get(getattr(prepare, "__module__", None))
+    if getattr(module, getattr(prepare, "__qualname__", ""), None) is not prepare:
+        return prepare  # made by another function
+    spec = importlib.util.spec_from_file_location(module.__name__, module.__file__)
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    return getattr(fresh, prepare.__qualname__)
+
+
+def _shown(dataset, system):
+    """What ``prepare`` is given of each clip: frames, or flow, with depth if it sees it."""
+    clips = dataset.flow(system.flow_size, "tvl1") if system.flow_size else dataset.frames()
+    return np.concatenate([clips, np.load(dataset.depth_path)[..., None]], axis=3) if system.depth else clips
 
 
 def inputs(dataset, settings):
@@ -124,10 +156,8 @@ def inputs(dataset, settings):
     if dataset.shows_flow and not (system.stretches or system.pictures):
         needed = "flow in px" if system.flow_size else "frames"
         raise ValueError(f"it needs {needed}; there are pictures of flow, stretched to 0..255")
-    clips = dataset.flow(system.flow_size, "tvl1") if system.flow_size else dataset.frames()
-    if system.depth:
-        clips = np.concatenate([clips, np.load(dataset.depth_path)[..., None]], axis=3)
-    described = ["inputs", _INPUTS_VERSION, comparison.rival, comparison.form]
+    clips = _shown(dataset, system)
+    described = ["inputs", digest_of(system.prepare), comparison.rival, comparison.form]
     first = system.prepare(clips[0])
     path, *_ = cached_rows(
         dataset.frames_path.parent.parent / cache_key(described, dataset.files),

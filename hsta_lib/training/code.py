@@ -12,7 +12,7 @@ import linecache
 import pkgutil
 import sysconfig
 from collections import defaultdict
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from types import CodeType, FunctionType, ModuleType
 
 from hsta_lib import PACKAGE
@@ -25,7 +25,8 @@ _SYSTEMS = "hsta_lib.models.baselines.registry:SYSTEMS"
 _FLOW = "hsta_lib.data.dataset:Dataset.flow_path"
 # Settings count in a trial's id; files, progress bars and checkpoints do not change what is computed.
 _NOT_FOLLOWED = tuple(
-    f"hsta_lib.{name}" for name in ("config", "files", "paper", "data.cache", "training.checkpoint")
+    f"hsta_lib.{name}"
+    for name in ("config", "files", "paper", "data.cache", "training.checkpoint", "training.code")
 )
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 # Taken at import: a process goes on with the code it has loaded, whatever happens to the files.
@@ -46,8 +47,15 @@ def digests(trial):
     """
     comparison = trial.settings.comparison
     if comparison not in _walks or not _walks[comparison].holds():
-        _walks[comparison] = _Walk(comparison)
+        _walks[comparison] = _walk_of(comparison)
     return _walks[comparison].digests
+
+
+def digest_of(function):
+    """Digest of a function and of all that it names, eight hex digits."""
+    walk = _Walk()
+    walk.follow(function)
+    return hashlib.sha256(str(walk.digests).encode()).hexdigest()[:8]
 
 
 def differing(made_by, now):
@@ -64,34 +72,47 @@ _walks = {}
 _resolved = pkgutil.resolve_name  # by name: who reads no result needs no torch
 
 
-class _Walk:
+def _walk_of(comparison):
     """Everything that the training of one network names."""
+    roots, others = (_OF_BASELINES, _OF_HSTA) if comparison.rival else (_OF_HSTA, _OF_BASELINES)
+    walk = _Walk(_resolved(name) for name in (*others, _SYSTEMS))
+    walk.follow([_resolved(name) for name in (_FIT, *roots)])
+    if comparison.rival:
+        ((_, system),) = walk.bound(_resolved(_SYSTEMS)[comparison.rival], {comparison.form})
+        walk.parts["models.baselines.registry"].add(walk.follow(vars(system)))
+        if system.flow_size:
+            walk.follow(_resolved(_FLOW))
+    return walk
 
-    def __init__(self, comparison):
+
+class _Walk:
+    """What functions and classes name: ``parts``, descriptions by module, and ``bindings``, their names."""
+
+    def __init__(self, left_out=()):
         self.parts, self.bindings, self.seen = defaultdict(set), [], set()
-        roots, others = (_OF_BASELINES, _OF_HSTA) if comparison.rival else (_OF_HSTA, _OF_BASELINES)
-        self.left_out = {id(_resolved(name)) for name in (*others, _SYSTEMS)}
-        self._follow([_resolved(name) for name in (_FIT, *roots)])
-        if comparison.rival:
-            self._baseline(comparison)
-        digest = {name: json.dumps(sorted(found)).encode() for name, found in self.parts.items()}
-        self.digests = {name: hashlib.sha256(digest[name]).hexdigest()[:8] for name in sorted(digest)}
+        self.left_out = set(map(id, left_out))
+
+    @cached_property
+    def digests(self):
+        """Eight hex digits by module, once all is followed."""
+        parts = {name: json.dumps(sorted(found)).encode() for name, found in sorted(self.parts.items())}
+        return {name: hashlib.sha256(found).hexdigest()[:8] for name, found in parts.items()}
 
     def holds(self):
         """Whether every name still stands for what was followed."""
         return all(names.get(name) is value for names, name, value in self.bindings)
 
-    def _follow(self, value):
+    def follow(self, value):
         """What a value is, as text; functions and classes are added to the parts of their modules."""
         value = _unwrapped(value)
         if isinstance(value, dict):
-            return str({str(key): self._follow(item) for key, item in value.items()})
+            return str({str(key): self.follow(item) for key, item in value.items()})
         if isinstance(value, list | tuple):
-            return str([self._follow(item) for item in value])
+            return str([self.follow(item) for item in value])
         if isinstance(value, set | frozenset):
-            return str(sorted(map(self._follow, value)))
+            return str(sorted(map(self.follow, value)))
         if isinstance(value, partial):
-            return self._follow([value.func, value.args, value.keywords])
+            return self.follow([value.func, value.args, value.keywords])
         if isinstance(value, FunctionType | type):
             return self._follow_definition(value)
         return repr(value) if isinstance(value, bool | int | float | str | bytes | None) else ""
@@ -107,31 +128,25 @@ class _Walk:
 
     def _function(self, function):
         cells = [cell.cell_contents for cell in function.__closure__ or ()]
-        given = self._follow([function.__defaults__, function.__kwdefaults__, cells])
+        given = self.follow([function.__defaults__, function.__kwdefaults__, cells])
         names = _names(function.__code__)
-        named = self._bound(function.__globals__, names)
+        named = self.bound(function.__globals__, names)
         for _, module in [pair for pair in named if isinstance(pair[1], ModuleType)]:
-            named += self._bound(vars(module), names) if _is_followed(module.__name__) else []
+            named += self.bound(vars(module), names) if _is_followed(module.__name__) else []
         return {f"{function.__qualname__}: {_definition(function.__code__)} {given}", *self._told(named)}
 
     def _class(self, kind):
-        self._follow(kind.__bases__)
+        self.follow(kind.__bases__)
         members = {name for name, value in vars(kind).items() if not name.startswith("__") or callable(value)}
         bases = ", ".join(base.__qualname__ for base in kind.__bases__)
-        return {f"{kind.__qualname__}({bases})", *self._told(self._bound(vars(kind), members))}
+        return {f"{kind.__qualname__}({bases})", *self._told(self.bound(vars(kind), members))}
 
     def _told(self, named):
         """Names and what they stand for as text, where that is not another library's."""
-        followed = [(name, self._follow(value)) for name, value in named]
+        followed = [(name, self.follow(value)) for name, value in named]
         return [f"{name} = {text}" for name, text in followed if text]
 
-    def _baseline(self, comparison):
-        ((_, system),) = self._bound(_resolved(_SYSTEMS)[comparison.rival], {comparison.form})
-        self.parts["models.baselines.registry"].add(self._follow(vars(system)))
-        if system.flow_size:
-            self._follow(_resolved(_FLOW))
-
-    def _bound(self, namespace, names):
+    def bound(self, namespace, names):
         """Some names of a module or class and what they stand for."""
         found = [(name, namespace[name]) for name in sorted(names & namespace.keys())]
         self.bindings += [(namespace, *pair) for pair in found]

@@ -281,6 +281,19 @@ def test_claims_of_table_5_and_6_are_decided_on_rows_of_several_datasets(n_seeds
     assert of_classes["above-rgb-d"] == "not tested: decided on the printed numbers alone"
 
 
+def test_table_5_is_decided_as_it_is_scored_by_the_rows_trained_on_the_union():
+    printed = load_table("table5").rename(columns={"method": "system"})
+    table = pd.concat([printed.assign(train_on=kind) for kind in ("own", "composite")])
+    order = table.sort_values(["dataset", "train_on"], kind="stable").reset_index(drop=True)
+    hits = np.where((order["system"] == "HSTA") & (order["train_on"] == "composite"), 14, 9)
+    cells = dict(enumerate(np.split(of_hits(hits), 3)))
+    found = decide("table5", order, cells, REAL, rng())
+    assert set(found["verdict"]) == {"supported"}
+    own = order.assign(train_on=order["train_on"].map({"own": "composite", "composite": "own"}))
+    assert "supported" not in set(decide("table5", own, cells, REAL, rng())["verdict"])
+    assert power("table5", order, cells, rng())["reason"].tolist() == [""] * len(found)
+
+
 def test_rows_that_do_not_share_their_clips_are_not_compared():
     matrices = of_hits([14, 9] * 3)
     matrices[0] = of_hits([14], n_clips=29)[0]

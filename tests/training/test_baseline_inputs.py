@@ -1,6 +1,8 @@
 """Comparison systems as trials: settings, inputs, and each of them through the runner."""
 
 import dataclasses
+import importlib
+import sys
 
 import numpy as np
 import pandas as pd
@@ -117,3 +119,58 @@ def test_inputs_are_those_of_each_clip_alone(tmp_path):
     after = baseline_inputs.inputs(dataclasses.replace(dataset, frames_path=path), settings_of("STSTNet"))
     assert np.array_equal(before[:3], after[:3])
     assert not np.array_equal(before[3:], after[3:])
+
+
+# Inputs of OFF-ApexNet's shape, of more than their clip: what a network of one's own must not be given.
+LEAKING = """
+import numpy as np
+seen, calls = [], []
+labels = [0, 1, 2] * 20
+
+def picture(flow):
+    return np.repeat(flow.transpose(2, 0, 1)[:1], 3, axis=0).astype(np.float32)
+
+def running_mean(flow):
+    seen.append(flow)
+    return picture(flow - np.mean(seen, axis=0))
+
+def mean_of_the_first(flow):
+    seen.append(flow)
+    return picture(flow - np.mean(seen[:3], axis=0))
+
+def labels_in_order(flow):
+    calls.append(1)
+    return picture(flow) + labels[len(calls) - 1]
+
+def changed_in_place(flow):
+    flow += 1
+    return picture(flow)
+"""
+
+
+@pytest.mark.parametrize("name", ["running_mean", "mean_of_the_first", "labels_in_order", "changed_in_place"])
+def test_an_input_of_more_than_its_clip_is_refused(name, tmp_path, monkeypatch):
+    (tmp_path / "leaking.py").write_text(LEAKING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "leaking", raising=False)
+    leaking, form = importlib.import_module("leaking"), SYSTEMS["OFF-ApexNet"]["reduced"]
+    dataset, settings = dataset_for("OFF-ApexNet", tmp_path), settings_of("OFF-ApexNet")
+    monkeypatch.setitem(SYSTEMS["OFF-ApexNet"], "reduced", dataclasses.replace(form, prepare=leaking.picture))
+    assert baseline_inputs.given(dataset, settings) is dataset
+    leaks = dataclasses.replace(form, prepare=getattr(leaking, name))
+    monkeypatch.setitem(SYSTEMS["OFF-ApexNet"], "reduced", leaks)
+    with pytest.raises(
+        ValueError, match=rf"^leaking\.{name} makes another input of tiny/.* called again alone"
+    ):
+        baseline_inputs.given(dataset, settings)
+
+
+def test_inputs_of_a_changed_function_are_made_anew(tmp_path, monkeypatch):
+    dataset, settings = dataset_for("OFF-ApexNet", tmp_path), settings_of("OFF-ApexNet")
+    before, form = baseline_inputs.inputs(dataset, settings), SYSTEMS["OFF-ApexNet"]["reduced"]
+
+    def doubled(flow, _prepare=form.prepare):
+        return 2 * _prepare(flow)
+
+    monkeypatch.setitem(SYSTEMS["OFF-ApexNet"], "reduced", dataclasses.replace(form, prepare=doubled))
+    assert np.array_equal(baseline_inputs.inputs(dataset, settings), 2 * before)
