@@ -1,10 +1,11 @@
 """Arrays of one row per clip, computed once and kept on disk: resumed after a kill, never read half made."""
 
 import errno
+import functools
 import hashlib
 import json
 import os
-import time
+import shutil
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -14,12 +15,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from hsta_lib.config import n_cores
-from hsta_lib.files import file_digest, progress_bar
+from hsta_lib.files import file_digest, progress_bar, write_whole
 
-# In the folder of a cache. The last three are there only while it is built, or after a kill.
+# In the folder of a cache. The last two are there only while it is built, or after a kill.
 _ROWS, _BUILT, _LOCK = "rows.npy", "built.json", ".lock"
-_PARTIAL, _DONE = "rows.partial.npy", "done.jsonl"
-_SECONDS_BETWEEN_NOTES = 2
+_PARTIAL, _ONE_BY_ONE = "rows.partial.npy", "rows"
+_PROBLEM = ".json"  # ending of the file that stands for a row which cannot be computed
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -101,8 +102,8 @@ def cached_rows(folder, items, compute, *, shape, dtype, desc):
     path = folder / _ROWS
     built = _intact(path)
     if built is None:
-        shape, dtype = (len(items), *shape), np.dtype(dtype)
-        with _locked(folder, prod(shape) * dtype.itemsize):
+        dtype = np.dtype(dtype)
+        with _locked(folder, len(items) * prod(shape) * dtype.itemsize):
             built = _intact(path) or _build(path, items, compute, shape, dtype, desc)
     return path, built["digest"], [tuple(problem) for problem in built["problems"]]
 
@@ -152,85 +153,49 @@ def _explained(folder, size):
 
 
 def _build(path, items, compute, shape, dtype, desc):
-    rows, done = _earlier(path, shape, dtype) or (_reserved(path, shape, dtype), {})
-    _fill(path, rows, done, [argument for _, argument in items], compute, desc)
-    return _finish(path, rows, done, [clip_id for clip_id, _ in items])
-
-
-def _earlier(path, shape, dtype):
-    """The array of a build that was stopped, and its rows that are done; or None."""
-    done = {}
-    try:
-        for line in path.with_name(_DONE).read_text().splitlines():
-            done |= _parsed(line)
-        size = path.with_name(_PARTIAL).stat().st_size
-        rows = np.load(path.with_name(_PARTIAL), mmap_mode="r+")  # fills up a file that is too short
-    except (OSError, ValueError, EOFError):
-        return None
-    fits = (rows.shape, rows.dtype, rows.offset + rows.nbytes) == (shape, dtype, size)
-    return (rows, done) if done and fits else None
-
-
-def _parsed(line):
-    try:
-        return dict(json.loads(line))
-    except (ValueError, TypeError):  # empty, or cut short by a kill
-        return {}
-
-
-def _reserved(path, shape, dtype):
-    """A new array that has its disk space: a map of a sparse file kills the process when the disk is full."""
-    partial = path.with_name(_PARTIAL)
-    with _explained(path.parent, prod(shape) * dtype.itemsize):
-        path.with_name(_DONE).unlink(missing_ok=True)
+    """Each row in a file of its own, which a later try finds; when all are there, in one."""
+    rows = path.with_name(_ONE_BY_ONE)
+    size = prod(shape) * dtype.itemsize
+    with _explained(path.parent, len(items) * size):
+        rows.mkdir(exist_ok=True)
         path.unlink(missing_ok=True)  # damaged, if it is there: its space is needed
-        try:
-            rows = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-            _take_space(partial, rows.offset)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-    return rows
-
-
-def _take_space(path, start):
-    end = path.stat().st_size
-    with open(path, "r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, end)
-        except (AttributeError, OSError) as error:  # not every system and file system can
-            if getattr(error, "errno", None) in _FULL:
-                raise
-            file.seek(start)
-            for at in range(start, end, 1 << 24):
-                file.write(bytes(min(1 << 24, end - at)))
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _fill(path, rows, done, arguments, compute, desc):
-    """Compute the rows that are not done in threads, and note them in batches: also when one fails."""
-    todo = [row for row in range(len(rows)) if row not in done]
-    jobs = [(rows, row, compute, arguments[row]) for row in todo]
-    new, noted = {}, time.monotonic()
+        todo = [number for number in range(len(items)) if not _is_done(rows / str(number), size)]
+        if shutil.disk_usage(rows).free < len(todo) * size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    make = functools.partial(_make_row, compute=compute, shape=shape, dtype=dtype, n_rows=len(items))
+    jobs = [(rows / str(number), items[number][1]) for number in todo]
     hidden = {} if desc else {"disable": True}  # given as False it would overrule the reader's TQDM_DISABLE
-    with (
-        closing(_in_threads(_set_row, jobs)) as problems,
-        progress_bar(
-            total=len(rows), initial=len(done), desc=desc, unit="clip", mininterval=5, **hidden
-        ) as bar,
-    ):
-        try:
-            for row, problem in zip(todo, problems, strict=True):
-                new[row] = problem
-                bar.update()
-                if time.monotonic() - noted >= _SECONDS_BETWEEN_NOTES:
-                    _note(path, rows, new)
-                    done.update(new)
-                    new, noted = {}, time.monotonic()
-        finally:  # an error or interrupt keeps what is done
-            _note(path, rows, new)
-            done.update(new)
+    bar = progress_bar(
+        total=len(items), initial=len(items) - len(jobs), desc=desc, unit="clip", mininterval=5, **hidden
+    )
+    with closing(_in_threads(make, jobs)) as made, bar:
+        for _ in made:
+            bar.update()
+    with _explained(path.parent, len(items) * size):
+        return _finish(path, rows, [clip_id for clip_id, _ in items], shape, dtype)
+
+
+def _is_done(place, size):
+    if place.with_suffix(_PROBLEM).exists():
+        return True
+    return place.exists() and place.stat().st_size == size
+
+
+def _make_row(place, argument, *, compute, shape, dtype, n_rows):
+    """Write a row's bytes, or where the problem is and what."""
+    try:
+        value = compute(argument)
+    except Unreadable as error:
+        place, content = place.with_suffix(_PROBLEM), json.dumps([str(error.path), error.reason])
+    else:
+        if (value.shape, value.dtype) != (shape, dtype):
+            raise ValueError(
+                f"a row of shape {value.shape} and dtype {value.dtype} was computed for a cache of {shape} "
+                f"and {dtype}"
+            )
+        content = value.tobytes()
+    with _explained(place.parent.parent, n_rows * prod(shape) * dtype.itemsize):
+        write_whole(place, content)
 
 
 def _in_threads(function, jobs):
@@ -249,59 +214,28 @@ def _in_threads(function, jobs):
                 future.cancel()
 
 
-def _set_row(rows, row, compute, argument):
-    """Compute a row into the array: None, or where the problem is and what."""
-    try:
-        value = compute(argument)
-    except Unreadable as error:
-        return [str(error.path), error.reason]
-    if (value.shape, value.dtype) != (rows.shape[1:], rows.dtype):
-        raise ValueError(
-            f"a row of shape {value.shape} and dtype {value.dtype} was computed for a cache of "
-            f"{rows.shape[1:]} and {rows.dtype}"
-        )
-    rows[row] = value
-    return None
-
-
-def _note(path, rows, new):
-    """Note rows as done once they are on the disk, so that a note is true even after a power failure."""
-    if not new:
-        return
-    with _explained(path.parent, rows.nbytes):
-        rows.flush()
-        with open(path.with_name(_DONE), "a") as file:
-            file.write("\n" + json.dumps(list(new.items())))  # a line that a kill cut short ends here
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _finish(path, rows, done, clip_ids):
-    """Give the array its name, under which it is complete."""
-    problems = [(clip_id, done[row]) for row, clip_id in enumerate(clip_ids) if done[row]]
-    built = {"problems": [(where, clip_id, what, "clip left out") for clip_id, (where, what) in problems]}
-    partial, notes = path.with_name(_PARTIAL), path.with_name(_DONE)
-    with _explained(path.parent, rows.nbytes):
-        if problems:
-            notes.unlink()  # they are wrong from the first row that moves
-            _close_gaps(partial, rows, [row for row in range(len(clip_ids)) if not done[row]])
-        built["digest"] = file_digest(partial)
-        path.with_name(_BUILT).write_text(json.dumps(built))
-        partial.replace(path)
-        notes.unlink(missing_ok=True)
-    return built
-
-
-def _close_gaps(path, rows, kept):
-    """Move the rows kept to the front and cut the file behind them."""
-    for new, old in enumerate(kept):
-        rows[new] = rows[old]
-    rows.flush()
-    shape = (len(kept), *rows.shape[1:])
-    with open(path, "r+b") as file:
-        # As long as the header before: numpy leaves room in it for a first axis of any length.
+def _finish(path, rows, clip_ids, shape, dtype):
+    """Give the array its name, under which it is complete. Rows take no place twice: a kill loses some."""
+    problems, partial = [], path.with_name(_PARTIAL)
+    places = [rows / str(number) for number in range(len(clip_ids))]
+    for clip_id, place in zip(clip_ids, places, strict=True):
+        if place.with_suffix(_PROBLEM).exists():
+            where, what = json.loads(place.with_suffix(_PROBLEM).read_text())
+            problems.append((where, clip_id, what, "clip left out"))
+    kept = (len(clip_ids) - len(problems), *shape)
+    with open(partial, "wb") as file:
         np.lib.format.write_array_header_1_0(
-            file, {"descr": rows.dtype.str, "fortran_order": False, "shape": shape}
+            file, {"descr": dtype.str, "fortran_order": False, "shape": kept}
         )
-        assert file.tell() == rows.offset
-        file.truncate(rows.offset + prod(shape) * rows.itemsize)
+        for place in places:
+            if not place.with_suffix(_PROBLEM).exists():
+                row = place.read_bytes()
+                place.unlink()
+                file.write(row)
+        file.flush()
+        os.fsync(file.fileno())
+    built = {"problems": problems, "digest": file_digest(partial)}
+    path.with_name(_BUILT).write_text(json.dumps(built))
+    partial.replace(path)
+    shutil.rmtree(rows)
+    return built
