@@ -96,7 +96,7 @@ results: setup
 	$(BIN)/python -m hsta_lib.training.archive
 
 check: setup
-	$(BIN)/python -m pytest -q tests/test_reports.py
+	$(BIN)/python -m pytest -q tests/evaluation/test_committed.py
 	$(STRICT) reports
 
 site: setup

@@ -436,7 +436,7 @@ def share_on_motion(looked, moving):
 
 
 def subject_interval(values, subjects, level=0.95):
-    """Mean over clips and its interval: jackknife-t over subjects, as `intervals.score_interval`.
+    """Mean over clips and its interval: jackknife-t over subjects.
 
     Parameters
     ----------

