@@ -153,7 +153,23 @@ def coverage_table():
         found = {way: part[list(METRICS)] for way, part in group.groupby("interval")}
         ranges = [from_to(found[way].min(axis=None), found[way].max(axis=None)) for way in ways]
         rows.append([dataset, subjects, *ranges])
+    widths = table.groupby("interval")[[f"{metric}_width" for metric in METRICS]].mean().mean(axis=1)
+    rows.append(["mean width, in points", "", *(f"{widths[way]:.1f}" for way in ways if way in widths)])
     return _table(["subjects as in", "how many", *ways], rows)
+
+
+def comparisons_table():
+    """How often families of ten settings are wrong, and what is found, from the benchmark's record."""
+    table = pd.read_csv(ROOT / "benchmarks" / "comparisons.csv")
+    rows = []
+    for design, group in table.groupby(["dataset", "subjects", "seeds", "skill"], sort=False):
+        wrong = group[group["gain"] == 0].filter(like="_wrong").to_numpy()
+        better = group[group["gain"] > 0]
+        found = [f"{row.uf1_difference:.1f} points: {row.uf1_found:.0f} %" for row in better.itertuples()]
+        said = f"{better['uf1_detectable'].mean():.1f}" if len(better) else "–"
+        rows.append([*design, from_to(wrong.min(), wrong.max()), ", ".join(found) or "–", said])
+    headings = ["subjects as in", "how many", "seeds", "skill", "families that are wrong, %"]
+    return _table([*headings, "differences in UF1: found", "said to be found four times in five"], rows)
 
 
 def benchmarks_table():
@@ -214,7 +230,7 @@ SECTIONS = {
     "docs/departures.md": {"departures": departures_table},
     "docs/parameters.md": {"presets": presets_table},
     "docs/results.md": {"results": results_table, "scores": scores_table},
-    "docs/statistics.md": {"coverage": coverage_table},
+    "docs/statistics.md": {"coverage": coverage_table, "comparisons": comparisons_table},
 }
 
 

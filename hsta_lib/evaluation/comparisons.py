@@ -1,27 +1,29 @@
-"""Settings compared on the same clips: predictions swapped subject by subject, families corrected together.
+"""Settings compared on the same clips, a family of comparisons corrected together.
 
-If two settings read faces equally well, a subject's predictions by one may be exchanged for those by the
-other, all seeds together. The p values are about the networks that were trained: they say nothing about
-training them again, which the intervals do where there are several seeds.
+A difference is uncertain twice: other subjects would be other faces, and a network trained again reads the
+same faces otherwise. Both are in p and in the interval, which are one statement: p is below 0.05 where the
+interval lies off zero. Of fewer than three seeds both are about the networks that were trained.
 """
 
-import itertools
 import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import stdtr, stdtrit
 
-from hsta_lib.evaluation.intervals import check_matrices, effective_subjects, score_interval
-from hsta_lib.evaluation.metrics import scores
-
-_EXACT = 12  # subjects, up to which all swaps are gone through
-_CHUNK = 512  # swaps at a time, for memory
-_ROUNDING = 1e-9  # what still counts as a tie
+from hsta_lib.evaluation.intervals import (
+    MIN_SEEDS,
+    check_matrices,
+    crossed,
+    deviations_of,
+    effective_subjects,
+    known,
+    within_possible,
+)
 
 
 class Comparison(NamedTuple):
-    """Weighted sum of differences, ``second`` less ``first``, of settings that are swapped two by two.
+    """Weighted sum of differences, ``second`` less ``first``, of settings two by two.
 
     A setting may occur in several pairs.
     """
@@ -34,8 +36,8 @@ class Comparison(NamedTuple):
 class Compared(NamedTuple):
     """A family of comparisons, each array of shape (n_comparisons, 3).
 
-    ``estimate``, ``low``, ``high``: difference and 95 % interval, see `intervals.score_interval`; ``p``:
-    of each comparison alone; ``p_adjusted``: with all of the family, for each score apart.
+    ``estimate``, ``low``, ``high``: difference and interval, 95 % for all of the family together; ``p``: of
+    each comparison alone; ``p_adjusted``: with all of the family.
     """
 
     estimate: np.ndarray
@@ -77,9 +79,8 @@ def pair(first, second):
 def trend(settings):
     """The comparison of ordered settings with their reverse: the slope per step of a straight line.
 
-    A subject's predictions are swapped between the first and the last setting, the second and the last but
-    one, and so on. Only the order of the settings counts, not the distance between them; a curve that rises
-    and falls by the same amount has no trend.
+    Only the order of the settings counts, not the distance between them; a curve that rises and falls by the
+    same amount has no trend.
 
     Parameters
     ----------
@@ -107,9 +108,6 @@ def trend(settings):
 def group_means(first, second):
     """The comparison of two groups of settings: the mean of the second less that of the first.
 
-    Every setting has a partner of the other group that its predictions are swapped with. In groups of unequal
-    size the settings of the smaller one have several.
-
     Parameters
     ----------
     first, second : sequence of int
@@ -123,11 +121,6 @@ def group_means(first, second):
     ------
     ValueError
         If a group is empty, or a setting occurs twice.
-
-    Notes
-    -----
-    With unequal groups p is exact where differences are symmetric, as for comparisons that share a setting in
-    `compare`.
     """
     first, second = tuple(first), tuple(second)
     if not first or not second or len({*first, *second}) < len(first) + len(second):
@@ -137,13 +130,13 @@ def group_means(first, second):
     return Comparison(*repeated, (1 / n_pairs,) * n_pairs)
 
 
-def compare(matrices, family, rng, n_swaps=9999):
-    """Test a family of comparisons that was fixed beforehand, by the same swaps for all.
+def compare(matrices, family, alpha=0.05):
+    """Test a family of comparisons that was fixed beforehand.
 
-    The largest of all comparisons under a swap decides, each divided by its root mean square over the swaps:
-    otherwise those that scatter most would decide alone. p values are adjusted step by step (Westfall and
-    Young 1993). Up to 12 subjects all swaps are gone through; above, random ones, the data as they are among
-    them, so that no p is below ``1 / (n_swaps + 1)``.
+    Every comparison is a contrast as in `intervals.score_interval`. How much training again changes a
+    setting is a residual of all settings here, as in an analysis of variance, or the compared settings' own,
+    whichever is larger: few seeds say little of one setting alone. The family is corrected after Bonferroni,
+    a comparison that occurs twice counted once.
 
     Parameters
     ----------
@@ -151,30 +144,60 @@ def compare(matrices, family, rng, n_swaps=9999):
         As for `hsta_lib.evaluation.intervals.score_interval`.
     family : sequence of Comparison
         From `pair`, `trend` and `group_means`.
-    rng : numpy.random.Generator
-    n_swaps : int
-        Random swaps where there are too many for all.
+    alpha : float
+        Share of families without any difference of which an interval may lie off zero.
 
     Returns
     -------
     Compared
-        The last axis in the order of `hsta_lib.evaluation.metrics.METRICS`. p values are two-sided.
+        The last axis in the order of `hsta_lib.evaluation.metrics.METRICS`. p values are two-sided;
+        ``p_adjusted`` is below ``alpha`` exactly where the interval lies off zero.
 
     Raises
     ------
     ValueError
         As `intervals.check_matrices`, or if the family is empty or names a setting that is not there.
-
-    Notes
-    -----
-    Adjusted p values of comparisons that share a setting are exact where their differences are symmetric
-    together, which sums over many clips nearly are.
     """
     matrices = check_matrices(matrices)
-    swapped = np.abs(_standardised(_swapped(matrices, family, rng, n_swaps)))
-    reached = swapped >= swapped[:1] - _ROUNDING
-    found = score_interval(matrices, _contrasts(family, len(matrices)))
-    return Compared(found.estimate, found.low, found.high, reached.mean(axis=0), _step_down(swapped))
+    weights = _contrasts(family, len(matrices))
+    found, n = known(matrices, weights, _pooled_variance), _n_distinct(weights)
+    p = _p_of(found)
+    return Compared(*within_possible(found, 1 - alpha / n), p, np.minimum(n * p, 1))
+
+
+def _n_distinct(weights):
+    """Number of comparisons that are neither another one nor its reverse."""
+    scaled = weights / np.abs(weights).max(axis=1, keepdims=True)
+    first = scaled[np.arange(len(scaled)), (scaled != 0).argmax(axis=1)]
+    return len(np.unique((scaled * np.sign(first)[:, None]).round(9), axis=0))
+
+
+def _p_of(found):
+    """Two-sided p of no difference, by the same quantity as the interval."""
+    error = np.sqrt(found.spread * -found.low * found.high)
+    t = np.divide(np.abs(found.estimate), error, out=np.zeros_like(error), where=error > 0)
+    return 2 * stdtr(found.degrees, -t)
+
+
+def _pooled_variance(of_seeds, deviations, weights, effective):
+    """Variance of contrasts and its degrees of freedom; seeds scatter alike in all settings, or more."""
+    n_settings, n_seeds = of_seeds.shape[:2]
+    subjects = (np.tensordot(weights, deviations.mean(axis=1), axes=1) ** 2).sum(axis=1)
+    if n_seeds < MIN_SEEDS:
+        return subjects, np.full(subjects.shape, max(effective - 1, 1.0))
+    degrees = (n_settings - 1) * (n_seeds - 1)
+    seeds = _residuals(of_seeds).sum(axis=(0, 1)) / degrees
+    both = _residuals(deviations).sum(axis=(0, 1, 2)) / degrees
+    squares = (weights**2) / n_seeds
+    own = squares @ of_seeds.var(axis=1, ddof=1)
+    alike = squares.sum(axis=1)[:, None]
+    return crossed(subjects, np.maximum(alike * seeds, own), alike * both, effective, degrees)
+
+
+def _residuals(values):
+    """Squares of what neither the setting (first axis) nor the seed (second) explains."""
+    rest = values - values.mean(axis=1, keepdims=True)
+    return (rest - rest.mean(axis=0)) ** 2
 
 
 def peak(estimates, draws):
@@ -205,24 +228,27 @@ def peak(estimates, draws):
     return Peak(int(estimates.argmax()), shares)
 
 
-def detectable(matrices, family, rng, *, alpha=0.05, power=0.8, n_swaps=9999):
-    """Smallest differences that these data would show, with the family corrected together.
+def detectable(matrices, family, alpha=0.05, power=0.8):
+    """Smallest differences that are found four times in five, with the family corrected together.
 
-    It uses how far differences scatter when predictions are swapped, not which sign they have: it can be
-    printed before any result. A difference widens that scatter itself; as much as it could is allowed for, so
-    with few subjects the power is higher than asked (``benchmarks/coverage.py`` measures it).
+    It is fixed by how far the seeds of one setting lie apart, not by how far the settings do: no difference
+    that is to be tested enters, and it can be printed before any result. Settings whose networks differ in
+    which subjects they read, beyond what seeds do, need larger differences.
 
     Parameters
     ----------
-    matrices, family, rng, n_swaps
-        As for `compare`.
+    matrices : array_like, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
+        Of settings that are like the compared ones; one is enough. The mean over their seeds is compared.
+    family
+        As for `compare`; its settings need not be among ``matrices``.
     alpha, power : float
         Level of the family, and probability to find the difference; in 0..1.
 
     Returns
     -------
     ndarray of float, shape (n_comparisons, 3)
-        Infinite where there are too few subjects for any difference.
+        Infinite where no possible difference is found so often; NaN with one seed or equal ones, which
+        tell nothing.
 
     Raises
     ------
@@ -230,78 +256,31 @@ def detectable(matrices, family, rng, *, alpha=0.05, power=0.8, n_swaps=9999):
         As `compare`.
     """
     matrices = check_matrices(matrices)
-    swapped = _swapped(matrices, family, rng, n_swaps)
-    largest = np.sort(np.abs(_standardised(swapped)).max(axis=1), axis=0)
-    critical = np.array([_critical(values, alpha) for values in largest.T])
-    # A difference d of n effective subjects is found if d - z s > c sqrt(s^2 + d^2 / n), solved for d.
+    n_settings, n_seeds = matrices.shape[:2]
+    weights = _contrasts(family, 1 + max(max(*one.first, *one.second) for one in family) if family else 0)
+    if n_seeds < 2:
+        return np.full((len(family), 3), np.nan)
+    of_seeds, deviations = deviations_of(matrices)
+    both = (deviations - deviations.mean(axis=1, keepdims=True)) ** 2
+    alike = (weights**2).sum(axis=1)[:, None] / n_seeds
+    degrees = n_settings * (n_seeds - 1)
+    both = alike * both.sum(axis=(0, 1, 2)) / degrees
+    seeds = alike * of_seeds.var(axis=1, ddof=1).mean(axis=0)
     effective = effective_subjects(matrices[0, 0].sum(axis=(1, 2)))
-    z, left = ndtri(power), 1 - critical**2 / effective
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = (z + np.sqrt(z**2 + left * (critical**2 - z**2))) / left
-        found = factor * _root_mean_square(swapped)
-    return np.where(left > 0, found, np.inf)
-
-
-def _swapped(matrices, family, rng, n_swaps):
-    """Comparisons under swaps, shape (n, n_comparisons, 3); the first as the data are."""
-    known = range(len(matrices))
-    unknown = [name for one in family for name in (*one.first, *one.second) if name not in known]
-    if not len(family) or unknown:
-        raise ValueError(
-            f"family of {len(family)} comparisons names settings {unknown}, not in 0..{len(matrices) - 1}"
-        )
-    signs = _signs(matrices.shape[2], rng, n_swaps)
-    chunks = np.array_split(signs, np.ceil(len(signs) / _CHUNK))
-    return np.stack(
-        [np.concatenate([_differences(matrices, one, chunk) for chunk in chunks]) for one in family], axis=1
-    )
-
-
-def _signs(n_subjects, rng, n_swaps):
-    """Whose predictions are swapped (-1), shape (n, n_subjects); the first row swaps none."""
-    if n_subjects <= _EXACT:
-        return np.array(list(itertools.product((1, -1), repeat=n_subjects)))
-    drawn = rng.integers(2, size=(n_swaps, n_subjects))
-    return np.concatenate([np.ones((1, n_subjects), dtype=int), 1 - 2 * drawn])
-
-
-def _differences(matrices, one, signs):
-    first, second = matrices[list(one.first)], matrices[list(one.second)]
-    both = (first + second).sum(axis=2)
-    by_subject = np.moveaxis(second - first, 2, 0)
-    moved = (signs @ by_subject.reshape(len(by_subject), -1)).reshape(len(signs), *both.shape)
-    difference = scores((both + moved) / 2) - scores((both - moved) / 2)
-    return np.tensordot(difference.mean(axis=2), one.weights, axes=(1, 0))
-
-
-def _root_mean_square(swapped):
-    return np.sqrt((swapped**2).mean(axis=0))
-
-
-def _standardised(swapped):
-    scatter = _root_mean_square(swapped)
-    return np.divide(swapped, scatter, out=np.zeros_like(swapped), where=scatter > _ROUNDING)
-
-
-def _step_down(swapped):
-    """Adjusted p values from absolute standardised comparisons, the first row as the data are."""
-    adjusted = np.empty(swapped.shape[1:])
-    for score in range(swapped.shape[2]):
-        order = np.argsort(swapped[0, :, score])  # the least first
-        largest = np.maximum.accumulate(swapped[:, order, score], axis=1)
-        p = (largest >= swapped[0, order, score] - _ROUNDING).mean(axis=0)
-        adjusted[order, score] = np.maximum.accumulate(p[::-1])[::-1]
-    return adjusted
-
-
-def _critical(values, alpha):
-    """Smallest of sorted values that at most a share alpha of them reaches; infinite if there is none."""
-    reached = 1 - np.searchsorted(values, values - _ROUNDING) / len(values)
-    allowed = values[reached <= alpha]
-    return allowed[0] if len(allowed) else np.inf
+    variance, degrees = crossed(both, np.maximum(seeds, both), both, effective, degrees)
+    times = stdtrit(degrees, 1 - alpha / _n_distinct(weights) / 2) + stdtrit(degrees, power)
+    found = times * np.sqrt(variance)
+    possible = np.maximum(weights, 0).sum(axis=1)[:, None]
+    return np.where(variance > 0, np.where(found < possible, found, np.inf), np.nan)
 
 
 def _contrasts(family, n_settings):
+    there = range(n_settings)
+    unknown = [name for one in family for name in (*one.first, *one.second) if name not in there]
+    if not len(family) or unknown:
+        raise ValueError(
+            f"family of {len(family)} comparisons names settings {unknown}, not in 0..{n_settings - 1}"
+        )
     weights = np.zeros((len(family), n_settings))
     for row, one in zip(weights, family, strict=True):
         np.subtract.at(row, list(one.first), one.weights)

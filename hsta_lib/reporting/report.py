@@ -12,6 +12,7 @@ from hsta_lib import SHIPPED, config
 from hsta_lib.data.table import default_labels
 from hsta_lib.evaluation import comparisons
 from hsta_lib.evaluation.intervals import (
+    RULE,
     bootstrap_scores,
     effective_subjects,
     score_interval,
@@ -199,8 +200,8 @@ def against_first(names, matrices):
         none = np.empty((0, len(METRICS)))
         return tables.compare_rows([], comparisons.Compared(*[none] * 5), none)
     family = [comparisons.pair(0, row) for row in range(1, len(matrices))]
-    compared = comparisons.compare(matrices, family, np.random.default_rng(0))
-    smallest = comparisons.detectable(matrices, family, np.random.default_rng(0))
+    compared = comparisons.compare(matrices, family)
+    smallest = comparisons.detectable(matrices, family)
     return tables.compare_rows(list(names)[1:], compared, smallest)
 
 
@@ -230,10 +231,11 @@ def conclude_differences(study, table, first="the first row"):
     neither = table.loc[~differs["uar"] & ~differs["uf1"], "row"]
     lines.append(f"- Not shown to differ in either: {'; '.join(neither) or 'none'}.")
     smallest = table["uf1_detectable"].median()
-    lines.append(
-        f"- A difference in UF1 of {smallest:.1f} points would be found here four times in five, a smaller "
-        "one less often."
-    )
+    if np.isfinite(smallest):
+        lines.append(
+            f"- A difference in UF1 of {smallest:.1f} points would be found here four times in five, a "
+            "smaller one less often."
+        )
     if len(study.seeds) < _SEEDS:
         told = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
         lines.append(f"- With {told} this is about the networks trained, not the settings.")
@@ -342,6 +344,7 @@ def record(study, dataset, trials, table, summary, references, verdicts=None):
         "seeds": list(study.seeds),
         "commit": store.code_version(),
         "trials": [trial.id for trial in dict.fromkeys(trials)],
+        "intervals": RULE,
         "cells": _as_json(table, "records"),
         "summary": _as_json(summary.astype(float), "index"),
         "references": _as_json(references, "index"),

@@ -37,7 +37,16 @@ from hsta_lib.paper_check.claims import (
     told,
     verdict_row,
 )
-from hsta_lib.reporting.tables import HEADINGS, LEFT, counted, format_p, number, row_name, span
+from hsta_lib.reporting.tables import (
+    HEADINGS,
+    LEFT,
+    counted,
+    format_detectable,
+    format_p,
+    number,
+    row_name,
+    span,
+)
 
 REPORTS = ROOT / "reports"
 RECORD = REPORTS / "claims.json"
@@ -48,7 +57,6 @@ REAL_MOTION = "real motion"
 _PLACES = {SYNTHETIC: "on the synthetic benchmark", REAL_MOTION: "in real motion"}
 _SEEN = {SUPPORTED: "pattern seen", CONTRADICTED: "reverse seen", UNDECIDED: "not seen"}
 _N_SEEDS, _ALPHA = 5, 0.05
-_N_SWAPS = 2999  # a p of 0.05 is then known to within 0.008, and a report is made again in seconds
 _ROUNDING = 1e-9
 # Columns that do not tell rows apart. Table 7's ticks for special frames follow from those for flow, and one
 # is missing.
@@ -113,12 +121,12 @@ def _options(claim, rows, block):
 # --- verdicts on data -------------------------------------------------------------------------------------
 
 
-def power(name, table, matrices, rng=None, n_swaps=_N_SWAPS):
+def power(name, table, matrices):
     """What differences the tests of a table would find: to be shown before any result.
 
     Parameters
     ----------
-    name, table, matrices, rng, n_swaps
+    name, table, matrices
         As for `decide`.
 
     Returns
@@ -128,7 +136,7 @@ def power(name, table, matrices, rng=None, n_swaps=_N_SWAPS):
         probability of 80 %, of a claim's comparisons the largest; or ``reason``.
     """
     rows = []
-    claims, tested = _tested(name, table, matrices, rng, n_swaps, with_results=False)
+    claims, tested = _tested(name, table, matrices, with_results=False)
     for claim in claims:
         found = tested[claim.id]
         row = {"id": claim.id, "says": claim.says}
@@ -140,12 +148,12 @@ def power(name, table, matrices, rng=None, n_swaps=_N_SWAPS):
     return pd.DataFrame(rows, columns=["id", "says", "comparisons", *METRICS, "reason"])
 
 
-def decide(name, table, matrices, scope, rng=None, n_swaps=_N_SWAPS):
+def decide(name, table, matrices, scope):
     """Verdicts of the claims that are about one table.
 
     All comparisons of the table's claims are one family, corrected together (see `comparisons.compare`). What
-    must be above is above for sure: its interval lies above zero and the adjusted p is below 0.05. What must
-    not be below is not below in the scores seen. A claim is supported if that is so of all its comparisons in
+    must be above is above for sure: its corrected interval lies above zero. What must not be below is not
+    below in the scores seen. A claim is supported if that is so of all its comparisons in
     every metric it names; contradicted if one of them is reversed for sure in every metric; else undecided.
     Where the claim leaves open which row it is about, one such row supports it, and all must be contradicted.
 
@@ -161,9 +169,6 @@ def decide(name, table, matrices, scope, rng=None, n_swaps=_N_SWAPS):
         families. Of rows that name what they are trained on, those of the union count.
     scope : str
         ``synthetic``, ``real motion``, ``code`` or ``real:<dataset>``.
-    rng : numpy.random.Generator, optional
-    n_swaps : int
-        As for `hsta_lib.evaluation.comparisons.compare`.
 
     Returns
     -------
@@ -182,14 +187,13 @@ def decide(name, table, matrices, scope, rng=None, n_swaps=_N_SWAPS):
     """
     if scope not in (*_PLACES, "code") and not (scope.startswith("real:") and scope != "real:"):
         raise ValueError(f"scope = {scope!r} must be {', '.join(_PLACES)}, code or real:<dataset>")
-    claims, tested = _tested(name, table, matrices, rng, n_swaps)
+    claims, tested = _tested(name, table, matrices)
     n_seeds = min(len(cell) for cell in _on_all_clips(table, matrices)[1])
     return pd.DataFrame([_decide(claim, tested[claim.id], n_seeds, scope) for claim in claims])
 
 
-def _tested(name, table, matrices, rng, n_swaps, with_results=True):
+def _tested(name, table, matrices, with_results=True):
     """The table's claims, and by id the results of their comparisons, or why there are none."""
-    rng = np.random.default_rng(0) if rng is None else rng
     claims = [claim for claim in all_claims() if claim.table == name]
     if not claims:
         raise ValueError(f"no claim is about {name!r}; see paper/{CLAIMS.name}")
@@ -218,8 +222,8 @@ def _tested(name, table, matrices, rng, n_swaps, with_results=True):
         columns=["id", "option", "part", "comparison", "strict", "rows", "block"],
     )
     families = [
-        _results(matrices, family, np.flatnonzero(block == number), rng, n_swaps, parts, with_results)
-        for number, family in parts.groupby("block")
+        _results(matrices, family, parts["block"].nunique(), with_results)
+        for _, family in parts.groupby("block")
     ]
     results = pd.concat(families, ignore_index=True) if families else pd.DataFrame(columns=["id"])
     for claim in claims:
@@ -246,14 +250,14 @@ def _blocks(matrices):
     return np.array([clips.index(of_cell) for of_cell in clips])
 
 
-def _results(matrices, family, chosen, rng, n_swaps, parts, with_results):
+def _results(matrices, family, n_families, with_results):
     """Rows of a family with the results of each score, in points; p and power of all families together."""
-    n_families = parts["block"].nunique()
+    chosen = sorted({place for one in family["comparison"] for place in (*one.first, *one.second)})
     cells = np.stack([matrices[place] for place in chosen])
     compared = [_within(one, chosen) for one in family["comparison"]]
-    columns = {"detectable": detectable(cells, compared, rng, alpha=_ALPHA / n_families, n_swaps=n_swaps)}
+    columns = {"detectable": detectable(cells, compared, _ALPHA / n_families)}
     if with_results:
-        found = compare(cells, compared, rng, n_swaps)
+        found = compare(cells, compared, _ALPHA / n_families)
         columns |= {"estimate": found.estimate, "low": found.low, "high": found.high}
     frames = [
         family.assign(score=metric, **{name: 100 * values[:, i] for name, values in columns.items()})
@@ -275,12 +279,15 @@ def _decide(claim, found, n_seeds, scope):
     if isinstance(found, str):
         return verdict_row(claim, scope, found)
     strict = found["strict"].astype(bool)
-    sure, is_so = found["p_adjusted"] < _ALPHA, found["estimate"] >= -_ROUNDING
+    is_so = found["estimate"] >= -_ROUNDING
     found = found.assign(
-        holds=np.where(strict, sure & (found["low"] > 0), is_so),
-        reversed=sure & (found["high"] < 0),
-        # For or against the claim, and how surely: from -1 to 1. What only must not be below comes last.
-        sureness=np.where(~strict & is_so, 2, np.sign(found["estimate"]) * (1 - found["p_adjusted"])),
+        holds=np.where(strict, found["low"] > 0, is_so),
+        reversed=found["high"] < 0,
+        # For or against the claim, and how surely: from -1 to 1. What only must not be below comes last; a
+        # p below a millionth counts as 0, so that of what is sure the smallest difference is named.
+        sureness=np.where(~strict & is_so, 2, np.sign(found["estimate"]) * (1 - found["p_adjusted"])).round(
+            6
+        ),
     )
     least = pd.DataFrame([_least(of_score) for _, of_score in found.groupby("score", sort=False)])
     least = least.set_index("score", drop=False).loc[claim.metrics]
@@ -466,8 +473,7 @@ def show_power(needed):
     """The table of `power` for reading."""
     shown = needed[["says", "comparisons"]].rename(columns={"says": "claim"})
     for metric in METRICS:
-        values = needed[metric].map("{:.1f}".format)
-        shown[f"{HEADINGS[metric]}, points"] = values.replace({"nan": "–", "inf": "none, too few subjects"})
+        shown[f"{HEADINGS[metric]}, points"] = needed[metric].map(format_detectable)
     shown["not tested because"] = needed["reason"].str.removeprefix(f"{NOT_TESTED}: ")
     return shown.style.hide(axis="index").set_table_styles(LEFT)
 

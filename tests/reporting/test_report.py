@@ -81,7 +81,7 @@ def test_the_two_results_named_beforehand_are_summarised(scored):
             assert summary[metric + end].iloc[0] == named[metric + end]
 
 
-def test_the_interval_of_the_mean_is_that_of_equal_cells_and_none_where_effects_cancel(scored):
+def test_the_interval_of_the_mean_is_that_of_equal_cells_and_nearly_none_where_effects_cancel(scored):
     table, matrices = scored
     same = np.repeat(matrices[:1], 4, axis=0)
     mean, one = report.summarise(table, same).iloc[-1], table.iloc[0]
@@ -89,7 +89,7 @@ def test_the_interval_of_the_mean_is_that_of_equal_cells_and_none_where_effects_
         assert mean[end] == pytest.approx(one[end])
     opposed = matrices_of(np.stack([HITS, 7 - HITS] * 2)[:, None])
     mean = report.summarise(table, opposed).iloc[-1]
-    assert mean["uar_low"] == pytest.approx(mean["uar_high"])
+    assert mean["uar_high"] - mean["uar_low"] < 0.5  # not zero: a few clips more could tell
 
 
 def test_the_order_of_subjects_does_not_matter(scored):
@@ -142,8 +142,9 @@ def test_a_trend_is_the_difference_of_the_ends_of_each_group_on_the_same_clips(s
     table, matrices = scored
     of_both, of_all = (report.trend(table, matrices, "m", by).data for by in ({"l_v": "L_v ="}, {}))
     # Three more of ten hits in each subject are a tenth of the mean of three recalls.
-    assert "- **L_v = 1, m from 1 to 8**: UAR +10.0 points [+10.0, +10.0]; UF1 +" in of_both
-    assert "- **L_v = 2, m from 1 to 4**: UAR +10.0 points [+10.0, +10.0]; UF1 +" in of_both
+    for name in ("L_v = 1, m from 1 to 8", "L_v = 2, m from 1 to 4"):
+        said = rf"- \*\*{name}\*\*: UAR \+10\.0 points \[\+\d\.\d, \+1\d\.\d\]; UF1 \+"
+        assert re.search(said, of_both)
     assert of_all.startswith("- **m from 1 to 8**: UAR ")
     zero = report.trend(table.assign(m=[0, 8, 1, 4]), matrices, "m", {}).data
     assert zero.startswith("- **m from 1 to 8**: UAR +6.7 points")  # 2 hits more; a depth of 0 is a check
@@ -167,19 +168,19 @@ def test_a_known_effect_is_found_and_none_where_there_is_none(differences):
     assert differences["acc"].tolist() == pytest.approx([0, 100 * 3 / 20, -100 * 2 / 20, 100 / 220])
     assert differences["uar"].tolist() == pytest.approx([0, 10, -100 * 2 / 30, 100 / 330])
     found = differences.set_index("row")
-    # All eleven subjects agree: of 2048 swaps, as much comes of none and of all; and, in the family, of the
-    # two under which the subjects of "no matter" agree.
-    assert found.loc[["better", "worse"], "uar_p"].tolist() == pytest.approx([4 / 2048] * 2)
+    assert (found.loc[["better", "worse"], "uar_p"] < 1e-6).all()  # all eleven subjects agree
     assert (found.loc[["the same", "no matter"], ["acc_p", "uar_p", "uf1_p"]] > 0.5).all(axis=None)
     assert found.loc["the same", ["uf1", "uf1_low", "uf1_high"]].tolist() == pytest.approx([0, 0, 0])
     assert (found[["uar_low", "uf1_low"]].to_numpy() <= found[["uar", "uf1"]].to_numpy()).all()
-    assert not found.isna().any(axis=None)
+    assert not found.filter(regex="low|high|_p").isna().any(axis=None)
 
 
 def test_with_few_subjects_that_agree_nothing_is_undefined():
     few = report.against_first("abc", matrices_of(np.array([[3, 4, 5], [3, 4, 5], [6, 4, 8]])[:, None]))
-    assert not few.isna().any(axis=None)
-    assert few["uar_detectable"].tolist()[1] == np.inf
+    unknown = few.columns.str.endswith("detectable")  # with one seed
+    assert not few.loc[:, ~unknown].isna().any(axis=None)
+    assert few.loc[:, unknown].isna().all(axis=None)
+    assert "four times in five" not in report.conclude_differences(_study(), few).data
 
 
 def test_where_the_data_gives_one_row_or_none_nothing_is_compared(differences):
@@ -195,10 +196,9 @@ def test_where_the_data_gives_one_row_or_none_nothing_is_compared(differences):
 def test_rows_that_differ_are_said_and_counted(differences):
     text = report.conclude_differences(_study(), differences).data
     lines = {line[2:].partition(":")[0]: line for line in text.splitlines()}
-    assert lines["UAR"] == (
-        "- UAR: **2 of 4 differ from the first row**, in points: better (+10.0 [+10.0, +10.0]); "
-        "worse (-6.7 [-6.7, -6.7])."
-    )
+    ends = r"\[[+-]\d+\.\d, [+-]\d+\.\d\]"
+    said = rf"in points: better \(\+10\.0 {ends}\); worse \(-6\.7 {ends}\)\."
+    assert re.fullmatch(rf"- UAR: \*\*2 of 4 differ from the first row\*\*, {said}", lines["UAR"])
     assert "2 of 4 differ from the first row**, in points: better (+" in lines["UF1"]
     assert lines["Not shown to differ in either"].endswith(": the same; no matter.")
     assert "With one seed this is about the networks trained" in text
@@ -210,10 +210,9 @@ def test_rows_that_differ_are_said_and_counted(differences):
 
 
 @pytest.mark.parametrize(
-    ("p", "low", "high", "is_said"),
-    [(0.01, 1, 3, True), (0.01, -3, -1, True), (0.06, 1, 3, False), (0.01, -1, 3, False)],
+    ("p", "low", "high", "is_said"), [(0.01, 1, 3, True), (0.01, -3, -1, True), (0.06, -1, 3, False)]
 )
-def test_a_row_differs_only_if_test_and_interval_agree(differences, p, low, high, is_said):
+def test_a_row_differs_if_its_p_and_so_its_interval_say_so(differences, p, low, high, is_said):
     changes = {"uf1": (low + high) / 2, "uf1_low": low, "uf1_high": high, "uf1_p": p}
     table = differences.tail(1).assign(**changes)
     text = report.conclude_differences(_study(), table).data
