@@ -235,8 +235,23 @@ class Datasets(Group):
     rivals: list[str] = []
     form: Literal["published", "reduced"] = "published"
     rival_epochs: int = Field(0, ge=0)
+    # Epochs of HSTA and of comparison systems, by name, in place of their own: each training then takes the
+    # same seconds of one core; 0: it does not.
+    epochs: dict[str, int] = {}
+    core_seconds: float = Field(0, ge=0)
     # Whether each is also trained on labels shuffled within the training fold, with the first seed.
     rival_controls: bool = False
+
+
+class Audit(Group):
+    """The audit, which decides no claim: the least that fits, of what the other notebooks have."""
+
+    n_subjects: int = Field(94, ge=2)  # that are generated, at most; like the next
+    n_micro: int = Field(860, ge=10)
+    epochs: int = Field(0, ge=0)  # 0: as elsewhere
+    seeds: list[int] = []  # empty: as elsewhere
+    # Strengths of the labels' tie to film and recording that are compared, see `Synthetic.tied_labels`.
+    ties: list[float] = Field([0, 0.5, 1], min_length=1)
 
 
 class Preset(Group):
@@ -249,12 +264,17 @@ class Preset(Group):
     split: Folds = Folds()
     holdout: bool = False  # how synthetic data are divided where the notebook names no split
     seeds: list[int] = Field([0], min_length=1)
-    audit_seeds: list[int] = []  # of the audit, which decides no claim; empty: those above
     n_boot: int = Field(2000, ge=100)
-    # Strengths of the labels' tie to film and recording that the audit compares, see `Synthetic.tied_labels`.
-    ties: list[float] = Field([0, 0.5, 1], min_length=1)
+    audit: Audit = Audit()
+    # Of recipe released, which learns more slowly; 0: too few steps for it, so that it is refused.
+    released_epochs: int | None = Field(None, ge=0)  # None: as of the other recipe
     grids: dict[str, dict[str, list]] = {}
     datasets: Datasets = Datasets()
+
+    @property
+    def ties(self):
+        """Those of the audit."""
+        return self.audit.ties
 
 
 class Parameters(Group):
@@ -448,6 +468,11 @@ def n_cores():
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         return os.cpu_count() or 1
+
+
+def trained_for(training, epochs):
+    """A recipe with as many epochs; 0: its own."""
+    return training.model_copy(update={"epochs": epochs or training.epochs})
 
 
 def with_fields(settings, **fields):

@@ -217,7 +217,8 @@ def presets_table():
     for name in ("smoke", "quick", "study", "full"):
         preset = config.load_preset(name)[1]
         sizes = [preset.synthetic.n_micro, preset.synthetic.n_subjects, preset.frames.image_size]
-        sizes += [preset.model.d, preset.training.epochs, len(preset.seeds), preset.split.n_folds]
+        folds = "held out" if preset.holdout else preset.split.n_folds
+        sizes += [preset.model.d, preset.training.epochs, len(preset.seeds), folds]
         rows.append([f"`{name}`", *sizes])
     return _table(["preset", "clips", "subjects", "px", "d", "epochs", "seeds", "folds"], rows)
 

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-# Largest last training loss of a row, as a share of that of a constant prediction, mean over its trainings.
-BOUND = 0.6
+# Largest last training loss of a row, as a share of a constant prediction's, mean over its trainings. On
+# generator seed 1 more steps, or another rate, moved UAR by ten points above it and by less than two below.
+BOUND = 0.5
 FITTED, NOT_FITTED = "fitted", "not fitted"
 NO_PIXELS = "reads no pixels"  # by its design: it cannot fit
 

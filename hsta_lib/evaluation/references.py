@@ -1,5 +1,6 @@
 """Reference rows: predictors that set a floor or a ceiling for the scores of a table."""
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -63,14 +64,37 @@ def true_motion(dataset, spec, variant=""):
     return np.stack(flow).reshape(len(drawn), -1)
 
 
+def difference(frames, size):
+    """Apex less onset of each clip, at most ``size`` px a side, for `linear` and `forest`.
+
+    ``frames`` as from `hsta_lib.data.dataset.Dataset.frames`. Shape (n_clips, n_features), from -1 to 1.
+    """
+    pictures = [frame[-1].astype(np.float32) - frame[-2] for frame in frames]
+    if size < frames.shape[2]:
+        pictures = [cv2.resize(one, (size, size), interpolation=cv2.INTER_AREA) for one in pictures]
+    return np.stack(pictures).reshape(len(frames), -1) / 255
+
+
 def linear(clips, folds, features):
     """Ridge classifier on some features, one row per clip; classes weigh the same."""
     from sklearn import linear_model, pipeline, preprocessing  # slow to import
 
-    labels, parts = clips["label"].to_numpy(), []
-    for number, (train, test) in enumerate(folds):
-        ridge = linear_model.RidgeClassifier(alpha=1000, class_weight="balanced")
-        model = pipeline.make_pipeline(preprocessing.StandardScaler(), ridge)
-        model.fit(features[train], labels[train])
-        parts.append(_table(clips, number, test, model.predict(features[test])))
+    ridge = linear_model.RidgeClassifier(alpha=1000, class_weight="balanced")
+    return _predicted(clips, folds, features, pipeline.make_pipeline(preprocessing.StandardScaler(), ridge))
+
+
+def forest(clips, folds, features):
+    """Random forest on some features, one row per clip; classes weigh the same."""
+    from sklearn.ensemble import RandomForestClassifier  # slow to import
+
+    trees = RandomForestClassifier(300, class_weight="balanced", random_state=0)
+    return _predicted(clips, folds, features, trees)
+
+
+def _predicted(clips, folds, features, model):
+    labels = clips["label"].to_numpy()
+    parts = [
+        _table(clips, number, test, model.fit(features[train], labels[train]).predict(features[test]))
+        for number, (train, test) in enumerate(folds)
+    ]
     return pd.concat(parts, ignore_index=True)

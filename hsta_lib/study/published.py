@@ -10,6 +10,7 @@ from dataclasses import replace
 import pandas as pd
 from IPython.display import Markdown
 
+from hsta_lib import config
 from hsta_lib.evaluation.metrics import METRICS, per_fold_means
 from hsta_lib.models.baselines.registry import SYSTEMS
 from hsta_lib.paper import load_extra, load_systems, load_table
@@ -32,6 +33,8 @@ def reduced(study):
     spec = {"n_micro": min(study.preset.synthetic.n_micro, chosen.n_micro)}
     spec |= {"depth": True} if study.name == "table6" and study.is_synthetic else {}
     seeds = study.parameters.seeds or chosen.seeds or study.preset.seeds
+    training = config.trained_for(study.preset.training, chosen.epochs.get("HSTA", 0))
+    study = replace(study, preset=study.preset.model_copy(update={"training": training}))
     return replace(study.variant(synthetic=spec), seeds=tuple(seeds))
 
 

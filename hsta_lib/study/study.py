@@ -284,7 +284,7 @@ class Study:
         """Predictions of the reference rows, by name; ``trials`` from `reference_trials`, trained."""
         stored = {name: store.predictions(runs, config.results_dir()) for name, runs in trials.items()}
         trained = {row: stored[name] for name, row in _REFERENCES.items() if name in stored}
-        rows = self.blind_predictions(dataset, folds) | trained
+        rows = self.blind_predictions(dataset, folds) | trained | self._simple_predictions(dataset, folds)
         spec = benchmark(self.preset.synthetic, self.parameters.macro_clips)
         if self.is_synthetic:
             motion = references.true_motion(dataset, spec, self.parameters.variant)
@@ -303,6 +303,21 @@ class Study:
         }
         majority = {"majority class": rows.pop("majority class")}
         return majority | {f"without a picture: {name}": predictions for name, predictions in rows.items()}
+
+    def _simple_predictions(self, dataset, folds):
+        """Predictions of simple models of the difference of apex and onset, by the name of the row."""
+        if dataset.shows_flow:  # whose apex is its onset
+            return {}
+        models = {
+            "linear model on apex less onset": (references.linear, 32),
+            "random forest on the small difference": (references.forest, 16),
+        }
+        found = {}
+        for name, (model, size) in models.items():
+            features = references.difference(dataset.frames(), size)
+            predict = partial(model, dataset.clips, features=features)
+            found[name] = self._of_seeds(dataset, folds, predict)
+        return found
 
     def _of_seeds(self, dataset, folds, predict):
         """Predictions of some folds; of a holdout once for each seed, which draws its own subjects."""
@@ -436,6 +451,7 @@ def start(name, namespace):
     labels = parameters.labels or default_labels(parameters.layout)
     class_names(labels, parameters.layout)  # an unknown label set stops here, before any data is made
     preset_name, preset = config.load_preset(parameters.preset)
+    preset = _of_audit(preset) if name == "audit" else preset
     if parameters.shows_flow and name not in _ON_FLOW:
         raise ValueError(
             f"notebook parameters: dataset = 'megc2019_flow' has no frames, which {name} needs; it serves "
@@ -450,8 +466,7 @@ def start(name, namespace):
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
         )
     settings = _settings(parameters, preset)
-    of_audit = preset.audit_seeds if name == "audit" else []
-    seeds = tuple(parameters.seeds or of_audit or preset.seeds)
+    seeds = tuple(parameters.seeds or preset.seeds)
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"notebook parameters: seeds = {list(seeds)} must be different numbers from 0 on")
     if parameters.split == "authors" and not parameters.lists_root:
@@ -487,9 +502,22 @@ def _split(name, parameters, preset):
         return parameters.split
     if parameters.shows_flow:
         return "loso"
-    if is_synthetic and preset.holdout:
+    if is_synthetic and preset.holdout and name != "audit":
         return HOLDOUT
     return preset.datasets.split if name in ("table5", "table6") else "subject"
+
+
+def _of_audit(preset):
+    """The preset as the audit has it."""
+    chosen = preset.audit
+    whole = preset.synthetic
+    sizes = {name: min(getattr(chosen, name), getattr(whole, name)) for name in ("n_subjects", "n_micro")}
+    changed = {
+        "synthetic": whole.model_copy(update=sizes),
+        "training": config.trained_for(preset.training, chosen.epochs),
+        "seeds": chosen.seeds or preset.seeds,
+    }
+    return preset.model_copy(update=changed)
 
 
 def _settings(parameters, preset):
@@ -503,7 +531,14 @@ def _settings(parameters, preset):
         training=preset.training.model_dump(exclude={"precision"}),
         split=preset.split.model_dump() | division,
     )
-    settings = config.as_released(settings) if parameters.recipe == "released" else settings
+    if parameters.recipe == "released":
+        if preset.released_epochs == 0:
+            raise ValueError(
+                "recipe = 'released' does not learn in this preset: its dropout and stochastic depth need "
+                "more clips and steps, and it would name two classes; choose preset study or full"
+            )
+        epochs = preset.released_epochs or settings.training.epochs
+        settings = config.as_released(config.with_fields(settings, epochs=epochs))
     settings = config.with_fields(settings, **_FLOW_FIELDS) if parameters.shows_flow else settings
     return with_precision(settings, preset.training.precision)
 

@@ -46,7 +46,7 @@ def union(study):
         )
     if chosen.layout == "synthetic":
         sizes = study.preset.synthetic.model_dump()
-        most = {name: min(sizes[name], size) for name, size in _SIZES.items()}
+        most = {} if study.preset.holdout else {name: min(sizes[name], size) for name, size in _SIZES.items()}
         study = study.variant(variant="megc2019", labels="emotion3", synthetic=most)
     elif chosen.labels != "emotion3":
         raise ValueError(f"notebook parameters: labels = {chosen.labels!r}: the union has only emotion3")

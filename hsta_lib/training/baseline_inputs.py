@@ -66,6 +66,7 @@ def _fields(name, datasets):
     system, most = find(name, datasets.form), datasets.rival_epochs or math.inf
     training = TrialTraining(**_RECIPE | system.recipe, store_epochs=system.keeps_best_epoch)
     epochs = {kind: min(getattr(training, kind), most) for kind in ("epochs", "pretraining_epochs")}
+    epochs |= {"epochs": datasets.epochs[name]} if name in datasets.epochs else {}
     chosen = {"rival": name, "form": datasets.form, "recipe": "equations"}
     return chosen | system.frames | training.model_dump(exclude=set(_NOT_A_RECIPE)) | epochs
 

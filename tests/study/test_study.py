@@ -751,3 +751,34 @@ def test_a_holdout_from_the_data_to_its_reference_rows(monkeypatch, tmp_path):
     for name in ("majority class", "linear model on the true motion"):
         assert sorted(rows[name]["clip_id"]) == sorted([*opened.tested["clip_id"]] * 2)
         assert rows[name]["seed"].value_counts().to_dict() == {0: len(opened.tested), 1: len(opened.tested)}
+
+
+# --- sizes of its own, and recipes that learn -------------------------------------------------------------
+
+
+def with_preset(monkeypatch, **changes):
+    name, preset = config.load_preset("smoke")
+    changed = config.validated(config.Preset, preset.model_dump() | changes, "preset")
+    monkeypatch.setattr(config, "load_preset", lambda _="": (name, changed))
+
+
+def test_the_audit_has_sizes_of_its_own(monkeypatch):
+    sizes = {"n_subjects": 4, "n_micro": 100, "epochs": 7, "seeds": [5, 6]}
+    with_preset(monkeypatch, audit=sizes, holdout=True)
+    audit, table = start("audit", {"split": ""}), start("table4", {"split": ""})
+    spec = audit.preset.synthetic
+    assert (spec.n_subjects, spec.n_micro) == (4, 60)  # at most what the preset has
+    assert (audit.settings.training.epochs, audit.seeds) == (7, (5, 6))
+    assert (audit.parameters.split, table.parameters.split) == ("subject", "holdout")
+    assert (table.settings.training.epochs, table.seeds) == (1, (0,))
+
+
+def test_the_released_recipe_has_epochs_of_its_own_or_is_refused(monkeypatch):
+    with_preset(monkeypatch, released_epochs=9)
+    assert started(recipe="released").settings.training.epochs == 9
+    assert started().settings.training.epochs == 1
+    with_preset(monkeypatch, released_epochs=0)
+    with pytest.raises(
+        ValueError, match=r"recipe = 'released' does not learn in this preset: .* choose preset"
+    ):
+        started(recipe="released")

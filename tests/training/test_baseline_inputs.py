@@ -174,3 +174,9 @@ def test_inputs_of_a_changed_function_are_made_anew(tmp_path, monkeypatch):
 
     monkeypatch.setitem(SYSTEMS["OFF-ApexNet"], "reduced", dataclasses.replace(form, prepare=doubled))
     assert np.array_equal(baseline_inputs.inputs(dataset, settings), 2 * before)
+
+
+def test_a_preset_may_set_the_epochs_of_single_baselines():
+    datasets = Datasets(form="reduced", epochs={"STSTNet": 7, "HSTA": 3})
+    cells = baseline_inputs.cells(rows("STSTNet", "MERSiamC3D"), datasets)
+    assert cells["epochs"].tolist() == [7, baseline_inputs.find("MERSiamC3D", "reduced").recipe["epochs"]]
