@@ -867,6 +867,44 @@ def growth(rows):
         return figure
 
 
+def published_to_honest(table, reached):
+    """UF1 as published, by the last epoch and by the best of each test subject, a row per system.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `hsta_lib.study.honest.score`.
+    reached : sequence of str
+        Systems for which an arrow leads from the published score to the last epoch.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    names = list(dict.fromkeys(table["system"]))
+    with _panels((7, 1.4 + 0.5 * len(names))) as (figure, panel):
+        for number, (choice, rows) in enumerate(table.groupby("choice", sort=False)):
+            places = rows["system"].map(names.index) + 0.16 * number
+            panel.hlines(places, rows["uf1_low"], rows["uf1_high"], color=_PALETTE[number], lw=1.2)
+            panel.plot(
+                rows["uf1"], places, "o", color=_PALETTE[number], markersize=5, label=f"ours, {choice}"
+            )
+        first = table.drop_duplicates("system").set_index("system")
+        places = [names.index(name) - 0.16 for name in first.index]
+        panel.plot(
+            first["uf1_published"], places, "D", mfc="none", color="0.3", markersize=5, label="published"
+        )
+        for name in reached:
+            ends = [
+                (first.loc[name, column], names.index(name) - 0.16) for column in ("uf1", "uf1_published")
+            ]
+            panel.annotate("", *ends, arrowprops={"arrowstyle": "->", "color": "0.5"})
+        panel.set(xlabel=f"{HEADINGS['uf1']}, %; 95 % interval", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
+        panel.set_yticks(range(len(names)), names)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
 def scores_by_cost(table, costs, by):
     """UAR of each system against the time of one training, a panel per dataset or number of classes.
 

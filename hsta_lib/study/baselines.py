@@ -55,8 +55,8 @@ class Rivals(NamedTuple):
         return [*self.datasets, *(self.datasets[row] for row in self.kept)]
 
 
-def prepare(study, rows):
-    """Datasets, inputs and trials of comparison systems.
+def prepare(study, rows, **fields):
+    """Datasets, inputs and trials of comparison systems; ``fields`` replace fields of their settings.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def prepare(study, rows):
     ValueError
         If none is left.
     """
-    chosen = baseline_inputs.cells(rows, study.preset.datasets)
+    chosen = baseline_inputs.cells(rows, study.preset.datasets).assign(**fields)
     if study.parameters.shows_flow:
         pictures = [baseline_inputs.find(*row).pictures for row in chosen[["system", "form"]].to_numpy()]
         chosen = chosen.assign(**flow_images.FRAMES | {"n_frames": np.maximum(pictures, 2)})

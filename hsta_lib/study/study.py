@@ -36,7 +36,7 @@ _SHUFFLES = 3
 _PRINTED = ("table1", "table2", "table3", "table4")  # whose rows are trained where no grid is given
 # Notebooks that can do with published pictures of flow, what HSTA is given of them, and the modules it has
 # there. A deviation from the mean of a picture shown twice would be nothing: pixels are as ImageNet's.
-_ON_FLOW = ("data", "table1", "table3", "table4", "table5", "controls", "reproduce", "extractions")
+_ON_FLOW = ("data", "table1", "table3", "table4", "table5", "controls", "reproduce", "extractions", "honest")
 _FLOW_FIELDS = {
     **flow_images.FRAMES, "special": "flow", "drawing": "uniform", "keep_apex": False, "pixels": "imagenet",
     "patch_size": 7, "patch_size_special": 0, "tubelet_size": 2,
@@ -458,7 +458,7 @@ def start(name, namespace):
             f"{', '.join(_ON_FLOW)}"
         )
     variant = parameters.variant or ("htnet" if parameters.shows_flow else "")
-    variant = flow_images.BOTH if name == "extractions" else variant
+    variant = flow_images.BOTH if name in ("extractions", "honest") else variant
     split = _split(name, parameters, preset)
     parameters = parameters.model_copy(update={"labels": labels, "split": split, "variant": variant})
     if "grid" in namespace and name not in (*preset.grids, *_PRINTED, *DESIGNS) and not parameters.grid:

@@ -78,6 +78,8 @@ def test_a_notebook_takes_the_parameters_with_their_defaults(path):
     # Tables 5 and 6 leave the split to the preset.
     defaults |= {"split": ""} if path.stem in ("table5", "table6") else {}
     defaults |= ON_FLOW if path.stem == "reproduce" else {}
+    defaults |= {"dataset": "megc2019_flow"} if path.stem == "extractions" else {}
+    defaults |= {"dataset": "megc2019_flow", "split": "loso"} if path.stem == "honest" else {}
     assert values == {name: defaults[name] for name in values}
     if path.stem in (*DESIGNS, *table_names()):
         taken = [name for name in config.Parameters.model_fields if name not in NOT_TAKEN.get(path.stem, ())]

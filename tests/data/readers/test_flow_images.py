@@ -527,6 +527,28 @@ def test_both_extractions_are_one_dataset_in_which_each_clip_is_twice(both, tmp_
 
 
 @pytest.mark.usefixtures("no_environment")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("extractions", "STSTNet trained on CausalNet's differs"),
+        ("honest", "Their published UF1 is reached here, done as there"),
+    ],
+)
+def test_notebooks_on_both_extractions_are_made(both, tmp_path_factory, monkeypatch, name, told):
+    for variable in ("HSTA_DATA", "HSTA_RESULTS"):
+        monkeypatch.setenv(variable, str(tmp_path_factory.mktemp("kept")))
+    made = tmp_path_factory.mktemp("report") / f"{name}.ipynb"
+    chosen = {"preset": "smoke", "data_root": str(both), "split": "subject", "workers": 0}
+    papermill.execute_notebook(
+        ROOT / "notebooks" / f"{name}.ipynb", made, chosen, progress_bar=False, cwd=made.parent
+    )
+    text = made.read_text()
+    assert told in text
+    assert f"reports/local/real-{name}-smoke-both-subject-predictions.csv" in text
+    assert not any(clip_id in text for clip_id in IDS)
+
+
+@pytest.mark.usefixtures("no_environment")
 def test_controls_are_made_of_a_sequence(sequences, tmp_path_factory, monkeypatch):
     for name in ("HSTA_DATA", "HSTA_RESULTS"):
         monkeypatch.setenv(name, str(tmp_path_factory.mktemp("kept")))
