@@ -501,7 +501,7 @@ def _split(name, parameters, preset):
     if parameters.split:
         return parameters.split
     if parameters.shows_flow:
-        return "loso"
+        return "loso" if name in ("table5", "reproduce", "honest") else "subject"
     if is_synthetic and preset.holdout and name != "audit":
         return HOLDOUT
     return preset.datasets.split if name in ("table5", "table6") else "subject"
