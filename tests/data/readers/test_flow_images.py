@@ -477,7 +477,9 @@ def test_pictures_of_htnet_in_a_clone_of_causalnet_are_not_taken_for_its_own(tmp
     ],
 )
 def test_a_table_has_the_rows_that_pictures_of_flow_can_have(name, n_rows, column, values):
-    study = start(name, {"preset": "full", "dataset": "megc2019_flow", "variant": "causalnet"})
+    chosen = {"preset": "full", "dataset": "megc2019_flow", "variant": "causalnet", "split": ""}
+    study = start(name, chosen)
+    assert study.settings.split.split == "subject"
     cells = study.cells()
     assert len(cells) == n_rows
     assert set(cells[column]) == values
