@@ -2,13 +2,17 @@
 
 import hashlib
 import os
+import platform
+import re
 import sys
 import uuid
 
+import psutil
 from IPython import get_ipython
 from IPython.display import display
 from tqdm import tqdm
 
+_HOST = re.sub(r"\W", "-", platform.node())
 PROGRESS = {"progress": True}  # metadata of a bar's output in a notebook
 
 
@@ -22,7 +26,7 @@ def write_whole(path, content):
     content : str or bytes
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = path.with_name(own_name(path.name))
     try:
         with open(partial, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -31,6 +35,18 @@ def write_whole(path, content):
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def own_name(name):
+    """A hidden name for a file of this process that is not to stay, see `remove_abandoned`."""
+    return f".{name}.{uuid.uuid4().hex[:8]}.{os.getpid()}.{_HOST}.partial"
+
+
+def remove_abandoned(folder):
+    """Remove what killed processes of this machine left half-written in a folder."""
+    for path in folder.glob(f".*.{_HOST}.partial"):
+        if not psutil.pid_exists(int(path.name.split(".")[-3])):
+            path.unlink(missing_ok=True)
 
 
 def file_digest(path):

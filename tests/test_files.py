@@ -1,10 +1,13 @@
-"""Progress bars: one line in a terminal, one output in a report."""
+"""Progress bars: one line in a terminal, one output in a report; files that are written whole."""
+
+import subprocess
+import sys
 
 import nbformat
 import papermill
 import pytest
 
-from hsta_lib.files import PROGRESS, progress_bar
+from hsta_lib.files import PROGRESS, own_name, progress_bar, remove_abandoned
 
 
 def test_outside_of_a_notebook_a_bar_is_a_line_of_stdout(capsys):
@@ -41,3 +44,14 @@ def test_a_report_keeps_the_last_state_of_a_bar_as_one_marked_output(cells):
 
 def test_a_bar_that_is_switched_off_leaves_no_output(cells):
     assert cells[1].outputs == []
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stays(tmp_path):
+    script = "from hsta_lib.files import own_name; print(own_name('result.json'))"
+    dead = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    elsewhere = ".result.json.00000000.1.another-host.partial"
+    for name in (dead.strip(), own_name("result.json"), elsewhere, "result.json"):
+        (tmp_path / name).touch()
+    remove_abandoned(tmp_path)
+    assert not (tmp_path / dead.strip()).exists()
+    assert len(list(tmp_path.iterdir())) == 3

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import pickle
+import statistics
 import time
 import uuid
 from collections import Counter, deque
@@ -15,14 +16,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hsta_lib import PACKAGE
-from hsta_lib.files import file_digest, write_whole
+from hsta_lib.files import file_digest, own_name, write_whole
 from hsta_lib.training import store
 from hsta_lib.training.checkpoint import Checkpoint
 from hsta_lib.training.fit import fit
+from hsta_lib.training.workers import SILENT_SECONDS
 
 CONNECT_SECONDS = 5
 # How long a run without any worker waits for one: a killed worker takes seconds to come back.
 PATIENCE_SECONDS = 60
+_OVERDUE = 10  # times as long as expected
 FETCH_SECONDS = 60
 LOOK_SECONDS = 1
 # So many workers may be killed with a trial before it counts as failed.
@@ -53,10 +56,11 @@ VERSIONS = {
 } | {name: version(name).partition("+")[0] for name in ("torch", "numpy", "opencv-python", "scikit-learn")}
 
 
-def train_on(scheduler, todo, datasets, folder):
+def train_on(scheduler, todo, datasets, folder, costs):
     """Train on the workers of a Dask scheduler, one trial at a time on each.
 
-    Workers may come and go meanwhile. A worker that is killed loses its trial to another. Where workers
+    Workers may come and go meanwhile. A worker that is killed or silent loses its trial to another. A trial
+    that takes ten times as long as those before let expect is named. Where workers
     declare ``GPU`` as a resource, those alone train, and ask for one of it. Closing the generator takes back
     what has not begun; a worker ends the trial it is at.
 
@@ -71,6 +75,8 @@ def train_on(scheduler, todo, datasets, folder):
     folder : Path
         Of the results. Workers that can write it store their results themselves; those of the others are
         stored from here.
+    costs : dict of Trial to float
+        How long each takes, in any unit.
 
     Yields
     ------
@@ -88,6 +94,7 @@ def train_on(scheduler, todo, datasets, folder):
     """
     datasets = {name: _with_full_paths(dataset) for name, dataset in datasets.items()}
     folder, waiting, running, deaths = folder.absolute(), deque(todo), {}, Counter()
+    pace = _Pace(costs)
     with _connected(scheduler) as client:
         crew = _Crew(client, scheduler, datasets.values(), folder)
         while waiting or running:
@@ -107,7 +114,9 @@ def train_on(scheduler, todo, datasets, folder):
                     trial = waiting.popleft()
                     future = crew.submit(worker, trial, datasets[trial.fingerprint])
                     running[worker] = trial, future
+                    pace.begin(trial)
             _wait(client, [future for _, future in running.values()])
+            pace.look([trial for trial, _ in running.values()])
             for worker, (trial, future) in list(running.items()):
                 if future.cancelled():
                     raise gone(scheduler, "it has dropped the trials")
@@ -118,7 +127,32 @@ def train_on(scheduler, todo, datasets, folder):
                     except TimeoutError:  # the worker was killed with the result
                         waiting.appendleft(trial)
                     else:
+                        pace.end(trial)
                         yield trial, error
+
+
+class _Pace:
+    """Names a trial that takes far longer than those before let expect."""
+
+    def __init__(self, costs):
+        self.costs, self.begun, self.seconds, self.named = costs, {}, [], set()
+
+    def begin(self, trial):
+        self.begun[trial] = time.monotonic()
+
+    def end(self, trial):
+        self.seconds.append((time.monotonic() - self.begun[trial]) / self.costs[trial])
+
+    def look(self, running):
+        for trial in running if self.seconds else ():
+            took = time.monotonic() - self.begun[trial]
+            expected = self.costs[trial] * statistics.median(self.seconds)
+            if took > max(_OVERDUE * expected, SILENT_SECONDS) and trial not in self.named:
+                self.named.add(trial)
+                print(
+                    f"trial {trial.id} (fold {trial.fold}, seed {trial.seed}) has taken {took:.0f} s, where "
+                    f"{expected:.0f} s were to be expected; it goes on"
+                )
 
 
 def _with_full_paths(dataset):
@@ -177,6 +211,7 @@ class _Crew:
         self.shares = {}  # of those accepted: whether they share the folder of results
         self.refused = {}  # of the others: why not
         self.present, self.ready, self.has_gpu = set(), set(), set()
+        self.heard = {}  # address to the time of its last beat, there and here
         self.last_present = time.monotonic()
 
     def look(self):
@@ -185,7 +220,7 @@ class _Crew:
         if new := [address for address in workers if address not in self.asked]:
             self.asked |= {address: workers[address] for address in new}
             self._look_over(new)
-        self.present = workers.keys() & self.shares.keys()
+        self.present = workers.keys() & self.shares.keys() - self._silent(workers)
         self.has_gpu = {address for address in self.present if workers[address]["resources"].get("GPU")}
         running = {address for address in self.present if workers[address]["status"] == "running"}
         self.ready = running & (self.has_gpu or self.present)
@@ -197,6 +232,14 @@ class _Crew:
                 f"no worker of scheduler = {self.scheduler!r} can train. "
                 f"{reasons or 'It has none: start some with `dask worker`'}"
             )
+
+    def _silent(self, workers):
+        """Those that have not beaten for a minute; only this machine's clock is asked, which nobody sets."""
+        now = time.monotonic()
+        for address, worker in workers.items():
+            if self.heard.get(address, (None,))[0] != worker["last_seen"]:
+                self.heard[address] = worker["last_seen"], now
+        return {address for address, (_, since) in self.heard.items() if now - since > SILENT_SECONDS}
 
     def submit(self, worker, trial, dataset):
         """Have a worker train a trial. The key is this run's own: another run cannot take it back."""
@@ -260,7 +303,7 @@ def _shares(folder, token):
     try:
         if not (folder / token).exists():
             return False
-        mine = folder / f"{token}.{uuid.uuid4().hex[:8]}"
+        mine = folder / own_name("token")
         write_whole(mine, "")
         mine.unlink()
     except OSError:

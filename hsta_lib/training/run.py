@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from queue import Empty, SimpleQueue
 
 from hsta_lib.config import n_cores
-from hsta_lib.files import progress_bar
+from hsta_lib.files import progress_bar, remove_abandoned
 from hsta_lib.training import cluster, store
 from hsta_lib.training.batches import device_of
 from hsta_lib.training.checkpoint import Checkpoint
@@ -81,7 +81,7 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
     failed = []
     try:
         with (
-            _started(todo, datasets, folder, workers, scheduler) as finished,
+            _started(todo, datasets, folder, workers, scheduler, costs) as finished,
             closing(finished),  # also by an interrupt
             _progress(len(todo), sum(costs.values())) as advance,
         ):
@@ -107,12 +107,12 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
 
 
 @contextmanager
-def _started(todo, datasets, folder, workers, scheduler):
+def _started(todo, datasets, folder, workers, scheduler, costs):
     """Generator of ``(trial, error or None)`` as they finish, wherever they are trained."""
-    with store.token(folder):
-        pass  # it can be written
+    with store.token(folder):  # it can be written
+        remove_abandoned(folder)
     if scheduler:
-        yield cluster.train_on(scheduler, todo, datasets, folder)
+        yield cluster.train_on(scheduler, todo, datasets, folder, costs)
     elif workers:
         with local_workers(min(workers, len(todo))) as client:
             yield _run_in_workers(client, todo, datasets, folder)

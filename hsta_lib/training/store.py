@@ -4,7 +4,6 @@ import json
 import math
 import platform
 import subprocess
-import uuid
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +14,7 @@ from importlib.metadata import version
 import pandas as pd
 
 from hsta_lib import PACKAGE, ROOT, __version__
-from hsta_lib.files import write_whole
+from hsta_lib.files import own_name, write_whole
 from hsta_lib.training.code import differing, digests
 
 _PREDICTION_COLUMNS = {"clip_id", "subject_id", "y_true", "y_pred"}
@@ -95,7 +94,7 @@ def token(folder):
 
     Raises `NotWritten` if it cannot be written.
     """
-    path = folder / f".{uuid.uuid4().hex}.token"
+    path = folder / own_name("token")
     with _explained(folder):
         write_whole(path, "")
     try:

@@ -166,6 +166,48 @@ def test_a_killed_worker_loses_its_trial_to_another(dataset, trials_and_scores, 
     assert _scores(trials, tmp_path) == expected
 
 
+def test_a_stopped_worker_loses_its_trial_to_another(
+    dataset, trials_and_scores, files, tmp_path, monkeypatch
+):
+    trials, expected = trials_and_scores
+    monkeypatch.setattr(cluster, "SILENT_SECONDS", 15)
+    submitted, real = [], cluster._Crew.submit
+
+    def with_a_stop(crew, worker, *args):
+        future = real(crew, worker, *args)
+        submitted.append(worker)
+        if worker in new and pid:
+            os.kill(pid.pop(), signal.SIGSTOP)
+        return future
+
+    with _client(files) as client:
+        old = _addresses(client)
+        with _worker(files, "--no-nanny") as only:
+            pid, new = [only], _addresses(client) - old
+            monkeypatch.setattr(cluster._Crew, "submit", with_a_stop)
+            run.run(trials, [dataset], tmp_path, scheduler=str(files))
+    assert not pid, "the worker was not used"
+    assert len(submitted) > len(trials)
+    assert _scores(trials, tmp_path) == expected
+
+
+def test_a_trial_that_takes_far_too_long_is_named_once(monkeypatch, capsys):
+    clock, (quick, slow, small) = [0.0], tiny_trials(n_folds=3)
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
+    pace = cluster._Pace({quick: 100, slow: 200, small: 1})
+    for trial in (quick, slow, small):
+        pace.begin(trial)
+    pace.look([quick, slow, small])
+    clock[0] = 10
+    pace.end(quick)
+    for clock[0] in (59, 199, 201, 300):
+        pace.look([slow])
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        f"trial {slow.id} (fold 1, seed 0) has taken 201 s, where 20 s were to be expected; it goes on"
+    ]
+
+
 @with_own_folders
 def test_results_come_back_from_a_worker_without_the_folder(
     dataset, trials_and_scores, files, tmp_path, monkeypatch
