@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from hsta_lib.config import n_cores
-from hsta_lib.files import file_digest, progress_bar, write_whole
+from hsta_lib.files import file_digest, progress_bar
 
 # In the folder of a cache. The last two are there only while it is built, or after a kill.
 _ROWS, _BUILT, _LOCK = "rows.npy", "built.json", ".lock"
@@ -176,9 +176,16 @@ def _build(path, items, compute, shape, dtype, desc):
 
 
 def _is_done(place, size):
-    if place.with_suffix(_PROBLEM).exists():
-        return True
-    return place.exists() and place.stat().st_size == size
+    """Whether there is a row or a problem; a power failure may leave a file shorter than it was written."""
+    told = place.with_suffix(_PROBLEM)
+    return (place.exists() and place.stat().st_size == size) or (told.exists() and told.stat().st_size > 0)
+
+
+def _write(place, content):
+    """Write a file that appears under its name only when it is complete; without waiting for the disk."""
+    partial = place.with_suffix(".partial")
+    partial.write_bytes(content)
+    partial.replace(place)
 
 
 def _make_row(place, argument, *, compute, shape, dtype, n_rows):
@@ -186,7 +193,7 @@ def _make_row(place, argument, *, compute, shape, dtype, n_rows):
     try:
         value = compute(argument)
     except Unreadable as error:
-        place, content = place.with_suffix(_PROBLEM), json.dumps([str(error.path), error.reason])
+        place, content = place.with_suffix(_PROBLEM), json.dumps([str(error.path), error.reason]).encode()
     else:
         if (value.shape, value.dtype) != (shape, dtype):
             raise ValueError(
@@ -195,7 +202,7 @@ def _make_row(place, argument, *, compute, shape, dtype, n_rows):
             )
         content = value.tobytes()
     with _explained(place.parent.parent, n_rows * prod(shape) * dtype.itemsize):
-        write_whole(place, content)
+        _write(place, content)
 
 
 def _in_threads(function, jobs):

@@ -388,16 +388,16 @@ def test_without_space_nothing_is_computed(folder, monkeypatch):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_that_gets_full_keeps_the_rows_done(folder, monkeypatch, number):
     monkeypatch.setattr(cache, "n_cores", lambda: 1)
-    write, written = cache.write_whole, []
+    write, written = cache._write, []
 
     def until_full(place, content):
         written.append(place)
         return _refuse(number)() if len(written) > 4 else write(place, content)
 
-    monkeypatch.setattr(cache, "write_whole", until_full)
+    monkeypatch.setattr(cache, "_write", until_full)
     with pytest.raises(OSError, match=r"no space left .* rows that were done are kept"):
         rows_of(folder)
-    monkeypatch.setattr(cache, "write_whole", write)
+    monkeypatch.setattr(cache, "_write", write)
     computed = []
     assert rows_of(folder, compute=recorded(computed))[3] == list(range(11))
     assert computed == [4, 5, 6, 7, 8, 9, 10]
