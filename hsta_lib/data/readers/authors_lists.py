@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from hsta_lib.data.readers.rows import listing
+from hsta_lib.data.readers.rows import clip_row, listing
 from hsta_lib.data.splits import Fold
 from hsta_lib.data.table import clean_emotion, problems_table
 
@@ -228,22 +228,21 @@ def _clip(cells, header, dataset, where):
     for name, cell in row.items():
         if not re.fullmatch(_FORMS[name], cell, re.IGNORECASE):
             raise ValueError(f"{where}: {name} = {cell!r} is not of the known form {_FORMS[name]}")
-    recording = f"{dataset}/{row['Subject']}/{row['Filename'].lower()}"
-    return {
-        "dataset": dataset,
-        "subject_id": f"{dataset}/{row['Subject']}",
-        "recording_id": recording,
-        "clip_id": f"{recording}/{int(row['Onset'])}",
-        "folder": "",  # the lists come without frames; None would be a folder that was looked for
-        "depth_folder": "",
-        "onset": row["Onset"],
-        "apex": row["Apex"],
-        "offset": row["Offset"],
-        "emotion": clean_emotion(row.get("emotion", "")),
-        "objective_class": row["Objective class"].upper(),
-        "action_units": row["AU"],
-        "expression_type": row.get("Expression type", "micro").lower().removesuffix("-expression"),
-    }
+    recording = f"{row['Subject']}/{row['Filename'].lower()}"
+    return clip_row(
+        dataset,
+        subject=row["Subject"],
+        recording=recording,
+        clip=f"{recording}/{int(row['Onset'])}",
+        depth_folder="",  # the lists come without frames; None would be a folder that was looked for
+        onset=row["Onset"],
+        apex=row["Apex"],
+        offset=row["Offset"],
+        emotion=clean_emotion(row.get("emotion", "")),
+        objective_class=row["Objective class"].upper(),
+        action_units=row["AU"],
+        expression_type=row.get("Expression type", "micro").lower().removesuffix("-expression"),
+    )
 
 
 def _check(sides):

@@ -6,11 +6,10 @@ from hsta_lib.data.readers.find import (
     dataset_folder,
     find_frames,
     find_sheet,
-    folders_by_subject,
-    folders_of,
+    folders_in_subjects,
     needed_sheet,
 )
-from hsta_lib.data.readers.rows import frame_number, listing, objective_number, one_spelling
+from hsta_lib.data.readers.rows import clip_row, frame_number, listing, objective_number, one_spelling
 from hsta_lib.data.readers.sheet import read_sheet
 from hsta_lib.data.table import clean_emotion, subject_key
 
@@ -66,7 +65,7 @@ def read(root, *, dataset="casme2", repair="repaired", variant=""):
     frames, (variant,) = find_frames(root, r"sub[\W_]*\d+", choices=[(_VARIANTS, variant)], usual=usual)
     rows, version, expected = _read_rows(root, frames)
     rows["Filename"] = one_spelling(rows["Filename"])
-    subjects = {key: folders_of(folder) for key, folder in folders_by_subject(frames).items()}
+    subjects = folders_in_subjects(frames)
     return listing(
         [_clip(row, dataset, subjects) for row in rows.to_dict("records")],
         "casme2",
@@ -106,20 +105,16 @@ def _clip(row, dataset, subjects):
     number, name = _subject(row["Subject"]), row["Filename"]
     subject = f"sub{number}" if number else ""
     film = re.match(r"EP\d+", name, re.IGNORECASE)  # of EP02_01f, EP09f and EP06_02_01
-    return {
-        "dataset": dataset,
-        "subject_id": f"{dataset}/{subject}",
-        "recording_id": f"{dataset}/{subject}/{film[0].upper() if film else name}",
-        "clip_id": f"{dataset}/{subject}/{name}",
-        "folder": subjects.get(subject_key(subject), {}).get(
-            name.lower()
-        ),  # of those that are there: a path finds none
-        "depth_folder": None,
-        "onset": row["OnsetFrame"],
-        "apex": row["ApexFrame"],
-        "offset": row["OffsetFrame"],
-        "emotion": clean_emotion(row["Estimated Emotion"]),
-        "objective_class": objective_number(row["Objective Classes"]),
-        "action_units": row["Action Units"].strip(),
-        "expression_type": "micro",
-    }
+    return clip_row(
+        dataset,
+        subject=subject,
+        recording=f"{subject}/{film[0].upper() if film else name}",
+        clip=f"{subject}/{name}",
+        folder=subjects.get(subject_key(subject), {}).get(name.lower()),  # of those there: a path finds none
+        onset=row["OnsetFrame"],
+        apex=row["ApexFrame"],
+        offset=row["OffsetFrame"],
+        emotion=clean_emotion(row["Estimated Emotion"]),
+        objective_class=objective_number(row["Objective Classes"]),
+        action_units=row["Action Units"].strip(),
+    )

@@ -7,11 +7,11 @@ from hsta_lib.data.readers.find import (
     find_all,
     find_frames,
     find_sheet,
-    folders_by_subject,
+    folders_in_subjects,
     folders_of,
     needed_sheet,
 )
-from hsta_lib.data.readers.rows import frame_number, is_folder_name, listing, one_person
+from hsta_lib.data.readers.rows import clip_row, frame_number, is_folder_name, listing, one_person
 from hsta_lib.data.readers.sheet import read_sheet
 from hsta_lib.data.table import clean_emotion, subject_key
 
@@ -116,7 +116,7 @@ def _find_frames(root):
         }
         return lambda *place: _released_clip(clips, *place), "clip release", releases[0]
     videos, _ = find_frames(root, _SUBJECT, _VIDEO, usual="part_A or Part_A_ME_clip")
-    subjects = {key: folders_of(folder) for key, folder in folders_by_subject(videos).items()}
+    subjects = folders_in_subjects(videos)
     return lambda *place: _full_video(subjects, *place), "full videos", videos
 
 
@@ -141,21 +141,20 @@ def _clip(row, dataset, folder_of):
     subject, video = row["Subject"], row["Filename"].strip().lower()
     onset = frame_number(row["Onset"])
     onset = row["Onset"].strip() if onset is None else onset
-    recording = f"{dataset}/{subject}/{video}"
     named = is_folder_name(subject) and is_folder_name(video)
     folder, depth = folder_of(subject, video, onset) if named else (None, None)
-    return {
-        "dataset": dataset,
-        "subject_id": f"{dataset}/{subject}",
-        "recording_id": recording,
-        "clip_id": f"{recording}/{onset}",
-        "folder": folder,
-        "depth_folder": depth,
-        "onset": row["Onset"],
-        "apex": row["Apex"],
-        "offset": row["Offset"],
-        "emotion": clean_emotion(row["emotion"]),
-        "objective_class": row["Objective class"].strip().upper(),
-        "action_units": row["AU"].strip(),
-        "expression_type": row["expression_type"],
-    }
+    return clip_row(
+        dataset,
+        subject=subject,
+        recording=f"{subject}/{video}",
+        clip=f"{subject}/{video}/{onset}",
+        folder=folder,
+        depth_folder=depth,
+        onset=row["Onset"],
+        apex=row["Apex"],
+        offset=row["Offset"],
+        emotion=clean_emotion(row["emotion"]),
+        objective_class=row["Objective class"].strip().upper(),
+        action_units=row["AU"].strip(),
+        expression_type=row["expression_type"],
+    )

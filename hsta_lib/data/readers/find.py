@@ -42,6 +42,11 @@ def folders_by_subject(root):
     return {subject_key(name): folder for name, folder in folders_of(root).items()}
 
 
+def folders_in_subjects(root):
+    """Folders of each subject's folder by their lower-case names; subjects as in `folders_by_subject`."""
+    return {subject: folders_of(folder) for subject, folder in folders_by_subject(root).items()}
+
+
 def nearest_folder(path):
     """The folder that is written like a path, as far as there is one: its case, accents and marks apart.
 

@@ -7,8 +7,8 @@ from pathlib import Path, PureWindowsPath
 import pandas as pd
 
 from hsta_lib.data.readers.find import nearest_folder
-from hsta_lib.data.readers.rows import listing, one_person
-from hsta_lib.data.table import COLUMNS, clean_emotion
+from hsta_lib.data.readers.rows import clip_row, listing, one_person
+from hsta_lib.data.table import clean_emotion
 
 TABLE = "clips.csv"
 _NEEDED = ["subject", "clip", "folder", "onset", "apex", "offset", "emotion"]
@@ -83,29 +83,22 @@ def _read_rows(path):
 
 
 def _clip(row, dataset, root):
-    subject = f"{dataset}/{row['subject']}"
     folder, written = root / row["folder"], PureWindowsPath(row["folder"])  # either slash divides
     if written.anchor or ".." in written.parts:
         raise ValueError(
             f"{root / TABLE}: folder {row['folder']!r} of clip {row['clip']!r} must be a path below {root}, "
             "without '..'; a link there may lead elsewhere"
         )
-    return {
-        **dict.fromkeys(COLUMNS, ""),
-        "dataset": dataset,
-        "subject_id": subject,
-        "recording_id": f"{subject}/{row['recording'] or row['clip']}",
-        "clip_id": f"{subject}/{row['clip']}",
+    return clip_row(
+        dataset,
+        subject=row["subject"],
+        recording=f"{row['subject']}/{row['recording'] or row['clip']}",
+        clip=f"{row['subject']}/{row['clip']}",
         **_found(folder),
-        "depth_folder": None,
-        "onset": row["onset"],
-        "apex": row["apex"],
-        "offset": row["offset"],
-        "emotion": clean_emotion(row["emotion"]),
-        "objective_class": row["objective_class"].upper(),
-        "action_units": row["action_units"],
-        "expression_type": "micro",
-    }
+        **{name: row[name] for name in ("onset", "apex", "offset", "action_units")},
+        emotion=clean_emotion(row["emotion"]),
+        objective_class=row["objective_class"].upper(),
+    )
 
 
 def _found(folder):

@@ -83,6 +83,23 @@ def listing(rows, dataset, *, rule, version, expected, micro_rule=None, problems
     return Listing(table, problems_table(problems), version, expected, listed)
 
 
+def clip_row(dataset, *, subject, recording, clip, **cells):
+    """One of the rows that `listing` takes: of a micro-expression without depth, unless the cells say so.
+
+    Parameters
+    ----------
+    dataset : str
+        Put in front of the ids.
+    subject, recording, clip : str
+        The ids' other parts, as ``s01``, ``s01/a`` and ``s01/a/12``.
+    **cells
+        Other columns of `COLUMNS`; those not given are empty.
+    """
+    ids = {"subject_id": subject, "recording_id": recording, "clip_id": clip}
+    empty = {**dict.fromkeys(COLUMNS, ""), "depth_folder": None, "expression_type": "micro"}
+    return empty | {"dataset": dataset} | {name: f"{dataset}/{part}" for name, part in ids.items()} | cells
+
+
 def frame_number(text):
     """A cell's whole number, also of text such as ``12`` or ``12.0``; None if it is no such number."""
     match = re.fullmatch(r"\s*(-?\d+)(\.0*)?\s*", str(text))

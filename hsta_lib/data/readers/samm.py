@@ -1,13 +1,7 @@
 """Read SAMM: its raw or cropped frames of micro-expressions, and its sheet of FACS codes."""
 
-from hsta_lib.data.readers.find import (
-    dataset_folder,
-    find_frames,
-    folders_by_subject,
-    folders_of,
-    needed_sheet,
-)
-from hsta_lib.data.readers.rows import frame_number, listing, objective_number, one_spelling
+from hsta_lib.data.readers.find import dataset_folder, find_frames, folders_in_subjects, needed_sheet
+from hsta_lib.data.readers.rows import clip_row, frame_number, listing, objective_number, one_spelling
 from hsta_lib.data.readers.sheet import read_sheet
 from hsta_lib.data.table import clean_emotion, subject_key
 
@@ -65,7 +59,7 @@ def read(root, *, dataset="samm", repair="repaired", variant=""):
     rows = read_sheet(sheet, _COLUMNS)
     rows["Filename"] = one_spelling(rows["Filename"])
     version, expected = _EXPECTED.get(len(rows), ("of no known version", {}))
-    subjects = {key: folders_of(folder) for key, folder in folders_by_subject(frames).items()}
+    subjects = folders_in_subjects(frames)
     return listing(
         [_clip(row, dataset, subjects) for row in rows.to_dict("records")],
         "samm",
@@ -83,20 +77,16 @@ def _subject(cell):
 
 def _clip(row, dataset, subjects):
     subject, name = _subject(row["Subject"]), row["Filename"]
-    return {
-        "dataset": dataset,
-        "subject_id": f"{dataset}/{subject}",
-        "recording_id": f"{dataset}/{name.rpartition('_')[0] or name}",  # subject_stimulus of 006_1_2
-        "clip_id": f"{dataset}/{subject}/{name}",
-        "folder": subjects.get(subject_key(subject), {}).get(
-            name.lower()
-        ),  # of those that are there: a path finds none
-        "depth_folder": None,
-        "onset": row["Onset Frame"],
-        "apex": row["Apex Frame"],
-        "offset": row["Offset Frame"],
-        "emotion": clean_emotion(row["Estimated Emotion"]),
-        "objective_class": objective_number(row["Objective Classes"]),
-        "action_units": row["Action Units"].strip(),
-        "expression_type": "micro",
-    }
+    return clip_row(
+        dataset,
+        subject=subject,
+        recording=name.rpartition("_")[0] or name,  # subject_stimulus of 006_1_2
+        clip=f"{subject}/{name}",
+        folder=subjects.get(subject_key(subject), {}).get(name.lower()),  # of those there: a path finds none
+        onset=row["Onset Frame"],
+        apex=row["Apex Frame"],
+        offset=row["Offset Frame"],
+        emotion=clean_emotion(row["Estimated Emotion"]),
+        objective_class=objective_number(row["Objective Classes"]),
+        action_units=row["Action Units"].strip(),
+    )

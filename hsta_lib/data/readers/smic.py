@@ -7,9 +7,9 @@ import pandas as pd
 
 from hsta_lib.data.frames import index_folder, why_no_frames
 from hsta_lib.data.readers.find import dataset_folder, find_frames, find_sheet, folders_of, needed_sheet
-from hsta_lib.data.readers.rows import listing
+from hsta_lib.data.readers.rows import clip_row, listing
 from hsta_lib.data.readers.sheet import read_sheet
-from hsta_lib.data.table import COLUMNS, problems_table, subject_key
+from hsta_lib.data.table import problems_table, subject_key
 
 SHEET = "SMIC-HS-E_annotation.xlsx"
 _COLUMNS = ["Filename", "OnsetF", "OffsetF"]
@@ -82,20 +82,16 @@ def read(root, *, dataset="smic", repair="repaired", variant=""):
 
 
 def _row(dataset, clip, folder, onset, offset):
-    subject = f"{dataset}/{clip.subject}"
-    return {
-        **dict.fromkeys(COLUMNS, ""),
-        "dataset": dataset,
-        "subject_id": subject,
-        "recording_id": subject,
-        "clip_id": f"{subject}/{clip.name}",
-        "folder": folder,
-        "depth_folder": None,
-        "onset": str(onset),
-        "offset": str(offset),
-        "emotion": clip.emotion,
-        "expression_type": "micro",
-    }
+    return clip_row(
+        dataset,
+        subject=clip.subject,
+        recording=clip.subject,
+        clip=f"{clip.subject}/{clip.name}",
+        folder=folder,
+        onset=str(onset),
+        offset=str(offset),
+        emotion=clip.emotion,
+    )
 
 
 def _named_clips(found, dataset):
