@@ -34,10 +34,10 @@ def step_of(settings, n_clips):
     """Function that takes a training step on noise."""
     torch.manual_seed(0)
     size = settings.frames.image_size
-    inputs = [torch.randn(n_clips, 3, n, size, size, device=DEVICE) for n in (settings.frames.n_frames, 2)]
+    clips = [torch.randn(n_clips, 3, n, size, size, device=DEVICE) for n in (settings.frames.n_frames, 2)]
     labels = (torch.arange(n_clips) % CLASSES).to(DEVICE)
     model = HSTA.from_settings(settings, CLASSES).to(DEVICE)
-    optimizer = optimizer_of(model, settings.training)
+    inputs, optimizer = model.cut(*clips), optimizer_of(model, settings.training)
     return lambda: train_step(model, optimizer, inputs, labels, settings.training)
 
 

@@ -104,7 +104,7 @@ def steps_of(kind):
 
     def step():
         clips = rearrange(normalise(frames, training.pixels), "b t h w c -> b c t h w")
-        inputs = clips[:, :, :-2], clips[:, :, -2:]
+        inputs = model.cut(clips[:, :, :-2], clips[:, :, -2:])
         if kind == "plain":
             plain_step(model, optimizer, inputs, labels)
         else:
@@ -137,11 +137,11 @@ def check_same_arithmetic():
     settings = released("float32")
     ours, plain = hsta.HSTA.from_settings(settings, CLASSES).eval(), plain_network(settings).eval()
     plain.load_state_dict(ours.state_dict())
-    clip = torch.randn(1, 3, 6, 224, 224), torch.randn(1, 3, 2, 224, 224)
+    clip = ours.cut(torch.randn(1, 3, 6, 224, 224), torch.randn(1, 3, 2, 224, 224))
     with torch.inference_mode():
         torch.testing.assert_close(ours(*clip), plain(*clip), rtol=1e-3, atol=1e-3)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        plain_network(settings)(torch.empty(1, 3, 6, 224, 224), torch.empty(1, 3, 2, 224, 224))
+        plain_network(settings)(*(torch.empty_like(branch) for branch in clip))
     return counter.get_total_flops()
 
 
@@ -242,9 +242,10 @@ def compare_sizes():
 def precision_ratio(settings, pairs=7, batch=32):
     """Median, least and largest ratio of a float32 step's time to a bfloat16 step's."""
     size = settings.frames.image_size
-    inputs = [torch.randn(batch, 3, n, size, size, device=DEVICE) for n in (Frames().n_frames, 2)]
+    clips = [torch.randn(batch, 3, n, size, size, device=DEVICE) for n in (Frames().n_frames, 2)]
     labels = (torch.arange(batch) % CLASSES).to(DEVICE)
     model = hsta.HSTA.from_settings(settings, CLASSES).to(DEVICE)
+    inputs = model.cut(*clips)
     optimizer = optimizer_of(model, settings.training)
 
     def step(precision):

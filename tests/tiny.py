@@ -7,6 +7,7 @@ from hsta_lib.config import Model, Settings, with_fields
 from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.table import problems_table
 from hsta_lib.models.hsta import HSTA
+from hsta_lib.training.batches import Clips
 from hsta_lib.training.trials import Trial
 
 FINGERPRINT = "tiny"
@@ -40,6 +41,16 @@ def tiny_dataset(folder, *, n_clips=23, n_subjects=5, size=8, n_frames=6):
 def network_of(*, n_classes, n_frames, image_size, **fields):
     """A network from plain numbers; ``fields`` are those of `hsta_lib.config.Model`."""
     return HSTA(Model(**fields), n_frames=n_frames, image_size=image_size, n_classes=n_classes)
+
+
+def pixels_of(dataset, trial):
+    """Clips as a network is given them, but for the cut into tubelets."""
+    return Clips(dataset, trial, cut=lambda *branches: branches)
+
+
+def scores_of(model, video, special):
+    """Class scores from pixels."""
+    return model(*model.cut(video, special))
 
 
 def tiny_settings(**fields):

@@ -296,7 +296,7 @@ def look(network, dataset, rows):
     Looked
     """
     parts = {name: [] for name in ("frames", "scores", *READS)}
-    for frames, video, special in seen_batches(network.trial, dataset, rows):
+    for frames, video, special in seen_batches(network.trial, dataset, rows, network.model.cut):
         scores, weights = attention_weights(network.model.to(video.device), video, special)
         for name, values in {"frames": frames, "scores": scores, **weights}.items():
             parts[name].append(values.cpu().numpy())

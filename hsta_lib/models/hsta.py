@@ -121,7 +121,7 @@ def stochastic_depth_rates(rate, *, m, l_v, l_s):
 
 
 class TubeletEmbedding(nn.Module):
-    """Cut a branch's frames into tubelets, embed each, put CLS in front, add positions (Eq. 1).
+    """Embed every tubelet of a branch, put CLS in front, add positions (Eq. 1).
 
     Without positions the network cannot tell place or time (Eqs. 1-16 name none).
 
@@ -160,9 +160,18 @@ class TubeletEmbedding(nn.Module):
         self.register_buffer("positions", table, persistent=False)
         self.dropout = Dropout(settings.dropout)
 
-    def forward(self, pixels):
-        """Pixels ``(b, 3, t, h, w)`` to tokens ``(b, 1 + n, d)``, row-major in (time, height, width)."""
-        tokens = rearrange(self.project(pixels), "b d t h w -> b (t h w) d")
+    def cut(self, pixels):
+        """Pixels ``(b, 3, t, h, w)`` to tubelets ``(b, n, 3 dt p p)``, row-major in (time, height, width)."""
+        dt, p, _ = self.project.kernel_size
+        side = pixels.shape[-1] // p * p
+        return rearrange(
+            pixels[..., :side, :side], "b c (t dt) (h ph) (w pw) -> b (t h w) (c dt ph pw)",
+            dt=dt, ph=p, pw=p,
+        )  # fmt: skip
+
+    def forward(self, tubelets):
+        """Tubelets ``(b, n, 3 dt p p)`` to tokens ``(b, 1 + n, d)``, in the same order."""
+        tokens = functional.linear(tubelets, self.project.weight.flatten(1), self.project.bias)
         tokens = torch.cat([self.cls.expand(len(tokens), -1, -1), tokens], dim=1)
         return self.dropout(tokens if self.positions is None else tokens + self.positions)
 
@@ -384,14 +393,28 @@ class HSTA(nn.Module):
         for embed in (self.embed_video, self.embed_special):
             nn.init.trunc_normal_(embed.cls, std=0.02)
 
-    def forward(self, video, special):
-        """Class scores (logits) of a batch of clips.
+    def cut(self, video, special):
+        """Tubelets of both branches, for `forward`.
 
         Parameters
         ----------
         video : Tensor, float, shape (b, 3, n_frames, image_size, image_size)
         special : Tensor, float, shape (b, 3, 2, image_size, image_size)
             Onset, apex.
+
+        Returns
+        -------
+        video, special : Tensor, shape (b, n_tokens, 3 * tubelet_size * patch_size ** 2)
+        """
+        return self.embed_video.cut(video), self.embed_special.cut(special)
+
+    def forward(self, video, special):
+        """Class scores (logits) of a batch of clips.
+
+        Parameters
+        ----------
+        video, special : Tensor, float, shape (b, n_tokens, values of a tubelet)
+            From `cut`, which needs to be done but once for each clip.
 
         Returns
         -------

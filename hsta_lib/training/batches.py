@@ -14,21 +14,33 @@ PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
 EVALUATION_BATCH = 128  # clips
+_MOST_KEPT = 2**29  # bytes
 
 
 class Clips:
-    """The dataset's frames on the device as uint8; batches are drawn and normalised there."""
+    """The dataset's frames on the device as uint8; what a network is given of them is made there.
 
-    def __init__(self, dataset, trial):
+    Parameters
+    ----------
+    dataset : hsta_lib.data.dataset.Dataset
+    trial : hsta_lib.training.trials.Trial
+    cut : callable
+        `hsta_lib.models.hsta.HSTA.cut` of the trial's network.
+    """
+
+    def __init__(self, dataset, trial, cut):
+        settings = trial.settings.frames
         self.device, self.precision = device_of(trial.device), trial.settings.training.precision
         self.frames = torch.from_numpy(dataset.frames()).to(self.device)
-        self.settings, self.pixels = trial.settings.frames, trial.settings.training.pixels
-        self.video = trial.settings.training.video
+        self.settings, self.pixels, self.cut = settings, trial.settings.training.pixels, cut
         lengths = dataset.clips["offset"] - dataset.clips["onset"] + 1
-        self.lengths = np.minimum(lengths, self.settings.n_stored).to_numpy()
+        self.lengths = np.minimum(lengths, settings.n_stored).to_numpy()
         self.seed = [trial.seed, trial.fold]
-        places = np.tile(np.arange(self.settings.n_stored), (len(dataset.clips), 1))
-        self.shuffled = np.random.default_rng([*self.seed, 0]).permuted(places, axis=1)
+        self.places = self._fixed_places(trial.settings.training.video)
+        # What is the same in every epoch is made once, where there is room for it.
+        values = settings.image_size**2 * 3 * (settings.n_frames + 2)
+        is_drawn, fits = self.settings.drawing == "random", 4 * len(self.lengths) * values <= _MOST_KEPT
+        self.kept = None if is_drawn or not fits else self._all()
 
     def frame_draws(self, purpose, draw=0):
         """Random numbers for drawing frames, apart from those of another purpose; None: evenly spaced."""
@@ -38,42 +50,58 @@ class Clips:
         return np.random.default_rng([*self.seed, {"training": 1, "test": 2 + draw}[purpose]])
 
     def batch(self, rows, draws):
-        """``video (b, 3, n_frames, h, w)`` and ``special (b, 3, 2, h, w)`` of some clips."""
+        """What the network is given of some clips."""
         return self.at(self.index(rows, draws))
 
     def index(self, rows, draws):
-        """Where on the device the frames of some clips are: one or two tensors, their first axis is clips."""
-        clips, places = torch.from_numpy(rows).to(self.device), self._places(rows, draws)
-        if places is None:
-            return (clips,)
-        special = np.tile([self.settings.n_stored, self.settings.n_stored + 1], (len(rows), 1))
-        return clips[:, None], torch.from_numpy(np.hstack([places, special])).to(self.device)
+        """Where on the device some clips are: tensors whose first axis is clips; two if frames are drawn."""
+        clips = torch.from_numpy(rows).to(self.device)
+        return (clips,) if draws is None else (clips, self._drawn_places(rows, draws))
 
     def at(self, index):
-        """What the branches are given of the clips at some places."""
-        return self.prepared(self.frames[index])
+        """What the network is given of the clips at some places."""
+        if self.kept and len(index) == 1:
+            return tuple(branch.index_select(0, *index) for branch in self.kept)
+        return self.cut(*self.prepared(self.frames_at(*index)))
 
-    def frames_of(self, rows, draws):
+    def frames_at(self, clips, places=None):
         """Frames of some clips, uint8, ``(b, n_frames + 2, h, w, 3)``; the last two are the special ones."""
-        return self.frames[self.index(rows, draws)]
+        if places is None and self.places is not None:
+            places = self.places[clips]
+        return self.frames[clips] if places is None else self.frames[clips[:, None], places]
 
     def prepared(self, frames):
-        """What the branches are given of such frames."""
+        """Pixels of such frames: ``video (b, 3, n_frames, h, w)`` and ``special (b, 3, 2, h, w)``."""
         clips = rearrange(self._normalised(frames), "b t h w c -> b c t h w")
         return clips[:, :, :-2], clips[:, :, -2:]
 
-    def _places(self, rows, draws):
-        """Which of the stored frames are the video of each clip, ``(b, n_frames)``; None: all, in order."""
+    def _all(self):
+        """What the network is given of every clip, made block by block."""
+        rows = torch.arange(len(self.lengths), device=self.device)
+        blocks = [self.cut(*self.prepared(self.frames_at(some))) for some in rows.split(EVALUATION_BATCH)]
+        return tuple(torch.cat(branch) for branch in zip(*blocks, strict=True))
+
+    def _fixed_places(self, video):
+        """Which stored frames are seen of each clip if none are drawn, on the device; None: all, in order."""
         n_frames, onset, apex = self.settings.n_frames, self.settings.n_stored, self.settings.n_stored + 1
-        if self.video == "shuffled":
-            return self.shuffled[rows]
-        if self.video in ("apex", "onset_apex"):
-            first = {"apex": apex, "onset_apex": onset}[self.video]
+        if video == "shuffled":
+            stored = np.tile(np.arange(onset), (len(self.lengths), 1))
+            return self._with_special(np.random.default_rng([*self.seed, 0]).permuted(stored, axis=1))
+        if video in ("apex", "onset_apex"):
+            first = {"apex": apex, "onset_apex": onset}[video]
             places = np.repeat([first, apex], [n_frames // 2, n_frames - n_frames // 2])
-            return np.tile(places, (len(rows), 1))
-        if self.settings.drawing != "uniform":
-            return np.stack([draw_frames(n, n_frames, draws) for n in self.lengths[rows]])
+            return self._with_special(np.tile(places, (len(self.lengths), 1)))
+        if self.settings.drawing == "random_test":
+            return self._drawn_places(np.arange(len(self.lengths)), None)
         return None
+
+    def _drawn_places(self, rows, draws):
+        n_frames = self.settings.n_frames
+        return self._with_special(np.stack([draw_frames(n, n_frames, draws) for n in self.lengths[rows]]))
+
+    def _with_special(self, places):
+        special = np.tile([self.settings.n_stored, self.settings.n_stored + 1], (len(places), 1))
+        return torch.from_numpy(np.hstack([places, special])).to(self.device)
 
     def _normalised(self, pixels):
         if self.settings.special == "frames":
@@ -106,29 +134,29 @@ class Inputs:
         return (self.inputs[index],)
 
 
-def seen_batches(trial, dataset, rows):
+def seen_batches(trial, dataset, rows, cut):
     """Some clips, batch by batch, as a trial's network sees them when it is tested on them.
 
     Frames that are drawn at random are those of `fit` if ``rows`` are the trial's test fold.
 
     Parameters
     ----------
-    trial : hsta_lib.training.trials.Trial
-    dataset : hsta_lib.data.dataset.Dataset
+    trial, dataset, cut
+        As for `Clips`.
     rows : ndarray of int
 
     Yields
     ------
     frames : Tensor, uint8, shape (b, n_frames + 2, h, w, 3)
         Those of the video branch and, last, the two of the special branch.
-    video, special : Tensor, float32, shape (b, 3, n_frames, h, w) and (b, 3, 2, h, w)
+    video, special : Tensor, float32, shape (b, n_tokens, values of a tubelet)
     """
     check_frames(dataset.frames().shape, trial.settings.frames)
-    data = Clips(dataset, trial)
+    data = Clips(dataset, trial, cut)
     draws = data.frame_draws("test")
     for start in range(0, len(rows), EVALUATION_BATCH):
-        frames = data.frames_of(rows[start : start + EVALUATION_BATCH], draws)
-        yield frames, *data.prepared(frames)
+        index = data.index(rows[start : start + EVALUATION_BATCH], draws)
+        yield data.frames_at(*index), *data.at(index)
 
 
 def normalise(pixels, kind):

@@ -82,7 +82,8 @@ def _count(settings, n_classes):
         model = HSTA.from_settings(settings, n_classes)
         video = torch.empty(1, 3, frames.n_frames, frames.image_size, frames.image_size)
         special = torch.empty(1, 3, 2, frames.image_size, frames.image_size)
-    return sum(parameter.numel() for parameter in model.parameters()), _forward_flops(model, video, special)
+    inputs = model.cut(video, special)
+    return sum(parameter.numel() for parameter in model.parameters()), _forward_flops(model, *inputs)
 
 
 @lru_cache(maxsize=1024)

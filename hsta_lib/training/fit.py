@@ -127,7 +127,8 @@ def _data_and_model(trial, dataset):
     if settings.comparison.rival:
         data, model = Inputs(dataset, trial), baseline_inputs.build(settings.comparison, n_classes)
     else:
-        data, model = Clips(dataset, trial), HSTA.from_settings(settings, n_classes)
+        model = HSTA.from_settings(settings, n_classes)
+        data = Clips(dataset, trial, model.cut)
     return data, model.to(data.device) if isinstance(model, torch.nn.Module) else model
 
 

@@ -75,8 +75,10 @@ def inputs_of(model, clips, layers):
 @pytest.fixture(params=["equations", "released"])
 def network_and_clips(request):
     if request.param == "equations":
-        return randomised(network_of(**EQUATIONS)), pixels(15)
-    return randomised(built(SMALL)), pixels(22)
+        model, clips = randomised(network_of(**EQUATIONS)), pixels(15)
+    else:
+        model, clips = randomised(built(SMALL)), pixels(22)
+    return model, model.cut(*clips)
 
 
 # --- the weights are the layers' own ----------------------------------------------------------------------
@@ -135,7 +137,7 @@ def test_looking_changes_no_score_and_leaves_no_hook(network_and_clips):
 @pytest.mark.parametrize("lacking", [{"csta": False}, {"l_v": 0}, {"l_s": 0}])
 def test_a_network_without_one_of_the_attentions_is_refused(lacking):
     with pytest.raises(ValueError, match="USTA in both branches and CSTA"):
-        attention.attention_weights(network_of(**EQUATIONS | lacking), *pixels(15))
+        attention.attention_weights(network_of(**EQUATIONS | lacking), None, None)
 
 
 # --- planted: a network that attends to one tubelet -------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
-from tiny import network_of
+from tiny import network_of, scores_of
 
 from hsta_lib.config import Model, Settings, with_fields
 from hsta_lib.models.hsta import (
@@ -61,6 +61,10 @@ def network(**changes):
 def clips(seed=0):
     """Pixels of both branches."""
     return normal(N_CLIPS, 3, 10, 15, 15, seed=seed), normal(N_CLIPS, 3, 2, 15, 15, seed=seed + 100)
+
+
+def embedded(embed, pixels):
+    return embed(embed.cut(pixels))
 
 
 def n_parameters(model):
@@ -171,7 +175,9 @@ def test_whole_network_is_equations_1_to_16():
     model, (video, special) = network(), clips()
     p = arrays(model)
     expected = [plain_hsta(v, s, p) for v, s in zip(video.numpy(), special.numpy(), strict=True)]
-    torch.testing.assert_close(model(video, special).detach(), torch.tensor(np.array(expected)), **CLOSE)
+    torch.testing.assert_close(
+        scores_of(model, video, special).detach(), torch.tensor(np.array(expected)), **CLOSE
+    )
 
 
 # --- shapes and sizes -------------------------------------------------------------------------------------
@@ -179,9 +185,9 @@ def test_whole_network_is_equations_1_to_16():
 
 def test_token_and_logit_shapes():
     model, (video, special) = network(), clips()
-    assert model.embed_video(video).shape == (2, 1 + 50, 11)
-    assert model.embed_special(special).shape == (2, 1 + 25, 11)
-    assert model(video, special).shape == (2, 7)
+    assert embedded(model.embed_video, video).shape == (2, 1 + 50, 11)
+    assert embedded(model.embed_special, special).shape == (2, 1 + 25, 11)
+    assert scores_of(model, video, special).shape == (2, 7)
 
 
 def test_tubelets_of_one_frame_give_the_special_branch_two_times_the_tokens():
@@ -216,8 +222,8 @@ def test_sum_linear_head_is_a_linear_of_the_sum_of_both_cls_tokens():
     state = added.state_dict()
     state["head.weight"] = torch.cat([state["head.weight"]] * 2, dim=1)
     concatenated.load_state_dict(state)
-    torch.testing.assert_close(added(*clips()), concatenated(*clips()), **CLOSE)
-    assert added(*clips()).shape == (2, 7)
+    torch.testing.assert_close(scores_of(added, *clips()), scores_of(concatenated, *clips()), **CLOSE)
+    assert scores_of(added, *clips()).shape == (2, 7)
 
 
 def test_initialisation_is_normal_or_xavier_and_biases_are_zero():
@@ -276,20 +282,23 @@ def model_of(**fields):
 @pytest.mark.parametrize("field", CHANGED)
 def test_every_model_setting_changes_the_network(field):
     usual, changed = model_of(), model_of(**{field: CHANGED[field]})
-    assert torch.equal(usual(*clips()), model_of()(*clips()))
+    assert torch.equal(scores_of(usual, *clips()), scores_of(model_of(), *clips()))
     shapes = [{name: value.shape for name, value in model.named_parameters()} for model in (usual, changed)]
     # Double precision: a difference above 1e-9 is not rounding.
-    assert shapes[0] != shapes[1] or (usual(*clips()) - changed(*clips())).abs().max() > 1e-9
+    assert (
+        shapes[0] != shapes[1]
+        or (scores_of(usual, *clips()) - scores_of(changed, *clips())).abs().max() > 1e-9
+    )
 
 
 def test_border_decides_about_images_the_patch_does_not_divide():
     with pytest.raises(ValueError, match=r"not divisible by patch_size = 6 px; 3 rows .*border = 'crop'"):
         model_of(patch_size_special=6)
     model, (video, special) = model_of(patch_size_special=6, border="crop"), clips()
-    seen = model(video, special)
+    seen = scores_of(model, video, special)
     special[..., 12:, :] = 7
     special[..., 12:] = 7
-    assert torch.equal(model(video, special), seen)
+    assert torch.equal(scores_of(model, video, special), seen)
     with pytest.raises(ValueError, match="image_size = 15 px"):
         model_of(patch_size=16, border="crop")
 
@@ -304,15 +313,15 @@ def test_every_model_setting_is_tried():
 @pytest.mark.parametrize("training", [False, True])
 def test_two_passes_are_equal_as_there_is_no_dropout(training):
     model, (video, special) = network().train(training), clips()
-    assert torch.equal(model(video, special), model(video, special))
-    assert torch.equal(model(video, special), network().eval()(video, special))
+    assert torch.equal(scores_of(model, video, special), scores_of(model, video, special))
+    assert torch.equal(scores_of(model, video, special), scores_of(network().eval(), video, special))
 
 
 def test_a_clip_is_scored_alike_alone_and_in_a_batch():
     model, (video, special) = network(), clips()
-    alone = model(video[1:], special[1:])
+    alone = scores_of(model, video[1:], special[1:])
     # Kernels may sum in another order for another batch size: float64 rounding only.
-    torch.testing.assert_close(alone, model(video, special)[1:], rtol=0, atol=1e-10)
+    torch.testing.assert_close(alone, scores_of(model, video, special)[1:], rtol=0, atol=1e-10)
 
 
 def test_csta_passes_patch_tokens_through_bit_by_bit():
@@ -354,34 +363,34 @@ def test_csta_directions_are_symmetric():
 
 def test_branches_do_not_meet_before_the_head_without_csta():
     model, (video, special) = network(csta=False), clips()
-    tokens = model.embed_video(video), model.embed_special(special)
-    other = model.embed_special(clips(seed=1)[1])
+    tokens = embedded(model.embed_video, video), embedded(model.embed_special, special)
+    other = embedded(model.embed_special, clips(seed=1)[1])
     assert torch.equal(model.blocks[0](*tokens)[0], model.blocks[0](tokens[0], other)[0])
 
 
 def test_a1_does_not_depend_on_its_input():
     model = network(l_v=0, l_s=0, csta=False)
-    assert torch.equal(model(*clips(seed=0)), model(*clips(seed=1)))
+    assert torch.equal(scores_of(model, *clips(seed=0)), scores_of(model, *clips(seed=1)))
 
 
 @pytest.mark.parametrize("blind", ["video", "special"])
 def test_a_branch_without_layers_and_csta_is_blind(blind):
     model = network(csta=False, **({"l_v": 0} if blind == "video" else {"l_s": 0}))
     (video, special), (other_video, other_special) = clips(seed=0), clips(seed=1)
-    by_video = torch.equal(model(video, special), model(other_video, special))
-    by_special = torch.equal(model(video, special), model(video, other_special))
+    by_video = torch.equal(scores_of(model, video, special), scores_of(model, other_video, special))
+    by_special = torch.equal(scores_of(model, video, special), scores_of(model, video, other_special))
     assert (by_video, by_special) == (blind == "video", blind == "special")
 
 
 def test_csta_alone_lets_both_inputs_reach_the_logits():
     model = network(l_v=0, l_s=0)
     (video, special), (other_video, other_special) = clips(seed=0), clips(seed=1)
-    assert not torch.isclose(model(video, special), model(other_video, special)).any()
-    assert not torch.isclose(model(video, special), model(video, other_special)).any()
+    assert not torch.isclose(scores_of(model, video, special), scores_of(model, other_video, special)).any()
+    assert not torch.isclose(scores_of(model, video, special), scores_of(model, video, other_special)).any()
 
 
 def reached_by_gradients(model):
-    model(*clips()).square().sum().backward()
+    scores_of(model, *clips()).square().sum().backward()
     named = model.named_parameters()
     return {name for name, p in named if p.grad is not None and p.grad.any()}
 
@@ -414,7 +423,11 @@ def with_permuted_tubelets(video):
 
 def largest_change_by_permutation(positions):
     model, (video, special) = network(positions=positions), clips()
-    return (model(with_permuted_tubelets(video), special) - model(video, special)).abs().max()
+    return (
+        (scores_of(model, with_permuted_tubelets(video), special) - scores_of(model, video, special))
+        .abs()
+        .max()
+    )
 
 
 def test_without_positions_place_and_time_are_invisible():
@@ -442,7 +455,7 @@ def test_an_odd_width_ends_with_a_sine():
 
 def test_positions_are_added_to_cls_and_tokens_alike():
     with_table, without = network(), network(positions="none")
-    added = with_table.embed_video(clips()[0]) - without.embed_video(clips()[0])
+    added = embedded(with_table.embed_video, clips()[0]) - embedded(without.embed_video, clips()[0])
     # Subtracting gives back float32 entries of the table up to float64 rounding.
     expected = sincos_positions(51, 11).double().expand(2, -1, -1)
     torch.testing.assert_close(added, expected, rtol=0, atol=1e-10)

@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import pytest
 import torch
-from tiny import network_of
+from tiny import network_of, scores_of
 
 from hsta_lib.models.hsta import stochastic_depth_rates
 from hsta_lib.models.released import (
@@ -167,7 +167,7 @@ def test_logits_are_those_of_their_network():
     load_released_state_dict(model, weights)
     clips = torch.randn(3, 3, 8, 22, 22, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        logits = model.eval()(clips[:, :, :6], clips[:, :, 6:]).numpy()
+        logits = scores_of(model.eval(), clips[:, :, :6], clips[:, :, 6:]).numpy()
     plain = {name: value.double().numpy() for name, value in weights.items()}
     expected = np.array([their_logits(clip.double().numpy(), plain, SMALL) for clip in clips])
     assert np.abs(expected).max() > 0.5

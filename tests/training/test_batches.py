@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_dataset, tiny_trials
+from tiny import pixels_of, tiny_dataset, tiny_trials
 
 from hsta_lib.data.frames import choose_frames
 from hsta_lib.training import batches
@@ -52,7 +52,7 @@ def test_drawn_frames_are_the_clips_own_and_onset_and_apex_stay(tmp_path, monkey
     np.save(data.frames_path, frames)
     monkeypatch.setattr(batches, "normalise", lambda pixels, kind: pixels.float())
     trial = tiny_trials(drawing="random")[0]
-    seen = batches.Clips(data, trial)
+    seen = pixels_of(data, trial)
     video, special = seen.batch(np.arange(23), seen.frame_draws("training"))
     assert special[:, 0, :, 0, 0].tolist() == [[51, 52]] * 23
     drawn = video[:, 0, :, 0, 0]
@@ -67,7 +67,7 @@ def test_frames_drawn_in_the_test_alone_are_evenly_spaced_in_training(tmp_path, 
     frames[:] = np.arange(53, dtype=np.uint8)[:, None, None, None]
     np.save(data.frames_path, frames)
     monkeypatch.setattr(batches, "normalise", lambda pixels, kind: pixels.float())
-    seen = batches.Clips(data, tiny_trials(drawing="random_test")[0])
+    seen = pixels_of(data, tiny_trials(drawing="random_test")[0])
     assert seen.frame_draws("training") is None
     video, special = seen.batch(np.arange(23), seen.frame_draws("training"))
     expected = [choose_frames(0, min(length, 51) - 1, 6) for length in range(3, 95, 4)]
@@ -79,7 +79,7 @@ def test_frames_drawn_in_the_test_alone_are_evenly_spaced_in_training(tmp_path, 
 
 def test_every_draw_is_of_other_frames(tmp_path):
     data = tiny_dataset(tmp_path, n_frames=51)
-    seen = batches.Clips(data, tiny_trials(drawing="random_test")[0])
+    seen = pixels_of(data, tiny_trials(drawing="random_test")[0])
     drawn = [seen.batch(np.arange(23), seen.frame_draws("test", draw))[0] for draw in (0, 1, 2, 1)]
     assert torch.equal(drawn[1], drawn[3])
     assert not any(torch.equal(drawn[i], drawn[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
@@ -92,7 +92,7 @@ def _numbered(tmp_path, monkeypatch, n_frames, **fields):
     frames[:] = np.arange(n_frames + 2, dtype=np.uint8)[:, None, None, None]
     np.save(data.frames_path, frames)
     monkeypatch.setattr(batches, "normalise", lambda pixels, kind: pixels.float())
-    return [batches.Clips(data, trial) for trial in tiny_trials(n_frames=n_frames, **fields)]
+    return [pixels_of(data, trial) for trial in tiny_trials(n_frames=n_frames, **fields)]
 
 
 def _places(data, rows, purpose="training"):
@@ -129,7 +129,7 @@ def test_the_video_of_onset_and_apex_by_hand(tmp_path, monkeypatch, video, n_fra
 
 def test_onset_and_apex_are_normalised_with_the_rest_of_the_clip(dataset):
     for pixels in ("imagenet", "clip"):
-        seen = batches.Clips(dataset, tiny_trials(pixels=pixels)[0])
+        seen = pixels_of(dataset, tiny_trials(pixels=pixels)[0])
         expected = batches.normalise(torch.from_numpy(dataset.frames()[:5]), pixels).movedim(-1, 1)
         assert torch.equal(torch.cat(seen.batch(np.arange(5), None), dim=2), expected)
 
@@ -142,7 +142,7 @@ def test_pictures_are_normalised_apart_from_the_video(tmp_path, special, pixels)
     frames[:, -2:] = 128
     frames[:, -1, 0, 0] = (0, 128, 255)
     np.save(data.frames_path, frames)
-    video, pictures = batches.Clips(data, tiny_trials(pixels=pixels, special=special)[0]).batch(
+    video, pictures = pixels_of(data, tiny_trials(pixels=pixels, special=special)[0]).batch(
         np.arange(23), None
     )
     alone = batches.normalise(torch.from_numpy(frames[:, :-2]), pixels)
@@ -164,3 +164,21 @@ def test_a_device_is_taken_as_named_and_refused_where_it_is_not(monkeypatch):
     assert batches.device_of("cuda:1") == torch.device("cuda", 1)
     with pytest.raises(ValueError, match="'cuda:2' is not on this machine; there are: cpu, cuda:0, cuda:1"):
         batches.device_of("cuda:2")
+
+
+@pytest.mark.parametrize("pixels", ["imagenet", "clip"])
+@pytest.mark.parametrize("fields", [{}, {"video": "shuffled"}, {"drawing": "random_test"}])
+def test_what_is_kept_is_what_is_made_anew_in_every_epoch(tmp_path, monkeypatch, pixels, fields):
+    data = tiny_dataset(tmp_path, n_frames=51 if "drawing" in fields else 6)
+    trial = tiny_trials(pixels=pixels, **fields)[0]
+    kept = pixels_of(data, trial)
+    monkeypatch.setattr(batches, "_MOST_KEPT", 0)
+    made = pixels_of(data, trial)
+    assert (kept.kept is None, made.kept) == (False, None)
+    for rows in (np.arange(23), np.array([7, 3, 7]), np.array([11])):
+        assert all(map(torch.equal, kept.batch(rows, None), made.batch(rows, None)))
+
+
+def test_frames_that_are_drawn_in_training_are_not_kept(tmp_path):
+    seen = pixels_of(tiny_dataset(tmp_path, n_frames=51), tiny_trials(drawing="random")[0])
+    assert seen.kept is None

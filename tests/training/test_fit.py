@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import FINGERPRINT, tiny_dataset, tiny_settings, tiny_trials
+from tiny import FINGERPRINT, pixels_of, tiny_dataset, tiny_settings, tiny_trials
 
 from hsta_lib.config import RELEASED_STEPS, TrialTraining, as_released, with_fields
 from hsta_lib.data.splits import make_folds
@@ -177,7 +177,7 @@ def test_frames_are_drawn_anew_in_training_and_in_test(tmp_path):
     assert first["predictions"] == again["predictions"]
     stored = fit.fit(Trial(tiny_settings(drawing="random", store_epochs=True), 0, 0, FINGERPRINT), data)
     assert stored["predictions"] == first["predictions"]
-    seen = batches.Clips(data, trial)
+    seen = pixels_of(data, trial)
     draws, rows = seen.frame_draws("training"), np.arange(5)
     (video, special), (other, same) = (seen.batch(rows, draws) for _ in range(2))
     assert not torch.equal(video, other)
@@ -240,7 +240,7 @@ def test_macro_clips_are_trained_on_and_not_tested(tmp_path):
 
 @pytest.mark.parametrize("video", ["shuffled", "apex", "onset_apex"])
 def test_a_changed_video_trains_and_leaves_the_special_data(dataset, video):
-    usual, changed = (batches.Clips(dataset, tiny_trials(video=way)[0]) for way in ("frames", video))
+    usual, changed = (pixels_of(dataset, tiny_trials(video=way)[0]) for way in ("frames", video))
     rows = np.arange(23)
     (shown, special), (other, same) = (data.batch(rows, None) for data in (usual, changed))
     assert torch.equal(same, special)
