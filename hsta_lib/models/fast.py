@@ -5,6 +5,48 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, queries, tokens):
+        weights = torch.bmm(queries, tokens.transpose(1, 2)).softmax(dim=-1)
+        ctx.save_for_backward(queries, tokens, weights)
+        return torch.bmm(weights, tokens)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        queries, tokens, weights = ctx.saved_tensors
+        of_weights = torch.bmm(gradient, tokens.transpose(1, 2))
+        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+        of_tokens = torch.bmm(of_scores.transpose(1, 2), queries)
+        return torch.bmm(of_scores, tokens), of_tokens.baddbmm_(weights.transpose(1, 2), gradient)
+
+
+def is_plain(tokens):
+    """Whether products are taken on a CPU, in the precision of the tokens."""
+    return tokens.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
+def attend(queries, tokens):
+    """Attention to tokens that are keys and values themselves.
+
+    Its own backward pass makes two products less of the tokens' gradient than PyTorch's: a step of a small
+    network takes a sixteenth less, see benchmarks/step.py.
+
+    Parameters
+    ----------
+    queries : Tensor, shape (b, m, d)
+        Scaled.
+    tokens : Tensor, shape (b, n, d)
+
+    Returns
+    -------
+    Tensor, shape (b, m, d)
+    """
+    if is_plain(tokens):
+        return _Attend.apply(queries, tokens)
+    return (queries @ tokens.transpose(1, 2)).softmax(dim=-1) @ tokens
+
+
 def attention_in_heads(queries, keys, values):
     """Attention of ``(b, heads, n, e)`` queries, keys and values, with scale 1/sqrt(e)."""
     if queries.dtype != torch.bfloat16 or queries.device.type != "cpu":

@@ -15,10 +15,9 @@ import torch
 from einops import rearrange
 from torch import nn
 from torch.nn import functional
-from torch.nn.functional import scaled_dot_product_attention
 
 from hsta_lib.config import Model
-from hsta_lib.models.fast import Dropout, attention_in_heads
+from hsta_lib.models.fast import Dropout, attend, attention_in_heads, is_plain
 
 
 class Branch(NamedTuple):
@@ -75,12 +74,6 @@ def sincos_positions(n, d):
     rate = 10000.0 ** (-2 * torch.div(channel, 2, rounding_mode="floor") / d)
     angle = torch.arange(n, dtype=torch.float64)[:, None] * rate
     return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).float()
-
-
-def attention(queries, keys, values, scale):
-    """Attention without heads: ``(b, m, d)`` queries over ``(b, n, d)`` keys and values."""
-    heads = (rearrange(x, "b n d -> b 1 n d") for x in (queries, keys, values))
-    return rearrange(scaled_dot_product_attention(*heads, scale=scale), "b 1 n d -> b n d")
 
 
 class StochasticDepth(nn.Module):
@@ -189,6 +182,12 @@ class SelfAttention(nn.Module):
 
     def forward(self, tokens):
         """Tokens ``(b, n, d)`` in, the same shape out."""
+        if self.heads == 1 and self.q_bias is None and is_plain(tokens):
+            # With one head, (W_q z).(W_k y) = (W_k^T W_q z).y, and the weighted sum of W_v y is W_v of the
+            # weighted sum: W_k and W_v need not be applied to every token.
+            w_q, w_k, w_v = self.qkv.weight.chunk(3)
+            queries = functional.linear(tokens, w_k.T @ w_q * len(w_q) ** -0.5)
+            return self.projection(functional.linear(attend(queries, tokens), w_v))
         bias = None
         if self.q_bias is not None:  # a bias on the keys would change nothing: softmax does not see it
             bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
@@ -275,7 +274,7 @@ class CrossAttention(nn.Module):
         # the weighted sum of W_v x is W_v of the weighted sum. Each head has its own rows of q and W_v. A
         # bias on the keys adds the same to every score, which softmax does not see.
         query = (self.query(own) * self.rows) @ self.key.weight
-        read = attention(query, x, x, scale=self.scale)
+        read = attend(query * self.scale, x)
         read = (self.value(read) * self.rows).sum(dim=1, keepdim=True)
         return self.mlp2(cls + self.projection(read))
 

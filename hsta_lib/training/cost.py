@@ -30,7 +30,8 @@ def parameters_and_flops(settings, n_classes):
         Of what classifies; 0 for a classifier without a network.
     flops : int
         One multiply-add is 2 FLOP. Counted on the meta device, where fused attention is visible to
-        torch's counter. CSTA costs less here than Eqs. 8-12 as printed, see `CrossAttention`.
+        torch's counter. CSTA costs less here than Eqs. 8-12 as printed, see `CrossAttention`; that USTA with
+        one head costs less on a CPU, see `SelfAttention`, is left aside.
 
     Raises
     ------
