@@ -52,7 +52,7 @@ def test_predictions_changed_means_protocol_changed(dataset):
     # After a change of the training arithmetic raise PROTOCOL in hsta_lib/training/trials.py and put the new
     # numbers here. Rounding on another CPU moves them by 1e-6, the smallest recipe change tried by over 1e-3.
     scores = _fit(dataset)["predictions"]["scores"][:2]
-    assert PROTOCOL == 2
+    assert PROTOCOL == 3
     assert scores[0] == pytest.approx([0.036324, 0.046694, 0.046757], abs=1e-4)
     assert scores[1] == pytest.approx([0.034722, 0.051471, 0.049911], abs=1e-4)
 
@@ -326,7 +326,7 @@ def test_the_accuracy_on_the_training_clips_is_stored(tmp_path):
     result = fit.fit(trial, dataset)
     run, seen = fit.train_model(trial, dataset)
     train = make_folds(dataset.clips, **trial.settings.split.model_dump())[0].train
-    found = fit.predict(run, batches.Clips(dataset, trial), train).argmax(axis=1)
+    found = fit.predict(run, batches.Clips(dataset, trial, run.cut), train).argmax(axis=1)
     assert seen.all()
     assert result["train_accuracy"] == np.mean(found == dataset.clips["label"].to_numpy()[train])
     assert result["constant_loss"] == pytest.approx(3 * (1 / 3) * (2 / 3) / 3)

@@ -14,7 +14,7 @@ import numpy as np
 from einops import rearrange
 from torch import nn
 
-from hsta_lib.models.baselines.layers import Network
+from hsta_lib.models.baselines.layers import Network, stretched
 
 # Quantiles that the change of depth is cut to: the outline of a head that moves before a wall changes by a
 # hundred times as much as the skin.
@@ -45,11 +45,8 @@ def prepare(flow):
         )
     if flow.shape[2] == 4:
         clipped = np.clip(flow[..., 3], *np.quantile(flow[..., 3], _DEPTH_KEPT))
-        flow = np.dstack([flow[..., :3], clipped])
-    low = flow.min(axis=(0, 1))
-    span = flow.max(axis=(0, 1)) - low
-    stretched = 255 * (flow - low) / np.where(span > 0, span, 1)
-    return rearrange(stretched, "h w c -> c h w").astype(np.float32)
+        flow = np.dstack([flow[..., :3], clipped.astype(np.float32)])
+    return 255 * stretched(flow)
 
 
 class AlexNet(Network):

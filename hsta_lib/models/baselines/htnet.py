@@ -22,7 +22,7 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from hsta_lib.models.baselines.layers import Network, SelfAttention, feed_forward
+from hsta_lib.models.baselines.layers import Network, SelfAttention, feed_forward, stretched
 
 SIZE = 28  # px, of the flow and of the four windows together
 _HALF = 7  # px, half the side of a window
@@ -53,12 +53,9 @@ def prepare(flow):
     """
     if flow.shape != (SIZE, SIZE, 3):
         raise ValueError(f"flow must have shape ({SIZE}, {SIZE}, 3), found {flow.shape}; use {SIZE} px")
-    low = flow.min(axis=(0, 1))
-    span = flow.max(axis=(0, 1)) - low
-    stretched = 255 * (flow - low) / np.where(span > 0, span, 1)
-    windows = [stretched[y - _HALF : y + _HALF, x - _HALF : x + _HALF] for x, y in WINDOW_CENTRES]
-    tiled = rearrange(np.stack(windows), "(down right) h w c -> c (down h) (right w)", down=2)
-    return tiled.astype(np.float32)
+    face = 255 * stretched(flow)
+    windows = [face[:, y - _HALF : y + _HALF, x - _HALF : x + _HALF] for x, y in WINDOW_CENTRES]
+    return rearrange(np.stack(windows), "(down right) c h w -> c (down h) (right w)", down=2)
 
 
 class Layer(nn.Module):

@@ -58,6 +58,23 @@ def onset_and_apex(frames):
     return rearrange(frames[-2:], "t h w c -> t c h w").copy()
 
 
+def stretched(flow):
+    """A flow, every channel over its own range.
+
+    Parameters
+    ----------
+    flow : ndarray, float32, shape (h, w, c)
+
+    Returns
+    -------
+    ndarray, float32, shape (c, h, w)
+        In 0..1; a channel that is constant is 0.
+    """
+    picture = np.ascontiguousarray(flow.transpose(2, 0, 1))
+    low, high = (end(picture, axis=(1, 2), keepdims=True) for end in (np.min, np.max))
+    return (picture - low) / np.where(high > low, high - low, 1)
+
+
 def min_max_picture(flow):
     """Flow and strain of one clip as a picture, every channel stretched to 0..1 by its own range.
 
@@ -84,9 +101,7 @@ def min_max_picture(flow):
         )
     if not np.isfinite(flow).all():
         raise ValueError("flow holds values that are not finite; leave the clip out or mend its frames")
-    picture = np.ascontiguousarray(flow.transpose(2, 0, 1))
-    low, high = (end(picture, axis=(1, 2), keepdims=True) for end in (np.min, np.max))
-    return (picture - low) / np.where(high > low, high - low, 1)
+    return stretched(flow)
 
 
 class Network(nn.Module):

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from hsta_lib.models.baselines.layers import Network, check_sizes, min_max_picture
+from hsta_lib.models.fast import Dropout
 
 N_FILTERS = 3 + 5 + 8
 # Of the authors' checkpoints: their streams 1, 2, 3 joined, in this order, are our filters.
@@ -66,7 +67,7 @@ class STSTNet(Network):
         check_sizes(n_classes=(n_classes, 2), image_size=(image_size, 2))
         self.convolution = nn.Conv2d(3, N_FILTERS, kernel_size=3, padding=2)
         self.norm = nn.BatchNorm2d(N_FILTERS)
-        self.dropout = nn.Dropout(0.5)
+        self.dropout = Dropout(0.5)
         side = ((image_size + 1) // 3 + 1) // 2  # after both poolings
         self.head = nn.Linear(side * side * N_FILTERS, n_classes)
 
