@@ -33,6 +33,8 @@ def count_twins(clips, frames_path, folds, *, subject_dependent):
     ValueError
         If there is one, unless the folds are subject-dependent; the message names fold and clips.
     """
+    if not frames_path.is_file():  # a dataset of which only the clips are known, as for `make plan`
+        return 0
     stat, found = frames_path.stat(), 0
     digests = _digests(frames_path, stat.st_mtime_ns, stat.st_size)
     for number, (train, test) in enumerate(folds):

@@ -142,3 +142,8 @@ def test_twins_are_counted_by_test_clip(tmp_path):
     assert count_twins(dataset.clips, dataset.frames_path, folds, subject_dependent=True) == 3
     apart = [Fold(np.array([1, 2, 5]), np.array([0, 3, 4]))]
     assert count_twins(dataset.clips, dataset.frames_path, apart, subject_dependent=False) == 0
+
+
+def test_a_dataset_of_which_only_the_clips_are_known_has_no_twins(tmp_path):
+    folds = [Fold(np.array([0]), np.array([1]))]
+    assert count_twins(None, tmp_path, folds, subject_dependent=False) == 0
