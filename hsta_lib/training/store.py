@@ -17,7 +17,8 @@ from hsta_lib import PACKAGE, ROOT, __version__
 from hsta_lib.files import own_name, write_whole
 from hsta_lib.training.code import differing, digests
 
-_PREDICTION_COLUMNS = {"clip_id", "subject_id", "y_true", "y_pred"}
+# Columns of predictions, and what is in them.
+_KINDS = {"clip_id": str, "subject_id": str, "y_true": int, "y_pred": int, "scores": list}
 _ACCEPT = "accept_other_code = True"
 _VERSIONS_OF = ("torch", "numpy", "opencv-python")
 
@@ -264,11 +265,19 @@ def _fit_of(record):
 def is_whole(record):
     """Whether a record has its predictions, of equal length; class scores are optional, but finite."""
     columns = record.get("predictions")
-    if not isinstance(columns, dict) or set(columns) - {"scores"} != _PREDICTION_COLUMNS:
+    if not isinstance(columns, dict) or set(columns) | {"scores"} != set(_KINDS):
         return False
+    if not all(isinstance(column, list) for column in columns.values()):
+        return False
+    typed = all(isinstance(value, _KINDS[name]) for name, column in columns.items() for value in column)
     lengths = {len(column) for column in columns.values()}
-    finite = all(math.isfinite(score) for scores in columns.get("scores", []) for score in scores)
-    return len(lengths) == 1 and finite and "absent_classes" in record
+    return (
+        typed and len(lengths) == 1 and _are_finite(columns.get("scores", [])) and "absent_classes" in record
+    )
+
+
+def _are_finite(scores):
+    return all(isinstance(one, int | float) and math.isfinite(one) for row in scores for one in row)
 
 
 @lru_cache
