@@ -4,18 +4,17 @@ Clips, subjects and folds are those of the real datasets as published; nothing i
 """
 
 import argparse
-import csv
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hsta_lib import config, paper
+from hsta_lib import config
 from hsta_lib.config import Settings, as_released, with_fields
 from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.table import class_names, labelled, problems_table
-from hsta_lib.paper import ROW_NAMES
+from hsta_lib.paper import ROW_NAMES, load_subjects
 from hsta_lib.paper_check.findings import SUBJECTS
 from hsta_lib.study import published, union
 from hsta_lib.study.study import start
@@ -157,10 +156,7 @@ def nominal_dataset(name):
 
 
 def _clips_of_casme3():
-    with open(Path(paper.__file__).with_name("subjects.csv"), newline="") as file:
-        rows = list(csv.reader(line for line in file if not line.startswith("#")))
-    counts = [[int(n) for n in clips.split("/")] for dataset, clips in rows if dataset == "CAS(ME)^3"]
-    return _clips("casme3", counts, _EMOTIONS)
+    return _clips("casme3", [clips for _, clips in load_subjects()["CAS(ME)^3"]], _EMOTIONS)
 
 
 def _clips_of_megc2019():

@@ -86,6 +86,24 @@ def with_branch(cells):
     return names.assign(branch=names["branch"].where(cells["l_s"] == 0, "special")).join(cells)
 
 
+def load_subjects():
+    """Clips of each class by subject, of the lists that are public.
+
+    Returns
+    -------
+    dict of str to list of tuple
+        By dataset, as the paper writes it: ``(subject id, clips of each class)``. The ids are those of the
+        readers, empty for CAS(ME)^3; the classes stand at the head of the file.
+    """
+    table = pd.read_csv(Path(__file__).with_name("subjects.csv"), comment="#", keep_default_na=False)
+    clips = [tuple(map(int, numbers.split("/"))) for numbers in table["clips"]]
+    rows = zip(table["dataset"], table["subject"], clips, strict=True)
+    found = {}
+    for dataset, subject, numbers in rows:
+        found.setdefault(dataset, []).append((subject, numbers))
+    return found
+
+
 def load_departures():
     """Differences between the paper, the released code and this study.
 

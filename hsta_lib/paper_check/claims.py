@@ -133,22 +133,7 @@ class Part(NamedTuple):
 
 
 def load_claims(path=CLAIMS):
-    """The claims and their tests.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    list of Claim
-
-    Raises
-    ------
-    ValueError
-        Naming file and claim, if a field is missing, unknown or not allowed, an id occurs twice, the paper
-        has no such table, or a query does not select rows of it.
-    """
+    """The claims, each checked: its fields, its id, and that its queries select rows of its table."""
     claims = []
     for number, values in enumerate(_content(path)["claims"], start=1):
         known = isinstance(values, dict) and "id" in values
@@ -354,13 +339,19 @@ def _decide_printed(claim):
     found = {metric: _printed_score(claim.test, options, rows[metric].to_numpy()) for metric in claim.metrics}
     held = [holds for holds, *_ in found.values()]
     verdict = SUPPORTED if all(held) else UNDECIDED if any(held) else CONTRADICTED
+    if np.isnan([value for _, value, _ in found.values()]).any():
+        verdict = f"{UNDECIDED}: a score is missing"
     details = "; ".join(
-        f"{metric.upper()} {value:+.1f} ({'so it is' if holds else 'not so'}{told(part, options)})"
+        f"{metric.upper()} {value:+.1f} ({_so(holds, value)}{told(part, options)})"
         for metric, (holds, value, part) in found.items()
     )
     details += favour * (verdict != SUPPORTED)
     score = min(found, key=lambda metric: found[metric][:2])
     return verdict_row(claim, PAPER, verdict, score=score, estimate=found[score][1], details=details)
+
+
+def _so(holds, value):
+    return "a tie, " * (abs(value) <= _ROUNDING) + ("so it is" if holds else "not so")
 
 
 def told(part, options):

@@ -8,34 +8,22 @@ import pandas as pd
 
 from hsta_lib import paper
 from hsta_lib.evaluation.metrics import METRICS, scores
-from hsta_lib.paper import load_table
+from hsta_lib.paper import load_subjects, load_table
 from hsta_lib.paper_check.claims import SUPPORTED, all_claims, decide_printed
 from hsta_lib.paper_check.fold_means import ABSENT, folds_with
 from hsta_lib.paper_check.noise import EIGHT, product_of_eight
 from hsta_lib.paper_check.possible import AVERAGES, check_counts, is_possible, is_small, uf1_range
 
-# Clips per class. MEGC2019's official list: negative, positive, surprise. CAS(ME)^3 from the authors' sheet
-# (v2): negative, positive, surprise; disgust, surprise, others, fear, anger, sad, happy.
-COUNTS = {
-    "SMIC": (70, 51, 43),
-    "SAMM": (92, 26, 15),
-    "CASME II": (88, 32, 25),
+# Clips of each class by subject, in the three datasets that are scored leaving one out.
+SUBJECTS = {
+    name: [clips for _, clips in rows] for name, rows in load_subjects().items() if name != "CAS(ME)^3"
+}
+# The same of all subjects. CAS(ME)^3 from the authors' sheet (v2): negative, positive, surprise; disgust,
+# surprise, others, fear, anger, sad, happy.
+COUNTS = {name: tuple(map(sum, zip(*subjects, strict=True))) for name, subjects in SUBJECTS.items()} | {
     "CAS(ME)^3, 3 classes": (457, 55, 187),
     "CAS(ME)^3, 3 classes, HTNet's list": (449, 54, 184),
     "CAS(ME)^3, 7 classes": (250, 187, 161, 86, 64, 57, 55),
-}
-# The same per subject (MEGC2019's official list), for leave-one-subject-out.
-_SUBJECTS = {
-    "SMIC": "3/2/1 0/1/5 22/11/6 10/4/5 1/0/1 2/0/2 9/4/0 0/1/3 3/3/1 0/8/1 0/10/0 3/2/5 1/1/2 2/0/5 0/1/1"
-    " 14/3/5",
-    "SAMM": "9/0/2 1/5/2 3/0/1 4/0/0 13/7/0 2/0/1 6/0/0 2/7/1 2/0/1 2/1/2 3/0/1 2/0/1 0/1/0 2/2/0 2/0/0 3/2/0"
-    " 1/0/0 1/0/0 9/0/0 1/0/2 3/0/0 1/0/0 4/0/0 4/1/0 3/0/0 7/0/1 1/0/0 1/0/0",
-    "CASME II": "2/1/0 5/1/3 4/0/1 2/0/0 0/1/5 1/1/2 5/0/0 1/0/0 5/5/0 4/0/0 5/2/4 0/2/0 0/3/0 1/1/1 1/2/0"
-    " 23/7/1 3/3/5 2/0/0 1/0/0 2/0/0 7/1/0 2/0/1 3/0/2 9/2/0",
-}
-SUBJECTS = {
-    name: [tuple(map(int, subject.split("/"))) for subject in text.split()]
-    for name, text in _SUBJECTS.items()
 }
 # The released five test folds of the emotion labels; others, disgust, surprise, fear, anger, sad, happy.
 EMOTION_FOLDS = (

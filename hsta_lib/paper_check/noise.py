@@ -15,35 +15,10 @@ EIGHT = "product-of-eight"  # the claim about Table 4
 
 
 def simulate_spread(counts, acc, uar, disagreement, rng, *, n_models=30, n_draws=97):
-    """Spread of the scores of equally good models on the same clips.
-
-    Each clip has its own probabilities of being taken for each class, drawn from a Dirichlet distribution
-    around its class's mean; models draw from them independently. The wider that distribution, the more the
-    clips decide which models fail, and the less models disagree. Recall rises linearly with class size so
-    that ACC and UAR are as given; errors go to the other classes in proportion to their size. Clips of one
-    subject are taken as no more alike than others.
-
-    Parameters
-    ----------
-    counts : sequence of int
-        Clips of each class.
-    acc, uar : float
-        Percent: of every model, in expectation.
-    disagreement : float
-        Percent of clips that one of two models has right and the other wrong, in expectation.
-    rng : numpy.random.Generator
-    n_models, n_draws : int
-
-    Returns
-    -------
-    ndarray of float, shape (n_draws, 3)
-        Standard deviation over the models (ddof 1), in points, of `METRICS`.
-
-    Raises
-    ------
-    ValueError
-        If models that are no better than that cannot disagree so often, or no recalls have these ACC and UAR.
-    """
+    """Deviation of the scores over equally good models on the same clips, in points, ``(n_draws, 3)``."""
+    # Each clip has probabilities of its own, from a Dirichlet distribution around its class's mean; models
+    # draw from them independently. The wider it is, the more the clips decide which models fail. Recall rises
+    # linearly with class size; errors go to other classes by their size; a subject's clips are no more alike.
     counts = check_counts(counts)
     recalls = _recalls(counts, acc, uar)
     most = float(200 * (recalls * (1 - recalls)) @ counts / counts.sum())  # of independent models

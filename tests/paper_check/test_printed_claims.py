@@ -188,28 +188,28 @@ GAIN = {"kind": "gain", "rows": "place == 1", "against": "place == 0", "size": 3
     [
         # Each of the rows above each of the others, without a tie.
         (ABOVE, [1, 2, 3, 4], "supported", "+1.0 (so it is: 4 over 3)"),
-        (ABOVE, [1, 4, 2, 4], "contradicted", "+0.0 (not so: 4 over 2)"),
+        (ABOVE, [1, 4, 2, 4], "contradicted", "+0.0 (a tie, not so: 4 over 2)"),
         (ABOVE, [0, 0, 5, 4], "contradicted", "-1.0 (not so: 4 over 3)"),
-        (ABOVE, [0, 0, np.nan, 4], "contradicted", "+nan (not so: 4 over 3)"),
+        (ABOVE, [0, 0, np.nan, 4], "undecided: a score is missing", "+nan (not so: 4 over 3)"),
         (MEAN, [0, 0, 5, 4], "supported", "+2.3 (so it is)"),
-        (MEAN, [3, 4, 5, 4], "contradicted", "+0.0 (not so)"),
+        (MEAN, [3, 4, 5, 4], "contradicted", "+0.0 (a tie, not so)"),
         # One of the rows above all others.
         (BEST, [1, 2, 3, 0], "supported", "+1.0 (so"),
-        (BEST, [1, 3, 3, 0], "contradicted", "+0.0 (not"),
+        (BEST, [1, 3, 3, 0], "contradicted", "+0.0 (a tie, not"),
         (BEST, [5, 1, 4, 4], "contradicted", "-1.0 (not"),
         # The last above the first, and where it is said no step back.
         (RISES, [1, 3, 2, 4], "supported", "+3.0 (so it is)"),
-        (RISES, [1, 3, 2, 1], "contradicted", "+0.0 (not so)"),
+        (RISES, [1, 3, 2, 1], "contradicted", "+0.0 (a tie, not so)"),
         (RISES_ON, [1, 2, 2, 4], "supported", "n=3 over n=0"),
         (RISES_ON, [1, 3, 2, 4], "contradicted", "-1.0 (not so: n="),
-        (RISES_ON, [2, 2, 2, 2], "contradicted", "+0.0 (not so: n="),
+        (RISES_ON, [2, 2, 2, 2], "contradicted", "+0.0 (a tie, not so: n="),
         (FALLS_ON, [4, 2, 2, 1], "supported", "n=0 over n=3"),
         (FALLS_ON, [4, 1, 2, 1], "contradicted", "n=1 over n=2"),
         # Above both ends and not below any other.
         (PEAK_AT_2, [1, 2, 3, 2], "supported", "+1.0 (so it is: n=2 over n=3"),
         (PEAK_AT_2, [1, 3, 3, 2], "supported", "+1.0 (so it is: n=2 over n=3"),
         (PEAK_AT_2, [1, 4, 3, 2], "contradicted", "-1.0 (not so: n=2 over n=1"),
-        (PEAK_AT_2, [1, 2, 3, 3], "contradicted", "+0.0 (not so: n=2 over n=3"),
+        (PEAK_AT_2, [1, 2, 3, 3], "contradicted", "+0.0 (a tie, not so: n=2 over n=3"),
         (PEAK, [1, 4, 3, 2], "supported", "+2.0 (so it is: n=1 over n=3"),
         (PEAK, [4, 1, 3, 2], "contradicted", "-1.0 (not so: n=2 over n=0"),
         # The size, to half a point.
@@ -252,7 +252,7 @@ def test_printed_verdicts_by_hand():
     assert eight["details"].startswith(
         "ACC -0.3 (not so: m=8 l_v=1 l_s=1 over m=5 l_v=2 l_s=2); UAR +0.1 (so"
     )
-    assert "UF1 +0.0 (not so: m=8 l_v=1 l_s=1 over m=12 l_v=1 l_s=1)" in eight["details"]
+    assert "UF1 +0.0 (a tie, not so: m=8 l_v=1 l_s=1 over m=12 l_v=1 l_s=1)" in eight["details"]
     assert printed.loc["best-on-casme2", "verdict"] == "supported"
     assert printed.loc["best-on-samm", "estimate"] == pytest.approx(83.9 - 84.8)  # UAR, against Micro-BERT
     assert printed.loc["three-percent", ["score", "estimate"]].tolist() == ["uf1", pytest.approx(1.5)]

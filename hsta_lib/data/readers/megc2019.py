@@ -9,6 +9,7 @@ from hsta_lib.data.readers import casme2, samm, smic
 from hsta_lib.data.readers.find import dataset_folder, folders_of
 from hsta_lib.data.readers.rows import Listing
 from hsta_lib.data.table import COLUMNS, class_names, labelled, problems_table, without_class
+from hsta_lib.paper import load_subjects
 
 OFFICIAL_LIST = "combined_3class_gt.csv"
 _CLASSES = class_names("emotion3", "megc2019")
@@ -25,20 +26,6 @@ _NOT_PART = [
     "casme2/sub04/EP12_01f", "casme2/sub05/EP09_05f", "casme2/sub24/EP02_07",
     "casme2/sub24/EP07_01", "casme2/sub24/EP07_04f", "casme2/sub24/EP10_03",
 ]  # fmt: skip
-# Clips per subject of the official list, negative/positive/surprise.
-_COUNTS = {
-    "casme2/sub": """
-        01:2/1/0 02:5/1/3 03:4/0/1 04:2/0/0 05:0/1/5 06:1/1/2 07:5/0/0 08:1/0/0 09:5/5/0 11:4/0/0 12:5/2/4
-        13:0/2/0 14:0/3/0 15:1/1/1 16:1/2/0 17:23/7/1 19:3/3/5 20:2/0/0 21:1/0/0 22:2/0/0 23:7/1/0 24:2/0/1
-        25:3/0/2 26:9/2/0""",
-    "smic/s": """
-        01:3/2/1 02:0/1/5 03:22/11/6 04:10/4/5 05:1/0/1 06:2/0/2 08:9/4/0 09:0/1/3 11:3/3/1 12:0/8/1 13:0/10/0
-        14:3/2/5 15:1/1/2 18:2/0/5 19:0/1/1 20:14/3/5""",
-    "samm/": """
-        006:9/0/2 007:1/5/2 009:3/0/1 010:4/0/0 011:13/7/0 012:2/0/1 013:6/0/0 014:2/7/1 015:2/0/1 016:2/1/2
-        017:3/0/1 018:2/0/1 019:0/1/0 020:2/2/0 021:2/0/0 022:3/2/0 023:1/0/0 024:1/0/0 026:9/0/0 028:1/0/2
-        030:3/0/0 031:1/0/0 032:4/0/0 033:4/1/0 034:3/0/0 035:7/0/1 036:1/0/0 037:1/0/0""",
-}
 
 
 def read(root, *, dataset="megc2019", repair="repaired", official=True):
@@ -122,11 +109,7 @@ def _three_classes(dataset, part):
 
 def _official_counts():
     """Subject id to its clips of each class."""
-    return {
-        f"{prefix}{subject}": tuple(map(int, numbers.split("/")))
-        for prefix, text in _COUNTS.items()
-        for subject, numbers in (cell.split(":") for cell in text.split())
-    }
+    return {subject: clips for rows in load_subjects().values() for subject, clips in rows if subject}
 
 
 def _counts_of(clips):
