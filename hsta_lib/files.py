@@ -4,8 +4,10 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 import sys
 import uuid
+from contextlib import contextmanager, suppress
 
 import psutil
 from IPython import get_ipython
@@ -47,6 +49,40 @@ def remove_abandoned(folder):
     for path in folder.glob(f".*.{_HOST}.partial"):
         if not psutil.pid_exists(int(path.name.split(".")[-3])):
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def built_beside(root, is_whole):
+    """A folder that appears under its name only when it is complete; of two that are built one stays.
+
+    Parameters
+    ----------
+    root : Path
+        Where it is to be; what is there and not whole is replaced.
+    is_whole : callable
+        Whether a whole one is there.
+
+    Yields
+    ------
+    Path
+        Where to write it.
+    """
+    root.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
+    ruin = unfinished.with_name(f"{unfinished.name}-old")
+    try:
+        yield unfinished
+        if not is_whole():
+            with suppress(FileNotFoundError):
+                root.rename(ruin)
+        try:
+            unfinished.rename(root)
+        except OSError:
+            if not is_whole():  # else another process was faster: its copy is as good
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(ruin, ignore_errors=True)
 
 
 def file_digest(path):

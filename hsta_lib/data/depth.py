@@ -21,18 +21,7 @@ _NO_WEIGHT = 1e-6  # below any share of a pixel that one valid pixel of a map ca
 
 
 def read_depth(path):
-    """Read one depth map at its full size.
-
-    Returns
-    -------
-    ndarray, uint8 or uint16, shape (height, width)
-        As stored, 0 where the sensor failed.
-
-    Raises
-    ------
-    Unreadable
-        If the file is truncated, no image, may not be read, has more than one channel or no valid pixel.
-    """
+    """A depth map as stored, uint8 or uint16, ``(h, w)``, 0 where the sensor failed; else `Unreadable`."""
     try:
         data = Path(path).read_bytes()
     except PermissionError as error:
@@ -51,22 +40,7 @@ def read_depth(path):
 
 
 def depth_change(onset, apex, size):
-    """How much farther each point of the picture is at the apex than at the onset.
-
-    Parameters
-    ----------
-    onset, apex : ndarray, uint8 or uint16, shape (h, w)
-        Depth maps in one unit, 0 where missing; the onset's has a valid pixel.
-    size : int
-        Side of the result, px. The whole map is resized, its aspect lost, as `hsta_lib.data.frames.resize`
-        does with frames.
-
-    Returns
-    -------
-    ndarray, float32, shape (size, size)
-        Difference of depth, averaged over the pixels valid in both maps, as a fraction of the median of the
-        onset's valid depths, so that it has no unit. 0 where no such pixel is.
-    """
+    """How much farther each point is at the apex, in median depths of the onset; 0 where not valid."""
     valid = (onset > 0) & (apex > 0)
     change = np.where(valid, apex.astype(float) - onset, 0) / np.median(onset[onset > 0])
     shrinks = size <= min(onset.shape)

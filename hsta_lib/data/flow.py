@@ -109,20 +109,7 @@ def strain(flow):
 
 
 def flow_strain(flow, size):
-    """Flow and strain as one picture of three channels.
-
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (h, w, 2)
-    size : int
-        Side of the picture, px. Shrunk by area averaging.
-
-    Returns
-    -------
-    ndarray, float32, shape (size, size, 3)
-        u and v in px of the picture, and the strain of the flow as it was given: taken before resizing,
-        which would blur the steep places.
-    """
+    """u and v in px of a picture of that side, and the strain of the flow before resizing, which blurs it."""
     height, width = flow.shape[:2]
     stack = np.dstack([flow, strain(flow)])
     interpolation = cv2.INTER_AREA if size < min(height, width) else cv2.INTER_LINEAR

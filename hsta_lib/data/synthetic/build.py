@@ -2,14 +2,11 @@
 
 import hashlib
 import json
-import shutil
-import uuid
-from contextlib import suppress
 from pathlib import Path
 
 from hsta_lib.data.readers.smic import parse_name
 from hsta_lib.data.synthetic import clips, layouts
-from hsta_lib.files import file_digest, write_whole
+from hsta_lib.files import built_beside, file_digest, write_whole
 
 VERSION = (
     1  # raise when `hsta_lib.data.synthetic.layouts` would write other clips or pixels for the same settings
@@ -100,21 +97,6 @@ def _is_whole(root):
 
 
 def _build(layout, spec, root):
-    # Built beside its place and renamed: a folder of that name is complete, or was damaged later.
-    root.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = root.with_name(f".{layout}-{uuid.uuid4().hex[:8]}")
-    ruin = unfinished.with_name(f"{unfinished.name}-old")
-    try:
+    with built_beside(root, lambda: _is_whole(root)) as unfinished:
         digests = layouts.write(layout, layouts.part(layout, spec), unfinished)
         write_whole(unfinished / _MANIFEST, json.dumps(digests, indent=0))
-        if not _is_whole(root):
-            with suppress(FileNotFoundError):
-                root.rename(ruin)
-        try:
-            unfinished.rename(root)
-        except OSError:
-            if not _is_whole(root):  # else another process was faster: its copy is as good
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(ruin, ignore_errors=True)

@@ -35,7 +35,7 @@ from hsta_lib.data.synthetic.population import (
     true_action_units,
 )
 from hsta_lib.data.synthetic.sheets import all_workbook, micro_workbook
-from hsta_lib.files import file_digest, progress_bar, write_whole
+from hsta_lib.files import built_beside, file_digest, progress_bar, write_whole
 
 __all__ = [
     "EMOTIONS",
@@ -111,23 +111,9 @@ def _damage(spec, root):
 
 
 def _build(spec, root):
-    # Built beside its place and renamed: a folder of that name is always complete.
-    replaces_ruin = root.exists()
-    unfinished = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
-    try:
+    with built_beside(root, lambda: _damage(spec, root) is not None) as unfinished:
         videos = _render(spec, unfinished, list(_videos(spec)))
         _write_manifest(spec, unfinished, videos, _write_sheets(spec, unfinished, _sheets(spec)))
-        if replaces_ruin and _damage(spec, root) is None:
-            with suppress(FileNotFoundError):
-                root.rename(unfinished.with_name(f"{unfinished.name}-old"))
-        try:
-            unfinished.rename(root)
-        except OSError:
-            if _damage(spec, root) is None:  # else another process was faster: its copy is as good
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(unfinished.with_name(f"{unfinished.name}-old"), ignore_errors=True)
 
 
 def _repair(spec, root, videos, sheets):
