@@ -139,7 +139,7 @@ def _restored(model, trial, path):
     content = torch.load(path, map_location="cpu", weights_only=True)
     if content["trial"] != trial.description():
         raise ValueError("it is of another trial")
-    if content["digest"] != _digest(content["state_dict"]):
+    if content["digest"] != digest_of(content["state_dict"]):
         raise ValueError("its weights are not those that were stored")
     model.load_state_dict(content["state_dict"])
     return np.array(content["seen"])
@@ -147,13 +147,13 @@ def _restored(model, trial, path):
 
 def _keep(model, seen, trial, path):
     weights = {name: values.cpu() for name, values in model.state_dict().items()}
-    content = {"trial": trial.description(), "seen": seen.tolist(), "digest": _digest(weights)}
+    content = {"trial": trial.description(), "seen": seen.tolist(), "digest": digest_of(weights)}
     file = io.BytesIO()
     torch.save(content | {"state_dict": weights}, file)
     write_whole(path, file.getvalue())
 
 
-def _digest(weights):
+def digest_of(weights):
     """SHA-256 of all tensors: torch reads a file with changed bytes without complaint."""
     digest = hashlib.sha256()
     for name in sorted(weights):

@@ -25,7 +25,7 @@ _LONGEST = 1000  # frames of a video; a micro-expression lasts half a second
 
 
 @contextmanager
-def own_clip(choice, frames, dataset):
+def own_clip(choice, frames, dataset, tell=print):
     """A dataset of this one clip, as long as the context lasts; then nothing of it is left on the disk.
 
     Parameters
@@ -38,6 +38,8 @@ def own_clip(choice, frames, dataset):
         Which frames, what size and what crop.
     dataset : hsta_lib.data.dataset.Dataset
         Of which the classes are taken.
+    tell : callable
+        Given a line for each thing that was taken or found.
 
     Yields
     ------
@@ -57,7 +59,7 @@ def own_clip(choice, frames, dataset):
             f"clip = {choice.clip!r}: crop = 'boxes' needs the box of its face; use a preset with crop: face"
         )
     with tempfile.TemporaryDirectory() as folder:
-        clips, path = _decoded(choice, frames, Path(folder))
+        clips, path = _decoded(choice, frames, Path(folder), tell)
         yield dataclasses.replace(dataset, clips=clips, frames_path=path)
 
 
@@ -89,7 +91,7 @@ def _place(choice):
     raise FileNotFoundError(f"{where}: no such file or folder; the nearest folder is {there}")
 
 
-def _decoded(choice, frames, workshop):
+def _decoded(choice, frames, workshop, tell):
     """Clip table of a clip of one's own, and the file of its frames."""
     where, path = _place(choice)
     is_folder = path.is_dir()
@@ -106,7 +108,8 @@ def _decoded(choice, frames, workshop):
     if left_out:
         raise ValueError(f"{where} cannot be used: {left_out[0][2]}")
     notes = [f"{problem}: {action}" for _, _, problem, action in estimated + noted]
-    print("\n".join([*_told(clips.iloc[0], frames, index_folder(folder)), *notes]))
+    for line in [*_told(clips.iloc[0], frames, index_folder(folder)), *notes]:
+        tell(line)
     return clips, cached
 
 
