@@ -21,7 +21,7 @@ STRICT := $(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-sanitiz
 OTHER_DATA := table5 table6 table7
 # Parameters of the notebooks, given as PRESET=study; a name that is none of these is refused.
 TEXTS := PRESET RECIPE DATASET DATA_ROOT VARIANT REPAIR LABELS SPLIT LISTS_ROOT MACRO_CLIPS SCHEDULER DEVICE CLIP \
-	CHECKPOINT
+	CHECKPOINT NETWORK CLIPS
 VALUES := SEEDS WORKERS ACCEPT_OTHER_CODE GRID RIVALS FOLD ONSET APEX OFFSET
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(TEXTS) $(VALUES) PYTHON TFLOPS MAKEFLAGS MAKEOVERRIDES,$(GIVEN))

@@ -30,6 +30,7 @@ from hsta_lib.data.splits import is_subject_dependent
 from hsta_lib.data.table import problems_table
 from hsta_lib.files import write_whole
 from hsta_lib.models.hsta import HSTA
+from hsta_lib.reporting.tables import LEFT
 from hsta_lib.study import study as studies
 from hsta_lib.training.trials import Trial
 
@@ -104,24 +105,7 @@ def start(name, namespace):
 
 
 def clips_in(folder):
-    """Clips of a folder: videos, and folders of frames, at any depth; by their paths within it.
-
-    Parameters
-    ----------
-    folder : str
-        Or a single video or folder of frames.
-
-    Returns
-    -------
-    dict of str to Path
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there.
-    ValueError
-        If there is no clip in it.
-    """
+    """Clips of a folder by their paths within it, at any depth: videos, and folders of frames."""
     root = Path(folder).expanduser()
     if not root.exists():
         raise FileNotFoundError(
@@ -182,40 +166,14 @@ def halves(tested):
 
 
 def conformal_limit(probabilities, labels, covered=COVERED):
-    """How improbable a class may be without being ruled out.
-
-    Parameters
-    ----------
-    probabilities : ndarray, shape (n_clips, n_classes)
-        Of clips that were not trained on.
-    labels : ndarray of int, shape (n_clips,)
-    covered : float
-        Share of clips whose true class is to stand in the set.
-
-    Returns
-    -------
-    float
-        A class is in the set if one minus its probability is at most this; 1, which rules out nothing, where
-        the clips are too few.
-    """
+    """One minus the least probability that a class of the set may have; 1 where clips are too few to tell."""
     missed = np.sort(1 - probabilities[np.arange(len(labels)), labels])
     rank = math.ceil((len(labels) + 1) * covered)
     return float(missed[rank - 1]) if rank <= len(labels) else 1.0
 
 
 def save(kept, path):
-    """Write a network with all that its use needs: settings, classes, calibration, and what it is.
-
-    Parameters
-    ----------
-    kept : Kept
-    path : Path
-        Ending in ``.safetensors``: tensors and text, nothing that could be run.
-
-    Returns
-    -------
-    Path
-    """
+    """Write a network with all that its use needs: tensors and text, nothing that could be run."""
     network = kept.network
     tensors = {name: values.cpu().contiguous() for name, values in network.model.state_dict().items()}
     facts = {
@@ -228,23 +186,7 @@ def save(kept, path):
 
 
 def load(path):
-    """A network that `save` wrote.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    Kept
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there.
-    ValueError
-        If it is no such file, or its weights are not those that were written.
-    """
+    """A network that `save` wrote; anything else, and weights that were changed, are refused."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"network = {str(path)!r}: no such file; make one with `make predict`")
@@ -270,25 +212,32 @@ def load(path):
     return Kept(network, tuple(facts["classes"]), facts["limit"], facts["about"])
 
 
-def of_folder(kept, folder):
-    """Predictions of the clips in a folder, in the form that `hsta-score` reads.
+def of_clips(kept, choice, others):
+    """Predictions in the form that `hsta-score` reads: of the clips in a folder, else of held-out clips.
 
     Parameters
     ----------
     kept : Kept
-    folder : str
-        See `clips_in`.
+    choice : Choice
+    others : hsta_lib.attention.weights.Looked or None
+        From `open_kept`.
 
     Returns
     -------
     predictions : DataFrame
-        One row per clip: ``clip_id``, its path; ``subject_id``, the folder it lies in, else the clip itself;
-        ``y_true``, empty, to be filled in; ``y_pred``; ``cannot_tell``; ``possible``, the classes of its set;
-        ``nothing_moves``; ``not_a_face``; ``p_<class>``; ``notes``, what its reader should know; and
-        ``trained_on``.
+        One row per clip: ``clip_id``; ``subject_id``, its folder, else the clip itself; ``y_true``,
+        of a folder empty, to be filled in; ``y_pred``; ``cannot_tell``; ``possible``, the classes of its set;
+        ``p_<class>``; ``trained_on``; of a folder's clips ``nothing_moves``, ``not_a_face`` and ``notes``.
     problems : DataFrame
         Clips that could not be used, and why.
     """
+    if choice.clips:
+        return of_folder(kept, choice.clips)
+    return of_others(kept, others), problems_table()
+
+
+def of_folder(kept, folder):
+    """Predictions of the clips in a folder, and those that could not be used."""
     rows, problems = [], []
     for name, path in clips_in(folder).items():
         try:
@@ -334,19 +283,7 @@ def _said(kept, probabilities):
 
 
 def of_others(kept, others):
-    """The same of the clips of a dataset that neither trained nor calibrated the network.
-
-    Parameters
-    ----------
-    kept : Kept
-    others : hsta_lib.attention.weights.Looked
-        From `open_kept`.
-
-    Returns
-    -------
-    DataFrame
-        Columns as of `of_folder`, but for the flags of its pictures and the notes; ``y_true`` is known.
-    """
+    """Predictions of held-out clips, whose true classes are known."""
     clips = others.clips.assign(y_true=[kept.classes[label] for label in others.clips["label"]])
     said = pd.DataFrame([_said(kept, values) for values in others.probabilities])
     table = pd.concat([clips[["clip_id", "subject_id", "y_true"]], said], axis=1)
@@ -391,3 +328,45 @@ def conclude(kept, predictions):
             "- **The network was trained on synthetic faces: what it says of a real face means nothing.**"
         )
     return Markdown("\n".join(lines))
+
+
+def show(predictions, classes):
+    """The table of predictions for reading: what was found first, probabilities in percent.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        From `of_folder` or `of_others`.
+    classes : tuple of str
+
+    Returns
+    -------
+    pandas.io.formats.style.Styler
+    """
+    shown = predictions.rename(columns={f"p_{name}": name for name in classes})
+    shown = shown.rename(columns=lambda name: name.replace("_", " ")).drop(columns="trained on")
+    flags = [name for name in ("cannot tell", "nothing moves", "not a face") if name in shown]
+    shown[flags] = shown[flags].map({True: "yes", False: ""}.get)
+    percent = dict.fromkeys(classes, lambda value: f"{100 * value:.0f}")
+    return shown.style.hide(axis="index").format(percent).set_table_styles(LEFT)
+
+
+def describe(kept):
+    """What a kept network is: facts, one a row."""
+    facts = {"network": kept.network.origin, "classes": ", ".join(kept.classes), **kept.about}
+    facts["calibration"] = f"a class is ruled out if its probability is below {1 - kept.limit:.1%}"
+    return pd.DataFrame({"": facts}).style.set_table_styles(LEFT)
+
+
+def write(kept, predictions):
+    """Write network and predictions beside the report.
+
+    Returns
+    -------
+    list of str
+        Their paths, from the repository's root if they lie there.
+    """
+    folder = config.records_dir()
+    save(kept, folder / "predict-network.safetensors")
+    write_whole(folder / "predict-clips.csv", predictions.to_csv(index=False, lineterminator="\n"))
+    return [config.shown_path(folder / name) for name in ("predict-network.safetensors", "predict-clips.csv")]
