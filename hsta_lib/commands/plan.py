@@ -152,7 +152,7 @@ def nominal_dataset(name):
         clips = labelled(clips, labels)
     if macro:
         clips = _with_macro(clips)
-    return Dataset(clips, Path(), classes, problems_table(), {}, name, "", pd.DataFrame())
+    return Dataset(clips, None, classes, problems_table(), {}, name, "", pd.DataFrame())
 
 
 def _clips_of_casme3():

@@ -45,7 +45,7 @@ class Dataset:
     """
 
     clips: pd.DataFrame
-    frames_path: Path
+    frames_path: Path | None  # None: only counted, see `hsta_lib.commands.plan`
     classes: tuple[str, ...]
     problems: pd.DataFrame
     outside: dict[str, int]

@@ -121,6 +121,8 @@ class Study:
         kind = {name: settings[name] for name in ("split", "macro_clips", "train_on")}
         check_folds(dataset.clips, folds, **kind, classes=dataset.classes)
         is_dependent = is_subject_dependent(settings["split"], settings["macro_clips"])
+        if dataset.frames_path is None:
+            return folds
         n = count_twins(dataset.clips, dataset.frames_path, folds, subject_dependent=is_dependent)
         if n:
             name = f"split {settings['split']}: {n} of {len(dataset.tested)} test clips"
