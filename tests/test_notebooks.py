@@ -25,8 +25,8 @@ def notebook(request):
 def test_there_are_notebooks():
     tables = [f"table{number}" for number in range(1, 8)]
     assert [path.stem for path in NOTEBOOKS] == [
-        "attention", "audit", "claims", "controls", "data", "extractions", "figure3", "honest", "reproduce",
-        *tables,
+        "attention", "audit", "claims", "controls", "data", "extractions", "figure3", "honest", "predict",
+        "reproduce", *tables,
     ]  # fmt: skip
 
 

@@ -313,8 +313,7 @@ def conclude(kept, predictions):
             for true, possible in zip(known["y_true"], known["possible"], strict=True)
         ]
         right = int((telling["y_true"] == telling["y_pred"]).sum())
-        lines += [
-            f"- Of these, {right} are right.",
+        lines += [f"- Of these, {right} are right."] * bool(len(telling)) + [
             f"- The true class stands in the set of {sum(held)} of {n} clips; {COVERED:.0%} is what it was "
             "calibrated for, on other subjects.",
         ]

@@ -15,7 +15,7 @@ TARGETS = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} | set(
 )
 OF_OTHERS = ["CUDA_VISIBLE_DEVICES", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"]
 PARAMETERS = {"TFLOPS", "PYTHON", *OF_OTHERS} | set(
-    re.findall(r"[A-Z_]{4,}", "".join(re.findall(r"^(?:TEXTS|VALUES) :=(?:.*\\\n)*.*", MAKEFILE, re.M)))
+    re.findall(r"[A-Z_]{4,}", "\n".join(re.findall(r"^(?:TEXTS|VALUES) :=(?:.*\\\n)*.*", MAKEFILE, re.M)))
 )
 MADE = ("params/mine.yaml", "reports/local/")  # by readers and commands of these pages
 
