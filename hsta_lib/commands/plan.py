@@ -5,7 +5,6 @@ Clips, subjects and folds are those of the real datasets as published; nothing i
 
 import argparse
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
