@@ -17,10 +17,10 @@ def predictions_of(*trainings):
 
 def test_a_row_fits_if_the_mean_loss_of_its_trainings_is_at_most_the_bound():
     found = fitted.by_cell(
-        predictions_of((0, 0.9, 0.2, True), (0, 0.5, 0.8, True), (1, 0.5, 0.5, True), (1, 0.3, 0.6, True))
+        predictions_of((0, 0.9, 0.2, True), (0, 0.5, 0.6, True), (1, 0.5, 0.4, True), (1, 0.3, 0.6, True))
     )
-    assert found.loc[0].tolist() == [pytest.approx(70), 25, pytest.approx(50), 80, "fitted"]
-    assert found.loc[1].tolist() == [pytest.approx(40), 25, pytest.approx(55), 60, "not fitted"]
+    assert found.loc[0].tolist() == [pytest.approx(70), 25, pytest.approx(40), 60, "fitted"]
+    assert found.loc[1].tolist() == [pytest.approx(40), 25, pytest.approx(50), 60, "not fitted"]
 
 
 def test_a_row_that_reads_no_pixels_is_exempt():
