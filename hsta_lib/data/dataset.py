@@ -348,7 +348,7 @@ def _open_flow_images(parameters, frames, cache):
         outside={},
         fingerprint=_fingerprint(clips, digest, Frames()),
         version=f"published images of flow and strain, {flow_images.VARIANTS.get(variant, variant)}",
-        counts=pd.DataFrame(),
+        counts=pd.DataFrame(columns=["expected", "difference"]),  # none is known to be expected
         shows_flow=found.images.shape[1],
     )
 
