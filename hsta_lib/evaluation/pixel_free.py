@@ -118,7 +118,7 @@ def vote(clips, folds, *keys, balanced=True):
     unknown = [key for key in keys if key not in KEYS]
     if unknown or not keys:
         raise ValueError(f"keys = {keys} must be one or more of {', '.join(KEYS)}")
-    values = [_key(clips, key) for key in keys]
+    values = [pd.factorize(pd.Series(_key(clips, key), dtype=object))[0] for key in keys]
     return _predictions(clips, folds, lambda *fold: _vote(values, balanced, *fold))
 
 
@@ -201,25 +201,18 @@ def _predictions(clips, folds, fit_predict):
 
 
 def _vote(values, balanced, train, test, labels):
+    """The winner of the vote by each clip's first key that training has; keys are numbers, -1 for none."""
     counts = np.bincount(labels)
-    sizes = np.maximum(counts, 1) if balanced else np.ones(len(counts))
-    winners = [_winners([column[row] for row in train], labels, sizes) for column in values]
-
-    def choose(row):
-        votes = (won.get(column[row]) for won, column in zip(winners, values, strict=True))
-        return next((label for label in votes if label is not None), counts.argmax())
-
-    return [choose(row) for row in test]
-
-
-def _winners(keys, labels, sizes):
-    """Class that wins the vote of each key, as a share of ``sizes``; without the clips that have no key."""
-    votes = {}
-    for key, label in zip(keys, labels, strict=True):
-        if key is not None:
-            votes.setdefault(key, np.zeros(len(sizes), dtype=int))[label] += 1
     # One division per class: sums of fractions would break ties by their rounding.
-    return {key: (count / sizes).argmax() for key, count in votes.items()}
+    sizes = np.maximum(counts, 1) if balanced else np.ones(len(counts))
+    y_pred = np.full(len(test), counts.argmax())
+    for column in reversed(values):
+        keys, n = column[train], column.max() + 2
+        places = (keys * len(counts) + labels)[keys >= 0]
+        votes = np.bincount(places, minlength=n * len(counts)).reshape(n, -1)
+        decided = (column[test] >= 0) & votes.any(axis=1)[column[test]]
+        y_pred[decided] = (votes / sizes).argmax(axis=1)[column[test][decided]]
+    return y_pred
 
 
 def _key(clips, key):
