@@ -200,10 +200,11 @@ def describe(tflops):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="make plan", description=__doc__.partition("\n")[0])
+def main(arguments=None):
+    """Print the plan; ``hsta-plan`` and ``make plan``."""
+    parser = argparse.ArgumentParser(prog="hsta-plan", description=__doc__.partition("\n")[0])
     parser.add_argument("--tflops", type=float, default=ACHIEVED * PEAK_TFLOPS, help="achieved, of one GPU")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     planned = plan_paper(tflops=chosen.tflops)
     print(planned.to_string(index=False, float_format="{:,.1f}".format))
     print(describe(chosen.tflops))

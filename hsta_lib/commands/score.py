@@ -1,34 +1,36 @@
-"""Score anyone's predictions as the reports here score theirs: ``python -m hsta_lib.score predictions.csv``.
+"""Score anyone's predictions as the reports here score theirs: ``hsta-score predictions.csv``.
 
 The file has one row per clip: ``subject_id``, ``y_true`` and ``y_pred``, or several columns of predictions
-under names of their own; optionally ``clip_id``, ``fold`` and ``recording_id``. Classes are names. With
-``--epochs`` it has one row per clip and ``epoch``.
+under names of their own; optionally ``clip_id``, ``fold`` and ``recording_id``. Classes are names. Several
+columns, or files, are compared on the same clips. With ``--epochs`` it has one row per clip and ``epoch``.
 """
 
 import argparse
 import csv
+import os
+import re
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from hsta_lib.data.splits import Fold
-from hsta_lib.data.table import COLUMNS
-from hsta_lib.evaluation import epochs, pixel_free, references
+from hsta_lib.data.table import COLUMNS, clean_emotion, subject_key
+from hsta_lib.evaluation import comparisons, epochs, pixel_free, references
 from hsta_lib.evaluation.intervals import effective_subjects
-from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means
+from hsta_lib.evaluation.metrics import METRICS, per_fold_means
 from hsta_lib.paper_check.possible import is_possible, uf1_range
-from hsta_lib.reporting.tables import HEADINGS, count, from_to, score_table, span, with_span
+from hsta_lib.reporting import tables
+from hsta_lib.reporting.tables import HEADINGS, counted, format_p, from_to, span, with_span
 
 _NEEDED = ("subject_id", "y_true")
-_ABOUT = {
-    *_NEEDED,
-    "fold",
-    "",
-    *COLUMNS,
-}  # columns that are never predictions; pandas' row numbers have no name
+# Columns that are never predictions; pandas' row numbers have no name.
+_ABOUT = {*_NEEDED, "fold", "epoch", "", *COLUMNS}
 _NEVER_EMPTY = {*_NEEDED, "fold", "clip_id", "recording_id"}
+_EMPTY = ("", "nan", "NaN", "NAN")  # the last three as libraries write a missing number
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 def read(path):
@@ -37,7 +39,7 @@ def read(path):
     Parameters
     ----------
     path : str or Path
-        CSV in UTF-8, its first line the names of the columns.
+        CSV in UTF-8, cells divided by commas, semicolons or tabs, its first line the names of the columns.
 
     Returns
     -------
@@ -52,24 +54,108 @@ def read(path):
         If the file is empty or no CSV, a line has more or fewer cells than the first, or a column is there
         twice.
     """
+    header, flat = [], []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte-order mark
-            lines = [[cell.strip() for cell in line] for line in csv.reader(file)]
+            separator = max(_SEPARATORS, key=file.readline().count)
+            file.seek(0)
+            for number, line in enumerate(csv.reader(file, delimiter=separator), start=1):
+                if not "".join(line).strip():
+                    continue
+                header = header or line
+                if len(line) != len(header):
+                    raise ValueError(
+                        f"{path}, line {number} has {counted(len(line), 'cell')}, the first line "
+                        f"{len(header)}; a {_SEPARATORS[separator]} divides them"
+                    )
+                flat += line
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a CSV in UTF-8 ({error})") from error
-    if not any(map(any, lines)):
+    if not header:
         raise ValueError(f"{path} is empty; it needs the columns {', '.join(_NEEDED)} and y_pred")
-    header = lines[0]
-    if len(header) < 2:
-        raise ValueError(
-            f"{path} is not a CSV: its first line {header} has no comma between names of columns"
-        )
-    if len(set(header)) < len(header):
-        raise ValueError(f"{path}: a column is there twice in {', '.join(header)}")
-    for number, line in enumerate(lines, start=1):
-        if any(line) and len(line) != len(header):
-            raise ValueError(f"{path}, line {number} has {len(line)} cells, the first line {len(header)}")
-    return pd.DataFrame([line for line in lines[1:] if any(line)], columns=header)
+    cells, n = [cell.strip() for cell in flat], len(header)
+    if n < 2:
+        there = f"its first line {header} has no {', '.join(_SEPARATORS.values())} between names of columns"
+        raise ValueError(f"{path} is not a CSV: {there}")
+    if len(set(cells[:n])) < n:
+        raise ValueError(f"{path}: a column is there twice in {', '.join(cells[:n])}")
+    return pd.DataFrame({name: cells[n + i :: n] for i, name in enumerate(cells[:n])}, dtype=object)
+
+
+def merge_spellings(files, classes=None):
+    """Subjects and classes in one spelling each: ``1``, ``01`` and ``1.0`` are one, ``Ann`` and ``ann`` too.
+
+    Parameters
+    ----------
+    files : list of DataFrame
+        Each as for `check`.
+    classes : sequence of str, optional
+        Spellings to take; otherwise the first in order is.
+
+    Returns
+    -------
+    files : list of DataFrame
+    merged : list of str
+        What was taken as one, in words.
+    """
+    files, merged, given = [table.copy() for table in files], [], list(classes or ())
+    places = (
+        [("subject_id", table) for table in files if "subject_id" in table],
+        [(name, table) for table in files for name in {*table} & {"y_true", *_predictions(table)}],
+    )
+    for key, known, cells in ((subject_key, [], places[0]), (_class_key, given, places[1])):
+        spelled = sorted({value for name, table in cells for value in table[name].dropna().unique()})
+        taken = {key(value): value for value in (*reversed(spelled), *reversed(known))}
+        found = {value: value if value in known else taken[key(value)] for value in spelled}
+        changed = {value: name for value, name in found.items() if value != name}
+        for name, table in cells if changed else ():
+            table[name] = table[name].map(found)
+        merged += [f"{value!r} is taken as {name!r}" for value, name in changed.items()]
+    return files, merged
+
+
+def _class_key(text):
+    """What all spellings of a class have in common; of numbers, the sign is."""
+    number = re.fullmatch(r"\+?(-?)0*(\d+)(\.0*)?", str(text))
+    return number[1] + number[2] if number else clean_emotion(text)
+
+
+def join(files):
+    """Predictions of several files beside each other, clip by clip.
+
+    Parameters
+    ----------
+    files : dict of str to DataFrame
+        By the file's name, each as for `check`; of several, each needs ``clip_id``.
+
+    Returns
+    -------
+    DataFrame
+        The first; of several with the predictions of all, headed by the names of their files.
+
+    Raises
+    ------
+    ValueError
+        As `check`, or if a clip is not in all files or has another class in one.
+    """
+    keys = ["clip_id", "subject_id", "y_true"]
+    joined = None
+    for name, table in files.items() if len(files) > 1 else ():
+        lacking = set(keys) - set(table)
+        if lacking:
+            raise ValueError(f"{name}: column {min(lacking)!r} is missing, by which files are compared")
+        columns = _checked(name, table)[0]
+        heads = {of: name if of == "y_pred" else f"{name}: {of}" for of in columns}
+        table = table.rename(columns=heads)
+        if joined is None:
+            joined = table[[of for of in table if of in _ABOUT or of in heads.values()]]
+            continue
+        joined = joined.merge(table[[*keys, *heads.values()]], "outer", on=keys, indicator=True)
+        odd = joined[joined.pop("_merge") != "both"]
+        if len(odd):
+            which = " of ".join(map(repr, odd.iloc[0][keys[:2]]))
+            raise ValueError(f"{name}: clip {which} is not in all files, or with another y_true")
+    return next(iter(files.values())) if joined is None else joined
 
 
 def check(table, column=None, classes=None):
@@ -79,8 +165,8 @@ def check(table, column=None, classes=None):
     ----------
     table : DataFrame
         With ``subject_id``, ``y_true`` and columns of predictions; classes as in ``classes``.
-    column : str, optional
-        The one to score; by default ``y_pred`` if there is one, else all that say nothing about the clip.
+    column : str or list of str, optional
+        What to score; by default ``y_pred`` if there is one, else all that say nothing about the clip.
     classes : sequence of str, optional
         Of the protocol, in order; by default those of ``y_true``, sorted.
 
@@ -91,18 +177,22 @@ def check(table, column=None, classes=None):
     Raises
     ------
     ValueError
-        If a column or cell is missing, a clip occurs twice, a class is not among ``classes``, or there are
-        fewer than two subjects or two classes.
+        If a column or cell is missing, a subject's clip occurs twice, a class is not among ``classes``, or
+        there are fewer than two subjects or two classes.
     """
-    columns = _prediction_columns(table, column)
+    columns = [column] if isinstance(column, str) else column or _predictions(table)
+    for name in (*_NEEDED, *(columns or ["y_pred"])):
+        if name not in table:
+            raise ValueError(f"column {name!r} is missing; there are {', '.join(map(str, table))}")
     if not len(table):
         raise ValueError("there are no clips, only the names of columns")
     for name in [name for name in table if name in {*_NEVER_EMPTY, *columns}]:
-        empty = table[name].isna() | (table[name].astype(str) == "")
+        empty = table[name].isna() | table[name].isin(set(_EMPTY) - set(classes or ()))
         if empty.any():
             raise ValueError(f"column {name!r} is empty for clip {_name_of(table, empty)}")
-    if "clip_id" in table and table["clip_id"].duplicated().any():
-        raise ValueError(f"clip {_name_of(table, table['clip_id'].duplicated())} is there twice")
+    keys = [name for name in ("subject_id", "clip_id") if name in table]
+    if "clip_id" in table and table.duplicated(keys).any():
+        raise ValueError(f"clip {_name_of(table, table.duplicated(keys))} is there twice")
     classes = sorted(table["y_true"].unique()) if classes is None else list(classes)
     if len(set(classes)) < len(classes):
         raise ValueError(f"a class is there twice in {', '.join(map(str, classes))}")
@@ -120,17 +210,17 @@ def check(table, column=None, classes=None):
     return columns, classes
 
 
-def _prediction_columns(table, column):
-    there = ", ".join(map(str, table))
-    for name in _NEEDED if column is None else (*_NEEDED, column):
-        if name not in table:
-            raise ValueError(f"column {name!r} is missing; there are {there}")
-    if column is not None:
-        return [column]
-    columns = ["y_pred"] if "y_pred" in table else [name for name in table if name not in _ABOUT]
-    if not columns:
-        raise ValueError(f"column 'y_pred' is missing, and there are no other predictions in {there}")
-    return columns
+def _checked(name, *arguments):
+    """As `check`; errors begin with a name."""
+    try:
+        return check(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _predictions(table):
+    """Columns of predictions: ``y_pred`` if there is one, else all that say nothing about the clip."""
+    return ["y_pred"] if "y_pred" in table else [name for name in table if name not in _ABOUT]
 
 
 def _name_of(table, rows):
@@ -167,31 +257,33 @@ def score(table, column=None, classes=None):
     [75.0]
     """
     columns, classes = check(table, column, classes)
-    return _score({name: _rows(table, name, classes) for name in columns}, len(classes))
+    return _score(_rows(table, columns, classes), len(classes))[0]
 
 
-def _rows(table, column, classes):
-    """One column's predictions as `hsta_lib.reporting.tables` reads them, classes as numbers."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    return pd.DataFrame(
-        {
-            "subject_id": table["subject_id"],
-            "fold": table["fold" if "fold" in table else "subject_id"],
-            "y_true": table["y_true"].map(numbers),
-            "y_pred": table[column].map(numbers),
-            "seed": 0,
-        }
-    )
+def _rows(table, columns, classes):
+    """Predictions of each column as `hsta_lib.reporting.tables` reads them, everything as numbers."""
+    numbers = {name: _numbers(table[name], classes) for name in ("y_true", *columns)}
+    subject, fold = (pd.factorize(table[name], sort=True)[0] for name in ("subject_id", _fold_column(table)))
+    about = {"subject_id": subject, "fold": fold, "y_true": numbers["y_true"], "seed": 0}
+    return {name: pd.DataFrame(about | {"y_pred": numbers[name]}) for name in columns}
+
+
+def _numbers(values, classes):
+    return pd.Categorical(values, classes).codes.astype(int)
+
+
+def _fold_column(table):
+    return "fold" if "fold" in table else "subject_id"
 
 
 def _score(rows, n_classes):
-    """Scores of named predictions of the same clips."""
+    """Scores of named predictions of the same clips, and their confusion matrices by subject."""
     predictions = pd.concat([part.assign(cell=cell) for cell, part in enumerate(rows.values())])
-    found = score_table(pd.DataFrame(index=range(len(rows))), predictions, n_classes)[0]
-    of_folds = per_fold_means(count(predictions, "fold", n_classes), absent="zero")
+    found, matrices = tables.score_table(pd.DataFrame(index=range(len(rows))), predictions, n_classes)
+    of_folds = per_fold_means(tables.count(predictions, "fold", n_classes), absent="zero")
     for i, metric in enumerate(METRICS):
         found[f"{metric}_folds_zero"] = 100 * of_folds[:, 0, i]
-    return found.set_index(pd.Index(rows, name="predictions"))
+    return found.set_index(pd.Index(rows, name="predictions")), matrices
 
 
 def without_pixels(table, classes):
@@ -211,20 +303,27 @@ def without_pixels(table, classes):
         subjects; of the same recording, where there is a column ``recording_id``; of the same film, where
         the clip ids tell it, as ``casme3/spNO.1/a/355`` does. See `hsta_lib.evaluation.pixel_free.vote`.
     """
-    clips = table.reset_index(drop=True).assign(label=table["y_true"].map(classes.index).to_numpy())
+    clips = table[[name for name in table if name in {"clip_id", *_NEVER_EMPTY}]].reset_index(drop=True)
+    clips["label"] = _numbers(table["y_true"], classes)
     if "clip_id" not in clips:
         clips["clip_id"] = [f"number {i + 1}" for i in clips.index]
-    fold_of = pd.factorize(clips["fold" if "fold" in clips else "subject_id"], sort=True)[0]
+    fold_of = pd.factorize(clips[_fold_column(clips)], sort=True)[0]
     folds = [Fold(np.flatnonzero(fold_of != n), np.flatnonzero(fold_of == n)) for n in np.unique(fold_of)]
     rows = {"majority class": references.majority(clips, folds)}
-    if "fold" in clips and (clips.groupby("subject_id")["fold"].nunique() > 1).any():
+    if len(_shared(clips)):
         rows["subject"] = pixel_free.vote(clips, folds, "subject")
     if "recording_id" in clips:
         rows["recording"] = pixel_free.vote(clips, folds, "recording")
-    clips["dataset"] = clips["clip_id"].str.partition("/")[0]
+    clips["dataset"] = [clip_id.partition("/")[0] for clip_id in clips["clip_id"]]
     with suppress(ValueError):  # clip ids that do not tell it
         rows["film"] = pixel_free.vote(clips, folds, "film")
-    return _score(rows, len(classes))
+    return _score(rows, len(classes))[0]
+
+
+def _shared(table):
+    """Subjects with clips in several folds."""
+    n_folds = table.drop_duplicates(["subject_id", _fold_column(table)])["subject_id"].value_counts()
+    return n_folds.index[n_folds > 1]
 
 
 def check_reported(table, uf1, uar, classes=None):
@@ -264,25 +363,37 @@ def describe(table, column=None, classes=None):
     str
     """
     columns, classes = check(table, column, classes)
-    found = score(table, column, classes)
+    found, matrices = _score(_rows(table, columns, classes), len(classes))
     sizes, counts = table["subject_id"].value_counts(), table["y_true"].value_counts()
-    n_folds = table["fold" if "fold" in table else "subject_id"].nunique()
-    folds = f"{n_folds} folds" if "fold" in table else f"{n_folds} left-out subjects"
+    n_folds, shared = table[_fold_column(table)].nunique(), len(_shared(table))
+    folds = counted(n_folds, "fold" if "fold" in table else "left-out subject")
+    told = f"; {shared} of them in several folds: subject-dependent" if shared else ""
     parts = {
-        f"{len(table)} clips of {len(sizes)} subjects, which count as {effective_subjects(sizes):.1f} of "
-        "equal size": "clips per class: " + ", ".join(f"{name} {counts.get(name, 0)}" for name in classes),
+        f"{counted(len(table), 'clip')} of {len(sizes)} subjects, which count as "
+        f"{effective_subjects(sizes):.1f} of equal size{told}": "clips per class: "
+        + ", ".join(f"{name} {counts.get(name, 0)}" for name in classes),
         "All clips pooled, in percent, with 95 % intervals over subjects": _pooled(found),
         f"Mean over {folds}, in percent; a class that a fold lacks is skipped or counts 0": _folds(found),
     }
     if len(columns) == 1:
         heading = "Clips by true class (rows) and predicted class, and recall in percent"
-        parts[heading] = _confusion(table, columns[0], classes)
+        parts[heading] = _confusion(matrices[0, 0].sum(axis=0), classes)
     else:
-        parts[f"{len(columns)} columns of predictions"] = "--column NAME adds the confusion matrix of one"
+        heading = f"Above {columns[0]!r}, in points, with intervals and p corrected together"
+        parts[heading] = f"{_differences(columns, matrices)}\n--column NAME adds the confusion matrix of one"
     if n_folds > 1:
         heading = "Without a picture, in percent: the vote of training clips (those of the other folds)"
         parts[heading] = _pooled(without_pixels(table, classes))
     return "\n\n".join(f"{heading}\n{text}" for heading, text in parts.items())
+
+
+def _differences(columns, matrices):
+    family = [comparisons.pair(0, other) for other in range(1, len(columns))]
+    found = comparisons.compare(matrices, family)
+    shown = _spans(found[:3], columns[1:], "+")
+    for i, metric in enumerate(METRICS):
+        shown.insert(2 * i + 1, f"p, {HEADINGS[metric]}", [format_p(p) for p in found.p_adjusted[:, i]])
+    return shown.to_string()
 
 
 def describe_epochs(table, classes=None):
@@ -306,8 +417,9 @@ def describe_epochs(table, classes=None):
     """
     classes, numbers, parts = _by_epoch(table, classes)
     clips = parts[0]
-    labels = clips["y_true"].map(classes.index)
-    predicted = [part["y_pred"].map(classes.index) for part in parts]
+    labels, *predicted = [
+        _numbers(values, classes) for values in (clips["y_true"], *(part["y_pred"] for part in parts))
+    ]
     subject, fold = (pd.factorize(clips[name], sort=True)[0] for name in ("subject_id", _fold_column(clips)))
     found = epochs.compare(labels, predicted, subject, fold, len(classes), np.random.default_rng(0))
     what = f"{len(clips)} clips of {subject.max() + 1} subjects in {fold.max() + 1} folds"
@@ -320,10 +432,6 @@ def describe_epochs(table, classes=None):
             f"{gains}\n{_chosen(found.gains, 1, '+')}\n{_chosen(found.chance, 1, '+', ', by chance')}",
         ]
     )
-
-
-def _fold_column(table):
-    return "fold" if "fold" in table else "subject_id"
 
 
 def _by_epoch(table, classes):
@@ -343,10 +451,7 @@ def _by_epoch(table, classes):
     about = [name for name in ("clip_id", *_NEEDED, "fold") if name in table]
     first = next(iter(parts.values()))
     for number, part in parts.items():
-        try:
-            check(part, "y_pred", classes)
-        except ValueError as error:
-            raise ValueError(f"epoch {number}: {error}") from error
+        _checked(f"epoch {number}", part, "y_pred", classes)
         if not part[about].equals(first[about]):
             raise ValueError(
                 f"epoch {number} has other clips than the first, or another {' or '.join(about[1:])}"
@@ -356,13 +461,17 @@ def _by_epoch(table, classes):
 
 def _chosen(found, first=0, sign="", ending=""):
     """Scores of the choices from some one on, or differences, as a table."""
+    names = [name + ending for name in epochs.CHOICES[first:]]
+    return _spans([part[first:] for part in found], names, sign).to_string()
+
+
+def _spans(found, names, sign=""):
+    """Shares or their differences, with the ends of their intervals, as a table in percent."""
     shown = {}
     for i, metric in enumerate(METRICS):
-        ends = ((value[row, i] for value in found) for row in range(first, len(epochs.CHOICES)))
-        shown[HEADINGS[metric]] = [
-            f"{100 * value:{sign}.1f} {span(100 * low, 100 * high, sign)}" for value, low, high in ends
-        ]
-    return pd.DataFrame(shown, index=[name + ending for name in epochs.CHOICES[first:]]).to_string()
+        ends = zip(*(100 * part[:, i] for part in found), strict=True)
+        shown[HEADINGS[metric]] = [f"{value:{sign}.1f} {span(low, high, sign)}" for value, low, high in ends]
+    return pd.DataFrame(shown, index=names)
 
 
 def _pooled(found):
@@ -379,9 +488,7 @@ def _folds(found):
     return pd.DataFrame(shown).rename_axis(None).to_string(float_format="{:.1f}".format)
 
 
-def _confusion(table, column, classes):
-    rows = _rows(table, column, classes)
-    matrix = confusion(rows["y_true"], rows["y_pred"], len(classes))
+def _confusion(matrix, classes):
     recall = [f"{100 * row[i] / row.sum():.1f}" if row.any() else "–" for i, row in enumerate(matrix)]
     return pd.DataFrame(matrix, index=classes, columns=classes).assign(recall=recall).to_string()
 
@@ -397,32 +504,62 @@ def _pair(text):
     return uf1, uar
 
 
-def main(arguments=None):
-    """Print the scores of a file; exit code 2 and one line where it cannot be scored."""
-    parser = argparse.ArgumentParser(prog="python -m hsta_lib.score", description=__doc__.splitlines()[0])
-    parser.add_argument("predictions", help="CSV file, one row per clip")
-    parser.add_argument("--column", metavar="NAME", help="column of predictions to score; default: all")
-    parser.add_argument("--classes", metavar="A,B,C", help="all classes in order; default: those of y_true")
+def _names(text):
+    """Names divided by commas; one that has a comma stands in double quotes."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True))]
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="hsta-score", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "predictions", nargs="+", help="CSV file, one row per clip; several are compared on the same clips"
+    )
+    parser.add_argument(
+        "--column",
+        metavar="NAME",
+        action="append",
+        help="predictions to score, may be repeated; default: all",
+    )
+    parser.add_argument(
+        "--classes", metavar="A,B,C", type=_names, help="all classes in order; default: those of y_true"
+    )
     parser.add_argument(
         "--reported", metavar="UF1,UAR", type=_pair, help="printed scores, in percent, to check"
     )
     parser.add_argument(
         "--epochs", action="store_true", help="the file has a row per clip and epoch: what choosing one gains"
     )
+    return parser
+
+
+def main(arguments=None):
+    """Print the scores of files; exit code 2 and one line where they cannot be scored."""
+    parser = _parser()
     chosen = parser.parse_args(arguments)
-    if chosen.epochs and (chosen.column or chosen.reported):
-        parser.error("--epochs goes with --classes alone")
-    classes = chosen.classes and [name.strip() for name in chosen.classes.split(",")]
+    if chosen.epochs and (chosen.column or chosen.reported or len(chosen.predictions) > 1):
+        parser.error("--epochs goes with one file and --classes alone")
     try:
-        table = read(chosen.predictions)
-        text = describe_epochs(table, classes) if chosen.epochs else describe(table, chosen.column, classes)
-        if chosen.reported:
-            text += f"\n\n{check_reported(table, *chosen.reported, classes)}"
+        text = _text(chosen)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(text)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # of `hsta-score ... | head`; nothing more is to be written at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _text(chosen):
+    paths, classes = dict.fromkeys(chosen.predictions), chosen.classes
+    stems = [Path(path).stem for path in paths]
+    names = stems if len(set(stems)) == len(stems) else paths
+    files, merged = merge_spellings([read(path) for path in paths], classes)
+    table = join(dict(zip(names, files, strict=True)))
+    text = describe_epochs(table, classes) if chosen.epochs else describe(table, chosen.column, classes)
+    if chosen.reported:
+        text += f"\n\n{check_reported(table, *chosen.reported, classes)}"
+    return "\n".join([*merged, text])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """Scores of anyone's predictions: by hand, as the tables have them, and refused in one line."""
 
+import importlib
 import re
 import subprocess
 import sys
+import time
+import tomllib
 
 import numpy as np
 import pandas as pd
@@ -12,11 +15,13 @@ from tiny import tiny_trials
 from hsta_lib import ROOT, config
 from hsta_lib.commands import score
 from hsta_lib.data.splits import Fold
+from hsta_lib.evaluation import comparisons
 from hsta_lib.reporting import report, tables
 from hsta_lib.study.study import start
 from hsta_lib.training import store
 
 CLASSES = ("low", "middle", "high")
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
 @pytest.fixture
@@ -169,7 +174,7 @@ def test_rows_of_several_label_sets_have_a_file_for_each(stored, tmp_path, monke
     first, second = (predictions[predictions["cell"] == cell].drop(columns="cell") for cell in (0, 1))
     fewer = first[first["y_true"] < 2]
     fewer = fewer.assign(y_pred=fewer["y_pred"].clip(upper=1))
-    about = {"clips": [0] * 5, "tested": [0] * 5}
+    about = {"clips": pd.DataFrame({"expression_type": ["micro"] * 5})}
     three, two = (type("Dataset", (), {"classes": CLASSES[:n], **about}) for n in (3, 2))
     cells = pd.DataFrame({"row": ["a", "b", "c"], "labels": ["three", "two", "three"]}, index=[5, 3, 2])
     rows = [first, fewer, second.assign(cell=1)]
@@ -188,7 +193,8 @@ def test_rows_of_several_label_sets_have_a_file_for_each(stored, tmp_path, monke
     pair = score.score(score.read(tmp_path / names[1]), classes=list(CLASSES[:2]))
     assert pair.index.tolist() == ["row=b labels=two seed=0", "row=b labels=two seed=5"]
     assert pair["uf1"].mean() == pytest.approx(tables.score_rows({"b": fewer}, 2)["uf1"].item())
-    macro = type("Dataset", (), {"classes": CLASSES, "clips": [0] * 7, "tested": [0] * 5})
+    clips = pd.DataFrame({"expression_type": ["micro"] * 5 + ["macro"] * 2})
+    macro = type("Dataset", (), {"classes": CLASSES, "clips": clips})
     names = report.record_by_labels(study, [three, two, macro], cells, rows, {})
     assert [name.split("subject-")[1] for name in names] == [
         "three-predictions.csv", "two-predictions.csv", "three-macro-predictions.csv"
@@ -209,7 +215,12 @@ BAD = {
     ),
     "a class left out": (lambda rows: rows, {"classes": ["x", "z"]}, "'y_true': 'y' of clip 'b'.*x, z"),
     "a class named twice": (lambda rows: rows, {"classes": ["x", "y", "x"]}, "class is there twice"),
-    "a clip twice": (lambda rows: rows.assign(clip_id=list("abcdec")), {}, "clip 'c' is there twice"),
+    "a subject's clip twice": (lambda rows: rows.assign(clip_id=list("abcdee")), {}, "'e' is there twice"),
+    "a number that is missing": (
+        lambda rows: rows.assign(y_pred=[*"xxxyx", "nan"]),
+        {},
+        "empty for clip 'f'",
+    ),
     "one class": (lambda rows: rows[rows["y_true"] == "x"].assign(y_pred="x"), {}, "of one class, 'x'"),
     "one subject": (lambda rows: rows.assign(subject_id="r"), {}, "of one subject, 'r'"),
     "no clips": (lambda rows: rows.iloc[:0], {}, "no clips"),
@@ -230,8 +241,9 @@ FILES = {
     "empty": (b"", "is empty"),
     "blank": (b"\n \n", "is empty"),
     "no CSV": (b"\x89PNG\r\n\x1a\n\xff\xfe", "is not a CSV in UTF-8"),
-    "no commas": (b"subject_id;y_true;y_pred\na;x;x\n", "no comma"),
+    "no separator": (b"subject_id|y_true|y_pred\na|x|x\n", "no comma, semicolon, tab between"),
     "a short line": (b"subject_id,y_true,y_pred\na,x,x\nb,y\n", "line 3 has 2 cells, the first line 3"),
+    "decimal commas": (b"a;b\n1,5;2\n3;4;5\n", "line 3 has 3 cells, the first line 2; a semicolon divides"),
     "a column twice": (b"subject_id,y_true,y_pred,y_pred\n", "a column is there twice"),
 }
 
@@ -254,6 +266,94 @@ def test_spreadsheets_and_pandas_files_are_read(rows, tmp_path):
     }
     rows.rename(columns={"y_pred": "mine"}).to_csv(path)  # with its row numbers
     assert score.score(score.read(path)).index.tolist() == ["mine"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_separators_are_read_and_classes_may_hold_one(separator, tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    rows = [("subject_id", "y_true", "y_pred"), ("a", '"sad, low"', "glad"), ("b", "glad", "glad")]
+    path.write_text("\n".join(separator.join(row) for row in rows))
+    assert score.main([str(path), "--classes", 'glad, "sad, low"']) == 0
+    assert "clips per class: glad 1, sad, low 1" in capsys.readouterr().out
+
+
+def test_the_same_clip_of_two_subjects_is_two_clips(rows):
+    assert score.score(rows.assign(clip_id=list("abcade")))["acc"].item() == pytest.approx(100 * 4 / 6)
+
+
+def test_spellings_of_a_subject_and_of_a_class_are_one_and_are_listed(rows):
+    rows["subject_id"] = ["1", "01", "1.0", "Ann", "ann", "1-1"]
+    rows["y_true"] = ["Happy", "sad", "happy", "happy ".strip(), "sad", "2"]
+    rows["y_pred"] = ["happy", "sad", "happy", "happy", "Sad", "2.0"]
+    (table,), merged = score.merge_spellings([rows])
+    assert table["subject_id"].tolist() == ["01", "01", "01", "Ann", "Ann", "1-1"]
+    assert table["y_true"].equals(table["y_pred"])
+    assert set(table["y_true"]) == {"Happy", "Sad", "2"}
+    assert "'1.0' is taken as '01'" in merged
+    assert "'happy' is taken as 'Happy'" in merged
+    (table,), merged = score.merge_spellings([rows], classes=["happy", "sad", "2"])
+    assert set(table["y_true"]) == {"happy", "sad", "2"}
+    signs = rows.assign(y_true=list("10") * 3, y_pred=["-1", "0"] * 3)
+    assert set(score.merge_spellings([signs])[0][0]["y_pred"]) == {"-1", "0"}
+
+
+def test_files_are_compared_clip_by_clip_in_any_order(rows, tmp_path, capsys):
+    rows = pd.concat([rows.assign(subject_id=rows["subject_id"] + str(n)) for n in range(3)])
+    better = rows.assign(y_pred=rows["y_true"]).sample(frac=1, random_state=0)
+    paths = [str(tmp_path / f"{name}.csv") for name in ("mine", "other")]
+    for path, table in zip(paths, (rows, better), strict=True):
+        table.to_csv(path, index=False)
+    assert score.main(paths) == 0
+    said = capsys.readouterr().out
+    together = rows.rename(columns={"y_pred": "mine"}).assign(other=rows["y_true"])
+    assert said == score.describe(together) + "\n"
+    matrices = np.stack([tables.count(part.assign(cell=0), "subject_id", 2)[0] for part in
+                         score._rows(together, ["mine", "other"], ["x", "y"]).values()])  # fmt: skip
+    found = comparisons.compare(matrices, [comparisons.pair(0, 1)])
+    assert f"{100 * found.estimate[0, 1]:+.1f} [" in said
+    assert f"{found.p_adjusted[0, 1]:.3f}" in said or "< 0.001" in said
+    assert "'mine', in points" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.iloc[1:], "other: clip 'a' of 'r' is not in all files"),
+        (lambda rows: rows.assign(y_true="x", y_pred="x"), "other: all clips are of one class"),
+        (
+            lambda rows: rows.assign(y_true=[*"xyxxy", "y"]),
+            "other: clip 'e' of 't' is not in all files, or with",
+        ),
+        (lambda rows: rows.drop(columns="clip_id"), "other: column 'clip_id' is missing"),
+    ],
+)
+def test_files_of_other_clips_are_refused(change, message, rows):
+    with pytest.raises(ValueError, match=message):
+        score.join({"mine": rows, "other": change(rows)})
+
+
+def test_subjects_in_several_folds_are_told(rows):
+    assert "3 subjects, which count as 3.0 of equal size;" not in score.describe(rows)
+    told = score.describe(rows.assign(fold=[1, 2, 1, 1, 2, 2]))
+    assert "3 subjects, which count as 3.0 of equal size; 1 of them in several folds: subject-depend" in told
+
+
+def test_a_closed_pipe_is_silent(rows, tmp_path):
+    rows.to_csv(tmp_path / "mine.csv", index=False)
+    command = f"{sys.executable} -m hsta_lib.score {tmp_path / 'mine.csv'} | true"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_many_rows_take_seconds(tmp_path):
+    random, n = np.random.default_rng(0), 200_000
+    table = pd.DataFrame({"clip_id": np.arange(n), "subject_id": random.integers(500, size=n)})
+    for name in ("fold", "y_true", "y_pred"):
+        table[name] = random.integers(7, size=n)
+    table.to_csv(tmp_path / "many.csv", index=False)
+    began = time.process_time()
+    assert score.main([str(tmp_path / "many.csv")]) == 0
+    assert time.process_time() - began < 5  # a fifth of a million; on a quiet machine 1 s
 
 
 def test_a_reported_pair_is_possible_or_not(rows):
@@ -373,6 +473,21 @@ def test_several_columns_have_one_table(tmp_path, rows, capsys):
     assert "recall" not in several
     assert score.main([str(path), "--column", "other"]) == 0
     assert re.search(r"y +0 +2 +100\.0", capsys.readouterr().out)
+
+
+def test_it_runs_where_there_is_no_torch(rows, tmp_path):
+    rows.to_csv(tmp_path / "mine.csv", index=False)
+    code = "import sys; sys.modules['torch'] = None; from hsta_lib import score; score.main(sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "mine.csv"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_console_scripts_answer_help(name, capsys):
+    module, function = SCRIPTS[name].split(":")
+    with pytest.raises(SystemExit, match="0"):
+        getattr(importlib.import_module(module), function)(["--help"])
+    assert capsys.readouterr().out.startswith(f"usage: {name} ")
 
 
 def test_importing_brings_in_no_torch():
