@@ -37,14 +37,14 @@ def plan_paper(recipes=RECIPES, tflops=ACHIEVED * PEAK_TFLOPS):
     Parameters
     ----------
     recipes : sequence of str
-        Comparison systems have recipes of their own, and are counted with ``equations``.
+        Baselines have recipes of their own, and are counted with ``equations``.
     tflops : float
         10^12 FLOP a second that a GPU achieves in training, not its peak: GPU-hours are a projection.
 
     Returns
     -------
     DataFrame
-        One row per ``recipe``, ``table`` and ``rows`` (HSTA, references, comparison systems), and one per
+        One row per ``recipe``, ``table`` and ``rows`` (HSTA, references, baselines), and one per
         recipe in which trials that tables share count once. ``settings``, ``trials``, ``pflop``: 10^15 FLOP
         of training, three forward passes of every clip; ``gpu_hours``.
 
@@ -75,13 +75,7 @@ def _cost(trials, flops):
 
 @lru_cache
 def trials_of_paper(recipe):
-    """What the notebooks of the tables train at full size, on datasets of the published sizes.
-
-    Returns
-    -------
-    dict of (str, str) to list of hsta_lib.training.trials.Trial
-        By the notebook, and whether they are rows of HSTA, references or comparison systems.
-    """
+    """What the notebooks of the tables train at full size: trials by notebook and kind of row."""
     parts = {}
     for name in ("table1", "table2", "table3", "table4", "figure3", "table7"):
         study = _start(name, recipe)
@@ -97,7 +91,7 @@ def trials_of_paper(recipe):
         ]
         if recipe == "equations":
             others = baseline_inputs.cells(published.compared(study), study.preset.datasets)
-            parts[name, "comparison systems"] = _trials(study, others)
+            parts[name, "baselines"] = _trials(study, others)
     return parts
 
 
@@ -130,18 +124,7 @@ def _dataset_of(study):
 
 @lru_cache(maxsize=32)
 def nominal_dataset(name):
-    """A dataset without frames that has the published clips and subjects.
-
-    Parameters
-    ----------
-    name : str
-        ``<dataset> <labels>`` and, for CAS(ME)^3, perhaps ``with macro clips``; it is the fingerprint.
-
-    Returns
-    -------
-    hsta_lib.data.dataset.Dataset
-        Of objective classes, the labels are not those of the clips, only their number is.
-    """
+    """The published clips and subjects, without frames; named ``<dataset> <labels> [with macro clips]``."""
     layout, labels, *macro = name.split()
     clips = _clips_of_megc2019() if layout == "megc2019" else _clips_of_casme3()
     classes = class_names(labels, layout)

@@ -83,21 +83,7 @@ def read(path):
 
 
 def merge_spellings(files, classes=None):
-    """Subjects and classes in one spelling each: ``1``, ``01`` and ``1.0`` are one, ``Ann`` and ``ann`` too.
-
-    Parameters
-    ----------
-    files : list of DataFrame
-        Each as for `check`.
-    classes : sequence of str, optional
-        Spellings to take; otherwise the first in order is.
-
-    Returns
-    -------
-    files : list of DataFrame
-    merged : list of str
-        What was taken as one, in words.
-    """
+    """Files with subjects and classes in one spelling each (``1``, ``01``, ``1.0``), and what was merged."""
     files, merged, given = [table.copy() for table in files], [], list(classes or ())
     places = (
         [("subject_id", table) for table in files if "subject_id" in table],
@@ -121,23 +107,7 @@ def _class_key(text):
 
 
 def join(files):
-    """Predictions of several files beside each other, clip by clip.
-
-    Parameters
-    ----------
-    files : dict of str to DataFrame
-        By the file's name, each as for `check`; of several, each needs ``clip_id``.
-
-    Returns
-    -------
-    DataFrame
-        The first; of several with the predictions of all, headed by the names of their files.
-
-    Raises
-    ------
-    ValueError
-        As `check`, or if a clip is not in all files or has another class in one.
-    """
+    """Predictions of several files, by their names, beside each other: joined by clip, subject and class."""
     keys = ["clip_id", "subject_id", "y_true"]
     joined = None
     for name, table in files.items() if len(files) > 1 else ():
@@ -159,27 +129,7 @@ def join(files):
 
 
 def check(table, column=None, classes=None):
-    """Refuse predictions that cannot be scored.
-
-    Parameters
-    ----------
-    table : DataFrame
-        With ``subject_id``, ``y_true`` and columns of predictions; classes as in ``classes``.
-    column : str or list of str, optional
-        What to score; by default ``y_pred`` if there is one, else all that say nothing about the clip.
-    classes : sequence of str, optional
-        Of the protocol, in order; by default those of ``y_true``, sorted.
-
-    Returns
-    -------
-    columns, classes : list of str
-
-    Raises
-    ------
-    ValueError
-        If a column or cell is missing, a subject's clip occurs twice, a class is not among ``classes``, or
-        there are fewer than two subjects or two classes.
-    """
+    """Columns to score (one, several or all) and classes of a table; refuses what cannot be scored."""
     columns = [column] if isinstance(column, str) else column or _predictions(table)
     for name in (*_NEEDED, *(columns or ["y_pred"])):
         if name not in table:
@@ -234,8 +184,10 @@ def score(table, column=None, classes=None):
 
     Parameters
     ----------
-    table, column, classes
-        See `check`. Folds are those of the column ``fold``, else the subjects.
+    table, column, classes : DataFrame, str or list of str, sequence of str
+        Clips with ``subject_id``, ``y_true`` and predictions; the columns to score, by default ``y_pred`` or
+        all predictions; the classes of the protocol, by default those of ``y_true``. Folds are those of the
+        column ``fold``, else the subjects.
 
     Returns
     -------
@@ -248,7 +200,8 @@ def score(table, column=None, classes=None):
     Raises
     ------
     ValueError
-        As `check`.
+        If a column or cell is missing, a subject's clip occurs twice, a class is not among ``classes``, or
+        there are fewer than two subjects or two classes.
 
     Examples
     --------
@@ -287,22 +240,7 @@ def _score(rows, n_classes):
 
 
 def without_pixels(table, classes):
-    """Scores of predictors that see no picture, on the same clips and folds.
-
-    Parameters
-    ----------
-    table : DataFrame
-        See `check`; two folds or more. Training is taken to be all clips of the other folds.
-    classes : list of str
-        From `check`.
-
-    Returns
-    -------
-    DataFrame
-        As `score`: the majority class, and the vote of training clips of the same subject, where folds share
-        subjects; of the same recording, where there is a column ``recording_id``; of the same film, where
-        the clip ids tell it, as ``casme3/spNO.1/a/355`` does. See `hsta_lib.evaluation.pixel_free.vote`.
-    """
+    """Scores of predictors that see no picture; training is taken to be all clips of the other folds."""
     clips = table[[name for name in table if name in {"clip_id", *_NEVER_EMPTY}]].reset_index(drop=True)
     clips["label"] = _numbers(table["y_true"], classes)
     if "clip_id" not in clips:
@@ -327,20 +265,7 @@ def _shared(table):
 
 
 def check_reported(table, uf1, uar, classes=None):
-    """Whether a printed pair of scores can come from these clips, all predictions pooled.
-
-    Parameters
-    ----------
-    table, classes
-        See `check`; every class needs clips. Predictions are not looked at.
-    uf1, uar : float
-        Percent, with one decimal.
-
-    Returns
-    -------
-    str
-        A sentence; see `hsta_lib.paper_check.possible`.
-    """
+    """Whether a printed pair of scores, in percent, can come from these clips pooled, in a sentence."""
     counts = table["y_true"].value_counts()
     counts = [int(counts.get(name, 0)) for name in check(table, "y_true", classes)[1]]
     found = is_possible(counts, uar, uf1, np.random.default_rng(0))
@@ -351,17 +276,7 @@ def check_reported(table, uf1, uar, classes=None):
 
 
 def describe(table, column=None, classes=None):
-    """All of it as text for a terminal.
-
-    Parameters
-    ----------
-    table, column, classes
-        See `check`.
-
-    Returns
-    -------
-    str
-    """
+    """All of it as text for a terminal."""
     columns, classes = check(table, column, classes)
     found, matrices = _score(_rows(table, columns, classes), len(classes))
     sizes, counts = table["subject_id"].value_counts(), table["y_true"].value_counts()
@@ -397,24 +312,7 @@ def _differences(columns, matrices):
 
 
 def describe_epochs(table, classes=None):
-    """What choosing the epoch by its test score gains, as text for a terminal.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As for `check`, with ``clip_id`` and ``epoch``, a whole number: every clip once in each epoch.
-    classes : sequence of str, optional
-        See `check`.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        As `check`, of each epoch; also if an epoch has other clips than the first, or says otherwise of one.
-    """
+    """What choosing the epoch by its test score gains, as text; each clip occurs once in each epoch."""
     classes, numbers, parts = _by_epoch(table, classes)
     clips = parts[0]
     labels, *predicted = [
