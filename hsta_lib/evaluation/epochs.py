@@ -72,8 +72,8 @@ def compare(y_true, y_pred, subject, fold, n_classes, rng, n_shuffles=200):
     above = [_above_last(values) for values in (whole, left_out)]
     shuffled = [_above_last(_choices(counted(rng.permutation(y_true)), fold_of)) for _ in range(n_shuffles)]
     return Chosen(
-        jackknife(whole[:, None], left_out[:, None], sizes),
-        jackknife(above[0][:, None], above[1][:, None], sizes),
+        jackknife(whole[:, None], left_out[:, None], sizes, possible=(0, 1)),
+        jackknife(above[0][:, None], above[1][:, None], sizes, possible=(-1, 1)),
         Interval(np.mean(shuffled, axis=0), *np.quantile(shuffled, [0.025, 0.975], axis=0)),
         int(_best(counts.sum(axis=1))),
     )

@@ -47,7 +47,7 @@ def _part_of(record, labels, macro):
     return record | {"cells": cells, "references": references, "classes": class_names(labels)}
 
 
-@pytest.fixture(params=PREDICTIONS, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=PREDICTIONS, ids=lambda path: path.stem)
 def report(request):
     """The record of a report, its predictions in rows, and its classes."""
     record = record_of(request.param)

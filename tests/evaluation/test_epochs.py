@@ -60,16 +60,18 @@ def test_predictions_that_know_nothing_gain_what_chance_gains():
 
 
 def test_the_interval_is_that_of_the_choice_made_anew_without_each_subject():
-    """By hand for the best on the pooled test: three subjects, jackknife of 3 with Student's t."""
+    """By hand for the best on the pooled test: three subjects, the error of Student's t at each end."""
     epochs = [[0, 1, 0, 1, 1, 0], [0, 1, 1, 0, 0, 0]]
     true, subject = [0, 1, 0, 1, 0, 1], [0, 0, 1, 1, 2, 2]
     found = compared(*epochs, true=true, subject=subject, fold=subject)
     # Without a subject: epoch 0 is right on the rest or on one of two; without the third its UF1 is 1.
     left_out = np.array([1 / 2, 1 / 2, 1.0])
     left_out[1] = 0.7333333  # epoch 1 on subjects 0 and 2: 3 of 4 right, F1 of 4/5 and 2/3
-    reach = 4.302653 * np.sqrt(2 / 3 * ((left_out - left_out.mean()) ** 2).sum())
-    high = found.scores.high[1, UF1] - found.scores.estimate[1, UF1]
-    assert high == pytest.approx(reach, rel=1e-5)
+    variance = 2 / 3 * ((left_out - left_out.mean()) ** 2).sum()
+    score = found.scores.estimate[1, UF1]
+    for end in (found.scores.low[1, UF1], found.scores.high[1, UF1]):
+        error = np.sqrt(variance * end * (1 - end) / (score * (1 - score)))
+        assert abs(end - score) == pytest.approx(4.302653 * error, rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_chance():
