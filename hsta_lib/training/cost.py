@@ -12,6 +12,7 @@ from hsta_lib.models.hsta import HSTA
 from hsta_lib.training import baseline_inputs, recipe
 from hsta_lib.training.trials import settings_of
 
+_ONE_MORE = {"m": 2}, {"l_v": 1}, {"l_s": 1}
 _PASSES = 3  # a training step costs as many forward passes: the backward one counts twice
 
 
@@ -40,23 +41,16 @@ def parameters_and_flops(settings, n_classes):
     """
     if settings.comparison.rival:
         return _count_baseline(settings.comparison, n_classes)
-    # All modules, and all layers of a branch, are alike: four small networks tell the cost of any depth.
     model = settings.model
     shown = Frames(n_frames=settings.frames.n_frames, image_size=settings.frames.image_size)
-    sizes = Settings(frames=shown, model=model)  # nothing else matters: fewer networks to count
-    depths = (
-        {"m": 1, "l_v": 0, "l_s": 0},
-        {"m": 2, "l_v": 0, "l_s": 0},
-        {"m": 1, "l_v": 1, "l_s": 0},
-        {
-            "m": 1,
-            "l_v": 0,
-            "l_s": 1,
-        },
-    )
-    one, two, video, special = (np.array(_count(with_fields(sizes, **depth), n_classes)) for depth in depths)
-    module = two - one + model.l_v * (video - one) + model.l_s * (special - one)
-    return tuple((one - (two - one) + model.m * module).tolist())
+    # What else there is does not matter: fewer networks to count.
+    sizes = with_fields(Settings(frames=shown, model=model), m=1, l_v=0, l_s=0)
+    # All modules, all layers of a branch and all classes are alike: five small networks tell the cost of any.
+    bare, *others = (_count(with_fields(sizes, **field), 1) for field in ({}, *_ONE_MORE))
+    module, video, special = (count - bare for count in others)
+    modules = model.m * (module + model.l_v * video + model.l_s * special)
+    classes = (n_classes - 1) * (_count(sizes, 2) - bare)
+    return tuple((bare - module + modules + classes).tolist())
 
 
 def flops_of_plain_csta(settings, n_classes):
@@ -83,8 +77,8 @@ def _count(settings, n_classes):
         model = HSTA.from_settings(settings, n_classes)
         video = torch.empty(1, 3, frames.n_frames, frames.image_size, frames.image_size)
         special = torch.empty(1, 3, 2, frames.image_size, frames.image_size)
-    inputs = model.cut(video, special)
-    return sum(parameter.numel() for parameter in model.parameters()), _forward_flops(model, *inputs)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    return np.array([n_parameters, _forward_flops(model, *model.cut(video, special))])
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,60 @@
+"""Campaigns of misfortunes, short: nothing is lost, whatever happens to a run; see benchmarks/chaos.py."""
+
+import importlib
+import os
+import sys
+
+import pytest
+
+from hsta_lib import ROOT
+
+RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from tiny import tiny_dataset, tiny_trials
+from hsta_lib import config
+from hsta_lib.training import run
+if __name__ == "__main__":
+    run.run(tiny_trials(epochs=60), [tiny_dataset(Path({data!r}))], config.results_dir(), workers=1)
+"""
+
+
+@pytest.fixture
+def chaos(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module("chaos")
+
+
+# The three of the first: a worker's crash, an interrupt, a disk that becomes read-only.
+@pytest.mark.parametrize(("events", "seed"), [(3, 7), pytest.param(20, 0, marks=pytest.mark.slow)])
+def test_whatever_happens_to_a_run_nothing_is_lost(chaos, tmp_path, events, seed):
+    script = tmp_path / "run.py"
+    script.write_text(RUN.format(tests=str(ROOT / "tests"), data=str(tmp_path)))
+    command = {"run": [sys.executable, str(script)]}
+    place = chaos.Place(tmp_path, command, {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *sys.path)))})
+    try:
+        lines = chaos.campaign(place, events, tmp_path / "chaos.csv", seed)
+    finally:
+        place.close()
+    assert [line["event"] for line in lines] == list(range(events))
+    assert [line for line in lines if line["fault"]] == []
+    assert sum(line["whom"] != "" for line in lines) >= events / 2  # the others came too late
+
+
+def test_a_fault_is_found(chaos, tmp_path):
+    # A command that stores another prediction each time, and leaves half a file behind.
+    (tmp_path / "run.py").write_text(
+        "import json, os, pathlib, uuid\n"
+        "folder = pathlib.Path(os.environ['HSTA_RESULTS'])\n"
+        "record = {'predictions': uuid.uuid4().hex, 'losses': []}\n"
+        "(folder / 'a.json').write_text(json.dumps(record))\n"
+    )
+    place = chaos.Place(tmp_path, {"a": [sys.executable, str(tmp_path / "run.py")]})
+    try:
+        (line,) = chaos.campaign(place, 1, tmp_path / "chaos.csv")
+        assert line["fault"] == "predictions differ"
+        again = chaos.campaign(place, 1, tmp_path / "chaos.csv")
+        assert again[0]["fault"] == "predictions differ"
+    finally:
+        place.close()
