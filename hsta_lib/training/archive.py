@@ -22,12 +22,12 @@ _OF_CLIPS = ("clip_id", "subject_id", "y_true")
 
 
 class Unpacked(NamedTuple):
-    """Trials of an archive: all; not stored yet; of no current settings; without a digest of their code."""
+    """Trials of an archive: all; not stored yet; of no current settings; made by other code than this."""
 
     trials: int
     new: int
     outdated: int
-    unsaid: int
+    of_other_code: int
 
 
 def pack(trials, folder, path):
@@ -93,8 +93,9 @@ def unpack(path, folder):
     new = [record for record in records if not (folder / f"{record['id']}.json").exists()]
     for record in new:
         write_whole(folder / f"{record['id']}.json", json.dumps(record))
-    unsaid = sum("code" not in record for record in records)
-    return Unpacked(len(records), len(new), sum(map(_is_outdated, records)), unsaid)
+    current = [(trial, record) for record in records if (trial := _trial_of(record))]
+    of_other_code = sum(bool(store.changed_code(*pair)) for pair in current)
+    return Unpacked(len(records), len(new), len(records) - len(current), of_other_code)
 
 
 def _read(path):
@@ -122,14 +123,16 @@ def _record(line, tested):
     return record
 
 
-def _is_outdated(record):
+def _trial_of(record):
+    """The trial of a record; None if its protocol or settings are no more."""
     if record["protocol"] != PROTOCOL:
-        return True
+        return None
     try:
         settings = config.Settings.model_validate(record["settings"])
     except ValueError:  # a field or value that is no more
-        return True
-    return Trial(settings, *(record[name] for name in _DESCRIPTION[2:])).id != record["id"]
+        return None
+    trial = Trial(settings, *(record[name] for name in _DESCRIPTION[2:]))
+    return trial if trial.id == record["id"] else None
 
 
 def main():
@@ -143,8 +146,8 @@ def main():
             print(error, file=sys.stderr)
         else:
             outdated = f", {found.outdated} of older settings" if found.outdated else ""
-            unsaid = f", {found.unsaid} without a digest of their code" if found.unsaid else ""
-            print(f"{path.name}: {found.trials} trials, {found.new} new{outdated}{unsaid}")
+            other = f", {found.of_other_code} made by other code" if found.of_other_code else ""
+            print(f"{path.name}: {found.trials} trials, {found.new} new{outdated}{other}")
     return int(failed)
 
 

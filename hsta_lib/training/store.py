@@ -156,11 +156,8 @@ def load(trial, folder):
 
 
 def changed_code(trial, record):
-    """Modules by which the code that made a record differs from that which is loaded.
-
-    None where the record does not say what made it: results had no digest of their code before version 0.2.
-    """
-    return differing(record["code"], digests(trial)) if "code" in record else None
+    """Modules by which the code that made a record differs from this; all if it names none."""
+    return differing(record.get("code", {}), digests(trial))
 
 
 def _listed(modules):
@@ -199,16 +196,15 @@ def told_of(trials, folder):
     Returns
     -------
     list of str
-        Lines: results of other code, those that do not say what made them, those of other libraries.
+        Lines: results of other code, and those of other libraries.
     """
     accepting = [replace(trial, accept_other_code=True) for trial in dict.fromkeys(trials)]
     records = [(trial, record) for trial in accepting if (record := load(trial, folder)) is not None]
     found = [changed_code(trial, record) for trial, record in records]
-    other, n_unsaid = [modules for modules in found if modules], found.count(None)
+    other = [modules for modules in found if modules]
     is_accepted = all(trial.accept_other_code for trial in trials)
     then = "used" if is_accepted else f"trained again; {_ACCEPT} uses them"
     lines = [(len(other), f"made by other code ({_listed(set().union(*other))}), {then}")]
-    lines += [(n_unsaid, "which code made them is not said; used")]
     used = [record for (_, record), changed in zip(records, found, strict=True) if is_accepted or not changed]
     versions = Counter(item for record in used for item in record["versions"].items())
     lines += [

@@ -181,16 +181,19 @@ def _change_records(trials, folder, change):
         path.write_text(json.dumps(record))
 
 
-def test_results_that_do_not_say_what_made_them_are_used_and_it_is_told(trained, capsys, tmp_path):
+def test_results_that_do_not_say_what_made_them_are_of_other_code(trained, capsys, tmp_path):
     dataset, trials, folder = trained
     _change_records(trials, folder, lambda record: record.pop("code"))
     capsys.readouterr()
+    accepting = [replace(trial, accept_other_code=True) for trial in trials]
+    run.run(accepting, [dataset], folder, workers=0)
+    assert "training/recipe.py), used\n2 trials, 0 to train" in capsys.readouterr().out
+    assert "code" not in store.load(accepting[0], folder)  # never written later
+    archive.pack(accepting, folder, tmp_path / "some.gz")
+    assert archive.unpack(tmp_path / "some.gz", tmp_path / "new").of_other_code == 2
     run.run(trials, [dataset], folder, workers=0)
-    said = "2 of the stored results: which code made them is not said; used\n2 trials, 0 to train"
-    assert said in capsys.readouterr().out
-    assert "code" not in store.load(trials[0], folder)  # never written later
-    archive.pack(trials, folder, tmp_path / "some.gz")
-    assert archive.unpack(tmp_path / "some.gz", tmp_path / "new").unsaid == 2
+    assert "trained again; accept_other_code = True uses them" in capsys.readouterr().out
+    assert store.load(trials[0], folder)["code"] == digests(trials[0])
 
 
 def test_other_versions_of_libraries_are_told_and_do_not_refuse(trained, capsys):
@@ -205,9 +208,10 @@ def test_other_versions_of_libraries_are_told_and_do_not_refuse(trained, capsys)
 def test_an_archive_carries_the_digests_of_its_runs(trained, tmp_path, monkeypatch):
     _, trials, folder = trained
     archive.pack(trials, folder, tmp_path / "some.gz")
-    assert archive.unpack(tmp_path / "some.gz", tmp_path / "new").unsaid == 0
+    assert archive.unpack(tmp_path / "some.gz", tmp_path / "new").of_other_code == 0
     assert store.load(trials[0], tmp_path / "new")["code"] == digests(trials[0])
     monkeypatch.setattr(HSTA, "forward", halved)
+    assert archive.unpack(tmp_path / "some.gz", tmp_path / "new").of_other_code == 2
     assert store.missing(trials, tmp_path / "new") == trials
 
 
