@@ -22,7 +22,7 @@ OTHER_DATA := table5 table6 table7
 # Parameters of the notebooks, given as PRESET=study; a name that is none of these is refused.
 TEXTS := PRESET RECIPE DATASET DATA_ROOT VARIANT REPAIR LABELS SPLIT LISTS_ROOT MACRO_CLIPS SCHEDULER DEVICE CLIP \
 	CHECKPOINT NETWORK CLIPS
-VALUES := SEEDS WORKERS ACCEPT_OTHER_CODE GRID RIVALS FOLD ONSET APEX OFFSET
+VALUES := SEEDS WORKERS ACCEPT_OTHER_CODE GRID RIVALS EXPORT FOLD ONSET APEX OFFSET
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(TEXTS) $(VALUES) PYTHON TFLOPS MAKEFLAGS MAKEOVERRIDES,$(GIVEN))
 $(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is no parameter; known: $(TEXTS) $(VALUES) PYTHON TFLOPS))
@@ -39,7 +39,7 @@ define NEWLINE
 
 endef
 
-.PHONY: help setup $(NOTEBOOKS) reports real results check site test slow readme plan lab clean
+.PHONY: help setup $(NOTEBOOKS) reports export real results check site test slow readme plan lab clean
 
 help:
 	@echo "make table4   report of Table 4, preset quick, in reports/local/table4.ipynb; likewise each of"
@@ -49,6 +49,8 @@ help:
 	@echo "make setup    the environment alone, in .venv"
 	@echo "make reports  all reports as committed, preset study (two hours on two cores; resumable)"
 	@echo "make real     the reports on real motion, reports/real-*, from clones in external/ (docs/datasets.md)"
+	@echo "make export   all reports once more in reports/local, their figures as SVG and PNG, their tables as CSV"
+	@echo "              and LaTeX beside them; EXPORT=true does it for one report"
 	@echo "make results  unpack the committed results, so that make reports trains only what is missing"
 	@echo "make check    every score of the committed reports once more, from the committed predictions, and"
 	@echo "              whatever else of them needs no training"
@@ -92,6 +94,9 @@ reports: setup
 	$(call report,audit,reports,-p preset study $(LISTS))
 	$(foreach name,$(filter-out audit claims $(REAL),$(NOTEBOOKS)) claims,$(call report,$(name),reports,-p preset study)$(NEWLINE))
 	@echo "Left as committed: $(REAL:%=reports/real-%.ipynb); made by: make real"
+
+export: setup
+	$(foreach name,$(filter-out $(REAL),$(NOTEBOOKS)),$(call report,$(name),reports/local,-p preset study -y 'export: true')$(NEWLINE))
 
 real: setup
 	@$(if $(HAS_CLONES),true,echo "make real needs clones in $(CLONES); docs/datasets.md says which" && exit 1)

@@ -287,7 +287,7 @@ class Parameters(Group):
     variant: str = ""
     repair: RepairRule = "repaired"
     labels: str = ""
-    split: Literal[SplitName, ""] = "subject"  # empty: the preset's
+    split: Literal[SplitName, ""] = ""  # empty: the preset's
     lists_root: str = ""
     macro_clips: MacroRule = "none"
     seeds: list[int] = []
@@ -297,6 +297,7 @@ class Parameters(Group):
     accept_other_code: bool = False  # use stored results of other code instead of training again
     grid: dict[str, list] = {}
     rivals: list[str] = []  # comparison systems of Tables 5 and 6; empty: those the paper prints
+    export: bool = False  # figures and tables beside the report as SVG, PNG, CSV and LaTeX
 
     @model_validator(mode="before")
     @classmethod

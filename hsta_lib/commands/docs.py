@@ -207,7 +207,7 @@ def _field_cell(field):
     else:
         settings = config.Settings()
         values = [config.field_value(s, field) for s in (settings, config.as_released(settings))]
-    shown = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    shown = [f"{value:g}" if isinstance(value, float) else str(value) or "the preset's" for value in values]
     return f"`{field}`: " + " → ".join(f"`{value}`" for value in dict.fromkeys(shown))
 
 

@@ -1,13 +1,18 @@
 """What a report opens with: its answer and key figure, which the last cell fills in, and its command."""
 
 import json
+from pathlib import Path
 
 from IPython.display import Markdown, display
 
 from hsta_lib import ROOT, config
+from hsta_lib.reporting.export import export_shown
+from hsta_lib.reporting.report import report_path
 
 # Parameters that say where and how fast a report is made, not what it says.
-_NOT_SAID = ("preset", "workers", "scheduler")
+_NOT_SAID = ("preset", "workers", "scheduler", "export")
+# Parameters that name a folder.
+_PATHS = ("data_root", "lists_root")
 
 
 class Answer:
@@ -16,10 +21,19 @@ class Answer:
     Parameters
     ----------
     study : hsta_lib.study.study.Study
+        With the parameter ``export``, what is shown from here on is written beside the report too.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a parameter names a folder that is not there.
     """
 
     def __init__(self, study):
+        _check_paths(study.given)
         self._study = study
+        if study.parameters.export:
+            export_shown(report_path(study, ""))
         waiting = "*It stands here when the last cell has run.*"
         self._text = display(self._opened(waiting), display_id=True)
         self._figure = display(Markdown(""), display_id=True)
@@ -51,6 +65,13 @@ class Answer:
 def _clips(dataset):
     tested = dataset.tested
     return f", {len(tested)} clips of {tested['subject_id'].nunique()} subjects"
+
+
+def _check_paths(given):
+    """Refuse a folder that is not there before anything is made."""
+    for name in _PATHS:
+        if name in given and not Path(given[name]).expanduser().exists():
+            raise FileNotFoundError(f"notebook parameters: {name} = {given[name]!r}: no such folder")
 
 
 def command(study):

@@ -11,6 +11,7 @@ from IPython.display import Image, Markdown
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+from PIL import Image as pillow
 
 from hsta_lib.data.flow import flow_colours, optical_flow
 from hsta_lib.evaluation.metrics import METRICS
@@ -24,6 +25,7 @@ _GROWING = {
 }  # fmt: skip
 # Verdicts by what they begin with; undecided and not seen are grey.
 _VERDICT_COLOURS = {0: ("supported", "pattern seen"), 3: ("contradicted", "reverse seen")}
+_ANIMATED, _COLOURS, _PER_FRAME = 96, 64, 150  # px, colours and milliseconds of an animation's frame
 _AMPLIFIED = 4  # factor on the difference of two frames, drawn around mid-grey
 _STYLE = {
     "axes.spines.top": False,
@@ -269,27 +271,32 @@ def claims(verdicts):
     return figure
 
 
-def losses(records):
-    """Training loss of each epoch: the mean over trials and their range.
+def losses(records, held_out=None):
+    """Training loss of each epoch and, where epochs are stored, accuracy on held-out clips beside it.
 
     Parameters
     ----------
-    records : dict of str to list of list of float
-        Name of a group of trials to their epoch losses.
+    records, held_out : dict of str to list of list of float
+        Name of a group of trials to a curve of each; drawn are the mean over trials and their range.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    with _panels((5.5, 2.8)) as (figure, panel):
-        for color, (name, curves) in zip(_PALETTE, records.items(), strict=False):
-            curves = np.array(curves)
-            epochs = np.arange(1, curves.shape[1] + 1)
-            panel.plot(epochs, curves.mean(axis=0), color=color, marker="o", markersize=3, label=name)
-            panel.fill_between(epochs, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.15, lw=0)
-        panel.set(xlabel="epoch", ylabel="training loss", xlim=(0.5, epochs[-1] + 0.5), ylim=(0, None))
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.legend(frameon=False, fontsize=9)
+    parts = {"training loss": records, "accuracy on held-out clips, %": held_out or {}}
+    parts = {label: curves for label, curves in parts.items() if curves}
+    colours = dict(zip(records, _PALETTE, strict=False))
+    with _panels((5.5 * len(parts), 2.8), 1, len(parts), squeeze=False) as (figure, (panels,)):
+        for panel, (label, groups) in zip(panels, parts.items(), strict=True):
+            for name, curves in groups.items():
+                curves = np.array(curves)
+                epochs = np.arange(1, curves.shape[1] + 1)
+                panel.plot(epochs, curves.mean(axis=0), color=colours[name], marker="o", ms=3, label=name)
+                ends = curves.min(axis=0), curves.max(axis=0)
+                panel.fill_between(epochs, *ends, color=colours[name], alpha=0.15, lw=0)
+            panel.set(xlabel="epoch", ylabel=label, xlim=(0.5, epochs[-1] + 0.5), ylim=(0, None))
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+            panel.legend(frameon=False, fontsize=9)
     return figure
 
 
@@ -390,6 +397,33 @@ def as_photograph(figure):
     content = io.BytesIO()
     figure.savefig(content, format="jpeg", bbox_inches="tight", pil_kwargs={"quality": 85})
     return Image(content.getvalue(), format="jpeg")
+
+
+def animation(clips, frames):
+    """The frames of one clip of each class side by side, as a small animated PNG that plays three times.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        With ``label``; the first clip of each class is shown, in order of the classes.
+    frames : ndarray, uint8, shape (n_clips, n_frames + 2, size, size, 3)
+        The last two are onset and apex. None: see `hsta_lib.study.study.Study.pictures`.
+
+    Returns
+    -------
+    IPython.display.Image
+        Without frames nothing.
+    """
+    if frames is None:
+        return None
+    labels = clips["label"].reset_index(drop=True).drop_duplicates().sort_values()
+    rows = np.concatenate(list(frames[labels.index, :-2]), axis=2)  # time, height, width of all, RGB
+    size = _ANIMATED * len(labels), _ANIMATED
+    pictures = [pillow.fromarray(row).resize(size).quantize(_COLOURS) for row in rows]
+    content = io.BytesIO()
+    how = {"save_all": True, "append_images": pictures[1:], "duration": _PER_FRAME, "loop": 3}
+    pictures[0].save(content, format="png", **how)
+    return Image(content.getvalue(), format="png", metadata={"alt": "the clips above, playing"})
 
 
 def timing(clips):
@@ -923,7 +957,7 @@ def scores_by_cost(table, costs, by):
     """
     seconds = costs.drop_duplicates("system").set_index("system")["seconds"].clip(lower=1e-2)
     groups = {group: rows for group, rows in table.groupby(by, sort=False) if len(rows) > 1}
-    shape = (2 + 5 * len(groups), 2 + 0.25 * max(map(len, groups.values())))
+    shape = (2 + 5 * len(groups), 2 + 0.18 * max(map(len, groups.values())))
     with _panels(shape, 1, len(groups), sharey=True, squeeze=False) as (figure, (panels,)):
         for panel, (group, rows) in zip(panels, groups.items(), strict=True):
             rows = rows.sort_values("uar", ignore_index=True)

@@ -480,7 +480,8 @@ def keep(study, trials):
 
 def _shared_parameters(parameters):
     """Parameters that say what was run, not where and with how many workers."""
-    return parameters.model_dump(exclude={"data_root", "lists_root", "workers", "scheduler"})
+    where = {"data_root", "lists_root", "workers", "scheduler", "accept_other_code", "export"}
+    return parameters.model_dump(exclude=where)
 
 
 def _record_name(study):

@@ -465,6 +465,9 @@ def show(verdicts):
         }
     )
     styler = shown.style.hide(axis="index").set_table_styles(LEFT)
+    styler = styler.set_properties(
+        subset=shown.columns[-1:], **{"white-space": "nowrap", "max-width": "none"}
+    )
     caption = "* our own reading or rewording: no sentence of the paper is quoted for it"
     return styler if quoted.all() else styler.set_caption(caption)
 

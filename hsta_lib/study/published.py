@@ -452,16 +452,15 @@ def conclude(table, by):
     for _, rows in honest.groupby(by, sort=False):
         # An interval without width shows nothing.
         is_above = (rows["guessing"] < rows["uar_low"]) & (rows["uar_low"] < rows["uar"])
+        above, others = (part.to_dict("records") for part in (rows[is_above], rows[~is_above]))
         lines.append(
             f"- {_group(rows.iloc[0], by)}, UAR above guessing ({rows['guessing'].iloc[0]:.1f} %): "
-            f"{_told(rows[is_above])}. Not shown to be: {_told(rows[~is_above])}."
+            f"{_told(above)}. Not shown to be: {_told(others)}."
         )
     return Markdown("\n".join(lines))
 
 
 def _told(rows):
-    named = [
-        f"{row['system']}, trained on {row['train_on']} ({with_span(row, 'uar')})"
-        for row in rows.to_dict("records")
-    ]
+    """Systems by name, and what they are trained on where it is not the dataset alone."""
+    named = [row["system"] + ("" if row["train_on"] == "own" else f" ({row['train_on']})") for row in rows]
     return "; ".join(named) or "none"

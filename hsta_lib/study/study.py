@@ -42,6 +42,8 @@ _FLOW_FIELDS = {
     "patch_size": 7, "patch_size_special": 0, "tubelet_size": 2,
 }  # fmt: skip
 _MODULES_ON_FLOW = (1, 2, 4, 8)
+_COMPARE = ("table5", "table6")
+_NO_GRIDS = (*(name for name in DESIGNS if name != "figure3"), *_COMPARE)
 _PICTURE_SIZE = 160  # px
 
 _REAL_MOTION = "Real motion, published pictures of flow, no face"
@@ -129,8 +131,8 @@ class Study:
             _tell(f"{name} are in training too, with the same pixels under another name")
         return folds
 
-    def pictures(self, clips):
-        """Onset and apex of some clips, uint8, shape ``(n_clips, 4, 160, 160, 3)``: the last two frames.
+    def pictures(self, clips, n_frames=2):
+        """Frames of some clips, uint8, shape ``(n_clips, n_frames + 2, 160, 160, 3)``; last onset and apex.
 
         None of published pictures of flow, which stay where they are.
 
@@ -141,7 +143,7 @@ class Study:
         """
         if self.parameters.shows_flow:
             return None
-        shown = {"crop": self.settings.frames.crop, "n_frames": 2, "image_size": _PICTURE_SIZE}
+        shown = {"crop": self.settings.frames.crop, "n_frames": n_frames, "image_size": _PICTURE_SIZE}
         path, _, left_out, _ = cache_frames(clips, config.Frames(**shown), config.data_dir() / "cache")
         if left_out:
             raise ValueError(f"a clip cannot be read any more: {left_out[0]}")
@@ -343,10 +345,20 @@ class Study:
 
     def losses(self, groups):
         """Epoch losses of groups of trials: name to a list of curves."""
-        folder = config.results_dir()
-        return {
-            name: [store.load(trial, folder)["losses"] for trial in runs] for name, runs in groups.items()
-        }
+        return {name: [record["losses"] for record in self._records(runs)] for name, runs in groups.items()}
+
+    def held_out(self, groups):
+        """Accuracy on the test clips after each epoch, in percent: name to curves; of stored epochs alone."""
+        curves = {}
+        for name, runs in groups.items():
+            for record in self._records(runs):
+                if "epoch_predictions" in record:
+                    hits = np.array(record["epoch_predictions"]) == record["predictions"]["y_true"]
+                    curves.setdefault(name, []).append(100 * hits.mean(axis=1))
+        return curves
+
+    def _records(self, trials):
+        return [store.load(trial, config.results_dir()) for trial in trials]
 
     def protocol(self, folds):
         """How the clips are divided, as a sentence."""
@@ -482,6 +494,7 @@ def start(name, namespace):
         device_of(parameters.device)
     if parameters.data_root and parameters.dataset == "synthetic":
         raise ValueError("notebook parameters: data_root is given, but dataset = 'synthetic' is generated")
+    _check_effect(name, parameters)
     grid = parameters.grid or preset.grids.get(name, {})
     given = {
         key: values[key] for key, usual in _DEFAULTS.items() if values.get(key, usual) not in ("", usual)
@@ -522,6 +535,25 @@ def _of_audit(preset):
     return preset.model_copy(update=changed)
 
 
+def _check_effect(name, parameters):
+    """Refuse what has no effect in a notebook, and systems that there are none of."""
+    if parameters.grid and name in _NO_GRIDS:
+        raise ValueError(f"notebook parameters: grid has no effect in {name}; leave it out")
+    if parameters.rivals and name not in _COMPARE:
+        raise ValueError(f"notebook parameters: rivals has no effect in {name}; use {' or '.join(_COMPARE)}")
+    if parameters.rivals:
+        _check_systems(parameters.rivals)
+
+
+def _check_systems(names):
+    from hsta_lib.models.baselines.registry import SYSTEMS  # it brings torch, which a start goes without
+
+    unknown = sorted(set(names) - set(SYSTEMS))
+    if unknown:
+        known = ", ".join(sorted(SYSTEMS))
+        raise ValueError(f"notebook parameters: rivals: {unknown[0]!r} is none of {known}")
+
+
 def _settings(parameters, preset):
     from hsta_lib.training.precision import with_precision  # with torch
 
@@ -556,8 +588,24 @@ def _check_grid(study):
     cells = study.cells()
     printed = load_table(study.name) if study.name in table_names() else cells
     shown = [column for column in printed if column in cells]
+    if study.parameters.grid:
+        _check_networks(study, cells)
     if cells.duplicated(shown).any():
         raise ValueError(f"grid: some settings agree in {', '.join(shown)}, which is all {study.name} shows")
+
+
+def _check_networks(study, cells):
+    """Refuse settings that the network refuses, without weights."""
+    import torch  # a start without a grid does not wait for it
+
+    from hsta_lib.models.hsta import HSTA
+
+    with torch.device("meta"):
+        for settings in settings_of(study.settings, cells):
+            try:
+                HSTA.from_settings(settings, len(class_names(settings.labels, study.parameters.layout)))
+            except ValueError as error:
+                raise ValueError(f"grid: {error}") from error
 
 
 def _heading(name):

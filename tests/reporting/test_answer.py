@@ -55,17 +55,19 @@ def test_the_last_cell_replaces_what_the_first_shows(outputs):
     assert figure.shown == "picture"
 
 
-def test_real_data_are_not_called_synthetic_and_shared_subjects_are_said(outputs):
-    answer.Answer(_study(dataset="casme3", data_root="/home/me/casme3", split="paper"))
+def test_real_data_are_not_called_synthetic_and_shared_subjects_are_said(outputs, tmp_path):
+    folder = tmp_path / "casme3"
+    folder.mkdir()
+    answer.Answer(_study(dataset="casme3", data_root=str(folder), split="paper"))
     said = outputs[0].shown.data
     assert "synthetic" not in said
     assert "*Data*: casme3, **subject-dependent**;" in said
     assert "DATA_ROOT=.../casme3" in said
-    assert "/home/me" not in said
+    assert str(tmp_path) not in said
 
 
 def test_the_command_has_every_parameter_that_was_given(monkeypatch, tmp_path):
-    study = _study(seeds=[0, 1], dataset="own", data_root="mine", grid={"m": [1]}, workers=3, split="subject")
+    study = _study(seeds=[0, 1], dataset="own", data_root="mine", grid={"m": [1]}, workers=3, export=True)
     monkeypatch.setattr(config, "records_dir", lambda: tmp_path)
     made = "make table4 PRESET=smoke DATASET=own DATA_ROOT=mine SEEDS=0,1 GRID='{\"m\": [1]}'"
     assert answer.command(study) == made
@@ -74,3 +76,11 @@ def test_the_command_has_every_parameter_that_was_given(monkeypatch, tmp_path):
         "papermill notebooks/table4.ipynb reports/table4.ipynb -p preset smoke -p dataset own "
         "-p data_root mine -y 'seeds: [0, 1]' -y 'grid: {\"m\": [1]}'"
     )
+
+
+@pytest.mark.parametrize("name", ["data_root", "lists_root"])
+def test_a_folder_that_is_not_there_is_refused_before_anything_is_shown(outputs, name):
+    study = _study(**{"dataset": "casme3", "data_root": "/", name: "/not/there"})
+    with pytest.raises(FileNotFoundError, match=f"{name} = '/not/there': no such folder"):
+        answer.Answer(study)
+    assert outputs == []

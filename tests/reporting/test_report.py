@@ -1,5 +1,6 @@
 """Reports: sentences follow from numbers, records do not replace one another, figures show what they say."""
 
+import io
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
+from PIL import Image as pillow
 from tiny import tiny_trials
 
 from hsta_lib import ROOT, config
@@ -457,6 +459,35 @@ def test_a_photograph_is_a_jpeg_of_the_figure():
     frames = np.random.default_rng(0).integers(256, size=(1, 4, 17, 17, 3), dtype=np.uint8)
     content = plots.as_photograph(plots.contact_sheet(clips, frames, ("happy", "anger"))).data
     assert content[:2] == b"\xff\xd8"
+
+
+def test_held_out_curves_stand_beside_those_of_the_training():
+    losses = {"named": [[3.0, 1.0], [5.0, 3.0]], "shuffled": [[4.0, 4.0]]}
+    figure = plots.losses(losses, {"shuffled": [[20.0, 30.0], [40.0, 30.0]]})
+    training, held_out = figure.axes
+    assert [line.get_ydata().tolist() for line in training.lines] == [[4, 2], [4, 4]]
+    assert [line.get_ydata().tolist() for line in held_out.lines] == [[30, 30]]
+    assert held_out.lines[0].get_color() == training.lines[1].get_color()
+    assert held_out.get_ylabel() == "accuracy on held-out clips, %"
+    assert len(plots.losses(losses, {}).axes) == len(plots.losses(losses).axes) == 1
+
+
+def test_an_animation_plays_the_frames_of_each_class_three_times():
+    clips = pd.DataFrame({"label": [1, 0, 1]})
+    frames = np.zeros((3, 5, 8, 8, 3), np.uint8)
+    frames[0, :3] = np.array([10, 110, 210])[:, None, None, None]
+    frames[1, :3] = 60
+    shown = plots.animation(clips, frames)
+    played = pillow.open(io.BytesIO(shown.data))
+    assert (played.n_frames, played.info["loop"], played.size) == (3, 3, (192, 96))
+    seen = []
+    for number in range(3):
+        played.seek(number)
+        picture = np.asarray(played.convert("RGB"))
+        seen.append((picture[48, 48, 0], picture[48, 144, 0]))
+    assert np.allclose(seen, [(60, 10), (60, 110), (60, 210)], atol=2)
+    assert shown.metadata["alt"]
+    assert plots.animation(clips, None) is None
 
 
 def test_contact_sheet_draws_the_flow_on_one_scale():

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,8 +76,6 @@ def test_a_notebook_takes_the_parameters_with_their_defaults(path):
     values = {line.targets[0].id: ast.literal_eval(line.value) for line in statements}
     assert len(values) == len(statements)
     defaults = config.Parameters().model_dump()
-    # Tables 5 and 6 leave the split to the preset.
-    defaults |= {"split": ""} if path.stem in ("table5", "table6") else {}
     defaults |= ON_FLOW if path.stem == "reproduce" else {}
     defaults |= {"dataset": "megc2019_flow"} if path.stem == "extractions" else {}
     defaults |= {"dataset": "megc2019_flow", "split": "loso"} if path.stem == "honest" else {}
@@ -135,7 +134,7 @@ def test_every_row_of_a_printed_table_stands_beside_its_scores(name):
 def test_a_notebook_as_it_is_starts_with_the_defaults():
     study = start("table4", kernel())
     assert (study.name, study.preset_name) == ("table4", "quick")
-    assert study.parameters == config.Parameters(labels="emotion7")
+    assert study.parameters == config.Parameters(labels="emotion7", split="subject")
     preset = config.load_preset("quick")[1]
     expected = config.Settings(
         frames=preset.frames,
@@ -245,7 +244,7 @@ def test_lists_that_papermill_gives_as_text_are_read():
     study = started(seeds="[3, 1]", grid="{m: [1, 4], depths: [[2, 1]]}")
     assert study.seeds == (3, 1)
     assert study.grid == {"m": [1, 4], "depths": [[2, 1]]}
-    assert started(rivals="[HTNet]").parameters.rivals == ["HTNet"]
+    assert start("table6", {"preset": "smoke", "rivals": "[HTNet]"}).parameters.rivals == ["HTNet"]
 
 
 @pytest.mark.parametrize(
@@ -784,3 +783,28 @@ def test_the_released_recipe_has_epochs_of_its_own_or_is_refused(monkeypatch):
         ValueError, match=r"recipe = 'released' does not learn in this preset: .* choose preset"
     ):
         started(recipe="released")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("table4", {"grid": {"d": [7], "heads": [3]}}, "grid: d = 7 is not divisible by heads = 3"),
+        ("table7", {"grid": {"m": [1]}}, "grid has no effect in table7; leave it out"),
+        ("table4", {"rivals": ["STSTNet"]}, "rivals has no effect in table4; use table5 or table6"),
+        ("table6", {"rivals": ["Foo"]}, "rivals: 'Foo' is none of Bi-WOOF, "),
+    ],
+)
+def test_what_has_no_effect_or_cannot_be_trained_is_refused_at_the_start(name, given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        start(name, {"preset": "smoke", **given})
+
+
+def test_accuracy_on_held_out_clips_is_that_of_each_stored_epoch(monkeypatch):
+    records = {
+        "a": {"predictions": {"y_true": [0, 1, 2, 1]}, "epoch_predictions": [[0, 0, 0, 0], [0, 1, 2, 0]]},
+        "b": {"predictions": {"y_true": [1]}},
+    }
+    monkeypatch.setattr(store, "load", lambda trial, folder: records[trial])
+    curves = started().held_out({"named": ["a", "b"], "shuffled": ["b"]})
+    assert [curve.tolist() for curve in curves["named"]] == [[25, 75]]
+    assert set(curves) == {"named"}
