@@ -144,6 +144,15 @@ def plan_table():
     return _table(["", "trials", "GPU-hours, `equations`", "GPU-hours, `released`"], rows)
 
 
+def scale_table():
+    """Hours of the whole paper at full size on 1, 8 and 64 GPUs, one seed."""
+    gpus, rows = (1, 8, 64), []
+    for recipe in plan.RECIPES:
+        hours, longest = plan.hours_on(gpus, recipe)
+        rows.append([f"`{recipe}`", *(f"{value:.2g} h" for value in hours), f"{60 * longest:.2g} min"])
+    return _table(["", *(f"{n} GPU{'s' * (n > 1)}" for n in gpus), "longest trial"], rows)
+
+
 def coverage_table():
     """How often intervals contain the truth, over seeds, skills and scores, from the benchmark's record."""
     table = pd.read_csv(ROOT / "benchmarks" / "coverage.csv")
@@ -227,7 +236,7 @@ SECTIONS = {
     "README.md": {"lists": lists_table, "findings": findings_table},
     "docs/baselines.md": {"systems": systems_table},
     "docs/benchmarks.md": {"benchmarks": benchmarks_table},
-    "docs/cluster.md": {"plan": plan_table},
+    "docs/cluster.md": {"plan": plan_table, "scale": scale_table},
     "docs/departures.md": {"departures": departures_table},
     "docs/parameters.md": {"presets": presets_table},
     "docs/results.md": {"results": results_table, "scores": scores_table},

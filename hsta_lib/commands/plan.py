@@ -4,6 +4,7 @@ Clips, subjects and folds are those of the real datasets as published; nothing i
 """
 
 import argparse
+import heapq
 from functools import lru_cache
 
 import numpy as np
@@ -71,6 +72,33 @@ def _cost(trials, flops):
     n_settings = len({(trial.settings, trial.fingerprint) for trial in trials})
     pflop = sum(flops[trial] for trial in trials) / 1e15
     return {"settings": n_settings, "trials": len(trials), "pflop": pflop}
+
+
+def hours_on(gpus, recipe, tflops=ACHIEVED * PEAK_TFLOPS):
+    """Hours of the whole paper on some GPUs, and of its longest trial.
+
+    Parameters
+    ----------
+    gpus : sequence of int
+        Each trains one trial at a time, the longest first.
+    recipe, tflops
+        As for `plan_paper`.
+
+    Returns
+    -------
+    hours : list of float
+        Shared trials are trained once; start of workers, evaluation and copies of the data are left out.
+    longest : float
+        Hours of the longest trial: no number of GPUs makes it shorter.
+    """
+    every = list({trial for trials in trials_of_paper(recipe).values() for trial in trials})
+    datasets = {trial.fingerprint: nominal_dataset(trial.fingerprint) for trial in every}
+    hours = sorted((flops / 3.6e15 / tflops for flops in training_flops(every, datasets)), reverse=True)
+    busy = [[0.0] * n for n in gpus]
+    for one in hours:
+        for each in busy:
+            heapq.heapreplace(each, each[0] + one)
+    return [max(each) for each in busy], hours[0]
 
 
 @lru_cache

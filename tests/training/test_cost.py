@@ -208,6 +208,9 @@ def test_the_plan_of_the_paper():
     everything = rows.loc[(paper_plan._ALL, "")]
     assert everything["trials"] < rows.drop((paper_plan._ALL, ""))["trials"].sum()
     assert planned["gpu_hours"].to_numpy() == pytest.approx(planned["pflop"] * 1000 / 3600)
+    (one, eight), longest = paper_plan.hours_on((1, 8), "equations", tflops=1.0)
+    assert one == pytest.approx(everything["gpu_hours"])
+    assert one / 8 <= eight <= one / 8 + longest < one
 
 
 def test_a_rate_that_is_none_is_refused():
