@@ -31,18 +31,7 @@ class Branch(NamedTuple):
 
 
 def branches(settings, n_frames):
-    """The video and the special branch of a network.
-
-    Parameters
-    ----------
-    settings : hsta_lib.config.Model
-    n_frames : int
-        Of the video branch; the special branch has onset and apex.
-
-    Returns
-    -------
-    video, special : Branch
-    """
+    """The video and the special branch of a network; the latter has onset and apex."""
     video = Branch(n_frames, settings.tubelet_size, settings.patch_size, settings.d, settings.l_v)
     # Onset and apex are one tubelet deep, unless tubelets are single frames.
     special = Branch(
@@ -59,16 +48,9 @@ EQUATIONS = Model()
 
 
 def sincos_positions(n, d):
-    """Fixed sine-cosine table over a sequence (Vaswani et al. 2017), CLS at position 0 included.
+    """Fixed sine-cosine table over a sequence (Vaswani et al. 2017), CLS at position 0, float32 ``(n, d)``.
 
-    Parameters
-    ----------
-    n, d : int
-        Positions and width; channel ``2i`` holds ``sin(p / 10000^(2i/d))``, channel ``2i+1`` the cosine.
-
-    Returns
-    -------
-    Tensor, float32, shape (n, d)
+    Channel ``2i`` holds ``sin(p / 10000^(2i/d))``, channel ``2i+1`` the cosine.
     """
     channel = torch.arange(d, dtype=torch.float64)
     rate = 10000.0 ** (-2 * torch.div(channel, 2, rounding_mode="floor") / d)
@@ -91,16 +73,11 @@ class StochasticDepth(nn.Module):
 
 
 def stochastic_depth_rates(rate, *, m, l_v, l_s):
-    """Rate of every USTA layer, dealt out as the authors' code does.
+    """Rates of each module's video and special USTA layers, dealt out as the authors' code does.
 
     One list of M * L_v rates rises from 0 to ``rate``; module by module a slice of length max(L_v, L_s) is
     cut off it, and layer i of either branch takes entry i. Where the slice has run out (special branch
     first), the rest of the module has rate 0.
-
-    Returns
-    -------
-    list of tuple
-        Per module, the rates of its video and of its special layers.
     """
     rates = [rate * i / max(m * l_v - 1, 1) for i in range(m * l_v)]
     longest = max(l_v, l_s)
@@ -116,20 +93,9 @@ def stochastic_depth_rates(rate, *, m, l_v, l_s):
 class TubeletEmbedding(nn.Module):
     """Embed every tubelet of a branch, put CLS in front, add positions (Eq. 1).
 
-    Without positions the network cannot tell place or time (Eqs. 1-16 name none).
-
-    Parameters
-    ----------
-    branch : Branch
-    image_size : int
-        px, square. An image the patch does not divide is refused; or, with ``border = "crop"``, its last
-        rows and columns are never read, as in the authors' special branch (224 px in patches of 12).
-    settings : hsta_lib.config.Model
-
-    Raises
-    ------
-    ValueError
-        If the frames are not divisible by the tubelet, or the image is not by the patch.
+    Without positions the network cannot tell place or time (Eqs. 1-16 name none). Frames must be divisible by
+    the tubelet, and the image, square, by the patch; or, with ``border = "crop"``, its last rows and columns
+    are never read, as in the authors' special branch (224 px in patches of 12).
     """
 
     def __init__(self, branch, image_size, settings):
@@ -244,11 +210,7 @@ def projection_mlp(d_in, d_out, settings):
 class CrossAttention(nn.Module):
     """One direction of CSTA: a branch's CLS token reads the other branch's features (Eqs. 8-12).
 
-    Parameters
-    ----------
-    d, d_other : int
-        Width of this branch, and of the other, in which the attention takes place.
-    settings : hsta_lib.config.Model
+    ``d`` is the width of this branch, ``d_other`` that of the other, in which the attention takes place.
     """
 
     def __init__(self, d, d_other, settings=EQUATIONS):
@@ -301,12 +263,7 @@ class CSTA(nn.Module):
 class HSTAModule(nn.Module):
     """One level of the hierarchy: L_v and L_s USTA layers, then one CSTA (Eqs. 14-15).
 
-    Parameters
-    ----------
-    video, special : Branch
-    rates : tuple of list
-        Rates of stochastic depth, one per USTA layer of the video branch, and of the special branch.
-    settings : hsta_lib.config.Model
+    ``rates``: of stochastic depth, one for each USTA layer of the video branch, and of the special one.
     """
 
     def __init__(self, video, special, rates, settings):

@@ -62,17 +62,9 @@ def prepare(flow):
 
 
 def orientation_bins(u, v):
-    """Bin of each direction.
+    """Bin of each direction ``(u, v)``, in 0..7.
 
-    Parameters
-    ----------
-    u, v : ndarray, float, of one shape
-
-    Returns
-    -------
-    ndarray, int, of that shape
-        ``b`` in 0..7 for angles from ``45 b - 180`` degrees, included, to ``45 b - 135``, not included but in
-        the last bin.
+    Bin b holds angles from ``45 b - 180`` degrees, included, to ``45 b - 135``, not included but in the last.
     """
     # Zero is added because that makes a negative zero positive: straight left is 180 degrees, never -180.
     degrees = np.degrees(np.arctan2(v + 0.0, u))

@@ -36,19 +36,10 @@ def squash(s):
 
 
 def route(votes):
-    """Dynamic routing by agreement.
+    """Dynamic routing by agreement: votes ``(b, n, n_classes, d)`` of n capsules to ``(b, n_classes, d)``.
 
     Every primary capsule deals its vote out over the classes, evenly at first, then more to those whose
     capsule points its way. As in the authors' code gradients flow through the last iteration alone.
-
-    Parameters
-    ----------
-    votes : Tensor, float, shape (b, n, n_classes, d)
-        What each of n capsules predicts for each class.
-
-    Returns
-    -------
-    Tensor, float, shape (b, n_classes, d)
     """
     fixed = votes.detach()
     agreement = torch.zeros_like(fixed[..., 0])

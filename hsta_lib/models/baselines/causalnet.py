@@ -46,13 +46,7 @@ def prepare(clip):
 class PlaceAttention(nn.Module):
     """Attention of four places, in which the one across the diagonal takes weight and gives nothing.
 
-    Parameters
-    ----------
-    d, heads : int
-    gamma : float
-        The logit of that place is ``-gamma`` times its number, from 1.
-    scale : float
-        Of the other logits.
+    The logit of that place is ``-gamma`` times its number, from 1; ``scale`` multiplies the others.
     """
 
     def __init__(self, d, heads, gamma, scale):
@@ -170,17 +164,7 @@ class CausalNet(nn.Module):
         self.head = nn.Sequential(nn.Linear(12 * width, 8 * width), nn.Linear(8 * width, n_classes))
 
     def forward(self, x):
-        """Class scores (logits) of a batch of clips.
-
-        Parameters
-        ----------
-        x : Tensor, uint8 or float, shape (b, 4, 3, 28, 28)
-            As `prepare` makes them.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
+        """Class scores (logits) of pictures ``(b, 4, 3, 28, 28)``, uint8 or float, from `prepare`."""
         pictures = x.float().unbind(1)
         there, back = (in_places(self.of_flow(picture)) for picture in pictures[:2])
         directions = [in_places(self.of_direction(picture)) for picture in pictures[2:]]

@@ -70,17 +70,9 @@ def prepare(frames):
 def patterns(grey):
     """Local binary patterns on three orthogonal planes, radius 1, eight neighbours.
 
-    Parameters
-    ----------
-    grey : ndarray, uint8, shape (t, h, w)
-        At least 3 each way.
-
-    Returns
-    -------
-    ndarray, uint8, shape (3, t - 2, h - 2, w - 2)
-        On the planes XY, XT and YT, of every pixel but the outermost. Bit k belongs to the neighbour at k
-        times 45 degrees, from the plane's columns (x, x, y) against its rows (y, t, t): in XY bit 0 is right,
-        bit 2 above.
+    Of grey frames uint8 ``(t, h, w)``, 3 or more each way, uint8 ``(3, t - 2, h - 2, w - 2)``: on the planes
+    XY, XT and YT, of every pixel but the outermost. Bit k belongs to the neighbour at k times 45 degrees,
+    from the plane's columns (x, x, y) against its rows (y, t, t): in XY bit 0 is right, bit 2 above.
     """
     return np.stack([_plane_patterns(grey.astype(np.int16), *axes) for axes in _PLANES])
 
