@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
-from hsta_lib.data.frames import frames_between, index_folder, read_image
+from hsta_lib.data.frames import frames_of, index_folder, read_image
 
 _SIZE = 64  # px; noise averages out, the expression stays
 _FEW = 10  # clips that are listed one by one
@@ -53,10 +53,7 @@ def with_apex(clips, method, folder, problem="no apex given"):
 def _most_different(clips, folder):
     """Clip to the number of its frame that differs most from the onset; and the clips that cannot be read."""
     index = functools.cache(index_folder)  # many clips may share a folder
-    items = [
-        (clip.clip_id, frames_between(index(clip.folder), clip.onset, clip.offset))
-        for clip in clips.itertuples()
-    ]
+    items = [(clip.clip_id, frames_of(clip, index(clip.folder))) for clip in clips.itertuples()]
     files = [path for _, frames in items for path in frames.values()]
     described = ["apex", _SIZE, [[clip_id, list(frames)] for clip_id, frames in items]]
     path, _, left_out = cached_rows(

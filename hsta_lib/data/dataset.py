@@ -30,6 +30,7 @@ from hsta_lib.data.table import (
 )
 from hsta_lib.data.twins import near_twins
 
+_CLONE_OF_CASME3 = "external/CAS-ME-3"  # with lists of bad frames
 _BOXES = "face_boxes.csv"  # in the dataset's folder, for crop = "boxes"
 
 
@@ -154,6 +155,9 @@ def read_dataset(parameters, preset, data_dir):
     read = _reader(parameters.layout)
     chosen = {"variant": parameters.variant} if parameters.variant and is_real else {}
     chosen |= {"official": False} if "official" in _choices(read) and not is_real else {}
+    exceptions = clones.given_folder(_CLONE_OF_CASME3)
+    if is_real and "exceptions" in _choices(read) and exceptions.exists():
+        chosen["exceptions"] = exceptions
     chosen |= {"macro": True} if parameters.macro_clips != "none" else {}
     reading = read(root, dataset=parameters.layout, repair=parameters.repair, **chosen)
     if reading.clips.empty:
@@ -171,7 +175,7 @@ def _reader(dataset):
 
 
 def _choices(read):
-    """What a reader can be asked for: ``variant``, ``macro``, ``official``, see their files."""
+    """What a reader can be asked for: ``variant``, ``macro``, ``exceptions``, ...; see their files."""
     return inspect.signature(read).parameters
 
 

@@ -112,9 +112,15 @@ def why_no_frames(folder):
     return f"folder without frames: it holds {names[0]}; frames have a number and end in {endings}"
 
 
-def frames_between(files, onset, offset):
-    """Those of `index_folder` from onset to offset, ascending; a file of no bytes is a missing frame."""
-    return {n: files[n] for n in sorted(files) if onset <= n <= offset and _has_bytes(files[n])}
+def frames_between(files, onset, offset, bad=()):
+    """Those of `index_folder` from onset to offset, ascending; bad ones and files of no bytes are missing."""
+    numbers = [n for n in sorted(files) if onset <= n <= offset and n not in bad]
+    return {n: files[n] for n in numbers if _has_bytes(files[n])}
+
+
+def frames_of(clip, files):
+    """`frames_between` of a row of a clip table; ``bad_frames``, if the table has them, are its bad ones."""
+    return frames_between(files, clip.onset, clip.offset, getattr(clip, "bad_frames", ()))
 
 
 def _has_bytes(path):
@@ -270,7 +276,7 @@ def cache_frames(clips, settings, folder):
     ----------
     clips : DataFrame
         With ``clip_id``, ``folder``, ``onset``, ``apex``, ``offset``; for ``crop = "boxes"`` also ``face``, a
-        `hsta_lib.data.faces.Face` or None.
+        `hsta_lib.data.faces.Face` or None. Frames in ``bad_frames``, where it is there, count as missing.
     settings : hsta_lib.config.Frames
         With ``crop = "face"`` the face is found on the onset frame, and one similarity transform brings all
         frames of the clip to the same place; a clip without a face that can be found is left out.
@@ -346,9 +352,10 @@ def _files_of(clip, numbers, files):
     """Files of the frames numbered, or of the nearest; none if too many are missing. And what is wrong."""
     if not files:
         return [], why_no_frames(clip.folder)
-    if all(number in files and _has_bytes(files[number]) for number in numbers):
+    bad = getattr(clip, "bad_frames", ())
+    if all(number in files and number not in bad and _has_bytes(files[number]) for number in numbers):
         return [files[number] for number in numbers], ""
-    there = frames_between(files, clip.onset, clip.offset)
+    there = frames_of(clip, files)
     n_frames = clip.offset - clip.onset + 1
     problem = f"{n_frames - len(there)} of {n_frames} frames missing"
     if 2 * len(there) < n_frames:

@@ -25,6 +25,12 @@ PRESET = Preset(
 )
 
 
+@pytest.fixture(autouse=True)
+def no_clone(monkeypatch, tmp_path):
+    """No lists of bad frames, whatever lies in ``external/``."""
+    monkeypatch.setattr(dataset, "_CLONE_OF_CASME3", tmp_path / "no clone")
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("data")

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from hsta_lib.data.readers import bad_frames
 from hsta_lib.data.readers.find import (
     dataset_folder,
     find_all,
@@ -33,7 +34,7 @@ _EXPECTED = {
 }
 
 
-def read(root, *, dataset="casme3", repair="repaired", macro=False):
+def read(root, *, dataset="casme3", repair="repaired", macro=False, exceptions=None):
     """Clip table of CAS(ME)^3 Part A.
 
     Parameters
@@ -49,6 +50,9 @@ def read(root, *, dataset="casme3", repair="repaired", macro=False):
     macro : bool
         Also read the macro-expressions, from the sheet that lists them; their emotions are in a sheet of
         their own, and empty without it.
+    exceptions : Path, optional
+        Clone of the dataset's repository, whose lists of bad frames are used unless ``repair`` is
+        ``published`` or ``released``, see `hsta_lib.data.readers.bad_frames.without`.
 
     Returns
     -------
@@ -57,9 +61,9 @@ def read(root, *, dataset="casme3", repair="repaired", macro=False):
     Raises
     ------
     FileNotFoundError
-        If the root, the folder of frames or a sheet is not there.
+        If the root, the folder of frames, a sheet or a list is not there.
     ValueError
-        If a sheet cannot be read, lacks a needed column or has it twice.
+        If a sheet cannot be read, lacks a needed column or has it twice; or a list cannot.
     """
     root = dataset_folder(root)
     folder_of, release, frames = _find_frames(root)
@@ -71,7 +75,7 @@ def read(root, *, dataset="casme3", repair="repaired", macro=False):
     if macro:
         rows = pd.concat([rows, _macro_rows(root, frames)], ignore_index=True)
     rows["Subject"], merged = one_person(rows["Subject"])
-    return listing(
+    reading = listing(
         [_clip(row, dataset, folder_of) for row in rows.to_dict("records")],
         "casme3",
         rule=repair,
@@ -80,6 +84,9 @@ def read(root, *, dataset="casme3", repair="repaired", macro=False):
         micro_rule=_is_micro,
         problems=merged,
     )._replace(listed=listed)  # what is expected is of micro-expressions alone
+    if exceptions is None or repair in ("published", "released"):
+        return reading
+    return bad_frames.without(reading, exceptions, repair)
 
 
 def _macro_rows(root, frames):

@@ -8,6 +8,7 @@ from hsta_lib import ROOT
 CLONES = {
     "HTNet": ("wangzhifengharrison/HTNet", "91cf4bda0a2db50d638d46c04c5d7cf3b602d446"),
     "CausalNet": ("tony19980810/CausalNet", "7bdf163face030eeae4358fc7638cf538305acce"),
+    "CAS-ME-3": ("jingtingEmmaLi/CAS-ME-3", "9e25aa9eecd55a654da5ead4938f8409e80bb04e"),
     "STSTNet": ("christy1206/STSTNet", "1afb56e670ee1d4f9864d21e43cfd95a291864e4"),
 }
 
