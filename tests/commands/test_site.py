@@ -254,6 +254,16 @@ def test_the_index_leads_to_a_report_and_its_page_to_the_files_beside_it(tiny, t
     }
 
 
+def test_the_index_shows_the_first_sentence_of_an_answer(tiny, tmp_path):
+    notebook = _notebook()
+    text = "## Answer\n\nmore\n\n- UAR: **1 of 3** rows [4.0, 5.0] differ.\n- More.\n"
+    notebook.cells[1].outputs = [v4.new_output("display_data", {"text/markdown": text})]
+    nbformat.write(notebook, tiny / "tiny.ipynb")
+    index.build(tiny, tmp_path / "site")
+    soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    assert soup.select_one(".reports li .note").get_text() == "UAR: 1 of 3 rows [4.0, 5.0] differ."
+
+
 def test_the_index_leads_to_every_page_of_docs_and_pages_to_each_other_and_to_code(committed):
     soups = _soups(committed)
     assert {link["href"] for link in soups["index.html"].select(".guides a")} == {

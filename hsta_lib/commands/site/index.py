@@ -58,7 +58,8 @@ def build(reports, output):
     }
     content |= {path.stem: pages.render_report(guides[path.stem], path.parent, links) for path in docs}
     sections = [(f"{name}.html", *found) for name, (_, parts) in content.items() for found in parts]
-    content["index"] = render_index(reports, records, titles, guides, sections), []
+    answers = {name: pages.answer(notebook) for name, notebook in notebooks.items()}
+    content["index"] = render_index(reports, records, titles, guides, sections, answers), []
     shutil.rmtree(output, ignore_errors=True)
     for name, (text, _) in content.items():
         write_whole(output / f"{name}.html", text)
@@ -87,7 +88,7 @@ def _refuse_foreign(output):
         raise ValueError(f"{output} holds something else than a site; choose another folder with --output.")
 
 
-def render_index(reports, records, titles, guides, sections):
+def render_index(reports, records, titles, guides, sections, answers):
     """The first page.
 
     Parameters
@@ -100,6 +101,8 @@ def render_index(reports, records, titles, guides, sections):
         Pages of ``docs/`` by name.
     sections : list of (str, str, str, str)
         What can be searched: page, anchor, heading and text of each section.
+    answers : dict of str to str
+        What each report answers, in a sentence.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def render_index(reports, records, titles, guides, sections):
         lists=lists(reports / "audit-lists.json", titles),
         claims={"counts": claims(reports), "page": pages.named("claims", titles)["page"]},
         data=data_used(records, titles),
-        groups=_grouped(titles),
+        groups=_grouped(titles, answers),
         guides=[(f"{name}.html", pages.heading(guide)) for name, guide in guides.items()],
         summary=_summary(reports / _SUMMARY),
         sections=sections,
@@ -120,12 +123,12 @@ def render_index(reports, records, titles, guides, sections):
     )
 
 
-def _grouped(titles):
+def _grouped(titles, answers):
     """Headings of groups and their reports, in the order of both."""
     groups = {heading: [] for heading in _GROUPS}
     for name in titles:
         group = next(heading for heading, begins in _GROUPS.items() if name.startswith(begins))
-        groups[group].append(pages.named(name, titles))
+        groups[group].append(pages.named(name, titles) | {"answer": answers[name]})
     return {heading: found for heading, found in groups.items() if found}
 
 

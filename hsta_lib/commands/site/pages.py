@@ -94,6 +94,17 @@ def heading(notebook):
     return _plain(notebook.cells[0].source.splitlines()[0].removeprefix("# "))
 
 
+def answer(notebook):
+    """The first sentence of a report's answer, without marks; nothing if it gives none."""
+    shown = [
+        output.get("data", {}).get("text/markdown", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+    ]
+    said = next((text for text in shown if text.startswith("## Answer")), "")
+    return _plain(next((line[2:] for line in said.splitlines() if line.startswith("- ")), ""))
+
+
 def _plain(markdown):
     """A line of Markdown without marks: of links their text, no emphasis, no code marks."""
     text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", " ".join(markdown.split()))
