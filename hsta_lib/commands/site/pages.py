@@ -64,6 +64,11 @@ def read_report(path):
     if not re.match(r"# \S", notebook.cells[0].source if notebook.cells else ""):
         raise ValueError(f"{name}: the first cell does not begin with a heading ('# ...'); give it one.")
     check_preset(notebook, path)
+    first = notebook.cells[0]
+    if path.stem.startswith("real-") and not first.source.startswith("# Real motion"):
+        first.source = (
+            f"# Real motion, {first.source[2].lower()}{first.source[3:]}"  # another report's otherwise
+        )
     return notebook
 
 
