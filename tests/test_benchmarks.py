@@ -51,7 +51,7 @@ def test_the_exponent_of_a_power_law(monkeypatch, tmp_path):
         for value in values
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "benchmarks" / "growth.csv", index=False)
-    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "SHIPPED", tmp_path)
     found = report.measured_growth().groupby("size")["exponent"].unique()
     assert found["quick"] == pytest.approx([0.5])
     assert found["full"] == pytest.approx([2])

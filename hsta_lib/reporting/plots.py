@@ -592,6 +592,7 @@ def _intervals(panel, rows, column, places, color, label=None):
     """Dots of a column at some heights, with its intervals."""
     value = rows[column]
     ends = np.stack([value - rows[f"{column}_low"], rows[f"{column}_high"] - value]).astype(float)
+    ends[np.abs(ends) < 1e-9] = 0  # an end at 100 % may miss a score of 100 % by rounding
     dots, *_ = panel.errorbar(value, places, xerr=ends, fmt="o", markersize=4, elinewidth=1.5, color=color)
     dots.set_label(label)
 

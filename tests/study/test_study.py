@@ -21,8 +21,9 @@ from hsta_lib.training.trials import expand_grid
 
 pytestmark = pytest.mark.usefixtures("no_environment")
 
-# `attention` has parameters of its own besides these.
-NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem != "attention")
+# These have parameters of their own besides those of all.
+OWN = ("attention", "predict")
+NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem not in OWN)
 # Parameters that a notebook which trains a table does not take: its rows differ in them, or have no grid.
 NOT_TAKEN = {
     **{name: ["rivals"] for name in ("table1", "table2", "table3", "table4", "figure3")},
@@ -77,7 +78,7 @@ def test_a_notebook_takes_the_parameters_with_their_defaults(path):
     assert len(values) == len(statements)
     defaults = config.Parameters().model_dump()
     defaults |= ON_FLOW if path.stem == "reproduce" else {}
-    defaults |= {"dataset": "megc2019_flow"} if path.stem == "extractions" else {}
+    defaults |= {"dataset": "megc2019_flow", "split": "subject"} if path.stem == "extractions" else {}
     defaults |= {"dataset": "megc2019_flow", "split": "loso"} if path.stem == "honest" else {}
     assert values == {name: defaults[name] for name in values}
     if path.stem in (*DESIGNS, *table_names()):
