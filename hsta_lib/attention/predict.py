@@ -31,7 +31,6 @@ from hsta_lib.data.table import problems_table
 from hsta_lib.files import write_whole
 from hsta_lib.models.hsta import HSTA
 from hsta_lib.reporting.tables import LEFT
-from hsta_lib.study import study as studies
 from hsta_lib.training.trials import Trial
 
 COVERED = 0.9  # of the clips have their true class in the set
@@ -84,9 +83,7 @@ def start(name, namespace):
     FileNotFoundError
         If the network or the clips are not there.
     """
-    own = {key: namespace[key] for key in Choice.model_fields if key in namespace}
-    choice = config.validated(Choice, own, "notebook parameters")
-    study = studies.start(name, {key: namespace[key] for key in namespace if key not in own})
+    study, choice = weights.start_with(Choice, name, namespace)
     if choice.clips:
         clips_in(choice.clips)
     if choice.network:

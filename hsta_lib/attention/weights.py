@@ -164,9 +164,7 @@ def start(name, namespace):
     FileNotFoundError
         If clip or checkpoint is not there.
     """
-    own = {key: namespace[key] for key in Choice.model_fields if key in namespace}
-    choice = config.validated(Choice, own, "notebook parameters")
-    study = studies.start(name, {key: namespace[key] for key in namespace if key not in own})
+    study, choice = start_with(Choice, name, namespace)
     if choice.checkpoint and study.parameters.recipe != "released":
         raise ValueError(
             f"notebook parameters: checkpoint = {choice.checkpoint!r} is a network of the authors' code; "
@@ -176,8 +174,16 @@ def start(name, namespace):
         checkpoint_file(Path(choice.checkpoint).expanduser())
     if choice.clip:
         own_clip.check(choice)
-    own = {key: value for key, value in choice.model_dump().items() if value != getattr(Choice(), key)}
-    return dataclasses.replace(study, given=study.given | own), choice
+    return study, choice
+
+
+def start_with(kind, name, namespace):
+    """The study of a notebook that has parameters of its own, and these: a ``kind`` of `config.Group`."""
+    own = {key: namespace[key] for key in kind.model_fields if key in namespace}
+    choice = config.validated(kind, own, "notebook parameters")
+    study = studies.start(name, {key: namespace[key] for key in namespace if key not in own})
+    given = {key: value for key, value in choice.model_dump().items() if value != getattr(kind(), key)}
+    return dataclasses.replace(study, given=study.given | given), choice
 
 
 def usta_weights(attention, tokens):

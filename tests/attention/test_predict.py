@@ -14,6 +14,7 @@ from tiny import tiny_dataset, tiny_trials
 from hsta_lib.attention import networks, predict, weights
 from hsta_lib.commands import score
 from hsta_lib.data.splits import make_folds
+from hsta_lib.reporting.answer import command
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +155,12 @@ def test_a_folder_without_a_clip_is_named(folder):
         predict.clips_in(str(folder))
     with pytest.raises(FileNotFoundError, match="no such file or folder; the nearest is"):
         predict.clips_in(str(folder / "nowhere"))
+
+
+def test_the_command_of_a_report_names_its_own_parameters(kept, folder, tmp_path):
+    path = predict.save(kept[0], tmp_path / "kept.safetensors")
+    study, _ = predict.start("predict", {"preset": "smoke", "network": str(path), "clips": str(folder)})
+    assert command(study) == "make predict PRESET=smoke NETWORK=.../kept.safetensors CLIPS=.../clips"
 
 
 @pytest.mark.parametrize(
