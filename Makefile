@@ -19,10 +19,11 @@ STRICT := $(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-sanitiz
 	-W default --ignore reports/local
 # Reports whose data are others than those of Tables 1 to 4 and take minutes to make.
 OTHER_DATA := table5 table6 table7
-# Parameters of the notebooks, given as PRESET=study; a name that is none of these is refused.
+# Parameters of the notebooks, given as PRESET=study; a name that is none of these is refused. RIVALS is the
+# old name of BASELINES.
 TEXTS := PRESET RECIPE DATASET DATA_ROOT VARIANT REPAIR LABELS SPLIT LISTS_ROOT MACRO_CLIPS SCHEDULER DEVICE CLIP \
 	CHECKPOINT NETWORK CLIPS
-VALUES := SEEDS WORKERS ACCEPT_OTHER_CODE GRID RIVALS EXPORT FOLD ONSET APEX OFFSET
+VALUES := SEEDS WORKERS ACCEPT_OTHER_CODE GRID BASELINES RIVALS EXPORT FOLD ONSET APEX OFFSET
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(TEXTS) $(VALUES) PYTHON TFLOPS MAKEFLAGS MAKEOVERRIDES,$(GIVEN))
 $(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is no parameter; known: $(TEXTS) $(VALUES) PYTHON TFLOPS))
@@ -30,7 +31,7 @@ lower = $(shell echo $(1) | tr A-Z a-z)
 # -r takes a value as it is written (CLIP=006), -y reads it (SEEDS=0,1).
 CHOSEN = $(foreach name,$(filter $(TEXTS),$(GIVEN)),-r $(call lower,$(name)) '$($(name))') \
 	$(foreach name,$(filter $(VALUES),$(GIVEN)),-y '$(call lower,$(name)): $(call listed,$(name))')
-listed = $(if $(filter SEEDS RIVALS,$(1)),[$(patsubst [%],%,$($(1)))],$($(1)))
+listed = $(if $(filter SEEDS BASELINES RIVALS,$(1)),[$(patsubst [%],%,$($(1)))],$($(1)))
 
 # Tests run on all cores, those of a file one after the other: they share what is slow to make.
 CORES := -n logical --dist loadfile

@@ -7,7 +7,7 @@ The notebooks in ``notebooks/`` turn this library into reports. `ROOT` holds ``d
 
 from pathlib import Path
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 PACKAGE = Path(__file__).resolve().parent
 _IS_REPOSITORY = (PACKAGE.parent / "pyproject.toml").is_file()

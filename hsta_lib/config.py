@@ -140,7 +140,7 @@ class Training(Group):
 class TrialTraining(Training):
     """The recipe, and what only single trials choose, never a preset."""
 
-    # More choices for the recipes of comparison systems, see `baselines.registry`: a loss of their own;
+    # More choices for the recipes of baselines, see `baselines.registry`: a loss of their own;
     # steps: the rate times ``decay`` after every ``decay_epochs``; in_order: each clip once, never shuffled.
     loss: Literal["mse", "mse_softmax", "cross_entropy", "own"] = "mse"
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -184,9 +184,9 @@ class Split(Folds):
 
 
 class Comparison(Group):
-    """Which network: HSTA, or a comparison system, to which nothing of `Model` applies."""
+    """Which network: HSTA, or a baseline, to which nothing of `Model` applies."""
 
-    rival: str = ""  # its name, see `hsta_lib.models.baselines.registry`; empty: HSTA
+    baseline: str = ""  # its name, see `hsta_lib.models.baselines.registry`; empty: HSTA
     form: Literal["published", "reduced"] = "published"
 
 
@@ -203,7 +203,7 @@ class Settings(Group):
     @property
     def reads_pixels(self):
         """Whether anything of a clip reaches the classes; without USTA and CSTA nothing does."""
-        return bool(self.comparison.rival or self.model.csta or self.model.l_v or self.model.l_s)
+        return bool(self.comparison.baseline or self.model.csta or self.model.l_v or self.model.l_s)
 
     @model_validator(mode="after")
     def _fields_fit_each_other(self):
@@ -215,12 +215,12 @@ class Settings(Group):
                 f"video = {self.training.video!r} needs drawing = 'uniform' and special = 'frames', found "
                 f"{self.frames.drawing!r} and {self.frames.special!r}"
             )
-        if (self.training.loss == "own") != bool(self.comparison.rival):
-            raise ValueError("loss = 'own' is that of a comparison system, and of each of them")
-        if self.training.pretraining_epochs and not self.comparison.rival:
+        if (self.training.loss == "own") != bool(self.comparison.baseline):
+            raise ValueError("loss = 'own' is that of a baseline, and of each of them")
+        if self.training.pretraining_epochs and not self.comparison.baseline:
             raise ValueError("pretraining_epochs: HSTA has no first stage; leave it 0")
-        if self.comparison.rival and self.training.precision != "float32":
-            raise ValueError("a comparison system trains as published: precision 'float32'")
+        if self.comparison.baseline and self.training.precision != "float32":
+            raise ValueError("a baseline trains as published: precision 'float32'")
         return self
 
 
@@ -230,17 +230,17 @@ class Datasets(Group):
     split: Literal["subject", "loso"] = "loso"  # where the notebook names none, and data are real
     n_micro: int = Field(860, ge=10)  # clips that are generated, at most
     seeds: list[int] = []  # where the notebook names none; empty: those of the other tables
-    # Comparison systems, where the notebook names none; empty: those the paper prints. Their size and recipe,
+    # Baselines, where the notebook names none; empty: those the paper prints. Their size and recipe,
     # as published or for a CPU; and how many epochs at most, 0: all.
-    rivals: list[str] = []
+    baselines: list[str] = []
     form: Literal["published", "reduced"] = "published"
-    rival_epochs: int = Field(0, ge=0)
-    # Epochs of HSTA and of comparison systems, by name, in place of their own: each training then takes the
+    baseline_epochs: int = Field(0, ge=0)
+    # Epochs of HSTA and of baselines, by name, in place of their own: each training then takes the
     # same seconds of one core; 0: it does not.
     epochs: dict[str, int] = {}
     core_seconds: float = Field(0, ge=0)
     # Whether each is also trained on labels shuffled within the training fold, with the first seed.
-    rival_controls: bool = False
+    baseline_controls: bool = False
 
 
 class Audit(Group):
@@ -296,14 +296,14 @@ class Parameters(Group):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")  # where trials are trained
     accept_other_code: bool = False  # use stored results of other code instead of training again
     grid: dict[str, list] = {}
-    rivals: list[str] = []  # comparison systems of Tables 5 and 6; empty: those the paper prints
+    baselines: list[str] = []  # baselines of Tables 5 and 6; empty: those the paper prints
     export: bool = False  # figures and tables beside the report as SVG, PNG, CSV and LaTeX
 
     @model_validator(mode="before")
     @classmethod
     def _read_text(cls, values):
         """papermill's -p gives a list or dictionary as text: read it."""
-        kinds = {"seeds": list, "rivals": list, "grid": dict}
+        kinds = {"seeds": list, "baselines": list, "grid": dict}
         read = {
             name: yaml.safe_load(text) for name, text in values.items() if name in kinds and _is_text(text)
         }
@@ -353,11 +353,24 @@ def validated(model, values, source):
     if not isinstance(values, dict):
         raise ValueError(f"{source}: must hold names and their values, found {values!r}")
     try:
-        return model.model_validate(values)
+        return model.model_validate(_renamed(values, source))
     except ValidationError as error:
         lines = [_explain(model, problem) for problem in error.errors()]
         lines += [_HINTS[problem["type"]] for problem in error.errors() if _is_of_papermill(problem, source)]
         raise ValueError(f"{source}: " + "; ".join(lines)) from None
+
+
+# Names of version 0.2, which are still read.
+_RENAMED = {"rivals": "baselines", "rival_epochs": "baseline_epochs", "rival_controls": "baseline_controls"}
+
+
+def _renamed(values, source):
+    """Values under the names of now; a line tells each older one."""
+    for name in _RENAMED.keys() & values.keys():
+        print(f"{source}: {name} is called {_RENAMED[name]} now; the old name will go with the next version")
+    given = sorted(values, key=_RENAMED.__contains__)  # an older name counts: the newer has its default
+    named = {_RENAMED.get(name, name): values[name] for name in given}
+    return {name: _renamed(v, source) if isinstance(v, dict) else v for name, v in named.items()}
 
 
 # What papermill made of a value on its command line.

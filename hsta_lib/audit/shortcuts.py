@@ -14,7 +14,7 @@ from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scor
 from hsta_lib.paper_check import findings
 from hsta_lib.reporting import tables
 from hsta_lib.reporting.tables import HEADINGS, LEFT, from_to, with_span
-from hsta_lib.study.baselines import best_epochs
+from hsta_lib.study.comparison import best_epochs
 from hsta_lib.training import store
 
 N_DRAWS = 20  # of the test clips' frames

@@ -118,7 +118,7 @@ def load_departures():
 
 
 def load_systems():
-    """The comparison systems: where they come from, what they are here, and what had to be guessed.
+    """The baselines: where they come from, what they are here, and what had to be guessed.
 
     Returns
     -------

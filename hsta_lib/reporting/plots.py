@@ -949,7 +949,7 @@ def scores_by_cost(table, costs, by):
         Scores with ``system``, ``guessing``, ``uar``, ``uar_low`` and ``uar_high``, one row per system and
         group. A group of one system has no panel.
     costs : DataFrame
-        From `hsta_lib.study.baselines.costs`.
+        From `hsta_lib.study.comparison.costs`.
     by : {"dataset", "n_classes"}
 
     Returns

@@ -18,7 +18,7 @@ _SHOWN = ("uf1", "uar")
 def cells(study):
     """STSTNet as published, trained on either extraction; for `hsta_lib.study.study.Study.prepare`."""
     rows = pd.DataFrame({"system": _SYSTEM, "train_on": list(VARIANTS)})
-    most = Datasets(form="published", rival_epochs=study.preset.datasets.rival_epochs)
+    most = Datasets(form="published", baseline_epochs=study.preset.datasets.baseline_epochs)
     return baseline_inputs.cells(rows, most).assign(**FRAMES)
 
 

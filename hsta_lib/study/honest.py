@@ -12,7 +12,7 @@ from hsta_lib.data.readers.flow_images import VARIANTS
 from hsta_lib.evaluation import epochs
 from hsta_lib.paper import load_composite
 from hsta_lib.reporting.tables import HEADINGS, LEFT, score_rows, span, with_span
-from hsta_lib.study import baselines, published, union
+from hsta_lib.study import comparison, published, union
 from hsta_lib.training import store
 from hsta_lib.training.baseline_inputs import find
 
@@ -40,15 +40,17 @@ def prepare(study):
         They store the predictions of all epochs.
     """
     study = published.reduced(study)
-    names = study.parameters.rivals or study.preset.datasets.rivals or load_composite()["system"].tolist()
+    names = (
+        study.parameters.baselines or study.preset.datasets.baselines or load_composite()["system"].tolist()
+    )
     names = [name for name in names if name in set(load_composite()["system"])]
     places = [_place(study, name) for name in names]
-    rivals = baselines.prepare(study, pd.DataFrame(places).assign(system=names), **_ALL_EPOCHS)
+    others = comparison.prepare(study, pd.DataFrame(places).assign(system=names), **_ALL_EPOCHS)
     own = study.variant(**_place(study, _SPECIAL))
     dataset = own.open_dataset()
     cells = union.cells(shows_flow=True).query("train_on == 'composite'")
     (trials,) = own.trials(dataset, cells, **_ALL_EPOCHS)
-    return [*rivals.cells["system"], _SPECIAL], [*rivals.datasets, dataset], [*rivals.trials, trials]
+    return [*others.cells["system"], _SPECIAL], [*others.datasets, dataset], [*others.trials, trials]
 
 
 def _place(study, name):
@@ -75,7 +77,7 @@ def predictions(names, trials, n_classes):
     found = {}
     for name, runs in zip(names, trials, strict=True):
         found[name, LAST] = store.predictions(runs, config.results_dir())
-        found[name, BEST] = baselines.best_epochs(runs, n_classes)
+        found[name, BEST] = comparison.best_epochs(runs, n_classes)
     return found
 
 
@@ -181,7 +183,7 @@ def conclude(table, form):
 
 def cells(found):
     """``system`` and ``choice`` of each row, and all predictions counted by ``cell``; for the record."""
-    return pd.DataFrame(list(found), columns=["system", "choice"]), baselines.numbered(list(found.values()))
+    return pd.DataFrame(list(found), columns=["system", "choice"]), comparison.numbered(list(found.values()))
 
 
 def summarise(table):

@@ -1,7 +1,7 @@
 """Tables 5 and 6: scores on several datasets or label sets, beside the systems that the paper prints.
 
 A table has one row per ``system``, ``dataset`` (or ``n_classes``) and ``train_on``, and the columns of
-`tables.score_table`. A comparison system whose own evaluation kept the best epoch on the test fold
+`tables.score_table`. A baseline whose own evaluation kept the best epoch on the test fold
 has a second row for each, its ``train_on`` with `SHORTCUT`.
 """
 
@@ -44,7 +44,7 @@ def label_sets():
 
 
 def compared(study):
-    """Comparison systems of a table: those the notebook or the preset names, else those the paper prints.
+    """Baselines of a table: those the notebook or the preset names, else those the paper prints.
 
     On published pictures of flow, all there are.
 
@@ -53,7 +53,7 @@ def compared(study):
     DataFrame
         ``system``; for Table 6 also ``labels``: those it is printed for, or all three.
     """
-    names = study.parameters.rivals or study.preset.datasets.rivals
+    names = study.parameters.baselines or study.preset.datasets.baselines
     if not names and study.parameters.shows_flow:
         names = list(SYSTEMS)  # those that need frames are left out, and it is said
     if study.name == "table5":
@@ -68,25 +68,25 @@ def _others(printed):
     return printed[printed["method"] != "HSTA"]
 
 
-def joined(cells, rivals):
-    """Rows of HSTA and of comparison systems, by their names alone.
+def joined(cells, baselines):
+    """Rows of HSTA and of baselines, by their names alone.
 
     Parameters
     ----------
     cells : DataFrame
         With ``system`` and ``train_on`` or ``labels``.
-    rivals : hsta_lib.study.baselines.Rivals
+    baselines : hsta_lib.study.comparison.Baselines
 
     Returns
     -------
     DataFrame
         Rows of HSTA, of the systems, and of those with a shortcut once more, in the order of
-        `hsta_lib.study.baselines.predictions`.
+        `hsta_lib.study.comparison.predictions`.
     """
     names = [name for name in ("system", "train_on", "labels") if name in cells]
     own = cells[names] if "train_on" in names else cells[names].assign(train_on="own")
-    others = rivals.cells.assign(train_on="own" if "labels" in names else "composite")[own.columns]
-    kept = others.iloc[rivals.kept]
+    others = baselines.cells.assign(train_on="own" if "labels" in names else "composite")[own.columns]
+    kept = others.iloc[baselines.kept]
     return pd.concat([own, others, kept.assign(train_on=kept["train_on"] + SHORTCUT)], ignore_index=True)
 
 
@@ -143,7 +143,7 @@ def score_label_sets(cells, predictions):
 
 
 def against_hsta(cells, matrices, train_on):
-    """Comparison systems against HSTA on the same clips, corrected together.
+    """Baselines against HSTA on the same clips, corrected together.
 
     Parameters
     ----------
@@ -407,10 +407,12 @@ def _name(row, by):
     return f"{row['system']}, {_group(row, by)}, trained on {row['train_on']}"
 
 
-def describe_left_out(rivals):
-    """Which comparison systems cannot be run on this data, and why."""
-    lines = [f"- {row['system']} is not run: {row['reason']}." for row in rivals.left_out.to_dict("records")]
-    return Markdown("\n".join(lines) or "The data has what each of the comparison systems needs.")
+def describe_left_out(baselines):
+    """Which baselines cannot be run on this data, and why."""
+    lines = [
+        f"- {row['system']} is not run: {row['reason']}." for row in baselines.left_out.to_dict("records")
+    ]
+    return Markdown("\n".join(lines) or "The data has what each of the baselines needs.")
 
 
 def show_costs(costs, form):
@@ -419,9 +421,9 @@ def show_costs(costs, form):
     Parameters
     ----------
     costs : DataFrame
-        From `baselines.costs`; of systems that are not in `hsta_lib.paper.load_systems` it is said.
+        From `comparison.costs`; of systems that are not in `hsta_lib.paper.load_systems` it is said.
     form : {"published", "reduced"}
-        Of the comparison systems.
+        Of the baselines.
     """
     told = load_systems().set_index("system").reindex(costs["system"])
     shown = costs.assign(form=told[f"{form}_form"].to_numpy(), guessed=told["guessed"].to_numpy())

@@ -21,7 +21,7 @@ from hsta_lib.evaluation.metrics import confusion
 from hsta_lib.files import write_whole
 from hsta_lib.models.baselines import ststnet
 from hsta_lib.reporting.tables import HEADINGS, LEFT, score_rows, with_span
-from hsta_lib.study import baselines
+from hsta_lib.study import comparison
 from hsta_lib.training import store
 
 LOG, MATLAB_LOG = "authors' log, PyTorch", "authors' log, MATLAB (the article)"
@@ -140,7 +140,7 @@ def own_trials(study):
     seeds = tuple(study.parameters.seeds or range(_SEEDS))
     preset = study.preset.model_copy(update={"datasets": Datasets(form="published")})
     rows = pd.DataFrame({"system": ["STSTNet"]})
-    found = baselines.prepare(replace(study, preset=preset, seeds=seeds), rows)
+    found = comparison.prepare(replace(study, preset=preset, seeds=seeds), rows)
     by_seed = {seed: [trial for trial in found.trials[0] if trial.seed == seed] for seed in seeds}
     if not study.parameters.seeds:
         by_seed = {

@@ -246,13 +246,14 @@ class Study:
     def reference_trials(self, dataset, names=("named", *_REFERENCES), named=None):
         """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation; or of some.
 
-        ``named``, cells as for `trials`, takes the place of the paper's named setting. One shuffle of the
+        ``named``, cells as for `trials`, takes the place of the paper's named setting; what it predicts after
+        each epoch is stored, for `held_out`. One shuffle of the
         labels scatters by more than its interval shows: there are at least three. Labels shuffled within
         recordings are left out, with a line, where a fold's training clips share none.
         """
         several = self if len(self.seeds) >= _SHUFFLES else replace(self, seeds=tuple(range(_SHUFFLES)))
         runs = {
-            "named": (self, {}),
+            "named": (self, {"store_epochs": True}),
             "fold": (several, {"shuffled_labels": "fold"}),
             "recording": (several, {"shuffled_labels": "recording"}),
             "imagenet": (self, {"pixels": "imagenet"}),
@@ -539,10 +540,12 @@ def _check_effect(name, parameters):
     """Refuse what has no effect in a notebook, and systems that there are none of."""
     if parameters.grid and name in _NO_GRIDS:
         raise ValueError(f"notebook parameters: grid has no effect in {name}; leave it out")
-    if parameters.rivals and name not in _COMPARE:
-        raise ValueError(f"notebook parameters: rivals has no effect in {name}; use {' or '.join(_COMPARE)}")
-    if parameters.rivals:
-        _check_systems(parameters.rivals)
+    if parameters.baselines and name not in _COMPARE:
+        raise ValueError(
+            f"notebook parameters: baselines has no effect in {name}; use {' or '.join(_COMPARE)}"
+        )
+    if parameters.baselines:
+        _check_systems(parameters.baselines)
 
 
 def _check_systems(names):
@@ -551,7 +554,7 @@ def _check_systems(names):
     unknown = sorted(set(names) - set(SYSTEMS))
     if unknown:
         known = ", ".join(sorted(SYSTEMS))
-        raise ValueError(f"notebook parameters: rivals: {unknown[0]!r} is none of {known}")
+        raise ValueError(f"notebook parameters: baselines: {unknown[0]!r} is none of {known}")
 
 
 def _settings(parameters, preset):

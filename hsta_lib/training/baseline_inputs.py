@@ -1,4 +1,4 @@
-"""Comparison systems of Tables 5 and 6: their settings, what they are given, how they are built."""
+"""Baselines of Tables 5 and 6: their settings, what they are given, how they are built."""
 
 import importlib.util
 import math
@@ -40,12 +40,12 @@ def find(name, form):
     """
     if name not in SYSTEMS:
         why = "was removed: no table of the paper lists it" if name in REMOVED else "is no baseline"
-        raise ValueError(f"rivals: {name!r} {why}; choose from {', '.join(SYSTEMS)}")
+        raise ValueError(f"baselines: {name!r} {why}; choose from {', '.join(SYSTEMS)}")
     return SYSTEMS[name][form]
 
 
 def cells(rows, datasets):
-    """Rows of a table for comparison systems, for `hsta_lib.study.study.Study.prepare`.
+    """Rows of a table for baselines, for `hsta_lib.study.study.Study.prepare`.
 
     Parameters
     ----------
@@ -63,23 +63,23 @@ def cells(rows, datasets):
 
 
 def _fields(name, datasets):
-    system, most = find(name, datasets.form), datasets.rival_epochs or math.inf
+    system, most = find(name, datasets.form), datasets.baseline_epochs or math.inf
     training = TrialTraining(**_RECIPE | system.recipe, store_epochs=system.keeps_best_epoch)
     epochs = {kind: min(getattr(training, kind), most) for kind in ("epochs", "pretraining_epochs")}
     epochs |= {"epochs": datasets.epochs[name]} if name in datasets.epochs else {}
-    chosen = {"rival": name, "form": datasets.form, "recipe": "equations"}
+    chosen = {"baseline": name, "form": datasets.form, "recipe": "equations"}
     return chosen | system.frames | training.model_dump(exclude=set(_NOT_A_RECIPE)) | epochs
 
 
 def build(comparison, n_classes):
     """The network or classifier of `hsta_lib.config.Comparison`, untrained."""
-    system = find(comparison.rival, comparison.form)
+    system = find(comparison.baseline, comparison.form)
     return system.build(n_classes, **system.sizes)
 
 
 def input_shape(comparison):
     """Shape of the input of one clip."""
-    system = find(comparison.rival, comparison.form)
+    system = find(comparison.baseline, comparison.form)
     size, n_frames = system.frames["image_size"], system.frames["n_frames"] + 2
     blank = np.zeros((n_frames, size, size, 3), np.uint8)
     if system.flow_size:
@@ -93,7 +93,7 @@ def given(dataset, settings):
     Parameters and errors are those of `inputs`; also a ``ValueError`` if ``prepare`` makes another input of a
     clip when it sees that clip alone, or after others. A trial is of the fingerprint of what is returned.
     """
-    system = find(settings.comparison.rival, settings.comparison.form)
+    system = find(settings.comparison.baseline, settings.comparison.form)
     found = dataset.with_depth(system.flow_size) if system.depth else dataset
     _check_alone(system.prepare, _shown(found, system), inputs(found, settings), found.clips["clip_id"])
     return found
@@ -148,7 +148,7 @@ def inputs(dataset, settings):
         If the dataset has no such input; the message says what is missing.
     """
     comparison = settings.comparison
-    system = find(comparison.rival, comparison.form)
+    system = find(comparison.baseline, comparison.form)
     if dataset.shows_flow < system.pictures:
         raise ValueError(
             f"it needs {system.pictures} published pictures of each clip's flow: dataset = 'megc2019_flow', "
@@ -158,7 +158,7 @@ def inputs(dataset, settings):
         needed = "flow in px" if system.flow_size else "frames"
         raise ValueError(f"it needs {needed}; there are pictures of flow, stretched to 0..255")
     clips = _shown(dataset, system)
-    described = ["inputs", digest_of(system.prepare), comparison.rival, comparison.form]
+    described = ["inputs", digest_of(system.prepare), comparison.baseline, comparison.form]
     first = system.prepare(clips[0])
     path, *_ = cached_rows(
         dataset.frames_path.parent.parent / cache_key(described, dataset.files),

@@ -112,7 +112,7 @@ class Clips:
 
 
 class Inputs:
-    """What a comparison system is given of each clip, on the device."""
+    """What a baseline is given of each clip, on the device."""
 
     def __init__(self, dataset, trial):
         self.device, self.precision = device_of(trial.device), trial.settings.training.precision

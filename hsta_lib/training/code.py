@@ -74,11 +74,11 @@ _resolved = pkgutil.resolve_name  # by name: who reads no result needs no torch
 
 def _walk_of(comparison):
     """Everything that the training of one network names."""
-    roots, others = (_OF_BASELINES, _OF_HSTA) if comparison.rival else (_OF_HSTA, _OF_BASELINES)
+    roots, others = (_OF_BASELINES, _OF_HSTA) if comparison.baseline else (_OF_HSTA, _OF_BASELINES)
     walk = _Walk(_resolved(name) for name in (*others, _SYSTEMS))
     walk.follow([_resolved(name) for name in (_FIT, *roots)])
-    if comparison.rival:
-        ((_, system),) = walk.bound(_resolved(_SYSTEMS)[comparison.rival], {comparison.form})
+    if comparison.baseline:
+        ((_, system),) = walk.bound(_resolved(_SYSTEMS)[comparison.baseline], {comparison.form})
         walk.parts["models.baselines.registry"].add(walk.follow(vars(system)))
         if system.flow_size:
             walk.follow(_resolved(_FLOW))

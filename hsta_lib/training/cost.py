@@ -39,7 +39,7 @@ def parameters_and_flops(settings, n_classes):
     ValueError
         If the settings make no network, e.g. an image not divisible by the patch.
     """
-    if settings.comparison.rival:
+    if settings.comparison.baseline:
         return _count_baseline(settings.comparison, n_classes)
     model = settings.model
     shown = Frames(n_frames=settings.frames.n_frames, image_size=settings.frames.image_size)

@@ -124,7 +124,7 @@ def _trained(trial, dataset, checkpoint):
 
 def _data_and_model(trial, dataset):
     settings, n_classes = trial.settings, len(dataset.classes)
-    if settings.comparison.rival:
+    if settings.comparison.baseline:
         data, model = Inputs(dataset, trial), baseline_inputs.build(settings.comparison, n_classes)
     else:
         model = HSTA.from_settings(settings, n_classes)
@@ -218,7 +218,7 @@ def train_step(model, optimizer, inputs, labels, training, is_first_stage=False)
     labels : Tensor, int64, shape (b,)
     training : hsta_lib.config.TrialTraining
     is_first_stage : bool
-        Of a comparison system that has two.
+        Of a baseline that has two.
 
     Returns
     -------

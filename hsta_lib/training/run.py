@@ -64,7 +64,7 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
     if workers is None and not scheduler:
         is_on_cpu = not trials or device_of(trials[0].device).type == "cpu"
         workers = n_cores() if is_on_cpu else 1
-    todo = store.missing(trials, folder)
+    todo = _each_once(store.missing(trials, folder))
     datasets = {dataset.fingerprint: dataset for dataset in datasets}
     for trial in todo:
         if trial.fingerprint not in datasets:
@@ -72,7 +72,8 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
             raise ValueError(f"trial {trial.id} is of data {trial.fingerprint}, the datasets are {given}")
     for line in store.told_of(trials, folder):
         print(line)
-    print(f"{len(set(trials))} trials, {len(todo)} to train")
+    n_trials = len({trial.id for trial in trials})
+    print(f"{n_trials} trials, {len(todo)} to train")
     if not todo:
         return
     flops = training_flops(todo, datasets)
@@ -92,9 +93,9 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
                 if error is not None:
                     failed.append((trial, error))
     except KeyboardInterrupt:
-        stored = len(set(trials)) - len(store.missing(trials, folder))
+        stored = n_trials - len(_each_once(store.missing(trials, folder)))
         raise Stopped(
-            f"stopped: {stored} of {len(set(trials))} trials are stored; the same command continues"
+            f"stopped: {stored} of {n_trials} trials are stored; the same command continues"
         ) from None
     if not failed:  # a run that says it is complete is complete
         failed = [(trial, RuntimeError("it left no result")) for trial in store.missing(todo, folder)]
@@ -104,6 +105,16 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
             f"{len(failed)} of {len(todo)} trials failed, the others are stored in {folder}. First: trial "
             f"{trial.id} (fold {trial.fold}, seed {trial.seed}): {type(error).__name__}: {error}"
         ) from error
+
+
+def _each_once(trials):
+    """Trials by their ids; of two that differ in what is stored beside the predictions, the one with more."""
+    asked = sorted(trials, key=lambda trial: _stored_beside(trial.settings.training))
+    return list({trial.id: trial for trial in asked}.values())
+
+
+def _stored_beside(training):
+    return training.store_epochs, training.store_draws
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class Trial:
 
     def description(self):
         """Everything that can change the trial's predictions, as JSON values; defaults are left out."""
-        unused = {"model": True} if self.settings.comparison.rival else {}
+        unused = {"model": True} if self.settings.comparison.baseline else {}
         settings = self.settings.model_dump(mode="json", exclude=_NOT_HASHED | unused, exclude_defaults=True)
         return {
             "protocol": PROTOCOL,

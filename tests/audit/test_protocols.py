@@ -16,7 +16,7 @@ from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.paper_check import findings
 from hsta_lib.reporting import plots
-from hsta_lib.study.baselines import best_epochs
+from hsta_lib.study.comparison import best_epochs
 from hsta_lib.study.study import Study, start
 from hsta_lib.training import store
 

@@ -1,4 +1,4 @@
-"""A cache of rows: what was computed stays computed, through kills, rivals, damage and full disks."""
+"""A cache of rows: what was computed stays computed, through kills, second writers, damage and full disks."""
 
 import errno
 import fcntl

@@ -211,7 +211,7 @@ def test_a_dataset_gives_the_change_of_depth_beside_its_clips(opened):
 def seen_with_depth(tmp_path):
     """The benchmark for a system that sees depth, and the settings of its trials."""
     cells = baseline_inputs.cells(
-        pd.DataFrame({"system": ["RGB-D"]}), Datasets(form="reduced", rival_epochs=1)
+        pd.DataFrame({"system": ["RGB-D"]}), Datasets(form="reduced", baseline_epochs=1)
     )
     (fields,) = cells.drop(columns=["system", "recipe"]).to_dict("records")
     settings = with_fields(Settings(labels="emotion7"), n_folds=2, **fields)

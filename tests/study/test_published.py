@@ -178,13 +178,13 @@ def test_systems_are_compared_with_hsta_where_both_have_the_classes(two_sets):
     assert shown["row"].tolist() == ["HTNet"]
 
 
-def rivals_of(names, kept, by="labels", values="emotion3"):
+def baselines_of(names, kept, by="labels", values="emotion3"):
     cells = pd.DataFrame({"system": names, by: values})
     return SimpleNamespace(cells=cells, kept=np.array(kept, int))
 
 
 def test_rows_of_systems_follow_those_of_hsta_and_shortcuts_come_last():
-    table = systems.joined(systems.label_sets().head(1), rivals_of(["STSTNet", "HTNet"], [1]))
+    table = systems.joined(systems.label_sets().head(1), baselines_of(["STSTNet", "HTNet"], [1]))
     assert table.to_numpy().tolist() == [
         ["HSTA", "emotion3", "own"],
         ["STSTNet", "emotion3", "own"],
@@ -213,8 +213,10 @@ def test_those_that_the_paper_prints_are_compared_unless_others_are_named():
         "emotion3": ["FeatRef", "HTNet", "Micro-BERT"],
         "emotion7": ["RGB", "RGB-D", "Micro-BERT"],
     }
-    assert systems.compared(study_of("table5", rivals=["OFF-ApexNet"]))["system"].tolist() == ["OFF-ApexNet"]
-    named = systems.compared(study_of("table6", rivals=["OFF-ApexNet"]))
+    assert systems.compared(study_of("table5", baselines=["OFF-ApexNet"]))["system"].tolist() == [
+        "OFF-ApexNet"
+    ]
+    named = systems.compared(study_of("table6", baselines=["OFF-ApexNet"]))
     assert named["labels"].tolist() == ["emotion3", "emotion4", "emotion7"]
 
 

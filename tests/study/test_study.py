@@ -26,11 +26,11 @@ OWN = ("attention", "predict")
 NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem not in OWN)
 # Parameters that a notebook which trains a table does not take: its rows differ in them, or have no grid.
 NOT_TAKEN = {
-    **{name: ["rivals"] for name in ("table1", "table2", "table3", "table4", "figure3")},
-    "controls": ["grid", "rivals"],
+    **{name: ["baselines"] for name in ("table1", "table2", "table3", "table4", "figure3")},
+    "controls": ["grid", "baselines"],
     "table5": ["variant", "labels", "lists_root", "macro_clips", "grid"],
     "table6": ["variant", "labels", "lists_root", "macro_clips", "grid"],
-    "table7": ["labels", "macro_clips", "grid", "rivals"],
+    "table7": ["labels", "macro_clips", "grid", "baselines"],
 }
 ON_FLOW = {"dataset": "megc2019_flow", "data_root": "external/HTNet", "split": "loso"}
 START = 'from hsta_lib.study.study import start\n\nstudy = start("table4", globals())\nstudy'
@@ -245,7 +245,16 @@ def test_lists_that_papermill_gives_as_text_are_read():
     study = started(seeds="[3, 1]", grid="{m: [1, 4], depths: [[2, 1]]}")
     assert study.seeds == (3, 1)
     assert study.grid == {"m": [1, 4], "depths": [[2, 1]]}
-    assert start("table6", {"preset": "smoke", "rivals": "[HTNet]"}).parameters.rivals == ["HTNet"]
+    assert start("table6", {"preset": "smoke", "baselines": "[HTNet]"}).parameters.baselines == ["HTNet"]
+
+
+def test_the_old_name_of_baselines_is_read_and_told(capsys):
+    injected = {"preset": "smoke", "baselines": [], "rivals": "[HTNet]", "In": ["", 'rivals = "[HTNet]"', ""]}
+    assert start("table6", injected).parameters.baselines == ["HTNet"]
+    assert "notebook parameters: rivals is called baselines now" in capsys.readouterr().out
+    preset = config.validated(config.Preset, {"datasets": {"rival_epochs": 3}}, "params/mine.yaml")
+    assert preset.datasets.baseline_epochs == 3
+    assert "params/mine.yaml: rival_epochs is called baseline_epochs now" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -508,7 +517,7 @@ def test_references_are_variants_of_the_named_setting_with_at_least_three_shuffl
     study = started()
     references = study.reference_trials(dataset)
     changed = {
-        "named": {},
+        "named": {"store_epochs": True},
         "fold": {"shuffled_labels": "fold"},
         "recording": {"shuffled_labels": "recording"},
         "imagenet": {"pixels": "imagenet"},
@@ -791,8 +800,8 @@ def test_the_released_recipe_has_epochs_of_its_own_or_is_refused(monkeypatch):
     [
         ("table4", {"grid": {"d": [7], "heads": [3]}}, "grid: d = 7 is not divisible by heads = 3"),
         ("table7", {"grid": {"m": [1]}}, "grid has no effect in table7; leave it out"),
-        ("table4", {"rivals": ["STSTNet"]}, "rivals has no effect in table4; use table5 or table6"),
-        ("table6", {"rivals": ["Foo"]}, "rivals: 'Foo' is none of Bi-WOOF, "),
+        ("table4", {"baselines": ["STSTNet"]}, "baselines has no effect in table4; use table5 or table6"),
+        ("table6", {"baselines": ["Foo"]}, "baselines: 'Foo' is none of Bi-WOOF, "),
     ],
 )
 def test_what_has_no_effect_or_cannot_be_trained_is_refused_at_the_start(name, given, message):

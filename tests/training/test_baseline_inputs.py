@@ -1,4 +1,4 @@
-"""Comparison systems as trials: settings, inputs, and each of them through the runner."""
+"""Baselines as trials: settings, inputs, and each of them through the runner."""
 
 import dataclasses
 import importlib
@@ -16,7 +16,7 @@ from hsta_lib.training import baseline_inputs, fit, run, store
 from hsta_lib.training.trials import Trial
 from tests.tiny import FINGERPRINT, tiny_dataset
 
-REDUCED = Datasets(form="reduced", rival_epochs=1)
+REDUCED = Datasets(form="reduced", baseline_epochs=1)
 TRAINED = [name for name in SYSTEMS if not SYSTEMS[name]["reduced"].depth]
 
 
@@ -85,7 +85,7 @@ def test_recipes_are_legal_and_take_nothing_from_hsta(form):
 
 
 def test_epochs_are_as_many_as_the_preset_allows():
-    cells = baseline_inputs.cells(rows("STSTNet", "MERSiamC3D"), Datasets(form="reduced", rival_epochs=3))
+    cells = baseline_inputs.cells(rows("STSTNet", "MERSiamC3D"), Datasets(form="reduced", baseline_epochs=3))
     assert cells["epochs"].tolist() == [3, 3]
     assert cells["pretraining_epochs"].tolist() == [0, 2]
     assert baseline_inputs.cells(rows("STSTNet"), Datasets())["epochs"].tolist() == [800]
@@ -95,7 +95,9 @@ def test_epochs_are_as_many_as_the_preset_allows():
     ("name", "why"), [("STNet", "is no baseline"), ("RCN-A", "was removed: no table of the paper lists it")]
 )
 def test_an_unknown_or_removed_baseline_is_refused_with_what_there_is(name, why):
-    with pytest.raises(ValueError, match=rf"rivals: '{name}' {why}; choose from LBP-TOP, .*, OFF-ApexNet$"):
+    with pytest.raises(
+        ValueError, match=rf"baselines: '{name}' {why}; choose from LBP-TOP, .*, OFF-ApexNet$"
+    ):
         baseline_inputs.cells(rows(name), REDUCED)
 
 

@@ -22,7 +22,7 @@ HSTA_TRIAL = tiny_trials()[0]
 
 
 def of_baseline(name):
-    return Trial(tiny_settings(rival=name, form="reduced", loss="own"), 0, 0, "tiny")
+    return Trial(tiny_settings(baseline=name, form="reduced", loss="own"), 0, 0, "tiny")
 
 
 def halved(self, video, special, _forward=HSTA.forward):

@@ -177,7 +177,7 @@ def test_training_flops_are_three_forward_passes_of_every_clip_seen(tmp_path):
 def test_a_classifier_without_a_network_costs_nothing_and_a_baseline_its_two_stages(tmp_path):
     datasets, flops = {FINGERPRINT: tiny_dataset(tmp_path)}, {}
     for name in ("LBP-TOP", "MERSiamC3D"):
-        fields = {"loss": "own", "rival": name, "form": "reduced", "pretraining_epochs": 2, "epochs": 4}
+        fields = {"loss": "own", "baseline": name, "form": "reduced", "pretraining_epochs": 2, "epochs": 4}
         settings = with_fields(Settings(), **fields, batch_size=1, n_folds=3)
         flops[name] = cost.training_flops([Trial(settings, 0, 0, FINGERPRINT)], datasets)[0]
         forward = parameters_and_flops(settings, 3)[1]

@@ -102,8 +102,8 @@ def test_a_trial_has_no_automatic_precision():
 
 
 def test_a_comparison_system_has_no_other():
-    with pytest.raises(ValueError, match="comparison system trains as published"):
-        with_fields(Settings(), rival="STSTNet", loss="own", precision="bfloat16")
+    with pytest.raises(ValueError, match="baseline trains as published"):
+        with_fields(Settings(), baseline="STSTNet", loss="own", precision="bfloat16")
 
 
 # --- bfloat16 ---------------------------------------------------------------------------------------------

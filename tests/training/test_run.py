@@ -60,6 +60,14 @@ def test_a_second_run_trains_nothing(dataset, tmp_path, capsys, monkeypatch):
     assert "3 trials, 0 to train" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_a_trial_asked_for_twice_what_either_asks_for_is_stored(dataset, tmp_path, capsys, is_first):
+    plain, epochs = tiny_trials(n_folds=1), tiny_trials(n_folds=1, store_epochs=True)
+    run.run([*epochs, *plain] if is_first else [*plain, *epochs], [dataset], tmp_path, workers=0)
+    assert "1 trials, 1 to train" in capsys.readouterr().out
+    assert "epoch_predictions" in store.load(plain[0], tmp_path)
+
+
 @pytest.mark.parametrize("workers", [1, 2])  # the only one, or one of two
 def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp_path, monkeypatch, workers):
     trials, expected = trials_and_scores

@@ -118,7 +118,7 @@ def test_equal_trials_have_one_id():
 
 
 def test_every_field_has_an_alternative():
-    elsewhere = {"store_epochs", "store_draws", "rival", "pretraining_epochs"}
+    elsewhere = {"store_epochs", "store_draws", "baseline", "pretraining_epochs"}
     assert set(ALTERNATIVES) == set(group_fields()) - elsewhere
 
 
@@ -161,17 +161,17 @@ def test_the_id_does_not_depend_on_what_is_stored_along():
 
 
 def test_a_comparison_system_has_an_id_of_its_own_that_no_field_of_hsta_changes():
-    rival = with_fields(SETTINGS, rival="STSTNet", loss="own")
+    rival = with_fields(SETTINGS, baseline="STSTNet", loss="own")
     staged = with_fields(rival, pretraining_epochs=2)
-    other = with_fields(rival, rival="MMNet")
+    other = with_fields(rival, baseline="MMNet")
     ids = [dataclasses.replace(TRIAL, settings=settings).id for settings in (SETTINGS, rival, staged, other)]
     assert len(set(ids)) == 4
     assert dataclasses.replace(TRIAL, settings=with_fields(rival, m=5, d=384)).id == ids[1]
 
 
-@pytest.mark.parametrize("fields", [{"rival": "STSTNet"}, {"loss": "own"}])
+@pytest.mark.parametrize("fields", [{"baseline": "STSTNet"}, {"loss": "own"}])
 def test_a_comparison_system_has_its_own_loss_and_hsta_none(fields):
-    with pytest.raises(ValueError, match="'own' is that of a comparison system"):
+    with pytest.raises(ValueError, match="'own' is that of a baseline"):
         with_fields(SETTINGS, **fields)
 
 

@@ -1,4 +1,4 @@
-"""Linear support vector machine, the classifier of the comparison systems with hand-made descriptors."""
+"""Linear support vector machine, the classifier of the baselines with hand-made descriptors."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The comparison systems: what each is given, its sizes and its recipe, as published and for a CPU.
+"""The baselines: what each is given, its sizes and its recipe, as published and for a CPU.
 
 Where they come from, what they lack of the original and what had to be guessed is in ``paper/systems.csv``.
 """
@@ -28,7 +28,7 @@ from hsta_lib.models.baselines import (
 
 @dataclass(frozen=True)
 class System:
-    """One form of a comparison system.
+    """One form of a baseline.
 
     Attributes
     ----------

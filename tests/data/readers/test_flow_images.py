@@ -246,7 +246,7 @@ NUMBERED = [
 
 
 def of_system(name):
-    return with_fields(Settings(), rival=name, form="reduced", loss="own")
+    return with_fields(Settings(), baseline=name, form="reduced", loss="own")
 
 
 def test_as_a_dataset_each_image_stands_for_all_frames(folds, tmp_path_factory):
@@ -319,7 +319,7 @@ def test_table_6_cannot_be_made_of_them_and_table_5_can(folds):
         start("table6", chosen)
     study = union.union(start("table5", chosen | {"split": ""}))
     assert study.settings.split.split == "loso"
-    assert published.compared(study)["system"].tolist() == study.preset.datasets.rivals
+    assert published.compared(study)["system"].tolist() == study.preset.datasets.baselines
     full = union.union(start("table5", chosen | {"split": "", "preset": "full"}))
     assert published.compared(full)["system"].tolist() == list(SYSTEMS)
 
@@ -384,7 +384,7 @@ def test_table_5_is_made_of_them_leaving_one_subject_out(folds, tmp_path_factory
     made = tmp_path_factory.mktemp("report") / "table5-flow.ipynb"
     chosen = {"preset": "smoke", "dataset": "megc2019_flow", "data_root": str(folds), "workers": 0}
     papermill.execute_notebook(
-        ROOT / "notebooks" / "table5.ipynb", made, chosen | {"rivals": ["STSTNet", "LBP-TOP"]},
+        ROOT / "notebooks" / "table5.ipynb", made, chosen | {"baselines": ["STSTNet", "LBP-TOP"]},
         progress_bar=False, cwd=made.parent,
     )  # fmt: skip
     text = made.read_text()

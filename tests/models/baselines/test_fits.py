@@ -1,4 +1,4 @@
-"""Every comparison system can fit clips of the synthetic benchmark: none is broken, whatever its score."""
+"""Every baseline can fit clips of the synthetic benchmark: none is broken, whatever its score."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ RECIPE = {
 
 
 def settings_of(name):
-    chosen = {"rival": name, "form": "reduced", "loss": "own", "split": "paper"}
+    chosen = {"baseline": name, "form": "reduced", "loss": "own", "split": "paper"}
     system = SYSTEMS[name]["reduced"]
     recipe = system.recipe | RECIPE
     return with_fields(Settings(labels=LABELS), **chosen | system.frames | recipe)

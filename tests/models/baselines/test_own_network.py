@@ -15,7 +15,7 @@ from hsta_lib.config import Datasets, Parameters, Settings, TrialTraining, with_
 from hsta_lib.models.baselines import registry
 from hsta_lib.paper import load_systems
 from hsta_lib.reporting import plots
-from hsta_lib.study import baselines, published
+from hsta_lib.study import comparison, published
 from hsta_lib.training import baseline_inputs, run
 from hsta_lib.training.trials import make_trials, settings_of
 from tests.tiny import FINGERPRINT, tiny_dataset, tiny_settings
@@ -57,7 +57,7 @@ def forms(code, tmp_path, monkeypatch):
 
 @pytest.fixture
 def study(forms, tmp_path, monkeypatch):
-    """A study of eleven clips: what `hsta_lib.study.baselines` asks of `hsta_lib.study.study.Study`."""
+    """A study of eleven clips: what `hsta_lib.study.comparison` asks of `hsta_lib.study.study.Study`."""
     monkeypatch.setenv("HSTA_RESULTS", str(tmp_path / "results"))
     folder = tmp_path / "cache" / "frames"
     folder.mkdir(parents=True)
@@ -71,7 +71,7 @@ def study(forms, tmp_path, monkeypatch):
         trials = [make_trials(each, N_FOLDS, [0], FINGERPRINT) for each in settings]
         return None, [dataset] * len(cells), trials
 
-    datasets = Datasets(form="reduced", rival_epochs=2)
+    datasets = Datasets(form="reduced", baseline_epochs=2)
     preset = SimpleNamespace(datasets=datasets)
     parameters = SimpleNamespace(shows_flow=False)
     return SimpleNamespace(preset=preset, parameters=parameters, prepare=prepare, dataset=dataset)
@@ -83,14 +83,14 @@ def hsta_trials(frames):
 
 def test_it_is_trained_by_the_runner_and_shown_in_the_tables(study, forms):
     cells = published.label_sets().head(1)
-    others = baselines.prepare(study, pd.DataFrame({"system": ["mine"], "labels": ["emotion3"]}))
+    others = comparison.prepare(study, pd.DataFrame({"system": ["mine"], "labels": ["emotion3"]}))
     assert others.left_out.empty
     hsta = hsta_trials(forms["reduced"].frames)
     run.run([*hsta, *others.trials[0]], [study.dataset], config.results_dir(), workers=0)
-    parts = baselines.predictions([hsta], others)
+    parts = comparison.predictions([hsta], others)
     assert sorted(parts[1]["clip_id"]) == sorted(study.dataset.clips["clip_id"])
 
-    table, matrices = published.score(published.joined(cells, others), baselines.numbered(parts), 3)
+    table, matrices = published.score(published.joined(cells, others), comparison.numbered(parts), 3)
     table = table.assign(n_classes=3)
     assert table["system"].tolist() == ["HSTA", "mine"]
     printed = published.published("table6")
@@ -103,7 +103,7 @@ def test_it_is_trained_by_the_runner_and_shown_in_the_tables(study, forms):
     assert plots.published_scores(printed, table, "n_classes", "").axes
 
     datasets = [study.dataset] * 2
-    costs = baselines.costs(["HSTA", "mine"], [hsta, *others.trials], datasets).set_index("system")
+    costs = comparison.costs(["HSTA", "mine"], [hsta, *others.trials], datasets).set_index("system")
     network = forms["reduced"].build(3)
     assert costs.loc["mine", "parameters"] == sum(p.numel() for p in network.parameters())
     assert costs.loc["mine", "mflop"] > 0
@@ -162,5 +162,5 @@ def test_the_commands_name_notebooks_and_systems_that_exist(section, forms):
     for notebook, _, given in commands:
         assert (ROOT / notebook).is_file()
         parameters = Parameters(**yaml.safe_load(given))
-        assert "mine" in parameters.rivals
-        assert set(parameters.rivals) <= set(registry.SYSTEMS)
+        assert "mine" in parameters.baselines
+        assert set(parameters.baselines) <= set(registry.SYSTEMS)

@@ -1,4 +1,4 @@
-"""Comparison systems beside HSTA in a table: which can be run on its data, trials, controls and costs."""
+"""Baselines beside HSTA in a table: which can be run on its data, trials, controls and costs."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,8 +20,8 @@ from hsta_lib.training.cost import parameters_and_flops
 _SHUFFLED = {"shuffled_labels": "fold", "store_epochs": False}
 
 
-class Rivals(NamedTuple):
-    """Comparison systems of a table: those that can be run, with a dataset and trials each, and the others.
+class Baselines(NamedTuple):
+    """Baselines of a table: those that can be run, with a dataset and trials each, and the others.
 
     ``controls`` are the trials of each once more on labels shuffled within the training fold, with the first
     seed; empty where the preset has none. ``left_out`` has the names of the others and the reasons.
@@ -56,7 +56,7 @@ class Rivals(NamedTuple):
 
 
 def prepare(study, rows, **fields):
-    """Datasets, inputs and trials of comparison systems; ``fields`` replace fields of their settings.
+    """Datasets, inputs and trials of baselines; ``fields`` replace fields of their settings.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def prepare(study, rows, **fields):
 
     Returns
     -------
-    Rivals
+    Baselines
         Systems that the data has no input for are left out.
 
     Raises
@@ -86,14 +86,14 @@ def prepare(study, rows, **fields):
     ]
     runs = [row for row, reason in enumerate(reasons) if not reason]
     if not runs:
-        raise ValueError(f"rivals: none of these systems can be run on this data; {reasons[0]}")
+        raise ValueError(f"baselines: none of these systems can be run on this data; {reasons[0]}")
     others = chosen.assign(reason=reasons).drop(index=runs)
-    return Rivals(
+    return Baselines(
         study.preset.datasets.form,
         chosen.iloc[runs].reset_index(drop=True),
         [datasets[row] for row in runs],
         [trials[row] for row in runs],
-        _controls([trials[row] for row in runs]) if study.preset.datasets.rival_controls else [],
+        _controls([trials[row] for row in runs]) if study.preset.datasets.baseline_controls else [],
         others[[*rows.columns, "reason"]],
     )
 
@@ -110,14 +110,14 @@ def _controls(trials):
     ]
 
 
-def predictions(trials, rivals):
-    """Predictions of HSTA's rows, of each comparison system, and of some once more with their shortcut.
+def predictions(trials, baselines):
+    """Predictions of HSTA's rows, of each baseline, and of some once more with their shortcut.
 
     Parameters
     ----------
     trials : list of list of Trial
         Of HSTA's rows, trained.
-    rivals : Rivals
+    baselines : Baselines
         Trained.
 
     Returns
@@ -126,9 +126,9 @@ def predictions(trials, rivals):
         In the order of `hsta_lib.study.published.joined`.
     """
     folder = config.results_dir()
-    last = [store.predictions(runs, folder) for runs in [*trials, *rivals.trials]]
-    sizes = [len(dataset.classes) for dataset in rivals.datasets]
-    return last + [best_epochs(rivals.trials[row], sizes[row]) for row in rivals.kept]
+    last = [store.predictions(runs, folder) for runs in [*trials, *baselines.trials]]
+    sizes = [len(dataset.classes) for dataset in baselines.datasets]
+    return last + [best_epochs(baselines.trials[row], sizes[row]) for row in baselines.kept]
 
 
 def best_epochs(trials, n_classes):
@@ -148,12 +148,12 @@ def best_epochs(trials, n_classes):
     return pd.concat(parts, ignore_index=True)
 
 
-def gains(rivals):
+def gains(baselines):
     """What each system learns from the labels: its score, less that of its training on shuffled ones.
 
     Parameters
     ----------
-    rivals : Rivals
+    baselines : Baselines
         Trained.
 
     Returns
@@ -164,16 +164,16 @@ def gains(rivals):
         the control. Each interval is of one row alone, see `intervals.score_interval`, and of this one
         shuffle. No rows without controls.
     """
-    if not rivals.controls:
+    if not baselines.controls:
         return pd.DataFrame()
-    names = rivals.cells[[name for name in ("system", "labels") if name in rivals.cells]]
+    names = baselines.cells[[name for name in ("system", "labels") if name in baselines.cells]]
     return pd.DataFrame(
         {"row": ", ".join(name)} | _gain(control, trials, dataset)
         for name, control, trials, dataset in zip(
             names.to_numpy(),
-            rivals.controls,
-            rivals.trials,
-            rivals.datasets,
+            baselines.controls,
+            baselines.trials,
+            baselines.datasets,
             strict=True,
         )
     )
@@ -192,7 +192,7 @@ def _gain(control, trials, dataset):
 def show_gains(table):
     """The table of `gains` for reading, or a sentence that there is none."""
     if table.empty:
-        return Markdown("This preset trains no system on shuffled labels (`rival_controls`).")
+        return Markdown("This preset trains no system on shuffled labels (`baseline_controls`).")
     shown = {("", "system"): table["row"]}
     for metric in SHOWN:
         shown[HEADINGS[metric], "labels shuffled, %"] = table[f"{metric}_shuffled"].map("{:.1f}".format)
