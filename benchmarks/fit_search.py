@@ -1,8 +1,8 @@
 """How long networks must train to fit: loss, training accuracy and test scores on generator seed 1.
 
-``python benchmarks/fit_search.py``, and ``--baselines`` for those of Tables 5 and 6. The presets were chosen by
-these rows, for fit at the least cost, and the bound of `hsta_lib.evaluation.fitted` was set by them; reports are
-made with generator seed 2. What stands in ``fit_search.csv`` is not trained again.
+``python benchmarks/fit_search.py``, and ``--baselines`` for those of Tables 5 and 6. These rows chose the
+presets, for fit at the least cost, and set the bound of `hsta_lib.evaluation.fitted`. Reports are made with
+generator seed 2. What stands in ``fit_search.csv`` is not trained again.
 """
 
 import argparse
