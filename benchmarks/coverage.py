@@ -172,7 +172,7 @@ def intervals(matrices, rng):
     """Intervals of the three scores by each method; matrices of shape (n_seeds, n_subjects, ...)."""
     pooled = matrices.sum(axis=1)
     left_out = scores(pooled[:, None] - matrices)[None]
-    plain = jackknife(scores(pooled)[None], left_out, matrices[0].sum(axis=(1, 2)))
+    plain = jackknife([(scores(pooled)[None], left_out)], matrices[0].sum(axis=(1, 2)))
     draws, studentised, error = _bootstrap(matrices, rng)
     low, high = interval(studentised)
     estimate = plain.estimate[0]

@@ -462,7 +462,7 @@ def subject_interval(values, subjects, level=0.95):
     if n_subjects < 2:
         return mean, np.nan, np.nan
     left_out = (sums.sum() - sums) / (sizes.sum() - sizes)
-    found = jackknife(np.full((1, 1, 1), mean), left_out[None, None, :, None], sizes, level)
+    found = jackknife([(np.full((1, 1, 1), mean), left_out[None, None, :, None])], sizes, level)
     return mean, found.low.item(), found.high.item()
 
 

@@ -158,7 +158,9 @@ def _worth(data):
             ours - theirs for ours, theirs in zip(scored[name], scored[protocol.against], strict=True)
         ]
         for suffix, values, least in (("", scored[name], 0), ("_inflation", inflation, -1)):
-            found = jackknife(values[0], values[1][:, :, sizes > 0], sizes[sizes > 0], possible=(least, 1))
+            found = jackknife(
+                [(values[0], values[1][:, :, sizes > 0])], sizes[sizes > 0], possible=(least, 1)
+            )
             for i, metric in enumerate(METRICS):
                 for end, value in (("", found.estimate), ("_low", found.low), ("_high", found.high)):
                     row[f"{metric}{suffix}{end}"] = 100 * value[0, i]

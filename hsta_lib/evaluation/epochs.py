@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hsta_lib.evaluation.intervals import Interval, jackknife
+from hsta_lib.evaluation.intervals import Interval, imagined_clips, jackknife
 from hsta_lib.evaluation.metrics import METRICS, confusion, scores
 
 LAST, POOLED, BY_FOLD = "last epoch", "best epoch on the pooled test", "best epoch of each fold"
@@ -63,20 +63,32 @@ def compare(y_true, y_pred, subject, fold, n_classes, rng, n_shuffles=200):
         return confusion(every[0], y_pred.ravel(), n_classes, by=(epochs, every[1]))
 
     counts = counted(y_true)
-    subjects = np.unique(subject)
-    whole = _choices(counts, fold_of)
-    left_out = np.stack(
-        [_choices(counts[:, subject_of != name], fold_of[subject_of != name]) for name in subjects], axis=1
-    )
-    sizes = np.bincount(subject)[subjects]
-    above = [_above_last(values) for values in (whole, left_out)]
+    sizes = np.bincount(subject)[np.unique(subject)]
+    found = _with_left_out(counts, fold_of, subject_of), _with_left_out(*_imagined(counts, *groups))
+    above = [[_above_last(values) for values in part] for part in found]
     shuffled = [_above_last(_choices(counted(rng.permutation(y_true)), fold_of)) for _ in range(n_shuffles)]
     return Chosen(
-        jackknife(whole[:, None], left_out[:, None], sizes, possible=(0, 1)),
-        jackknife(above[0][:, None], above[1][:, None], sizes, possible=(-1, 1)),
+        jackknife(found, sizes, possible=(0, 1)),
+        jackknife(above, sizes, possible=(-1, 1)),
         Interval(np.mean(shuffled, axis=0), *np.quantile(shuffled, [0.025, 0.975], axis=0)),
         int(_best(counts.sum(axis=1))),
     )
+
+
+def _with_left_out(counts, fold_of, subject_of):
+    """Scores of each choice, and without each subject: shapes (3, 1, 3) and (3, 1, n_subjects, 3)."""
+    kept = [subject_of != name for name in np.unique(subject_of)]
+    left_out = [_choices(counts[:, others], fold_of[others]) for others in kept]
+    return _choices(counts, fold_of)[:, None], np.stack(left_out, axis=1)[:, None]
+
+
+def _imagined(counts, fold_of, subject_of):
+    """The same with imagined clips, each a subject and a fold of its own; see `intervals.score_interval`."""
+    clips = imagined_clips(counts.shape[-1])
+    every = np.broadcast_to(clips, (len(counts), *clips.shape))
+    new = np.arange(len(clips))
+    more = [np.concatenate([names, names.max() + 1 + new]) for names in (fold_of, subject_of)]
+    return np.concatenate([counts, every], axis=1), *more
 
 
 def _choices(counts, fold_of):

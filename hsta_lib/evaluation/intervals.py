@@ -197,12 +197,17 @@ def within_possible(found, level=0.95):
 
 
 def _with_imagined(matrices):
-    """The same with a subject more for each class, who has one clip, by half right."""
-    n_classes = matrices.shape[-1]
+    """The same with a subject more for each of `imagined_clips`."""
+    clips = imagined_clips(matrices.shape[-1])
+    return np.concatenate([matrices, np.broadcast_to(clips, (*matrices.shape[:2], *clips.shape))], axis=2)
+
+
+def imagined_clips(n_classes):
+    """Confusion matrices of one clip of each class, right by half; shape (n_classes,) * 3."""
     wrong = (1 - np.eye(n_classes)) / (2 * max(n_classes - 1, 1))
     clips = np.zeros((n_classes,) * 3)
     clips[range(n_classes), range(n_classes)] = np.eye(n_classes) / 2 + wrong
-    return np.concatenate([matrices, np.broadcast_to(clips, (*matrices.shape[:2], *clips.shape))], axis=2)
+    return clips
 
 
 def deviations_of(matrices):
@@ -227,15 +232,14 @@ def _scaled(left_out):
     return np.sqrt((n_subjects - 1) / n_subjects) * (left_out - left_out.mean(axis=2, keepdims=True))
 
 
-def jackknife(of_seeds, left_out, sizes, level=0.95, possible=None):
+def jackknife(found, sizes, level=0.95, possible=None):
     """Intervals of any scores of which is known what they are without each subject; see `score_interval`.
 
     Parameters
     ----------
-    of_seeds : ndarray, shape (n_scores, n_seeds, 3)
-        Scores of each seed.
-    left_out : ndarray, shape (n_scores, n_seeds, n_subjects, 3)
-        The same without each subject.
+    found : sequence of (ndarray, ndarray)
+        Scores of each seed, shape (n_scores, n_seeds, 3), and the same without each subject, shape (n_scores,
+        n_seeds, n_subjects, 3). What follows the first pair has `imagined_clips`: the least known counts.
     sizes : ndarray, shape (n_subjects,)
         Clips of each subject.
     level : float
@@ -247,13 +251,15 @@ def jackknife(of_seeds, left_out, sizes, level=0.95, possible=None):
     -------
     Interval
     """
-    estimate = of_seeds.mean(axis=1)
-    variance, degrees = _contrast_variance(
-        of_seeds, _scaled(left_out), np.eye(len(of_seeds)), effective_subjects(sizes)
-    )
+    each, effective = np.eye(len(found[0][0])), effective_subjects(sizes)
+    known_by = [
+        (of_seeds.mean(axis=1), *_contrast_variance(of_seeds, _scaled(left_out), each, effective))
+        for of_seeds, left_out in found
+    ]
+    estimate, variance, degrees = known_by[0]
     if possible is not None:
         low, high = (np.full((len(estimate), 1), end) for end in possible)
-        return within_possible(_least_known([(estimate, variance, degrees)], low, high), level)
+        return within_possible(_least_known(known_by, low, high), level)
     reach = stdtrit(degrees, (1 + level) / 2) * np.sqrt(variance)
     return Interval(estimate, estimate - reach, estimate + reach)
 

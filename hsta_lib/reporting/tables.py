@@ -38,6 +38,8 @@ def number(value, sign=""):
 
 def span(low, high, sign=""):
     """The ends of an interval for reading: ``[23.0, 32.2]``; with ``sign="+"``, ``[-1.4, +3.0]``."""
+    if low == high:  # whoever is left out changes nothing: no interval, and it is said
+        return "[no spread]"
     return f"[{number(low, sign)}, {number(high, sign)}]"
 
 

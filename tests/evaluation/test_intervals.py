@@ -172,11 +172,11 @@ def test_the_interval_of_a_mean_is_wilson_s_with_student_s_t():
     right = np.array([10, 20, 30, 50, 60, 70, 90])
     subjects = np.array([[[k, 96 - k], [0, 1]] for k in right])
     own = (right + 1) / 97
-    found = jackknife(*left_out_of(subjects), np.full(7, 97), possible=(0, 1))
+    found = jackknife([left_out_of(subjects)], np.full(7, 97), possible=(0, 1))
     assert found.estimate[0, 0] == pytest.approx(own.mean())
     expected = by_hand(t_variance(own, 7), 6, own.mean())
     np.testing.assert_allclose([found.low[0, 0], found.high[0, 0]], expected)
-    plain = jackknife(*left_out_of(subjects), np.full(7, 97))
+    plain = jackknife([left_out_of(subjects)], np.full(7, 97))
     t = 2.446912  # of 6 degrees of freedom, from a table
     assert plain.high[0, 0] == pytest.approx(own.mean() + t * own.std(ddof=1) / np.sqrt(7), abs=1e-6)
 
@@ -191,7 +191,7 @@ def left_out_of(subjects):
 def test_the_jackknife_of_unequal_subjects_by_hand():
     # 3 of 4 right, 2 of 2, 4 of 5; without each in turn 6 of 7, 7 of 9, 5 of 6.
     subjects = np.array([[[2, 1], [0, 1]], [[1, 0], [0, 1]], [[3, 1], [0, 1]]])
-    found = jackknife(*left_out_of(subjects), [4, 2, 5], possible=(0, 1))
+    found = jackknife([left_out_of(subjects)], [4, 2, 5], possible=(0, 1))
     left_out = np.array([6 / 7, 7 / 9, 5 / 6])
     variance = 2 / 3 * ((left_out - left_out.mean()) ** 2).sum()
     assert found.estimate[0, 0] == pytest.approx(9 / 11)
@@ -231,14 +231,14 @@ def test_subjects_and_seeds_add_and_what_both_contain_is_counted_once():
     assert 0 < both < min(of_subjects, of_seeds)
     total = of_subjects + of_seeds - both
     parts = of_subjects**2 / 6 + of_seeds**2 / 2 + both**2 / 12
-    found = jackknife(*left_out_of(matrices[0]), np.ones(7), possible=(0, 1))
+    found = jackknife([left_out_of(matrices[0])], np.ones(7), possible=(0, 1))
     expected = by_hand(total, total**2 / parts, shares.mean())
     np.testing.assert_allclose([found.low[0, 0], found.high[0, 0]], expected)
 
 
 def test_two_seeds_say_nothing_about_training_again():
     matrices, shares = two_way(2)
-    found = jackknife(*left_out_of(matrices[0]), np.ones(7), possible=(0, 1))
+    found = jackknife([left_out_of(matrices[0])], np.ones(7), possible=(0, 1))
     expected = by_hand(t_variance(shares.mean(axis=0), 7), 6, shares.mean())
     np.testing.assert_allclose([found.low[0, 0], found.high[0, 0]], expected)
 

@@ -45,6 +45,11 @@ def predictions(clips):
 # --- checks -----------------------------------------------------------------------------------------------
 
 
+def test_an_interval_without_width_is_a_word():
+    assert tables.span(50, 50) == tables.span(0, 0, "+") == "[no spread]"
+    assert tables.span(49.99, 50.01) == "[50.0, 50.0]"  # it has a width
+
+
 def test_good_predictions_pass_in_any_order(predictions, clips):
     checks = tables.check_predictions(predictions, clips.iloc[::-1])
     assert checks["result"].tolist() == ["passed", "passed"]
