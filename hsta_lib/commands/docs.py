@@ -24,7 +24,6 @@ _SHOWN = (
     "named setting, pixels normalised as ImageNet's", "linear model on the true motion",
     "ceiling: true action units known",
 )  # fmt: skip
-RECORD = ROOT / "reports" / "table4-study-synthetic-subject.json"
 
 
 def _table(headings, rows):
@@ -36,7 +35,7 @@ def _table(headings, rows):
 
 def results_table():
     """Table 4 in full: paper, ours, interval and data, from the committed record of the study."""
-    record = json.loads(RECORD.read_text())
+    record = summary.record_of("table4")
     data = pages.data_of(record)
     rows = [
         [name, HEADINGS[metric], f"{row[f'{metric}_paper']:.1f}", *_ours(row, metric), data]
@@ -56,7 +55,7 @@ def scores_table():
     """The first row of every table's and figure's scores: the paper's UF1 and ours with its interval."""
     rows = []
     for name in sorted(claims.gather()["table"].unique()):
-        record = _record(name)
+        record = summary.record_of(name)
         row, scores = next(iter(record["summary"].items()))
         if "uf1_p" in scores:  # a summary of differences; they are from the first row
             row, scores = record["cells"][0]["row"], record["cells"][0]
@@ -66,9 +65,18 @@ def scores_table():
     return _table(headings, rows)
 
 
-def _record(name):
-    (path,) = (ROOT / "reports").glob(f"{name}-study-synthetic-*subject.json")
-    return json.loads(path.read_text())
+def fit_note():
+    """Of which reports on synthetic faces the networks have fitted, from the committed records."""
+    kinds = {True: [], False: []}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        if summary.paths_of(path.stem):
+            kinds[summary.has_fitted(summary.record_of(path.stem))].append(_linked(path.stem))
+    told = {
+        True: "> **All networks have fitted** in {}.",
+        False: "> **Not all networks have fitted** in {}. The order of their settings, and every verdict but "
+        "*not fitted*, may only show how fast a network starts to learn.",
+    }
+    return "\n>\n".join(told[kind].format(", ".join(names)) for kind, names in kinds.items() if names)
 
 
 def findings_table():
@@ -233,7 +241,7 @@ def presets_table():
 
 
 SECTIONS = {
-    "README.md": {"lists": lists_table, "findings": findings_table},
+    "README.md": {"fit": fit_note, "lists": lists_table, "findings": findings_table},
     "docs/baselines.md": {"systems": systems_table},
     "docs/benchmarks.md": {"benchmarks": benchmarks_table},
     "docs/cluster.md": {"plan": plan_table, "scale": scale_table},
