@@ -52,12 +52,14 @@ def _baseline(name):
     import pandas as pd
 
     form, epochs = BASELINES[name]
-    cell = inputs.cells(pd.DataFrame({"system": [name]}), Datasets(form=form, rival_epochs=epochs)).iloc[0]
+    word = "baseline" if "baseline_epochs" in Datasets.model_fields else "rival"  # the older name
+    most = Datasets(**{"form": form, f"{word}_epochs": epochs})
+    cell = inputs.cells(pd.DataFrame({"system": [name]}), most).iloc[0]
     fields = {key: value for key, value in cell.items() if key not in ("system", "recipe")}
     fields |= {"split": "loso", "store_epochs": False}
     from hsta_lib.config import Comparison
 
-    shape = inputs.input_shape(Comparison(rival=name, form=form))
+    shape = inputs.input_shape(Comparison(**{word: name, "form": form}))
     noise = np.random.default_rng(0).random((442, *shape)).astype(np.float32)
     with patch.object(inputs, "inputs", lambda *_: noise):
         return _rate(fields, 442, fields["image_size"])
