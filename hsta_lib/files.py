@@ -1,5 +1,6 @@
-"""Files written whole or not at all, their digests, and bars of progress."""
+"""Files written whole or not at all, their digests, tables in CSV files, and bars of progress."""
 
+import csv
 import hashlib
 import os
 import platform
@@ -9,6 +10,7 @@ import sys
 import uuid
 from contextlib import contextmanager, suppress
 
+import pandas as pd
 import psutil
 from IPython import get_ipython
 from IPython.display import display
@@ -16,6 +18,7 @@ from tqdm import tqdm
 
 _HOST = re.sub(r"\W", "-", platform.node())
 PROGRESS = {"progress": True}  # metadata of a bar's output in a notebook
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 def write_whole(path, content):
@@ -89,6 +92,63 @@ def file_digest(path):
     """SHA-256 of a file's bytes, as hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_csv(path, needed=()):
+    """A table in a CSV file, as spreadsheets, libraries and people write it.
+
+    Parameters
+    ----------
+    path : str or Path
+        In UTF-8, with or without a byte-order mark; commas, semicolons or tabs divide cells. Its first line
+        names the columns.
+    needed : iterable of str
+        Columns that must be there.
+
+    Returns
+    -------
+    DataFrame of str
+        Cells stripped of spaces, empty lines left out; each row's index is its line in the file.
+
+    Raises
+    ------
+    ValueError
+        If the file is empty or no CSV, a line has more or fewer cells than the first, or a column is missing
+        or there twice; the message names the file.
+    """
+    header, flat, numbers = [], [], []
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            separator = max(_SEPARATORS, key=file.readline().count)
+            file.seek(0)
+            lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
+            for line in lines:
+                if not "".join(line).strip():
+                    continue
+                header = header or line
+                if len(line) != len(header):
+                    raise ValueError(
+                        f"{path}, line {lines.line_num} has {len(line)} cell{'s' * (len(line) != 1)}, the "
+                        f"first line {len(header)}; a {_SEPARATORS[separator]} divides them"
+                    )
+                flat += line
+                numbers.append(lines.line_num)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a CSV in UTF-8 ({error}); save it as one") from error
+    cells, n = [cell.strip() for cell in flat], len(header)
+    names = cells[:n]
+    if not names:
+        raise ValueError(f"{path} is empty; its first line must name the columns")
+    if len(set(names)) < n:
+        raise ValueError(f"{path}: a column is there twice; {_told(names, separator)}")
+    if missing := [name for name in needed if name not in names]:
+        raise ValueError(f"{path}: column {missing[0]!r} is missing; {_told(names, separator)}")
+    columns = {name: cells[n + i :: n] for i, name in enumerate(names)}
+    return pd.DataFrame(columns, index=numbers[1:], dtype=object)
+
+
+def _told(names, separator):
+    return f"divided by a {_SEPARATORS[separator]}, its first line names {', '.join(names)}"
 
 
 def progress_bar(**options):

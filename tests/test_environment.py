@@ -138,7 +138,7 @@ def test_make_hands_every_parameter_of_a_notebook_on_and_refuses_others():
         cell.source for of_one in cells for cell in of_one if "parameters" in cell.metadata.get("tags", [])
     ]
     names = {name.upper() for source in parameters for name in re.findall(r"^(\w+) =", source, re.M)}
-    assert known - {"PYTHON", "TFLOPS"} == names
+    assert known - {"PYTHON", "TFLOPS", "RIVALS"} == names
 
 
 def test_make_runs_a_users_report_beside_the_committed_ones():

@@ -1,4 +1,4 @@
-"""Progress bars: one line in a terminal, one output in a report; files that are written whole."""
+"""Progress bars: one line in a terminal, one output in a report; CSV files; files that are written whole."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import nbformat
 import papermill
 import pytest
 
-from hsta_lib.files import PROGRESS, own_name, progress_bar, remove_abandoned
+from hsta_lib.files import PROGRESS, own_name, progress_bar, read_csv, remove_abandoned
 
 
 def test_outside_of_a_notebook_a_bar_is_a_line_of_stdout(capsys):
@@ -55,3 +55,30 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stay
     remove_abandoned(tmp_path)
     assert not (tmp_path / dead.strip()).exists()
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; its first line must name"),
+        (b"\n \n", "is empty"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "is not a CSV in UTF-8"),
+        (b"a|b\n1|2\n", r"column 'a' is missing; divided by a comma, its first line names a\|b"),
+        (b"b\ta\n1\t2\n", "column 'c' is missing; divided by a tab, its first line names b, a"),
+        (b"a,b,c\n1,2,3\n4,5\n", "line 3 has 2 cells, the first line 3; a comma divides"),
+        (b"a;c\n1,5;2\n\n3;4;5\n", "line 4 has 3 cells, the first line 2; a semicolon divides"),
+        (b"a,b,c,b\n", "a column is there twice"),
+    ],
+)
+def test_files_that_are_no_tables_are_named(tmp_path, content, message):
+    (tmp_path / "mine.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"mine\.csv.*{message}"):
+        read_csv(tmp_path / "mine.csv", ["a", "c"])
+
+
+def test_tables_of_spreadsheets_and_libraries_are_read(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(b'\xef\xbb\xbfa, b ,\r\nx,NA, "7, 8"\r\n,,\r\n\r\ny, x,x \r\n')
+    table = read_csv(path, ["b"])
+    assert table.to_dict("list") == {"a": ["x", "y"], "b": ["NA", "x"], "": ["7, 8", "x"]}
+    assert table.index.tolist() == [2, 5]

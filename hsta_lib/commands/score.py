@@ -21,6 +21,7 @@ from hsta_lib.data.table import COLUMNS, clean_emotion, subject_key
 from hsta_lib.evaluation import comparisons, epochs, pixel_free, references
 from hsta_lib.evaluation.intervals import effective_subjects
 from hsta_lib.evaluation.metrics import METRICS, per_fold_means
+from hsta_lib.files import read_csv
 from hsta_lib.paper_check.possible import is_possible, uf1_range
 from hsta_lib.reporting import tables
 from hsta_lib.reporting.tables import HEADINGS, counted, format_p, from_to, span, with_span
@@ -30,56 +31,6 @@ _NEEDED = ("subject_id", "y_true")
 _ABOUT = {*_NEEDED, "fold", "epoch", "", *COLUMNS}
 _NEVER_EMPTY = {*_NEEDED, "fold", "clip_id", "recording_id"}
 _EMPTY = ("", "nan", "NaN", "NAN")  # the last three as libraries write a missing number
-_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
-
-
-def read(path):
-    """Read a file of predictions.
-
-    Parameters
-    ----------
-    path : str or Path
-        CSV in UTF-8, cells divided by commas, semicolons or tabs, its first line the names of the columns.
-
-    Returns
-    -------
-    DataFrame of str
-        One row per clip, cells stripped of spaces.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is empty or no CSV, a line has more or fewer cells than the first, or a column is there
-        twice.
-    """
-    header, flat = [], []
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte-order mark
-            separator = max(_SEPARATORS, key=file.readline().count)
-            file.seek(0)
-            for number, line in enumerate(csv.reader(file, delimiter=separator), start=1):
-                if not "".join(line).strip():
-                    continue
-                header = header or line
-                if len(line) != len(header):
-                    raise ValueError(
-                        f"{path}, line {number} has {counted(len(line), 'cell')}, the first line "
-                        f"{len(header)}; a {_SEPARATORS[separator]} divides them"
-                    )
-                flat += line
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not a CSV in UTF-8 ({error})") from error
-    if not header:
-        raise ValueError(f"{path} is empty; it needs the columns {', '.join(_NEEDED)} and y_pred")
-    cells, n = [cell.strip() for cell in flat], len(header)
-    if n < 2:
-        there = f"its first line {header} has no {', '.join(_SEPARATORS.values())} between names of columns"
-        raise ValueError(f"{path} is not a CSV: {there}")
-    if len(set(cells[:n])) < n:
-        raise ValueError(f"{path}: a column is there twice in {', '.join(cells[:n])}")
-    return pd.DataFrame({name: cells[n + i :: n] for i, name in enumerate(cells[:n])}, dtype=object)
 
 
 def merge_spellings(files, classes=None):
@@ -452,7 +403,7 @@ def _text(chosen):
     paths, classes = dict.fromkeys(chosen.predictions), chosen.classes
     stems = [Path(path).stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else paths
-    files, merged = merge_spellings([read(path) for path in paths], classes)
+    files, merged = merge_spellings([read_csv(path, _NEEDED) for path in paths], classes)
     table = join(dict(zip(names, files, strict=True)))
     text = describe_epochs(table, classes) if chosen.epochs else describe(table, chosen.column, classes)
     if chosen.reported:

@@ -4,7 +4,6 @@ A transform per frame would follow the detector's jitter, which is larger than a
 Places are in px, (x, y) with y down; the centre of the first pixel is (0, 0).
 """
 
-import csv
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,8 @@ from threading import Lock
 
 import cv2
 import numpy as np
+
+from hsta_lib.files import read_csv
 
 # Where an aligned picture shows the eyes, as fractions of its side: the one on the left here, its mirror
 # image on the right. A third of the side apart, so that a chin fits below even when the jaw drops (1.8
@@ -167,7 +168,7 @@ def given_boxes(path):
     Parameters
     ----------
     path : str or Path
-        CSV file with the columns ``clip_id,x,y,w,h``: the face's box in px of the onset frame, x and y
+        A table with the columns ``clip_id,x,y,w,h``: the face's box in px of the onset frame, x and y
         those of its upper left corner. Other columns are not read.
 
     Returns
@@ -178,23 +179,15 @@ def given_boxes(path):
     Raises
     ------
     ValueError
-        If a column is missing, a value is empty or no number, a box has no area or a clip id comes twice;
-        the message names file, line and value.
+        As `hsta_lib.files.read_csv`; also if a value is no number, a box has no area or a clip id is empty or
+        comes twice. The message names file, line and value.
     """
     faces = {}
-    with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte-order mark
-        rows = csv.DictReader(file, skipinitialspace=True)
-        missing = {"clip_id", *"xywh"} - set(rows.fieldnames or ())
-        if missing:
-            raise ValueError(
-                f"{path}, line 1: column {min(missing)!r} is missing; the line has {rows.fieldnames}"
-            )
-        for row in rows:
-            where = f"{path}, line {rows.line_num}"
-            clip_id = (row["clip_id"] or "").strip()
-            if not clip_id or clip_id in faces:
-                raise ValueError(f"{where}: clip_id {clip_id!r} is empty or there a second time")
-            faces[clip_id] = Face(_box(row, where))
+    for number, row in read_csv(path, ["clip_id", *"xywh"]).iterrows():
+        where, clip_id = f"{path}, line {number}", row["clip_id"]
+        if not clip_id or clip_id in faces:
+            raise ValueError(f"{where}: clip_id {clip_id!r} is empty or there a second time")
+        faces[clip_id] = Face(_box(row, where))
     return faces
 
 
@@ -202,7 +195,7 @@ def _box(row, where):
     box = {}
     for name in "xywh":
         try:
-            box[name] = float(row[name] or "")
+            box[name] = float(row[name])
         except ValueError:
             raise ValueError(f"{where}: {name} = {row[name]!r} is not a number") from None
         if not math.isfinite(box[name]) or (name in "wh" and box[name] <= 0):

@@ -5,7 +5,6 @@ without showing any. They were drawn at random over clips: most subjects, and mo
 sides of a fold, so scores on them belong beside the paper's, not beside those of a subject-grouped split.
 """
 
-import csv
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ import pandas as pd
 from hsta_lib.data.readers.rows import clip_row, listing
 from hsta_lib.data.splits import Fold
 from hsta_lib.data.table import clean_emotion, problems_table
+from hsta_lib.files import read_csv
 
 _FOLDER = Path("washed_data/washed_data/new_labels")
 _ROWS = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU"]
@@ -202,29 +202,23 @@ def _file(clone, folder, name):
 
 def _read_file(path, header, dataset, rows):
     """Ids of a file's clips; its rows are added to ``rows``, id to row and where it stood first."""
-    ids = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file)
-        found = next(lines, [])
-        if found != header:
-            raise ValueError(f"{path}, line 1: columns {found} are not {header}")
-        for cells in lines:
-            where = f"{path}, line {lines.line_num}"
-            row = _clip(cells, header, dataset, where)
-            clip_id = row["clip_id"]
-            if clip_id in ids:
-                raise ValueError(f"{where}: clip {clip_id} is listed twice, first in line {ids[clip_id]}")
-            ids[clip_id] = lines.line_num
-            first, place = rows.setdefault(clip_id, (row, where))
-            if first != row:
-                raise ValueError(f"{where}: clip {clip_id} has other cells than in {place}")
+    table, ids = read_csv(path), {}
+    if [*table] != header:
+        raise ValueError(f"{path}, line 1: columns {[*table]} are not {header}")
+    for number, cells in table.iterrows():
+        where = f"{path}, line {number}"
+        row = _clip(cells, dataset, where)
+        clip_id = row["clip_id"]
+        if clip_id in ids:
+            raise ValueError(f"{where}: clip {clip_id} is listed twice, first in line {ids[clip_id]}")
+        ids[clip_id] = number
+        first, place = rows.setdefault(clip_id, (row, where))
+        if first != row:
+            raise ValueError(f"{where}: clip {clip_id} has other cells than in {place}")
     return list(ids)
 
 
-def _clip(cells, header, dataset, where):
-    if len(cells) != len(header):
-        raise ValueError(f"{where}: {len(cells)} cells, not {len(header)}: {cells}")
-    row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+def _clip(row, dataset, where):
     for name, cell in row.items():
         if not re.fullmatch(_FORMS[name], cell, re.IGNORECASE):
             raise ValueError(f"{where}: {name} = {cell!r} is not of the known form {_FORMS[name]}")

@@ -16,6 +16,7 @@ from hsta_lib.data.readers import clones
 from hsta_lib.data.readers.find import folders_of
 from hsta_lib.data.readers.smic import parse_name
 from hsta_lib.data.table import COLUMNS, class_names, problems_table
+from hsta_lib.files import read_csv
 
 SIZE = 28  # px
 FRAMES = {"n_frames": 2, "image_size": SIZE}  # fields of `hsta_lib.config.Frames` that such a dataset has
@@ -414,12 +415,10 @@ def _from_one_folder(root):
 def _read_labels(root):
     """The list in a folder, and its label of each clip."""
     for path in sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv"):
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = read_csv(path)
         if set(_CSV_COLUMNS) <= set(table.columns):
-            names = table["sub"].str.strip() + "_" + table["filename_o"].str.strip()
-            table = table.assign(
-                clip=[clip_of(name) or name for name in names], label=table["label"].str.strip()
-            )
+            names = table["sub"] + "_" + table["filename_o"]
+            table = table.assign(clip=[clip_of(name) or name for name in names])
             twice = table.groupby("clip")["label"].nunique()
             if (twice > 1).any():
                 raise ValueError(f"{path}: clip {twice.idxmax()} is there with {twice.max()} labels")

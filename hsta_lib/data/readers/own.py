@@ -1,14 +1,11 @@
 """Read a dataset of your own: a clip table in a CSV file, and folders of frames."""
 
-import csv
-import io
 from pathlib import Path, PureWindowsPath
-
-import pandas as pd
 
 from hsta_lib.data.readers.find import nearest_folder
 from hsta_lib.data.readers.rows import clip_row, listing, one_person
 from hsta_lib.data.table import clean_emotion
+from hsta_lib.files import read_csv
 
 TABLE = "clips.csv"
 _NEEDED = ["subject", "clip", "folder", "onset", "apex", "offset", "emotion"]
@@ -57,29 +54,11 @@ def _read_rows(path):
             f"{path.absolute()} is not there, the nearest folder is {nearest_folder(path.absolute())}; its "
             f"columns must be {', '.join(_NEEDED)}"
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte-order mark
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}); save it as CSV in UTF-8") from error
-    first = text.partition("\n")[0]
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
-    header, *lines = [[cell.strip() for cell in line] for line in lines] or [[]]
-    missing = [name for name in _NEEDED if name not in header]
-    if missing or len(set(header)) < len(header):
-        what = f"column {missing[0]!r} is missing" if missing else "a column is there twice"
-        raise ValueError(f"{path}: {what}; it has {', '.join(header)}")
-    rows = []
-    for number, line in enumerate(lines, start=2):
-        if not any(line):
-            continue
-        row = dict(zip(header, line, strict=False))
-        if len(line) != len(header) or not all(row[name] for name in ("subject", "clip", "folder")):
-            raise ValueError(
-                f"{path}, line {number}: {','.join(line)!r} must have {len(header)} cells, and subject, clip "
-                f"and folder must not be empty"
-            )
-        rows.append(row)
-    return pd.DataFrame(rows).reindex(columns=_NEEDED + _OPTIONAL, fill_value="")
+    rows = read_csv(path, _NEEDED)
+    for number, row in rows.iterrows():
+        if not all(row[["subject", "clip", "folder"]]):
+            raise ValueError(f"{path}, line {number}: subject, clip and folder must not be empty")
+    return rows.reindex(columns=_NEEDED + _OPTIONAL, fill_value="")
 
 
 def _clip(row, dataset, root):

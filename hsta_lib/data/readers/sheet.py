@@ -3,11 +3,9 @@
 import io
 import re
 
-import openpyxl
 import pandas as pd
-import xlrd
 
-_ZIP, _OLE = b"PK\x03\x04", bytes.fromhex("d0cf11e0a1b11ae1")
+_OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _HEADER_WITHIN = 30  # rows; SAMM's header is the fourteenth
 
@@ -29,7 +27,8 @@ def read_sheet(path, columns, optional=(), title=None):
     Returns
     -------
     DataFrame of str
-        Only these columns, under these names; empty rows are skipped. Whole numbers have no decimal point.
+        Only these columns, under these names; empty rows are skipped. Whole numbers have no decimal point; a
+        cell with an error, such as ``#REF!``, is empty.
 
     Raises
     ------
@@ -49,42 +48,25 @@ def read_sheet(path, columns, optional=(), title=None):
 
 
 def _sheets(path):
-    """Rows of cells of every sheet, by its title."""
+    """Cells of every sheet, by its title."""
     content = path.read_bytes()
     if content.startswith(_OLE) and _ENCRYPTED in content:
         raise ValueError(f"{path} is protected by a password; save it without one")
-    kinds = {_OLE: (_xls_sheets, ".xls"), _ZIP: (_xlsx_sheets, ".xlsx")}
-    for signature, (reader, kind) in kinds.items():
-        if content.startswith(signature):
-            try:
-                return reader(content)
-            except Exception as error:  # whatever the zip, XML or codec layer raised
-                raise ValueError(f"{path} cannot be read as an {kind} workbook ({error})") from error
-    raise ValueError(
-        f"{path} is no Excel workbook, whatever its name says (it begins with {content[:12]!r}); "
-        f"open it in a spreadsheet program and save it as .xlsx"
-    )
-
-
-def _xlsx_sheets(content):
-    # Not read_only: openpyxl then believes the size the file states, and a wrong one loses rows.
-    workbook = openpyxl.load_workbook(io.BytesIO(content), data_only=True)
-    return {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in workbook.worksheets}
-
-
-def _xls_sheets(content):
-    workbook = xlrd.open_workbook(file_contents=content, logfile=io.StringIO())
-    return {
-        sheet.name: [[_xls_value(cell) for cell in sheet.row(i)] for i in range(sheet.nrows)]
-        for sheet in workbook.sheets()
-    }
-
-
-def _xls_value(cell):
-    """What a cell shows: xlrd gives errors and truth values as numbers, which would pass for frames."""
-    if cell.ctype == xlrd.XL_CELL_ERROR:
-        return xlrd.error_text_from_code[cell.value]
-    return str(bool(cell.value)) if cell.ctype == xlrd.XL_CELL_BOOLEAN else cell.value
+    try:
+        tables = pd.read_excel(
+            io.BytesIO(content),
+            engine="calamine",
+            sheet_name=None,
+            header=None,
+            na_filter=False,
+            dtype=object,
+        )
+    except Exception as error:  # whatever the zip, XML or codec layer raised
+        raise ValueError(
+            f"{path} is no whole Excel workbook, whatever its name says ({error}; it begins with "
+            f"{content[:12]!r}); open it in a spreadsheet program and save it as .xlsx"
+        ) from error
+    return {title: table.map(str).to_numpy().tolist() for title, table in tables.items()}
 
 
 def _find_header(rows, columns):
@@ -96,7 +78,7 @@ def _find_header(rows, columns):
 
 
 def _names(row):
-    return [_text(cell).strip().lower() for cell in row]
+    return [cell.strip().lower() for cell in row]
 
 
 def _table(path, rows, header, columns):
@@ -106,14 +88,8 @@ def _table(path, rows, header, columns):
         raise ValueError(f"{path}: column {twice[0]!r} is there {names.count(twice[0].lower())} times")
     cells = pd.DataFrame(rows[header + 1 :], columns=range(len(names)), dtype=object)
     there = {name: cells[names.index(name.lower())] for name in columns if name.lower() in names}
-    sheet = pd.DataFrame(there, columns=columns, index=cells.index).map(_text)
+    sheet = pd.DataFrame(there, columns=columns, index=cells.index).fillna("")
     return sheet[(sheet != "").any(axis=1)].reset_index(drop=True)
-
-
-def _text(cell):
-    if cell is None or cell != cell:  # nan
-        return ""
-    return str(int(cell)) if isinstance(cell, float) and cell == int(cell) else str(cell)
 
 
 def _why_no_header(sheets, columns):

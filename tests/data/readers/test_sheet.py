@@ -1,6 +1,7 @@
 """Annotation sheets: which file, which header, which cells, and what is said of files that are none."""
 
 from pathlib import Path
+from zipfile import ZipFile
 
 import openpyxl
 import pytest
@@ -87,26 +88,43 @@ def test_an_empty_workbook_is_refused(tmp_path):
         read_sheet(write(tmp_path / "s.xlsx", []), COLUMNS)
 
 
-@pytest.mark.parametrize("content", [b"", b"Subject,Filename,Onset\n1,a,5\n", b"<html>sign in</html>"])
+def _whole(tmp_path):
+    return write(tmp_path / "whole.xlsx", [COLUMNS]).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda _: b"",
+        lambda _: b"Subject,Filename,Onset\n1,a,5\n",
+        lambda _: b"<html>sign in</html>",
+        lambda folder: _whole(folder)[:2000],  # half a download
+        lambda _: XLS.read_bytes()[:1500],
+    ],
+)
 def test_what_is_no_workbook_is_refused(tmp_path, content):
     path = tmp_path / "s.xlsx"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"s\.xlsx is no Excel workbook, .* save it as \.xlsx"):
+    path.write_bytes(content(tmp_path))
+    with pytest.raises(ValueError, match=r"s\.xlsx is no whole Excel workbook, .* save it as \.xlsx"):
         read_sheet(path, COLUMNS)
 
 
-def test_half_a_download_is_refused(tmp_path):
-    path = write(tmp_path / "s.xlsx", [COLUMNS])
-    path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(ValueError, match=r"s\.xlsx cannot be read as an \.xlsx workbook"):
-        read_sheet(path, COLUMNS)
-
-
-def test_half_an_xls_is_refused(tmp_path):
-    path = tmp_path / "s.xls"
-    path.write_bytes(XLS.read_bytes()[:1500])
-    with pytest.raises(ValueError, match=r"s\.xls cannot be read as an \.xls workbook"):
-        read_sheet(path, COLUMNS)
+def test_neither_the_size_a_file_states_nor_its_errors_and_truth_values_pass_for_cells(tmp_path):
+    path = write(tmp_path / "s.xlsx", [COLUMNS, ["1", "NA", "=1/0"], [True, "b", 5.5], ["3", "c", 7.0]])
+    with ZipFile(path) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    page = parts["xl/worksheets/sheet1.xml"]
+    assert page.count(b'ref="A1:C4"') == page.count(b'<c r="C2"><f>1/0</f><v /></c>') == 1
+    page = page.replace(b'ref="A1:C4"', b'ref="A1:B2"')
+    page = page.replace(b'<c r="C2"><f>1/0</f><v /></c>', b'<c r="C2" t="e"><v>#DIV/0!</v></c>')
+    with ZipFile(path, "w") as book:
+        for name, content in (parts | {"xl/worksheets/sheet1.xml": page}).items():
+            book.writestr(name, content)
+    assert read_sheet(path, COLUMNS).to_numpy().tolist() == [
+        ["1", "NA", ""],
+        ["True", "b", "5.5"],
+        ["3", "c", "7"],
+    ]
 
 
 def test_a_password_is_named(tmp_path):
