@@ -158,11 +158,9 @@ def start(name, namespace):
 
     Raises
     ------
-    ValueError
-        As `hsta_lib.study.study.start`; also if frame numbers are given without a clip or out of order, a
-        checkpoint without the recipe ``released``, or a clip of which nothing can be read.
-    FileNotFoundError
-        If clip or checkpoint is not there.
+    ValueError, FileNotFoundError
+        As `hsta_lib.study.study.start` and `own_clip.check`; also if a checkpoint comes without the recipe
+        ``released`` or is not there.
     """
     study, choice = start_with(Choice, name, namespace)
     if choice.checkpoint and study.parameters.recipe != "released":
@@ -187,19 +185,7 @@ def start_with(kind, name, namespace):
 
 
 def usta_weights(attention, tokens):
-    """Attention of the CLS token over its own branch (Eq. 2).
-
-    Parameters
-    ----------
-    attention : hsta_lib.models.hsta.SelfAttention
-    tokens : Tensor, float, shape (b, 1 + n, d)
-        What it was given.
-
-    Returns
-    -------
-    Tensor, shape (b, heads, 1 + n)
-        Rows sum to one; the first entry is CLS itself.
-    """
+    """Attention of CLS over its own branch (Eq. 2): (b, heads, 1 + n), CLS itself first."""
     q, k, _ = rearrange(
         functional.linear(tokens, attention.qkv.weight), "b n (three d) -> three b n d", three=3
     )
@@ -210,20 +196,7 @@ def usta_weights(attention, tokens):
 
 
 def csta_weights(attention, cls, features):
-    """Attention of a branch's CLS token over itself and the other branch's tubelets (Eqs. 8 to 11).
-
-    Parameters
-    ----------
-    attention : hsta_lib.models.hsta.CrossAttention
-    cls : Tensor, float, shape (b, 1, d)
-    features : Tensor, float, shape (b, n, d_other)
-        What it was given.
-
-    Returns
-    -------
-    Tensor, shape (b, heads, 1 + n)
-        Rows sum to one; the first entry is CLS itself.
-    """
+    """Attention of a branch's CLS over itself and the other's tubelets (Eqs. 8 to 11): (b, heads, 1 + n)."""
     own = attention.norm(attention.mlp1(cls))
     keys = attention.key(torch.cat([own, attention.norm(features)], dim=1))
     heads = len(attention.rows)
@@ -232,26 +205,7 @@ def csta_weights(attention, cls, features):
 
 
 def attention_weights(model, video, special):
-    """Class scores of clips and what the CLS tokens attended to in every module.
-
-    Parameters
-    ----------
-    model : hsta_lib.models.hsta.HSTA
-        With USTA in both branches and CSTA; put into evaluation mode.
-    video, special : Tensor
-        As `hsta_lib.models.hsta.HSTA.forward` takes them.
-
-    Returns
-    -------
-    scores : Tensor, shape (b, n_classes)
-    weights : dict of str to Tensor
-        For each of `READS` the mean over heads in the last layer of each module, shape (b, m, 1 + n_tokens).
-
-    Raises
-    ------
-    ValueError
-        If the network lacks USTA in a branch or CSTA.
-    """
+    """Class scores; of each of `READS` the mean over heads in the last layer of each module."""
     if any(not block.usta_video or not block.usta_special or not block.csta for block in model.blocks):
         raise ValueError("attention is shown of networks with USTA in both branches and CSTA")
     layers = {
@@ -330,18 +284,7 @@ def _grids(model, image_size, n_frames):
 
 
 def first_of_each_class(looked):
-    """The clips to show: of each class the first by ``clip_id``, whatever the network makes of it.
-
-    Parameters
-    ----------
-    looked : Looked
-        At the clips of a test fold.
-
-    Returns
-    -------
-    Looked
-        In the order of the classes.
-    """
+    """Of each class the first clip by its id, in the order of classes, whatever the network makes of it."""
     first = looked.clips.sort_values("clip_id").drop_duplicates("label").sort_values("label")
     return looked.rows(first.index.to_numpy())
 
@@ -373,21 +316,7 @@ def shown_clips(network, dataset, tested, choice):
 
 
 def moving_places(spec, clip_ids, image_size, patch_size):
-    """The quarter of the places of a branch's grid where a synthetic clip's expression moves most.
-
-    Parameters
-    ----------
-    spec : hsta_lib.config.Synthetic
-    clip_ids : sequence of str
-    image_size, patch_size : int
-        px.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_clips, side, side)
-        By the mean length of the true movement from onset to apex, without that of the head; as many in each
-        clip: a quarter of the places, rounded, and one or more.
-    """
+    """Where synthetic clips move most, without movement of the head: bool, (n_clips, side, side)."""
     small = spec.model_copy(update={"frame_size": _FLOW_SIZE})
     lengths = (np.linalg.norm(true_flow(small, clip_id, size=image_size), axis=2) for clip_id in clip_ids)
     return np.stack([_most_moving(length, patch_size) for length in lengths])
@@ -404,24 +333,10 @@ def _most_moving(length, patch_size):
 
 
 def share_on_motion(looked, moving):
-    """Share of the attention that lies where the clip moves, in every module.
+    """Share of the attention on tubelets that lies where the clip moves, in every module, in fractions.
 
-    Attention on tubelets alone counts, all times together. Attention may prefer the places where any face
-    moves; so what lies on the moving places of the *other* clips stands beside it.
-
-    Parameters
-    ----------
-    looked : Looked
-        At several clips.
-    moving : dict of str to ndarray
-        For each branch its `moving_places`.
-
-    Returns
-    -------
-    DataFrame
-        One row per way of `READS` and module (from 1): ``share`` on the clip's own moving places, ``others``
-        on those of the other clips, ``difference`` of both, each with ``_low`` and ``_high`` (see
-        `subject_interval`); ``chance``, the share of the places that counts as moving. Fractions.
+    Attention may prefer the places where any face moves: what lies on the moving places of the *other* clips
+    stands beside it (``others``), and the ``difference``, each with ``_low`` and ``_high``.
     """
     rows = []
     for way, branch in READS.items():
@@ -442,20 +357,7 @@ def share_on_motion(looked, moving):
 
 
 def subject_interval(values, subjects, level=0.95):
-    """Mean over clips and its interval: jackknife-t over subjects.
-
-    Parameters
-    ----------
-    values : ndarray of float, shape (n_clips,)
-    subjects : sequence, shape (n_clips,)
-    level : float
-        Coverage in 0..1.
-
-    Returns
-    -------
-    mean, low, high : float
-        Of one subject the last two are NaN.
-    """
+    """Mean over clips and its interval: jackknife-t over subjects; of one subject the ends are NaN."""
     table = pd.DataFrame({"value": np.asarray(values), "subject": np.asarray(subjects)})
     sums, sizes = (table.groupby("subject")["value"].agg(kind).to_numpy() for kind in ("sum", "count"))
     mean, n_subjects = sums.sum() / sizes.sum(), len(sums)

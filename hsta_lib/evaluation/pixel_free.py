@@ -1,7 +1,7 @@
 """Predictors that see no pixels: what subject, film, timing and action units tell about the label.
 
 A model of the pixels has shown something only where it beats these on the same folds. All return what
-`hsta_lib.evaluation.references.majority` does, and none is given the labels of the clips it predicts.
+`hsta_lib.evaluation.references.predicted` does, and none is given the labels of the clips it predicts.
 """
 
 import re
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hsta_lib.data.table import parse_action_units
-from hsta_lib.evaluation import references
+from hsta_lib.evaluation.references import majority, predicted
 
 _OF_SUBJECTS = ("subject", "recording", "recording, else subject")  # majority where subjects are left out
 KEYS = ("subject", "recording", "film", "action_units")
@@ -39,7 +39,7 @@ def predictors(clips):
         do not tell it, the timing and rows of the action units where a dataset gives none.
     """
     chosen = {
-        "majority class": references.majority,
+        "majority class": majority,
         "subject": _voter("subject"),
         "recording": _voter("recording"),
         "recording, else subject": _voter("recording", "subject"),
@@ -119,7 +119,7 @@ def vote(clips, folds, *keys, balanced=True):
     if unknown or not keys:
         raise ValueError(f"keys = {keys} must be one or more of {', '.join(KEYS)}")
     values = [pd.factorize(pd.Series(_key(clips, key), dtype=object))[0] for key in keys]
-    return _predictions(clips, folds, lambda *fold: _vote(values, balanced, *fold))
+    return predicted(clips, folds, lambda *fold: _vote(values, balanced, *fold))
 
 
 def timing(clips, folds):
@@ -151,7 +151,7 @@ def timing(clips, folds):
         )
         return tree.fit(features[train], labels).predict(features[test])
 
-    return _predictions(clips, folds, fit_predict)
+    return predicted(clips, folds, fit_predict)
 
 
 def action_units(clips, folds):
@@ -183,21 +183,11 @@ def action_units(clips, folds):
         model = LogisticRegression(class_weight="balanced", max_iter=1000)
         return model.fit(given[train], labels).predict(given[test])
 
-    return _predictions(clips, folds, fit_predict)
+    return predicted(clips, folds, fit_predict)
 
 
 def _voter(*keys, balanced=True):
     return lambda clips, folds: vote(clips, folds, *keys, balanced=balanced)
-
-
-def _predictions(clips, folds, fit_predict):
-    """``fit_predict(train, test, labels)`` of each fold; it gets the labels of the training clips alone."""
-    parts = []
-    for number, (train, test) in enumerate(folds):
-        rows = clips.iloc[test][["clip_id", "subject_id", "label"]].rename(columns={"label": "y_true"})
-        y_pred = fit_predict(train, test, clips["label"].to_numpy()[train])
-        parts.append(rows.assign(y_pred=np.asarray(y_pred, dtype=int), fold=number, seed=0))
-    return pd.concat(parts, ignore_index=True)
 
 
 def _vote(values, balanced, train, test, labels):

@@ -10,31 +10,34 @@ from hsta_lib.data.synthetic import clips as synthetic
 _FLOW_GRID = 16  # px; the true flow is averaged to this size for the linear model
 
 
-def _table(clips, fold, test, y_pred):
-    rows = clips.iloc[test][["clip_id", "subject_id", "label"]].rename(columns={"label": "y_true"})
-    return rows.assign(y_pred=y_pred, fold=fold, seed=0)
-
-
-def majority(clips, folds):
-    """Predict every test clip to be of its training fold's most frequent class (ties: the first).
+def predicted(clips, folds, fit_predict):
+    """Predictions of every fold's test clips.
 
     Parameters
     ----------
     clips : DataFrame
         With ``clip_id, subject_id, label``.
     folds : list of hsta_lib.data.splits.Fold
+    fit_predict : callable
+        Of ``train, test, labels``: rows of both, and the labels of the training clips alone. Returns a class,
+        or one for each test clip.
 
     Returns
     -------
     DataFrame
         ``clip_id, subject_id, y_true, y_pred, fold, seed``, as all functions here.
     """
-    labels = clips["label"].to_numpy()
-    parts = [
-        _table(clips, number, test, np.bincount(labels[train]).argmax())
-        for number, (train, test) in enumerate(folds)
-    ]
+    parts, labels = [], clips["label"].to_numpy()
+    for number, (train, test) in enumerate(folds):
+        rows = clips.iloc[test][["clip_id", "subject_id", "label"]].rename(columns={"label": "y_true"})
+        y_pred = np.asarray(fit_predict(train, test, labels[train]), dtype=int)
+        parts.append(rows.assign(y_pred=y_pred, fold=number, seed=0))
     return pd.concat(parts, ignore_index=True)
+
+
+def majority(clips, folds):
+    """Predict every test clip to be of its training fold's most frequent class (ties: the first)."""
+    return predicted(clips, folds, lambda train, test, labels: np.bincount(labels).argmax())
 
 
 def ceiling(dataset, folds, spec):
@@ -43,12 +46,8 @@ def ceiling(dataset, folds, spec):
     Only for the seven emotions, which the generator draws the action units from, and without the ties of
     ``tied_labels``, by which film and recording tell more than the action units do.
     """
-    best = synthetic.balanced_bayes(spec).map(dataset.classes.index)
-    parts = [
-        _table(dataset.clips, number, test, dataset.clips["clip_id"].iloc[test].map(best).to_numpy())
-        for number, (_, test) in enumerate(folds)
-    ]
-    return pd.concat(parts, ignore_index=True)
+    best = dataset.clips["clip_id"].map(synthetic.balanced_bayes(spec).map(dataset.classes.index)).to_numpy()
+    return predicted(dataset.clips, folds, lambda train, test, labels: best[test])
 
 
 def true_motion(dataset, spec, variant=""):
@@ -92,9 +91,6 @@ def forest(clips, folds, features):
 
 
 def _predicted(clips, folds, features, model):
-    labels = clips["label"].to_numpy()
-    parts = [
-        _table(clips, number, test, model.fit(features[train], labels[train]).predict(features[test]))
-        for number, (train, test) in enumerate(folds)
-    ]
-    return pd.concat(parts, ignore_index=True)
+    return predicted(
+        clips, folds, lambda train, test, labels: model.fit(features[train], labels).predict(features[test])
+    )

@@ -8,11 +8,8 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
-import uuid
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -60,7 +57,7 @@ _FEW_FRAMES = 600  # not worth starting processes for
 
 
 def ensure(spec, data_dir):
-    """Folder of a benchmark, built if it is not there, repaired where files are damaged or missing.
+    """Folder of a benchmark, built if it is not there, or if a file of it is damaged or missing.
 
     Parameters
     ----------
@@ -75,13 +72,8 @@ def ensure(spec, data_dir):
         ``depth`` also ``part_A/spNO.1/a/depth/355.png`` of onset and apex, 16 bits, mm.
     """
     root = Path(data_dir) / f"synthetic-{_fingerprint(spec)}"
-    damage = _damage(spec, root)
-    if damage is None:
+    if not _is_whole(spec, root):
         _build(spec, root)
-    elif any(damage):
-        videos, sheets = damage
-        print(f"{root.name}: {len(videos)} videos and {len(sheets)} sheets damaged or missing, made again")
-        _repair(spec, root, videos, sheets)
     return root
 
 
@@ -94,63 +86,37 @@ def _fingerprint(spec):
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def _damage(spec, root):
-    """Videos and sheets that differ from the manifest; None if there is no manifest to go by."""
+def _is_whole(spec, root):
+    """Whether all videos and sheets are there, as its manifest has them."""
     try:
         manifest = json.loads((root / "manifest.json").read_text())
         videos, sheets = dict(manifest["videos"]), dict(manifest["sheets"])
+        is_known = manifest["fingerprint"] == _fingerprint(spec)
+        return (
+            is_known and set(videos) == set(_videos(spec)) and set(sheets) == set(_sheets(spec))
+            and all(_video_digest(spec, root / "part_A" / name) == digest for name, digest in videos.items())
+            and all(file_digest(root / name) == digest for name, digest in sheets.items())
+        )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    known = manifest.get("fingerprint") == _fingerprint(spec)
-    if not known or set(videos) != set(_videos(spec)) or set(sheets) != set(_sheets(spec)):
-        return None
-    return (
-        [video for video, digest in videos.items() if _video_digest(spec, root / "part_A" / video) != digest],
-        [sheet for sheet, digest in sheets.items() if not _is(root / sheet, digest)],
-    )
+        return False
 
 
 def _build(spec, root):
-    with built_beside(root, lambda: _damage(spec, root) is not None) as unfinished:
-        videos = _render(spec, unfinished, list(_videos(spec)))
-        _write_manifest(spec, unfinished, videos, _write_sheets(spec, unfinished, _sheets(spec)))
-
-
-def _repair(spec, root, videos, sheets):
-    manifest = json.loads((root / "manifest.json").read_text())
-    workshop = root / f".repair-{uuid.uuid4().hex[:8]}"
-    try:
-        manifest["videos"].update(_render(spec, workshop, videos))
-        for number, video in enumerate(videos):
-            place = root / "part_A" / video
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):
-                place.rename(workshop / f"old-{number}")
-            with suppress(OSError):
-                (workshop / "part_A" / video).rename(place)
-        manifest["sheets"].update(_write_sheets(spec, root, sheets))
-        _write_manifest(spec, root, manifest["videos"], manifest["sheets"])
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
-
-
-def _write_manifest(spec, root, videos, sheets):
-    text = json.dumps(
-        {"fingerprint": _fingerprint(spec), "videos": videos, "sheets": sheets}, indent=0, sort_keys=True
-    )
-    write_whole(root / "manifest.json", text)
-
-
-def _is(path, digest):
-    return path.is_file() and file_digest(path) == digest
+    if root.exists():
+        print(f"{root.name} is damaged or not whole: it is drawn again")
+    with built_beside(root, lambda: _is_whole(spec, root)) as unfinished:
+        described = {
+            "fingerprint": _fingerprint(spec),
+            "videos": _render(spec, unfinished),
+            "sheets": _write_sheets(spec, unfinished),
+        }
+        write_whole(unfinished / "manifest.json", json.dumps(described, indent=0, sort_keys=True))
 
 
 def _video_digest(spec, video):
     digest = hashlib.sha256()
     for channel in ["color", "depth"] if spec.depth else ["color"]:
         folder = video / channel
-        if not folder.is_dir():
-            return None
         for name in sorted(os.listdir(folder)):
             with open(folder / name, "rb") as file:
                 digest.update(name.encode() + b"\0" + file.read())
@@ -164,14 +130,13 @@ def _videos(spec):
     return frames.groupby(clips["subject"] + "/" + clips["film"], sort=False).sum().to_dict()
 
 
-def _render(spec, root, videos):
-    """Write videos; returns their digests. A subject's videos are one job, as they share its face."""
-    n_frames = _videos(spec)
-    jobs = {}
-    for video in videos:
+def _render(spec, root):
+    """Write the videos; returns their digests. A subject's videos are one job, as they share its face."""
+    n_frames, jobs = _videos(spec), {}
+    for video in n_frames:
         jobs.setdefault(video.split("/")[0], []).append(video)
     jobs = sorted(jobs.values(), key=lambda job: -sum(n_frames[video] for video in job))
-    total = sum(n_frames[video] for video in videos)
+    total = sum(n_frames.values())
     n_workers = n_cores() if total >= _FEW_FRAMES else 1
     digests = {}
     with progress_bar(total=total, desc="drawing clips", unit="frame", mininterval=2) as bar:
@@ -242,14 +207,13 @@ def _sheets(spec):
     return [MICRO_SHEET, MACRO_SHEET] if spec.n_macro else [MICRO_SHEET]
 
 
-def _write_sheets(spec, root, sheets):
+def _write_sheets(spec, root):
     clips = clip_rows(spec)
-    for sheet in sheets:
-        is_micro = sheet == MICRO_SHEET
-        write_whole(
-            root / sheet, micro_workbook(clips, stream(spec, "spelling")) if is_micro else all_workbook(clips)
-        )
-    return {sheet: file_digest(root / sheet) for sheet in sheets}
+    books = {MICRO_SHEET: micro_workbook(clips, stream(spec, "spelling"))}
+    books |= {MACRO_SHEET: all_workbook(clips)} if spec.n_macro else {}
+    for name, content in books.items():
+        write_whole(root / name, content)
+    return {name: file_digest(root / name) for name in books}
 
 
 class _Clip:

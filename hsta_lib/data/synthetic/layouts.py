@@ -62,15 +62,10 @@ _SPARE = 8  # clips sampled per clip written: the rarest emotion for its use, SA
 _FIRST_FILM = {"casme2": 20, "samm": 8}
 _FEW_FRAMES = 600  # not worth starting processes for
 
-# Where a frame is, by layout and variant; the first variant of a layout is the one meant by "".
 _PATHS = {
-    "casme2": {
-        "cropped": "Cropped/{subject}/{clip}/reg_img{frame}.jpg",
-        "selected": "CASME2_RAW_selected/{subject}/{clip}/img{frame}.jpg",
-        "raw": "CASME2-RAW/{subject}/{clip}/img{frame}.jpg",
-    },
-    "smic": {"HS": "SMIC_all_cropped/HS/{subject}/{kind}/{clip}/reg_image{frame:06d}.bmp"},
-    "samm": {"raw": "SAMM/{subject}/{clip}/{subject}_{frame:0{digits}d}.jpg"},
+    "casme2": "Cropped/{subject}/{clip}/reg_img{frame}.jpg",
+    "smic": "SMIC_all_cropped/HS/{subject}/{kind}/{clip}/reg_image{frame:06d}.bmp",
+    "samm": "SAMM/{subject}/{clip}/{subject}_{frame:0{digits}d}.jpg",
 }
 CASME2_SHEET = "CASME2-coding-20190701.xlsx"
 SAMM_SHEET = "SAMM_Micro_FACS_Codes_v2.xlsx"
@@ -139,7 +134,7 @@ def layout_clips(layout, spec):
     return clips.loc[~clips["neutral"], columns].reset_index(drop=True)
 
 
-def write(layout, spec, root, variant=""):
+def write(layout, spec, root):
     """Draw a layout's clips and write them with its sheet.
 
     Nothing is written beside the place or renamed: whoever wants a folder that is complete as soon as it has
@@ -152,9 +147,6 @@ def write(layout, spec, root, variant=""):
         Of this layout alone; see `part`.
     root : str or Path
         Folder of the dataset; what is in it stays.
-    variant : str
-        Of CASME II: ``cropped`` (the default), ``selected`` (onset to offset, under raw names) or ``raw``
-        (with neutral frames before and after). The others have one variant.
 
     Returns
     -------
@@ -164,14 +156,10 @@ def write(layout, spec, root, variant=""):
     Raises
     ------
     ValueError
-        If the layout or variant is unknown.
+        If the layout is unknown.
     """
     _position(layout)
-    variant = variant or next(iter(_PATHS[layout]))
-    if variant not in _PATHS[layout]:
-        known = ", ".join(_PATHS[layout])
-        raise ValueError(f"variant = {variant!r} of layout {layout} is unknown; choose one of {known}")
-    digests = _draw(layout, spec, Path(root), variant)
+    digests = _draw(layout, spec, Path(root))
     for name, content in _workbooks(layout, layout_clips(layout, spec)).items():
         write_whole(Path(root) / name, content)
         digests[name] = hashlib.sha256(content).hexdigest()
@@ -307,12 +295,12 @@ _NAMED = {"casme2": _name_casme2, "smic": _name_smic, "samm": _name_samm}
 # --- files --------------------------------------------------------------------------------------------------
 
 
-def _draw(layout, spec, root, variant):
+def _draw(layout, spec, root):
     """Write all frames; a subject's clips are one job, as they share its face."""
     clips = _all_clips(layout, spec)
     n_frames = (clips["offset"] - clips["onset"] + 1).groupby(clips["subject"]).sum()
     jobs = n_frames.sort_values(ascending=False, kind="stable").index.tolist()
-    work = partial(_write_subject, layout, spec, root, variant)
+    work = partial(_write_subject, layout, spec, root)
     n_workers = n_cores() if n_frames.sum() >= _FEW_FRAMES else 1
     digests = {}
     with progress_bar(
@@ -324,32 +312,17 @@ def _draw(layout, spec, root, variant):
     return digests
 
 
-def _write_subject(layout, spec, root, variant, subject):
+def _write_subject(layout, spec, root, subject):
     clips, digests = _all_clips(layout, spec), {}
-    full = (layout, variant) == ("casme2", "raw")
     for clip in clips[clips["subject"] == subject].to_dict("records"):
-        numbers, frames = _numbered_frames(drawn_spec(layout, spec), clip, full)
-        for number, frame in zip(numbers, frames, strict=True):
-            name = _PATHS[layout][variant].format(**clip, frame=number)
+        frames = synthetic.clip_frames(drawn_spec(layout, spec), clip["drawn_from"], clip["neutral"])
+        for number, frame in enumerate(frames, start=clip["onset"]):
+            name = _PATHS[layout].format(**clip, frame=number)
             content = _encode(layout, frame)
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(content)
             digests[name] = hashlib.sha256(content).hexdigest()
     return digests
-
-
-def _numbered_frames(source, clip, full):
-    """Numbers and pixels of a clip's frames, of a full clip with neutral ones around the expression."""
-    frames = synthetic.clip_frames(source, clip["drawn_from"], zero_field=clip["neutral"])
-    numbers = np.arange(clip["onset"], clip["offset"] + 1)
-    if not full:
-        return numbers, frames
-    # Around the expression, the head's drift is played backwards under a neutral face: nothing jumps.
-    before, after = clip["onset"] - 1, 2 + clip["onset"] % 4
-    neutral = synthetic.clip_frames(source, clip["drawn_from"], zero_field=True)
-    around = np.pad(neutral, [(before, after), (0, 0), (0, 0), (0, 0)], mode="reflect")
-    around[before : before + len(frames)] = frames
-    return np.arange(1, len(around) + 1), around
 
 
 def _encode(layout, frame):

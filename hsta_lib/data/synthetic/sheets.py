@@ -64,83 +64,57 @@ def micro_workbook(clips, rng):
     others = clips.index[clips["emotion"] == "others"]
     clips.loc[rng.permutation(others)[: -(-3 * len(others) // 161)], "emotion"] = "Others"
     columns = [name for name in _COLUMNS if name != "Expression type"]
-    book = openpyxl.Workbook()
-    _fill(book.active, "label", columns, clips)
-    empty = book.create_sheet("Sheet1")
-    _ = empty.cell(1, 1), empty.cell(len(clips), len(columns))  # no values, but dimensions
-    book.create_sheet("Sheet3").append(["", "spNO.1", "1"])
+    book = _book("label", _rows(columns, clips), "Sheet1", "Sheet3")
+    _ = book["Sheet1"].cell(1, 1), book["Sheet1"].cell(len(clips), len(columns))  # no values, but dimensions
+    book["Sheet3"].append(["", "spNO.1", "1"])
     return _bytes(book)
 
 
 def all_workbook(clips):
     """The sheet of micro- and macro-expressions together, without emotions; an .xlsx file as bytes."""
-    book = openpyxl.Workbook()
     columns = [name for name in _COLUMNS if name != "emotion"]
-    _fill(
-        book.active, "AU+Emotion", columns, clips.assign(expression_type=clips["expression_type"].map(_TYPES))
-    )
-    return _bytes(book)
+    typed = clips.assign(expression_type=clips["expression_type"].map(_TYPES))
+    return _bytes(_book("AU+Emotion", _rows(columns, typed)))
 
 
 def casme2_workbook(clips):
     """The sheet of CASME II: two columns without a header; subjects and one apex are text, not numbers.
 
-    Parameters
-    ----------
-    clips : DataFrame
-        See `hsta_lib.data.synthetic.layouts.layout_clips`.
-
-    Returns
-    -------
-    bytes
-        An .xlsx file.
+    ``clips`` from `hsta_lib.data.synthetic.layouts.layout_clips`; an .xlsx file as bytes.
     """
-    book = openpyxl.Workbook()
-    sheet = book.active
-    sheet.title = "Sheet1"
-    sheet.append(_CASME2_HEADER)
+    rows = [_CASME2_HEADER]
     for row, clip in enumerate(clips.itertuples()):
         apex = clip.apex if row else str(clip.apex)  # the official column is not all numbers either
         place = [clip.subject.removeprefix("sub"), clip.clip, None, clip.onset, apex, clip.offset, None]
-        sheet.append([*place, _cell(clip.action_units), clip.label, _objective_number(clip)])
-    book.create_sheet("Sheet2")
-    book.create_sheet("Sheet3")
-    return _bytes(book)
+        rows.append([*place, _cell(clip.action_units), clip.label, _objective_number(clip)])
+    return _bytes(_book("Sheet1", rows, "Sheet2", "Sheet3"))
 
 
 def samm_workbook(clips):
-    """The sheet of SAMM: thirteen rows of prose, then the official columns.
-
-    Parameters
-    ----------
-    clips : DataFrame
-        See `hsta_lib.data.synthetic.layouts.layout_clips`.
-
-    Returns
-    -------
-    bytes
-        An .xlsx file.
-    """
-    book = openpyxl.Workbook()
-    sheet = book.active
-    sheet.title = "MICRO_ONLY"
-    for line in _SAMM_PROSE:
-        sheet.append([line or None])
-    sheet.append(_SAMM_HEADER)
+    """The sheet of SAMM: thirteen rows of prose, then the official columns; as `casme2_workbook`."""
+    rows = [*([line or None] for line in _SAMM_PROSE), _SAMM_HEADER]
     for clip in clips.itertuples():
+        place = [clip.subject, clip.clip, FILMS.index(clip.film) % 7 + 1]
         frames = [clip.onset, clip.apex, clip.offset, clip.offset - clip.onset + 1]
         shown = [_cell(clip.action_units), clip.label, _objective_number(clip), None]
-        sheet.append(
-            [clip.subject, clip.clip, FILMS.index(clip.film) % 7 + 1, *frames, "Micro - 1/2", *shown]
-        )
-    return _bytes(book)
+        rows.append([*place, *frames, "Micro - 1/2", *shown])
+    return _bytes(_book("MICRO_ONLY", rows))
 
 
-def _fill(sheet, title, columns, clips):
-    sheet.title = title
-    sheet.append(columns)
-    for row in clips[[_COLUMNS[name] for name in columns]].astype(str).itertuples(index=False):
-        sheet.append(list(row))
+def _book(title, rows, *others):
+    """A workbook of one sheet with these rows, and of others that are empty."""
+    book = openpyxl.Workbook()
+    book.active.title = title
+    for row in rows:
+        book.active.append(row)
+    for name in others:
+        book.create_sheet(name)
+    return book
+
+
+def _rows(columns, clips):
+    cells = clips[[_COLUMNS[name] for name in columns]].astype(str)
+    return [columns, *cells.to_numpy().tolist()]
 
 
 def _bytes(book):

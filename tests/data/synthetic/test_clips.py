@@ -381,20 +381,21 @@ def test_a_benchmark_is_reused(small_root, tmp_path, capsys):
     assert {path: path.stat().st_mtime_ns for path in small_root.rglob("*")} == times
 
 
-def test_damage_is_repaired(small_root, tmp_path, capsys):
+@pytest.mark.parametrize("lost", ["a frame", "a video", "a sheet"])
+def test_damage_is_noticed_and_drawn_again(small_root, tmp_path, capsys, lost):
     before = (small_root / "manifest.json").read_text()
-    frames = sorted((small_root / "part_A").rglob("*.jpg"))
-    videos = sorted({frame.parent for frame in frames})
-    untouched = {frame: frame.stat().st_mtime_ns for frame in frames if frame.parent in videos[2:]}
-    next(videos[0].iterdir()).write_bytes(b"no picture")
-    shutil.rmtree(videos[1])
-    (small_root / synthetic.MICRO_SHEET).unlink()
+    frame = next((small_root / "part_A").rglob("*.jpg"))
+    if lost == "a frame":
+        frame.write_bytes(b"no picture")
+    elif lost == "a video":
+        shutil.rmtree(frame.parent)
+    else:
+        (small_root / synthetic.MICRO_SHEET).unlink()
     capsys.readouterr()
     synthetic.ensure(SMALL, tmp_path)
-    assert "2 videos and 1 sheets damaged or missing" in capsys.readouterr().out
-    assert synthetic._damage(SMALL, small_root) == ([], [])
+    assert f"{small_root.name} is damaged or not whole: it is drawn again" in capsys.readouterr().out
+    assert synthetic._is_whole(SMALL, small_root)
     assert (small_root / "manifest.json").read_text() == before
-    assert {frame: frame.stat().st_mtime_ns for frame in untouched} == untouched
 
 
 @pytest.mark.parametrize("manifest", ["", "[1]", '{"videos": {}, "sheets": {}}', None])
@@ -414,7 +415,7 @@ def test_two_builders_at_once(tmp_path):
     with ThreadPoolExecutor(2) as pool:
         roots = list(pool.map(lambda _: synthetic.ensure(SMALL, tmp_path), range(2)))
     assert roots[0] == roots[1]
-    assert synthetic._damage(SMALL, roots[0]) == ([], [])
+    assert synthetic._is_whole(SMALL, roots[0])
     assert [path.name for path in tmp_path.iterdir()] == [roots[0].name]
 
 

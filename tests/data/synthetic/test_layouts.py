@@ -209,41 +209,6 @@ def test_the_union_is_read(trees):
     assert clips["subject_id"].nunique() == 9
 
 
-@pytest.fixture(scope="module")
-def variants(tmp_path_factory):
-    """Root of the other variants of CASME II."""
-    root = tmp_path_factory.mktemp("variants")
-    for variant in ("selected", "raw"):
-        layouts.write("casme2", SPEC, root, variant)
-    return root
-
-
-def test_every_variant_of_casme2_is_read(trees, variants):
-    cropped, *_ = casme2.read(trees["casme2"][0])
-    for variant in ("selected", "raw"):
-        clips, problems, *_ = casme2.read(variants, variant=variant)
-        assert problems.empty
-        pd.testing.assert_frame_equal(clips.drop(columns="folder"), cropped.drop(columns="folder"))
-    for clip in layouts.layout_clips("casme2", SPEC).itertuples():
-        selected = variants / "CASME2_RAW_selected" / clip.subject / clip.clip
-        raw = variants / "CASME2-RAW" / clip.subject / clip.clip
-        numbers = sorted(index_folder(raw))
-        assert numbers == list(range(1, len(numbers) + 1))
-        assert clip.onset >= 4
-        assert 2 <= len(numbers) - clip.offset <= 5
-        for path in selected.iterdir():
-            assert path.read_bytes() == (raw / path.name).read_bytes()
-
-
-def test_raw_clips_are_neutral_around_the_expression(variants):
-    clip = next(layouts.layout_clips("casme2", SPEC).itertuples())
-    neutral = synthetic.clip_frames(layouts.drawn_spec("casme2", SPEC), clip.drawn_from, zero_field=True)
-    files = index_folder(variants / "CASME2-RAW" / clip.subject / clip.clip)
-    for number, frame in ((clip.onset - 1, 1), (clip.onset - 3, 3), (clip.offset + 2, -3)):
-        assert files[number].read_bytes() == render.jpeg(neutral[frame])
-    assert files[clip.apex].read_bytes() != render.jpeg(neutral[clip.apex - clip.onset])
-
-
 @pytest.mark.parametrize("layout", READERS)
 def test_files_hold_the_frames(trees, layout):
     root, _ = trees[layout]
@@ -370,16 +335,9 @@ def test_the_sheet_of_samm(trees):
 # --- what is refused --------------------------------------------------------------------------------------
 
 
-def test_unknown_layouts_and_variants_are_named(tmp_path):
+def test_an_unknown_layout_is_named(tmp_path):
     with pytest.raises(ValueError, match="layout = 'casme' is unknown; choose one of casme2, smic, samm"):
         layouts.write("casme", SPEC, tmp_path)
-    with pytest.raises(
-        ValueError, match="variant = 'crop' of layout casme2 is unknown; choose one of cropped"
-    ):
-        layouts.write("casme2", SPEC, tmp_path, "crop")
-    with pytest.raises(ValueError, match=r"choose one of raw$"):
-        layouts.write("samm", SPEC, tmp_path, "cropped")
-    assert list(tmp_path.iterdir()) == []
 
 
 # --- planted defects --------------------------------------------------------------------------------------
