@@ -11,6 +11,7 @@ from tiny import tiny_trials
 from hsta_lib import config
 from hsta_lib.commands import score
 from hsta_lib.data.readers import own
+from hsta_lib.files import read_csv
 from hsta_lib.training import archive, store
 
 # 2,000 examples each in `make slow`; forty in `make test`, so that the tests themselves stay whole.
@@ -65,7 +66,7 @@ def test_predictions(n, tmp_path):
     def check(content):
         path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
         try:
-            table = score.read(path)
+            table = read_csv(path)
             score.check(table)
             score.describe(table)
         except ValueError as error:
