@@ -259,7 +259,7 @@ def test_a_class_of_one_recording_is_warned_of(lists):
 
 
 def test_tied_labels_are_found_and_others_are_not():
-    study = start("audit", {"preset": "study"})
+    study = start("audit", {"preset": "quick"})
     scored = audit.pixel_free_scores(audit.divisions(study))
     film = scored[scored["predictor"] == "film"].set_index("protocol")
     tied, free = (film.loc[f"labels {name}, leave one subject out"] for name in ("tied", "not tied"))

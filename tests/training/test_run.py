@@ -46,10 +46,20 @@ def trials_and_scores(dataset, tmp_path_factory):
     return trials, _scores(trials, folder)
 
 
-def test_workers_give_the_same_predictions_as_this_process(dataset, trials_and_scores, tmp_path):
+def test_workers_give_what_this_process_gives_from_each_dataset_and_name_what_failed(
+    dataset, trials_and_scores, tmp_path
+):
     trials, expected = trials_and_scores
-    run.run(trials, [dataset], tmp_path, workers=2)
-    assert _scores(trials, tmp_path) == expected
+    (tmp_path / "data").mkdir()
+    other = dataclasses.replace(tiny_dataset(tmp_path / "data", n_clips=29), fingerprint="other")
+    there = [dataclasses.replace(trial, fingerprint="other") for trial in tiny_trials()]
+    bad = Trial(tiny_settings(learning_rate=1e30, epochs=5), 1, 4, "tiny")
+    folders = [tmp_path / name for name in ("both", "there")]
+    with pytest.raises(run.FailedTrials, match=rf"1 of 10 .*{bad.id} \(fold 1, seed 4\).*learning_rate"):
+        run.run([*trials, *there, bad], [dataset, other], folders[0], workers=2)
+    run.run(there, [other], folders[1], workers=0)
+    assert store.missing([*trials, *there, bad], folders[0]) == [bad]
+    assert _scores([*trials, *there], folders[0]) == expected | _scores(there, folders[1])
 
 
 def test_a_second_run_trains_nothing(dataset, tmp_path, capsys, monkeypatch):
@@ -68,20 +78,30 @@ def test_of_a_trial_asked_for_twice_what_either_asks_for_is_stored(dataset, tmp_
     assert "epoch_predictions" in store.load(plain[0], tmp_path)
 
 
+@pytest.fixture
+def signalled(monkeypatch):
+    """Function that sends one worker a signal when the first trial is finished; returns whom it was sent."""
+
+    def once(number):
+        sent, real = [], run._run_in_workers
+
+        def with_a_signal(*args):
+            for finished in real(*args):
+                if not sent and (alive := _loaded()):
+                    sent.append(alive[0])
+                    os.kill(sent[0], number)
+                yield finished
+
+        monkeypatch.setattr(run, "_run_in_workers", with_a_signal)
+        return sent
+
+    return once
+
+
 @pytest.mark.parametrize("workers", [1, 2])  # the only one, or one of two
-def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp_path, monkeypatch, workers):
+def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp_path, signalled, workers):
     trials, expected = trials_and_scores
-    killed = []
-    real = run._run_in_workers
-
-    def with_a_kill(*args):
-        for trial, error in real(*args):
-            if not killed:
-                killed.append(_loaded()[0])
-                os.kill(killed[0], signal.SIGKILL)
-            yield trial, error
-
-    monkeypatch.setattr(run, "_run_in_workers", with_a_kill)
+    killed = signalled(signal.SIGKILL)
     run.run(trials, [dataset], tmp_path, workers=workers)
     assert killed
     assert _scores(trials, tmp_path) == expected
@@ -94,20 +114,12 @@ def _loaded():
     return [child.pid for child in alive if any("libtorch" in m.path for m in child.memory_maps())]
 
 
-def test_a_worker_that_is_stopped_but_not_dead_is_replaced(dataset, trials_and_scores, tmp_path, monkeypatch):
+def test_a_worker_that_is_stopped_but_not_dead_is_replaced(
+    dataset, trials_and_scores, tmp_path, monkeypatch, signalled
+):
     trials, expected = trials_and_scores
     monkeypatch.setattr(local, "SILENT_SECONDS", 12)
-    stopped = []
-    real = run._run_in_workers
-
-    def with_a_stop(*args):
-        for trial, error in real(*args):
-            if not stopped and (alive := _loaded()):
-                stopped.append(alive[0])
-                os.kill(stopped[0], signal.SIGSTOP)
-            yield trial, error
-
-    monkeypatch.setattr(run, "_run_in_workers", with_a_stop)
+    stopped = signalled(signal.SIGSTOP)
     run.run(trials, [dataset], tmp_path, workers=1)
     assert _scores(trials, tmp_path) == expected
     assert not psutil.pid_exists(stopped[0])
@@ -156,21 +168,14 @@ def test_a_worker_that_was_killed_while_it_started_again_is_revived():
     assert list(nannies) == [0, 1, 2]
 
 
-def test_a_worker_that_dask_gives_up_while_it_starts_again_is_replaced(dataset, tmp_path, monkeypatch):
+def test_a_worker_that_dask_gives_up_while_it_starts_again_is_replaced(
+    dataset, tmp_path, monkeypatch, signalled
+):
     # As on a machine so busy that a start takes longer than Dask waits.
     monkeypatch.setitem(local._SETTINGS, "distributed.deploy.lost-worker-timeout", "10ms")
-    trials, killed = tiny_trials(n_folds=2), []
-    real = run._run_in_workers
-
-    def with_a_kill(*args):
-        for trial, error in real(*args):
-            if not killed:
-                killed.append(_loaded()[0])
-                os.kill(killed[0], signal.SIGKILL)
-            yield trial, error
-
-    monkeypatch.setattr(run, "_run_in_workers", with_a_kill)
+    trials, killed = tiny_trials(n_folds=2), signalled(signal.SIGKILL)
     run.run(trials, [dataset], tmp_path, workers=1)
+    assert killed
     assert not store.missing(trials, tmp_path)
 
 
@@ -241,12 +246,11 @@ def _wait_for(condition, seconds=180):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_failed_trial_is_named_and_the_others_are_kept(dataset, tmp_path, workers):
+def test_a_failed_trial_is_named_and_the_others_are_kept(dataset, tmp_path):
     good = tiny_trials()
     bad = Trial(tiny_settings(learning_rate=1e30, epochs=5), 1, 4, "tiny")
     with pytest.raises(run.FailedTrials, match=rf"1 of 4 .*{bad.id} \(fold 1, seed 4\).*learning_rate"):
-        run.run([*good, bad], [dataset], tmp_path, workers=workers)
+        run.run([*good, bad], [dataset], tmp_path, workers=0)
     assert store.missing([*good, bad], tmp_path) == [bad]
 
 
@@ -321,7 +325,7 @@ def test_a_disk_that_fills_up_keeps_what_it_has_room_for(dataset, small_disk, wo
     stored = _scores(set(trials) - set(store.missing(trials, small_disk)), small_disk)
     assert 0 < len(stored) < len(trials)
     mount("-o", "remount,size=1m", small_disk)
-    run.run(trials, [dataset], small_disk, workers=workers)
+    run.run(trials, [dataset], small_disk, workers=0)
     assert stored.items() < _scores(trials, small_disk).items()
 
 
@@ -330,22 +334,6 @@ def test_a_read_only_file_system_is_named_before_any_training(dataset, small_dis
     mount("-o", "remount,ro", small_disk)
     with pytest.raises(store.NotWritten, match=rf"{small_disk} \(Read-only file system\).*HSTA_RESULTS"):
         run.run(tiny_trials(), [dataset], small_disk, workers=0)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_each_trial_is_trained_on_its_own_dataset(dataset, tmp_path, workers):
-    (tmp_path / "data").mkdir()
-    other = dataclasses.replace(tiny_dataset(tmp_path / "data", n_clips=29), fingerprint="other")
-    here = tiny_trials()
-    there = [dataclasses.replace(trial, fingerprint="other") for trial in here]
-    folders = [tmp_path / name for name in ("both", "here", "there")]
-    run.run([*here, *there], [dataset, other], folders[0], workers=workers)
-    run.run(here, [dataset], folders[1], workers=0)
-    run.run(there, [other], folders[2], workers=0)
-    both = _scores([*here, *there], folders[0])
-    assert both == _scores(here, folders[1]) | _scores(there, folders[2])
-    assert sum(len(both[trial.id]) for trial in here) == 23
-    assert sum(len(both[trial.id]) for trial in there) == 29
 
 
 def test_a_trial_of_none_of_the_datasets_is_named_before_any_training(dataset, tmp_path):
