@@ -301,7 +301,7 @@ def test_names_of_samm(trees):
 def test_the_sheet_of_casme2(trees):
     path = trees["casme2"][0] / layouts.CASME2_SHEET
     assert openpyxl.load_workbook(path).sheetnames == ["Sheet1", "Sheet2", "Sheet3"]
-    sheet = pd.read_excel(path)
+    sheet = pd.read_excel(path, engine="calamine")
     assert sheet.columns.tolist() == [
         "Subject", "Filename", "Unnamed: 2", "OnsetFrame", "ApexFrame", "OffsetFrame", "Unnamed: 6",
         "Action Units", "Estimated Emotion", "Objective Classes",
@@ -318,7 +318,7 @@ def test_the_sheet_of_casme2(trees):
 
 def test_the_sheet_of_samm(trees):
     path = trees["samm"][0] / layouts.SAMM_SHEET
-    sheet = pd.read_excel(path, sheet_name="MICRO_ONLY", header=13, dtype={"Subject": str})
+    sheet = pd.read_excel(path, engine="calamine", sheet_name="MICRO_ONLY", header=13, dtype={"Subject": str})
     assert sheet.columns.tolist() == [
         "Subject", "Filename", "Inducement Code", "Onset Frame", "Apex Frame", "Offset Frame", "Duration",
         "Micro", "Action Units", "Estimated Emotion", "Objective Classes", "Notes",
