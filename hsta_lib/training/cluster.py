@@ -1,4 +1,4 @@
-"""Trials on the workers of a Dask scheduler: who may train, what is sent there, where results are kept."""
+"""Trials on workers, those of this machine or of a Dask scheduler: who may train, where results are kept."""
 
 import asyncio
 import hashlib
@@ -20,11 +20,12 @@ from hsta_lib.files import file_digest, own_name, write_whole
 from hsta_lib.training import store
 from hsta_lib.training.checkpoint import Checkpoint
 from hsta_lib.training.fit import fit
-from hsta_lib.training.workers import SILENT_SECONDS
+from hsta_lib.training.workers import SILENT_SECONDS, revive
 
 CONNECT_SECONDS = 5
 # How long a run without any worker waits for one: a killed worker takes seconds to come back.
 PATIENCE_SECONDS = 60
+_LOCAL_PATIENCE_SECONDS = 600  # on a busy machine
 _OVERDUE = 10  # times as long as expected
 FETCH_SECONDS = 60
 LOOK_SECONDS = 1
@@ -93,42 +94,49 @@ def train_on(scheduler, todo, datasets, folder, costs):
         If a result cannot be written from here either.
     """
     datasets = {name: _with_full_paths(dataset) for name, dataset in datasets.items()}
-    folder, waiting, running, deaths = folder.absolute(), deque(todo), {}, Counter()
-    pace = _Pace(costs)
     with _connected(scheduler) as client:
-        crew = _Crew(client, scheduler, datasets.values(), folder)
-        while waiting or running:
-            crew.look()
-            for worker in running.keys() - crew.present:
-                trial = running.pop(worker)[0]
-                deaths[trial] += 1
-                if deaths[trial] < ALLOWED_DEATHS:
+        crew = _Crew(client, scheduler, datasets.values(), folder.absolute())
+        yield from _train_with(crew, todo, datasets, costs)
+
+
+def train_with(client, todo, datasets, folder, costs):
+    """As `train_on`, on workers of this machine, see `hsta_lib.training.workers.local_workers`."""
+    yield from _train_with(_LocalCrew(client, "", (), folder.absolute()), todo, datasets, costs)
+
+
+def _train_with(crew, todo, datasets, costs):
+    waiting, running, deaths, pace = deque(todo), {}, Counter(), _Pace(costs)
+    while waiting or running:
+        crew.look()
+        for worker in running.keys() - crew.present:
+            trial = running.pop(worker)[0]
+            deaths[trial] += 1
+            if deaths[trial] < ALLOWED_DEATHS:
+                waiting.appendleft(trial)
+            else:
+                yield trial, _killed(worker, crew.asked[worker])
+        for worker in crew.ready - running.keys():
+            # Another run may have trained some since this one began.
+            while waiting and not store.missing([waiting[0]], crew.folder):
+                yield waiting.popleft(), None
+            if waiting:
+                trial = waiting.popleft()
+                running[worker] = trial, crew.submit(worker, trial, datasets[trial.fingerprint])
+                pace.begin(trial)
+        _wait(crew.client, [future for _, future in running.values()])
+        pace.look([trial for trial, _ in running.values()])
+        for worker, (trial, future) in list(running.items()):
+            if future.cancelled():
+                raise gone(crew.scheduler, "it has dropped the trials")
+            if future.done():
+                del running[worker]
+                try:
+                    error = _stored(trial, future, crew.folder)
+                except TimeoutError:  # the worker was killed with the result
                     waiting.appendleft(trial)
                 else:
-                    yield trial, _killed(worker, crew.asked[worker])
-            for worker in crew.ready - running.keys():
-                # Another run may have trained some since this one began.
-                while waiting and not store.missing([waiting[0]], folder):
-                    yield waiting.popleft(), None
-                if waiting:
-                    trial = waiting.popleft()
-                    future = crew.submit(worker, trial, datasets[trial.fingerprint])
-                    running[worker] = trial, future
-                    pace.begin(trial)
-            _wait(client, [future for _, future in running.values()])
-            pace.look([trial for trial, _ in running.values()])
-            for worker, (trial, future) in list(running.items()):
-                if future.cancelled():
-                    raise gone(scheduler, "it has dropped the trials")
-                if future.done():
-                    del running[worker]
-                    try:
-                        error = _stored(trial, future, folder)
-                    except TimeoutError:  # the worker was killed with the result
-                        waiting.appendleft(trial)
-                    else:
-                        pace.end(trial)
-                        yield trial, error
+                    pace.end(trial)
+                    yield trial, error
 
 
 class _Pace:
@@ -226,7 +234,12 @@ class _Crew:
         self.ready = running & (self.has_gpu or self.present)
         if self.present:
             self.last_present = time.monotonic()
-        elif (self.refused and not self.shares) or time.monotonic() - self.last_present > PATIENCE_SECONDS:
+        else:
+            self._be_patient(time.monotonic() - self.last_present)
+
+    def _be_patient(self, seconds):
+        """Raise `NoWorkers` where there has been none for so long."""
+        if (self.refused and not self.shares) or seconds > PATIENCE_SECONDS:
             reasons = "; ".join(f"{address} {reason}" for address, reason in self.refused.items())
             raise NoWorkers(
                 f"no worker of scheduler = {self.scheduler!r} can train. "
@@ -243,7 +256,7 @@ class _Crew:
 
     def submit(self, worker, trial, dataset):
         """Have a worker train a trial. The key is this run's own: another run cannot take it back."""
-        packed = pickle.dumps(partial(_train, trial, dataset, self.folder if self.shares[worker] else None))
+        packed = pickle.dumps(partial(train, trial, dataset, self.folder if self.shares[worker] else None))
         return self.client.submit(
             _unpacked(), packed, key=f"trial-{trial.id}-{uuid.uuid4().hex[:8]}", workers=[worker],
             resources={"GPU": 1} if worker in self.has_gpu else None,
@@ -269,6 +282,24 @@ class _Crew:
             return question()
         except (OSError, KeyError) as error:  # a client that has given up knows of no workers
             raise gone(self.scheduler, repr(error)) from error
+
+
+class _LocalCrew(_Crew):
+    """Workers that this process has started: they are asked nothing, and started again where they died."""
+
+    def look(self):
+        revive(self.client.cluster)
+        super().look()
+
+    def _look_over(self, new):
+        self.shares |= dict.fromkeys(new, True)
+
+    def _be_patient(self, seconds):
+        if seconds > _LOCAL_PATIENCE_SECONDS:
+            raise NoWorkers(
+                f"no local worker has come back for {_LOCAL_PATIENCE_SECONDS / 60:.0f} minutes; results are "
+                "stored, and the same command continues. workers = 0 trains in this process"
+            )
 
 
 def gone(scheduler, error):
@@ -382,17 +413,16 @@ def _unpacked():
     return call
 
 
-def _train(trial, dataset, folder):
-    """On a worker: train a trial and return its record, which is also stored if there is a folder."""
+def train(trial, dataset, folder):
+    """Train a trial and return its record, which is also stored if there is a folder that can be written."""
     if folder is not None and not store.missing([trial], folder):
         return store.load(trial, folder)
+    store.code_version()  # before the training, which may outlast an edit of the code
     with Checkpoint(trial, folder) as checkpoint:
         record = store.record_of(trial, fit(trial, dataset, checkpoint))
         if folder is not None:
-            try:
+            with suppress(store.NotWritten):  # who is given it stores it, or learns why not
                 store.write(record, folder)
-            except store.NotWritten as error:
-                print(f"{error}; it is sent back")
     return record
 
 

@@ -4,18 +4,13 @@ A run can be stopped at any point and continued.
 """
 
 from contextlib import closing, contextmanager
-from queue import Empty, SimpleQueue
 
 from hsta_lib.config import n_cores
 from hsta_lib.files import progress_bar, remove_abandoned
 from hsta_lib.training import cluster, store
 from hsta_lib.training.batches import device_of
-from hsta_lib.training.checkpoint import Checkpoint
 from hsta_lib.training.cost import training_flops
-from hsta_lib.training.fit import fit
-from hsta_lib.training.workers import Patience, local_workers, revive
-
-_LOOK_SECONDS = 1
+from hsta_lib.training.workers import local_workers
 
 
 class Stopped(KeyboardInterrupt):
@@ -126,20 +121,19 @@ def _started(todo, datasets, folder, workers, scheduler, costs):
         yield cluster.train_on(scheduler, todo, datasets, folder, costs)
     elif workers:
         with local_workers(min(workers, len(todo))) as client:
-            yield _run_in_workers(client, todo, datasets, folder)
+            yield cluster.train_with(client, todo, datasets, folder, costs)
     else:
-        yield _run_here(todo, datasets, folder)
+        yield _train_here(todo, datasets, folder)
 
 
 def run_trial(trial, dataset, folder):
     """Train one trial and store its result, unless it is there already."""
-    if store.missing([trial], folder):
-        store.code_version()  # before the training, which may outlast an edit of the code
-        with Checkpoint(trial, folder) as checkpoint:
-            store.save(trial, fit(trial, dataset, checkpoint), folder)
+    record = cluster.train(trial, dataset, folder)
+    if store.missing([trial], folder):  # it could not be written
+        store.write(record, folder)
 
 
-def _run_here(todo, datasets, folder):
+def _train_here(todo, datasets, folder):
     for trial in todo:
         try:
             run_trial(trial, datasets[trial.fingerprint], folder)
@@ -147,41 +141,6 @@ def _run_here(todo, datasets, folder):
             yield trial, error
         else:
             yield trial, None
-
-
-def _run_in_workers(client, todo, datasets, folder):
-    """Yield ``(trial, error or None)`` as the workers finish."""
-    # Unlike scattered data, made again if a worker dies with it.
-    shared = {name: client.submit(_itself, dataset) for name, dataset in datasets.items()}
-    futures = {
-        client.submit(
-            run_trial, trial, shared[trial.fingerprint], folder, key=f"trial-{trial.id}", priority=-i
-        ): trial
-        for i, trial in enumerate(todo)
-    }
-    for future in _as_completed(futures, client):
-        yield futures[future], future.exception()
-        future.release()
-
-
-def _as_completed(futures, client):
-    """Futures as they finish; between two looks, workers that could not start again are started."""
-    finished, left, patience = SimpleQueue(), len(futures), Patience()
-    for future in futures:
-        future.add_done_callback(finished.put)
-    while left:
-        try:
-            future = finished.get(timeout=_LOOK_SECONDS)
-        except Empty:
-            revive(client.cluster)
-            patience.look(client.cluster)
-        else:
-            left -= 1
-            yield future
-
-
-def _itself(value):
-    return value
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Worker processes on this machine, one torch thread each. No failure of their start or end spoils a run."""
 
-import time
 from contextlib import contextmanager, suppress
 
 import psutil
@@ -17,7 +16,6 @@ WORKER_ENVIRONMENT = {
 SILENT_SECONDS = 60
 _STARTS = 3  # of all workers, one of which may be killed or stopped while it starts
 _START_SECONDS = 120
-_PATIENCE_SECONDS = 600  # without any worker, before a run gives up
 
 # Dask looks at its processes many times a second, which nobody reads here; where all cores train, a run took
 # a tenth longer by it.
@@ -26,7 +24,7 @@ _SETTINGS = {
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "5s",
     # Else one that takes longer than 15 s to start again, as on a busy machine, is given up.
-    "distributed.deploy.lost-worker-timeout": f"{_PATIENCE_SECONDS}s",
+    "distributed.deploy.lost-worker-timeout": "600s",
 }
 
 
@@ -94,24 +92,6 @@ def revive(cluster):
 
     cluster.sync(start)
     cluster.scale(len(cluster.worker_spec))
-
-
-class Patience:
-    """Ends a run that has had no worker for ten minutes."""
-
-    def __init__(self):
-        self.last_seen = time.monotonic()
-
-    def look(self, cluster):
-        """Raise RuntimeError where there has been none for so long."""
-        now = time.monotonic()
-        if cluster.scheduler.workers:
-            self.last_seen = now
-        elif now - self.last_seen > _PATIENCE_SECONDS:
-            raise RuntimeError(
-                f"no local worker has come back for {_PATIENCE_SECONDS / 60:.0f} minutes; results are "
-                "stored, and the same command continues. workers = 0 trains in this process"
-            )
 
 
 def _end(client, cluster):

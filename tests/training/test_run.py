@@ -18,7 +18,7 @@ import psutil
 import pytest
 from tiny import tiny_dataset, tiny_settings, tiny_trials
 
-from hsta_lib.training import run, store
+from hsta_lib.training import cluster, run, store
 from hsta_lib.training import workers as local
 from hsta_lib.training.trials import Trial
 
@@ -65,7 +65,7 @@ def test_workers_give_what_this_process_gives_from_each_dataset_and_name_what_fa
 def test_a_second_run_trains_nothing(dataset, tmp_path, capsys, monkeypatch):
     trials = tiny_trials()
     run.run(trials, [dataset], tmp_path, workers=0)
-    monkeypatch.setattr(run, "fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(cluster, "fit", lambda *_: pytest.fail("trained again"))
     run.run(trials, [dataset], tmp_path)
     assert "3 trials, 0 to train" in capsys.readouterr().out
 
@@ -83,7 +83,7 @@ def signalled(monkeypatch):
     """Function that sends one worker a signal when the first trial is finished; returns whom it was sent."""
 
     def once(number):
-        sent, real = [], run._run_in_workers
+        sent, real = [], cluster.train_with
 
         def with_a_signal(*args):
             for finished in real(*args):
@@ -92,7 +92,7 @@ def signalled(monkeypatch):
                     os.kill(sent[0], number)
                 yield finished
 
-        monkeypatch.setattr(run, "_run_in_workers", with_a_signal)
+        monkeypatch.setattr(cluster, "train_with", with_a_signal)
         return sent
 
     return once
@@ -159,11 +159,11 @@ def test_a_worker_that_was_killed_while_it_started_again_is_revived():
     nannies = {
         number: nanny(status) for number, status in enumerate(["running", "failed", "starting", "closed"])
     }
-    cluster = SimpleNamespace(
+    fake = SimpleNamespace(
         workers=nannies, worker_spec={n: {} for n in range(4)}, scale=started.append,
         sync=lambda function: asyncio.run(function()),
     )  # fmt: skip
-    local.revive(cluster)
+    local.revive(fake)
     assert started == ["failed", 4]
     assert list(nannies) == [0, 1, 2]
 
@@ -179,20 +179,23 @@ def test_a_worker_that_dask_gives_up_while_it_starts_again_is_replaced(
     assert not store.missing(trials, tmp_path)
 
 
-def test_a_run_without_any_worker_ends_with_a_message(monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(local.time, "monotonic", lambda: clock[0])
-    patience, cluster = local.Patience(), SimpleNamespace(scheduler=SimpleNamespace(workers={}))
+def test_a_run_without_any_worker_ends_with_a_message(monkeypatch, tmp_path):
+    clock, there = [0.0], {}
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(cluster, "revive", lambda _: None)
+    client = SimpleNamespace(cluster=None, scheduler_info=lambda n_workers: {"workers": there})
+    crew = cluster._LocalCrew(client, "", (), tmp_path)
     clock[0] = 590
-    patience.look(cluster)
-    cluster.scheduler.workers["one"] = 1
-    patience.look(cluster)
-    cluster.scheduler.workers.clear()
+    crew.look()
+    there["one"] = {"resources": {}, "status": "running", "last_seen": 1}
+    crew.look()
+    assert crew.ready == {"one"}
+    there.clear()
     clock[0] = 1180
-    patience.look(cluster)
+    crew.look()
     clock[0] = 1200
     with pytest.raises(RuntimeError, match=r"no local worker has come back for 10 minutes.*workers = 0"):
-        patience.look(cluster)
+        crew.look()
 
 
 def test_an_end_that_fails_is_a_line_and_leaves_no_process(dataset, tmp_path, monkeypatch, capsys):
@@ -291,7 +294,7 @@ def test_a_run_stops_at_the_first_result_that_cannot_be_written(dataset, tmp_pat
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_any_training(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(cluster, "fit", lambda *_: pytest.fail("trained"))
 
     def read_only(_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -330,7 +333,7 @@ def test_a_disk_that_fills_up_keeps_what_it_has_room_for(dataset, small_disk, wo
 
 
 def test_a_read_only_file_system_is_named_before_any_training(dataset, small_disk, monkeypatch):
-    monkeypatch.setattr(run, "fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(cluster, "fit", lambda *_: pytest.fail("trained"))
     mount("-o", "remount,ro", small_disk)
     with pytest.raises(store.NotWritten, match=rf"{small_disk} \(Read-only file system\).*HSTA_RESULTS"):
         run.run(tiny_trials(), [dataset], small_disk, workers=0)
