@@ -7,6 +7,7 @@ from hsta_lib.config import Model, Settings, with_fields
 from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.table import problems_table
 from hsta_lib.models.hsta import HSTA
+from hsta_lib.training import store
 from hsta_lib.training.batches import Clips
 from hsta_lib.training.trials import Trial
 
@@ -36,6 +37,11 @@ def tiny_dataset(folder, *, n_clips=23, n_subjects=5, size=8, n_frames=6):
     )
     classes = ("low", "middle", "high")
     return Dataset(clips, path, classes, problems_table(), {}, FINGERPRINT, "tiny", pd.DataFrame())
+
+
+def save(trial, result, folder):
+    """Store a trial's result, as a run does."""
+    store.write(store.record_of(trial, result), folder)
 
 
 def network_of(*, n_classes, n_frames, image_size, **fields):

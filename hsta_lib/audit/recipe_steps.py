@@ -8,7 +8,6 @@ from IPython.display import Markdown
 
 from hsta_lib import config
 from hsta_lib.evaluation.intervals import score_interval
-from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.reporting import tables
 from hsta_lib.training import cost
 
@@ -114,10 +113,7 @@ def score(found, trials, study, n_classes):
     from_equations = np.eye(len(found))
     from_equations[:, 0] -= 1
     change = score_interval(matrices, from_equations)
-    for i, metric in enumerate(METRICS):
-        for end, values in (("", change.estimate), ("_low", change.low), ("_high", change.high)):
-            scored[f"{metric}_change{end}"] = 100 * values[:, i]
-    return scored
+    return scored.assign(**tables.in_points(change, "_change", slice(None)))
 
 
 def show(table):

@@ -9,7 +9,7 @@ from IPython.display import Markdown
 from hsta_lib import config
 from hsta_lib.data.dataset import Dataset, with_macro
 from hsta_lib.data.splits import is_subject_dependent, make_folds
-from hsta_lib.evaluation.intervals import interval, jackknife
+from hsta_lib.evaluation.intervals import Interval, interval, jackknife
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.paper_check import findings
 from hsta_lib.reporting import tables
@@ -158,12 +158,9 @@ def _worth(data):
             ours - theirs for ours, theirs in zip(scored[name], scored[protocol.against], strict=True)
         ]
         for suffix, values, least in (("", scored[name], 0), ("_inflation", inflation, -1)):
-            found = jackknife(
-                [(values[0], values[1][:, :, sizes > 0])], sizes[sizes > 0], possible=(least, 1)
-            )
-            for i, metric in enumerate(METRICS):
-                for end, value in (("", found.estimate), ("_low", found.low), ("_high", found.high)):
-                    row[f"{metric}{suffix}{end}"] = 100 * value[0, i]
+            left_out = values[1][:, :, sizes > 0]
+            found = jackknife([(values[0], left_out)], sizes[sizes > 0], possible=(least, 1))
+            row |= tables.in_points(found, suffix)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -320,13 +317,9 @@ def chance_by_best_epoch(n_epochs=(1, 2, 5, 10, 30, 100), n_draws=200, seed=0):
     )
     rows = []
     for n in n_epochs:
-        pooled = sum(_best_guess(subject, n, n_draws, rng) for subject in subjects)
-        values = 100 * scores(pooled)
-        row = {"n_epochs": n}
-        low, high = interval(values)
-        for i, metric in enumerate(METRICS):
-            row |= {metric: values[:, i].mean(), f"{metric}_low": low[i], f"{metric}_high": high[i]}
-        rows.append(row)
+        values = scores(sum(_best_guess(subject, n, n_draws, rng) for subject in subjects))
+        found = Interval(*(part[None] for part in (values.mean(axis=0), *interval(values))))
+        rows.append({"n_epochs": n, **tables.in_points(found)})
     return pd.DataFrame(rows)
 
 

@@ -313,11 +313,11 @@ def matrices_of(rows, n_classes):
     return count(stacked, "subject_id", n_classes)
 
 
-def in_points(found):
-    """``<metric>``, ``_low`` and ``_high`` of an `intervals.Interval` of one contrast, times 100."""
+def in_points(found, suffix="", rows=0):
+    """``<metric><suffix>``, ``_low`` and ``_high`` of contrasts in an `intervals.Interval`, times 100."""
     ends = {"": found.estimate, "_low": found.low, "_high": found.high}
     return {
-        f"{metric}{end}": 100 * values[0, i]
+        f"{metric}{suffix}{end}": 100 * values[rows, i]
         for i, metric in enumerate(METRICS)
         for end, values in ends.items()
     }

@@ -35,11 +35,6 @@ class NotWritten(OSError):
     """The folder of the results cannot be written, or the disk is full."""
 
 
-def save(trial, result, folder):
-    """Write a trial's result under its id: `write` of `record_of`."""
-    write(record_of(trial, result), folder)
-
-
 def record_of(trial, result):
     """What is stored of a trial: its description, its result, and what it was made with here and now.
 

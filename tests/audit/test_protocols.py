@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import tiny_dataset, tiny_settings, tiny_trials
+from tiny import save, tiny_dataset, tiny_settings, tiny_trials
 
 from hsta_lib.audit import shortcuts
 from hsta_lib.audit.shortcuts import HONEST, PROTOCOLS, Data
@@ -42,7 +42,7 @@ def results(tmp_path, monkeypatch):
     return tmp_path / "results"
 
 
-def save(results, trial, test, y_pred, **more):
+def keep(results, trial, test, y_pred, **more):
     """Store what a trial predicts of its test clips."""
     columns = {
         "clip_id": test["clip_id"].tolist(),
@@ -51,7 +51,7 @@ def save(results, trial, test, y_pred, **more):
         "y_pred": [int(label) for label in y_pred],
         "scores": [[0.0, 0.0, 0.0]] * len(test),
     }
-    store.save(trial, {"predictions": columns, "absent_classes": [], **more}, results)
+    save(trial, {"predictions": columns, "absent_classes": [], **more}, results)
 
 
 def opened(clips, classes=("a", "b", "c")):
@@ -111,7 +111,7 @@ def _remembered(results, clips, fields):
     for trial in trials:
         train, test = (clips.iloc[rows] for rows in folds[trial.fold])
         y_pred = [int(label) for label in remember(train, test)]
-        save(results, trial, test, y_pred, epoch_predictions=[y_pred])
+        keep(results, trial, test, y_pred, epoch_predictions=[y_pred])
     return trials
 
 
@@ -210,7 +210,7 @@ def by_hand(results):
     for trial in trials:
         test = clips.iloc[[0, 1, 2] if trial.fold == 0 else [3, 4]]
         epochs = [first[trial.fold], last[trial.fold]]
-        save(results, trial, test, epochs[-1], epoch_predictions=epochs)
+        keep(results, trial, test, epochs[-1], epoch_predictions=epochs)
     runs = [name for name in RUNS if "macro" not in name]
     return Data(dict.fromkeys(runs, opened(clips)), dict.fromkeys(runs, trials))
 
@@ -240,7 +240,7 @@ def test_the_best_epoch_is_that_of_the_fold_and_of_equal_ones_the_first(results)
     trial = tiny_trials(seeds=(7,), n_folds=1, store_epochs=True)[0]
     test = pd.DataFrame({"clip_id": list("ab"), "subject_id": ["s", "t"], "label": [0, 1]})
     epochs = [[2, 2], [0, 2], [2, 1], [2, 2]]
-    save(results, trial, test, epochs[-1], epoch_predictions=epochs)
+    keep(results, trial, test, epochs[-1], epoch_predictions=epochs)
     chosen = best_epochs([trial], 3)
     assert chosen["y_pred"].tolist() == [0, 2]
     assert chosen["clip_id"].tolist() == ["a", "b"]
@@ -252,7 +252,7 @@ def test_seeds_are_scored_apart_and_their_mean_is_taken(results, by_hand):
     clips = by_hand.datasets["subjects apart"].clips
     for trial in trials[2:]:  # those of the second seed: all right
         test = clips.iloc[[0, 1, 2] if trial.fold == 0 else [3, 4]]
-        save(results, trial, test, test["label"], epoch_predictions=[[0] * len(test)])
+        keep(results, trial, test, test["label"], epoch_predictions=[[0] * len(test)])
     row = table_of(by_hand).loc[HONEST]
     assert row["acc"] == pytest.approx((60 + 100) / 2, **EXACT)
     assert row["acc_low"] < 60
@@ -318,7 +318,7 @@ def test_draws_of_frames_are_pooled_over_folds_and_means_over_seeds(results, mon
             test if trial.fold == 0 else pd.DataFrame({"clip_id": ["c"], "subject_id": ["u"], "label": [2]})
         )
         draws = [kind[trial.seed, trial.fold] for kind in (right, second)]
-        save(results, trial, test, draws[0], draw_predictions=draws)
+        keep(results, trial, test, draws[0], draw_predictions=draws)
     data = Data({"frames drawn": opened(subjects_tell())}, {"frames drawn": trials})
     table = shortcuts.frame_draws({"strength 1": data})
     assert table["ties"].tolist() == ["strength 1"] * 2

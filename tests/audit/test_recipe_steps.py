@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import tiny_dataset, tiny_settings
+from tiny import save, tiny_dataset, tiny_settings
 
 from hsta_lib import config
 from hsta_lib.audit import recipe_steps
@@ -14,7 +14,7 @@ from hsta_lib.config import RELEASED_STEPS, Settings
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.reporting import plots
 from hsta_lib.study.study import Study, start
-from hsta_lib.training import cost, store
+from hsta_lib.training import cost
 from hsta_lib.training.trials import Trial
 
 pytestmark = pytest.mark.usefixtures("no_environment")
@@ -169,7 +169,7 @@ def three(tmp_path, monkeypatch):
     for stop, runs in zip(found, trials, strict=True):
         for trial in runs:
             result = {"predictions": columns | {"y_pred": predicted[stop.step]}, "absent_classes": []}
-            store.save(trial, result, tmp_path)
+            save(trial, result, tmp_path)
     return found, trials
 
 

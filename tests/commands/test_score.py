@@ -10,7 +10,7 @@ import tomllib
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import tiny_trials
+from tiny import save, tiny_trials
 
 from hsta_lib import ROOT, config
 from hsta_lib.commands import score
@@ -112,7 +112,7 @@ def stored(tmp_path):
         test = clips.iloc[folds[trial.fold].test]
         guess = rng.integers(3, size=len(test)).tolist()
         columns = test.to_dict("list") | {"y_pred": guess, "scores": [[0.0]] * len(test)}
-        store.save(trial, {"predictions": columns, "absent_classes": []}, tmp_path)
+        save(trial, {"predictions": columns, "absent_classes": []}, tmp_path)
     parts = [store.predictions(cell, tmp_path) for cell in trials]
     predictions = pd.concat([part.assign(cell=cell) for cell, part in enumerate(parts)])
     references = {"labels shuffled": parts[0].assign(y_pred=1), "all low": parts[1][parts[1].seed == 5]}

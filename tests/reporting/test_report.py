@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 from PIL import Image as pillow
-from tiny import tiny_trials
+from tiny import save, tiny_trials
 
 from hsta_lib import ROOT, config
 from hsta_lib.config import Synthetic
@@ -25,7 +25,7 @@ from hsta_lib.data.table import class_names
 from hsta_lib.evaluation import references
 from hsta_lib.reporting import plots, report, tables
 from hsta_lib.study.study import start
-from hsta_lib.training import archive, store
+from hsta_lib.training import archive
 
 pytestmark = pytest.mark.usefixtures("no_environment")
 
@@ -251,7 +251,7 @@ def test_seconds_are_means_over_the_trials_of_a_cell(monkeypatch, tmp_path):
     monkeypatch.setenv("HSTA_RESULTS", str(tmp_path))
     trials = tiny_trials(n_folds=3)
     for trial, seconds in zip(trials, (2.0, 5.0, 11.0), strict=True):
-        store.save(trial, _result(seconds), tmp_path)
+        save(trial, _result(seconds), tmp_path)
     assert report.seconds_of([trials[:2], trials[1:], trials]) == [3.5, 8.0, 6.0]
 
 
@@ -268,7 +268,7 @@ def test_the_results_of_a_report_are_kept_beside_it(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=f"{trials[0].id}|{trials[1].id}"):
         report.keep(_study(), trials)
     for trial in trials:
-        store.save(trial, _result(1.5), tmp_path / "results")
+        save(trial, _result(1.5), tmp_path / "results")
     name = report.keep(_study(), [*trials, trials[0]])
     assert name == str(tmp_path / "reports" / "table4-smoke-synthetic-subject.trials.jsonl.gz")
     assert archive.unpack(tmp_path / name, tmp_path / "new") == (2, 2, 0, 0)

@@ -4,7 +4,7 @@ import gzip
 import json
 
 import pytest
-from tiny import tiny_settings, tiny_trials
+from tiny import save, tiny_settings, tiny_trials
 
 from hsta_lib import config
 from hsta_lib.training import archive, store
@@ -36,7 +36,7 @@ def packed(tmp_path):
     """Three trials, their folder of results and their archive."""
     trials = tiny_trials()
     for number, trial in enumerate(trials):
-        store.save(trial, result([number % 2, 1]), tmp_path / "results")
+        save(trial, result([number % 2, 1]), tmp_path / "results")
     path = tmp_path / "reports" / f"some{archive.ENDING}"
     archive.pack(trials, tmp_path / "results", path)
     return trials, tmp_path / "results", path
@@ -96,7 +96,7 @@ def test_a_trial_takes_little_room(tmp_path):
     for number, trial in enumerate(trials):
         y_pred = [(i * i + number * i) % 7 for i in range(80)]
         predictions = {**clips, "y_pred": y_pred, "scores": [[0.1]] * 80}
-        store.save(trial, result(y_pred) | {"predictions": predictions}, tmp_path)
+        save(trial, result(y_pred) | {"predictions": predictions}, tmp_path)
     archive.pack(trials, tmp_path, tmp_path / "a.gz")
     assert (tmp_path / "a.gz").stat().st_size / len(trials) < 1000
 

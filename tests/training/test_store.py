@@ -5,7 +5,7 @@ import json
 import os
 
 import pytest
-from tiny import tiny_settings, tiny_trials
+from tiny import save, tiny_settings, tiny_trials
 
 from hsta_lib.training import store
 
@@ -31,7 +31,7 @@ def trials():
 
 
 def test_a_result_comes_back_as_it_was_saved(tmp_path, trials):
-    store.save(trials[0], RESULT, tmp_path / "new" / "folder")
+    save(trials[0], RESULT, tmp_path / "new" / "folder")
     record = store.load(trials[0], tmp_path / "new" / "folder")
     assert {key: record[key] for key in RESULT} == RESULT
     assert record["id"] == trials[0].id
@@ -40,13 +40,13 @@ def test_a_result_comes_back_as_it_was_saved(tmp_path, trials):
 
 
 def test_only_trials_without_a_result_are_missing_and_each_once(tmp_path, trials):
-    store.save(trials[1], RESULT, tmp_path)
+    save(trials[1], RESULT, tmp_path)
     assert store.missing([*trials, *trials], tmp_path) == [trials[0], trials[2]]
 
 
 def test_nothing_is_left_under_a_trials_name_when_writing_fails(tmp_path, trials):
     with pytest.raises(TypeError):
-        store.save(trials[0], RESULT | {"losses": object()}, tmp_path)
+        save(trials[0], RESULT | {"losses": object()}, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -56,7 +56,7 @@ def test_a_full_disk_is_named_with_the_folder_and_the_fix(tmp_path, trials, monk
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(store.NotWritten, match=rf"{tmp_path} \(No space left.*HSTA_RESULTS") as caught:
-        store.save(trials[0], RESULT, tmp_path)
+        save(trials[0], RESULT, tmp_path)
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
 
@@ -89,7 +89,7 @@ def test_a_damaged_or_foreign_file_is_named_kept_and_trained_again(tmp_path, tri
 
 
 def test_the_result_of_another_trial_under_this_name_is_refused(tmp_path, trials):
-    store.save(trials[0], RESULT, tmp_path)
+    save(trials[0], RESULT, tmp_path)
     (tmp_path / f"{trials[0].id}.json").rename(tmp_path / f"{trials[1].id}.json")
     with pytest.raises(store.DamagedResult, match="describes another"):
         store.load(trials[1], tmp_path)
@@ -106,7 +106,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_result_that_lost_a_part_is_trained_again(tmp_path, trials, name):
-    store.save(trials[0], RESULT, tmp_path)
+    save(trials[0], RESULT, tmp_path)
     path = tmp_path / f"{trials[0].id}.json"
     record = json.loads(path.read_text())
     DAMAGED[name](record)
@@ -117,40 +117,40 @@ def test_a_result_that_lost_a_part_is_trained_again(tmp_path, trials, name):
 
 def test_other_files_in_the_folder_are_left_alone(tmp_path, trials):
     (tmp_path / "notes.json").write_text("mine")
-    store.save(trials[0], RESULT, tmp_path)
+    save(trials[0], RESULT, tmp_path)
     assert store.missing(trials[:1], tmp_path) == []
     assert (tmp_path / "notes.json").read_text() == "mine"
 
 
 def test_a_result_without_epochs_is_missing_for_a_trial_that_asks_for_them(tmp_path, trials):
-    store.save(trials[0], RESULT, tmp_path)
+    save(trials[0], RESULT, tmp_path)
     asking = type(trials[0])(tiny_settings(store_epochs=True), 0, 0, trials[0].fingerprint)
     assert asking.id == trials[0].id
     assert store.missing([asking], tmp_path) == [asking]
-    store.save(asking, RESULT | {"epoch_predictions": [[0]]}, tmp_path)
+    save(asking, RESULT | {"epoch_predictions": [[0]]}, tmp_path)
     assert store.missing([asking, trials[0]], tmp_path) == []
 
 
 def test_a_result_with_too_few_draws_is_missing_for_a_trial_that_asks_for_more(tmp_path):
     plain, two, three = (tiny_trials(drawing="random_test", store_draws=n)[0] for n in (0, 2, 3))
-    store.save(plain, RESULT, tmp_path)
+    save(plain, RESULT, tmp_path)
     assert plain.id == two.id == three.id
     assert store.load(two, tmp_path) is None
-    store.save(two, RESULT | {"draw_predictions": [[0], [1]]}, tmp_path)
+    save(two, RESULT | {"draw_predictions": [[0], [1]]}, tmp_path)
     assert store.load(two, tmp_path)["draw_predictions"] == [[0], [1]]
     assert store.load(three, tmp_path) is None
     assert store.missing([plain, two, three], tmp_path) == [three]
 
 
 def test_predictions_of_an_untrained_trial_are_refused(tmp_path, trials):
-    store.save(trials[0], RESULT, tmp_path)
+    save(trials[0], RESULT, tmp_path)
     with pytest.raises(ValueError, match=rf"{trials[1].id} \(fold 1, seed 0\)"):
         store.predictions(trials, tmp_path)
     assert store.predictions(trials[:1], tmp_path)["y_true"].tolist() == [1]
 
 
 def test_results_are_plain_json(tmp_path, trials):
-    store.save(trials[0], RESULT, tmp_path)
+    save(trials[0], RESULT, tmp_path)
     assert json.loads((tmp_path / f"{trials[0].id}.json").read_text())["fold"] == 0
 
 
@@ -159,7 +159,7 @@ def test_predictions_tell_how_their_training_fits(tmp_path, trials):
     for trial, result in zip(
         trials, (RESULT | fits, RESULT | fits | {"constant_loss": None}, RESULT), strict=True
     ):
-        store.save(trial, result, tmp_path)
+        save(trial, result, tmp_path)
     found = store.predictions(trials, tmp_path)
     # The loss of 0.5 is a quarter of 2; half of the errors are left; of old results nothing is known.
     assert found["loss_share"].tolist()[:2] == [0.25, 0.5]
