@@ -13,3 +13,22 @@ def no_environment(monkeypatch):
     """None of the variables is set that the library reads."""
     for name in ("HSTA_PRESET", "HSTA_DATA", "HSTA_RESULTS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Tensors this small gain nothing from threads, and lose much where other work keeps the cores busy."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Random clips; see `tiny.tiny_dataset`."""
+    from tiny import tiny_dataset
+
+    return tiny_dataset(tmp_path_factory.mktemp("tiny"))

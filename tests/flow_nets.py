@@ -1,16 +1,6 @@
 """What the tests of the networks on optical flow have in common."""
 
-import pytest
 import torch
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small gain nothing from threads, and lose much where other work keeps the cores busy."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def random_flow(height, width, seed=0):

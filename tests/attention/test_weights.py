@@ -23,6 +23,8 @@ from hsta_lib.reporting import plots
 from hsta_lib.training import fit
 from hsta_lib.training.trials import make_trials, settings_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Video: 3 * 5 * 5 tubelets, special: 1 * 5 * 5.
 EQUATIONS = {
     "n_classes": 7, "n_frames": 6, "image_size": 15, "patch_size": 3, "tubelet_size": 2, "d": 11, "m": 2,
@@ -31,20 +33,6 @@ EQUATIONS = {
 }  # fmt: skip
 # Both sides compute in float64, of order 1.
 CLOSE = {"rtol": 0, "atol": 1e-9}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors this small gain nothing from threads, and lose much where other work keeps the cores busy."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return tiny_dataset(tmp_path_factory.mktemp("tiny"))
 
 
 def randomised(model):

@@ -19,6 +19,8 @@ from hsta_lib.models.hsta import (
     sincos_positions,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Prime where they can be, so that no swapped axis fits. Video: 2 * 5 * 5 tokens, special: 1 * 5 * 5.
 SIZES = {
     "n_classes": 7, "n_frames": 10, "image_size": 15, "patch_size": 3, "tubelet_size": 5, "d": 11,
@@ -29,15 +31,6 @@ LINEAR = Model(mlp="linear")
 N_CLIPS = 2
 # Both sides compute in float64; the logits are of order 1, and rounding through five layers stays below.
 CLOSE = {"rtol": 0, "atol": 1e-6}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors this small gain nothing from threads, and lose much where other work keeps the cores busy."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def normal(*shape, seed=0):

@@ -9,11 +9,6 @@ from hsta_lib.data.frames import choose_frames
 from hsta_lib.training import batches
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return tiny_dataset(tmp_path_factory.mktemp("tiny"))
-
-
 def test_imagenet_pixels_use_the_channel_constants():
     pixels = torch.full((1, 2, 5, 5, 3), 255, dtype=torch.uint8)
     seen = batches.normalise(pixels, "imagenet")[0, 0, 0, 0]

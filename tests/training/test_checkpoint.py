@@ -29,11 +29,6 @@ HSTA = {"equations": {}, "dropout": {"dropout": 0.3, "drop_path": 0.2, "feed_for
 BASELINES = ("STSTNet", "MMNet", "Micro-BERT")
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return tiny_dataset(tmp_path_factory.mktemp("tiny"))
-
-
 @pytest.fixture
 def every_epoch(monkeypatch):
     """Checkpoints after each epoch, however short it is."""

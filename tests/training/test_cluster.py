@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from distributed import Client
-from tiny import tiny_dataset, tiny_trials
+from tiny import tiny_trials
 
 from hsta_lib import ROOT
 from hsta_lib.training import cluster, run, store
@@ -29,11 +29,6 @@ SLOW = {"epochs": 30}
 # machine.
 OWN_FOLDER = Path("/proc/self/cwd")
 with_own_folders = pytest.mark.skipif(not OWN_FOLDER.exists(), reason="needs the /proc of Linux")
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return tiny_dataset(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,6 @@ from hsta_lib.training import batches, fit
 from hsta_lib.training.trials import PROTOCOL, Trial
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return tiny_dataset(tmp_path_factory.mktemp("tiny"))
-
-
 def _fit(dataset, **fields):
     return fit.fit(tiny_trials(**fields)[0], dataset)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import scores_of, tiny_dataset, tiny_settings, tiny_trials
+from tiny import scores_of, tiny_settings, tiny_trials
 
 from hsta_lib.config import Settings, with_fields
 from hsta_lib.models import hsta
@@ -17,11 +17,6 @@ from hsta_lib.training import fit, precision, recipe
 from hsta_lib.training.precision import with_precision
 
 LARGE, SMALL = Settings(), tiny_settings()
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return tiny_dataset(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture

@@ -28,11 +28,6 @@ HERE = Path(__file__).parents[1]
 SLOW = {"epochs": 60}
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return tiny_dataset(tmp_path_factory.mktemp("tiny"))
-
-
 def _scores(trials, folder):
     return {trial.id: store.load(trial, folder)["predictions"]["scores"] for trial in trials}
 

@@ -8,16 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.alexnet import AlexNet, prepare
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 REDUCED = {"image_size": 64, "widths": (32, 96, 128, 96, 96), "stride": 2, "pooled": 2, "hidden": 256}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors this small gain nothing from threads, and lose much where other work keeps the cores busy."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def network(n_classes=7, **sizes):

@@ -10,17 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.capsulenet import CapsuleNet, margin_loss, prepare, route, squash
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 REDUCED = {"image_size": 112, "d": 16, "d_capsules": 128, "kernel": 5}
 TINY = {"image_size": 72, "d": 4, "d_capsules": 16, "kernel": 5}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors this small gain nothing from threads, and lose much where other work keeps the cores busy."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def network(n_classes=3, **sizes):

@@ -14,16 +14,9 @@ from hsta_lib.models.baselines.causalnet import (
 )
 from hsta_lib.models.baselines.htnet import WINDOW_CENTRES
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = {"d": 8, "heads": 2, "depths": (1, 1, 1), "place_heads": 2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors this small gain nothing from threads."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def normal(*shape, seed=1):

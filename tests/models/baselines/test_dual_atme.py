@@ -12,7 +12,6 @@ from flow_nets import (
     easy_clips,
     fitted_accuracy,
     n_parameters,
-    one_thread,  # noqa: F401
     random_flow,
     shapes_of,
 )
@@ -20,6 +19,8 @@ from torch import nn
 
 from hsta_lib.models.baselines.dual_atme import CBAM, DualATME, prepare, puzzle
 from hsta_lib.models.baselines.layers import InceptionBlock, focal_loss
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # --- input ------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from flow_nets import (
     easy_clips,
     fitted_accuracy,
     n_parameters,
-    one_thread,  # noqa: F401
     random_flow,
     shapes_of,
 )
@@ -20,6 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.dual_inception import DualInception, prepare
 from hsta_lib.models.baselines.layers import InceptionBlock
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Channels of the first blocks' four 1x1 convolutions in the original, which reads three grey copies, less
 # those here; of both streams.

@@ -12,13 +12,14 @@ from flow_nets import (
     easy_clips,
     fitted_accuracy,
     n_parameters,
-    one_thread,  # noqa: F401
     shapes_of,
 )
 from torch import nn
 
 from hsta_lib.models.baselines import feat_ref
 from hsta_lib.models.baselines.feat_ref import FeatRefApproximation, Proposal
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_it_says_that_it_is_an_approximation():

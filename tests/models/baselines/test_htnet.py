@@ -11,17 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from hsta_lib.models.baselines.htnet import WINDOW_CENTRES, HTNet, Level, merge, prepare
 from hsta_lib.models.baselines.layers import SelfAttention
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 REDUCED = {"patch_size": 2, "d": 64, "heads": 4, "depths": (2, 2)}
 TINY = {"d": 8, "heads": 2, "depths": (1, 1)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors this small gain nothing from threads, and lose much where other work keeps the cores busy."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def network(n_classes=3, **sizes):

@@ -9,16 +9,9 @@ import torch
 
 from hsta_lib.models.baselines.mersiamc3d import MERSiamC3D, contrastive_loss, focal_loss, prepare
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 N_PARAMETERS = 242_691  # for three classes
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors this small gain nothing from threads, and lose much where other work keeps the cores busy."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def network(n_classes=3):

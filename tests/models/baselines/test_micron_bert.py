@@ -17,18 +17,11 @@ from hsta_lib.models.baselines.micron_bert import (
     sincos_grid,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Sizes of the form for a CPU, at 112 px; the tests that train see fewer patches.
 REDUCED = {"d": 128, "layers": 2, "decoder_layers": 1}
 TINY = {"image_size": 15, "patch_size": 5, "d": 12, "layers": 1, "heads": 3, "decoder_layers": 1}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors this small gain nothing from threads, and lose much where other work keeps the cores busy."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def tiny_network(n_classes=5):

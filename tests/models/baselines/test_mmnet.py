@@ -10,17 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.mmnet import AttentionBlock, Layer, MMNet, Position, prepare
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 REDUCED = {"image_size": 112, "stem": 45, "widths": (32, 32, 64, 128), "depth": 2}
 TINY = {"image_size": 48, "stem": 5, "widths": (4, 4, 6, 8), "heads": 2, "depth": 2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tensors this small gain nothing from threads, and lose much where other work keeps the cores busy."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def network(n_classes=3, **sizes):

@@ -11,12 +11,13 @@ from flow_nets import (
     easy_clips,
     fitted_accuracy,
     n_parameters,
-    one_thread,  # noqa: F401
     shapes_of,
 )
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.off_apexnet import OffApexNet
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_layers_and_size_are_the_published():

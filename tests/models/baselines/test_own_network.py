@@ -114,14 +114,6 @@ def test_it_is_trained_by_the_runner_and_shown_in_the_tables(study, forms):
     assert "nan" not in told
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_it_learns(forms, one_thread):
     """Three patterns of flow, told apart after some steps of its own recipe."""
     torch.manual_seed(0)

@@ -12,7 +12,6 @@ from flow_nets import (
     easy_clips,
     fitted_accuracy,
     n_parameters,
-    one_thread,  # noqa: F401
     random_flow,
     shapes_of,
 )
@@ -21,6 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.layers import min_max_picture
 from hsta_lib.models.baselines.ststnet import STSTNet, prepare
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # --- input ------------------------------------------------------------------------------------------------
 
