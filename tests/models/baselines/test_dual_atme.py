@@ -5,17 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from flow_nets import (
-    assert_eval_is_deterministic,
-    assert_every_parameter_learns,
-    batch,
-    easy_clips,
-    fitted_accuracy,
-    n_parameters,
-    random_flow,
-    shapes_of,
-)
-from torch import nn
+from flow_nets import batch, n_parameters, random_flow, shapes_of
 
 from hsta_lib.models.baselines.dual_atme import CBAM, DualATME, prepare, puzzle
 from hsta_lib.models.baselines.layers import InceptionBlock, focal_loss
@@ -164,39 +154,3 @@ def test_equal_branches_cost_nothing():
     model.branch_puzzle.load_state_dict(model.branch_picture.state_dict())
     x = batch(2, 1, 3, 28, 28).expand(-1, 2, -1, -1, -1)
     assert model.loss(x, labels).item() == pytest.approx(focal_loss(model(x), labels).item(), abs=1e-6)
-
-
-# --- training ---------------------------------------------------------------------------------------------
-
-
-def test_eval_is_deterministic_and_training_is_not():
-    assert_eval_is_deterministic(DualATME(7), batch(5, 2, 3, 28, 28))
-
-
-def test_every_parameter_learns():
-    torch.manual_seed(0)
-    model = DualATME(3)
-    nn.init.ones_(model.cbam.channels[0].bias)  # the hidden layer of attention has three units
-    assert_every_parameter_learns(model, batch(7, 2, 3, 28, 28), torch.tensor([0, 1, 2, 0, 1, 2, 0]))
-
-
-@pytest.mark.parametrize(
-    ("n_classes", "sizes", "message"),
-    [
-        (1, {}, "n_classes = 1 is too small; choose at least 2"),
-        (3, {"image_size": 7}, "image_size = 7 .* at least 8"),
-        (3, {"hidden": 0}, "hidden = 0"),
-    ],
-)
-def test_impossible_sizes_are_refused(n_classes, sizes, message):
-    with pytest.raises(ValueError, match=message):
-        DualATME(n_classes, **sizes)
-
-
-def test_it_learns_patterns():
-    torch.manual_seed(0)
-    x, labels = easy_clips(2, 3, 16, 16)
-    assert (
-        fitted_accuracy(DualATME(3, image_size=16, hidden=64), 2 * x - 1, labels, epochs=10, rate=1e-3)
-        >= 0.95
-    )

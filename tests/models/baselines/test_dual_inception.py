@@ -5,16 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from flow_nets import (
-    assert_eval_is_deterministic,
-    assert_every_parameter_learns,
-    batch,
-    easy_clips,
-    fitted_accuracy,
-    n_parameters,
-    random_flow,
-    shapes_of,
-)
+from flow_nets import batch, n_parameters, random_flow, shapes_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.dual_inception import DualInception, prepare
@@ -108,41 +99,3 @@ def test_weights_start_as_in_keras():
     assert model.hidden.weight.abs().max().item() == pytest.approx(limit, rel=1e-3)
     assert (model.hidden.bias == 0).all()
     assert (model.trunk.stream_u[0].branches[0][0].bias == 0).all()
-
-
-def test_the_loss_is_cross_entropy():
-    model = DualInception(3, hidden=11).eval()
-    x = batch(2, 2, 28, 28)
-    rows = model(x).tolist()
-    terms = [math.log(sum(math.exp(s) for s in row)) - row[k] for row, k in zip(rows, (2, 0), strict=True)]
-    assert model.loss(x, torch.tensor([2, 0])).item() == pytest.approx(sum(terms) / 2, abs=1e-5)
-
-
-def test_eval_is_deterministic():
-    assert_eval_is_deterministic(DualInception(7), batch(5, 2, 28, 28))
-
-
-def test_every_parameter_learns():
-    torch.manual_seed(0)
-    assert_every_parameter_learns(DualInception(3), batch(5, 2, 28, 28), torch.tensor([0, 1, 2, 0, 1]))
-
-
-@pytest.mark.parametrize(
-    ("n_classes", "sizes", "message"),
-    [
-        (1, {}, "n_classes = 1 is too small; choose at least 2"),
-        (3, {"image_size": 3}, "image_size = 3 .* at least 4"),
-        (3, {"hidden": 0}, "hidden = 0"),
-    ],
-)
-def test_impossible_sizes_are_refused(n_classes, sizes, message):
-    with pytest.raises(ValueError, match=message):
-        DualInception(n_classes, **sizes)
-
-
-def test_it_learns_patterns():
-    torch.manual_seed(0)
-    x, labels = easy_clips(2, 16, 16)
-    assert (
-        fitted_accuracy(DualInception(3, image_size=16, hidden=64), x, labels, epochs=10, rate=1e-3) >= 0.95
-    )

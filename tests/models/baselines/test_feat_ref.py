@@ -5,15 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from flow_nets import (
-    assert_eval_is_deterministic,
-    assert_every_parameter_learns,
-    batch,
-    easy_clips,
-    fitted_accuracy,
-    n_parameters,
-    shapes_of,
-)
+from flow_nets import batch, n_parameters, shapes_of
 from torch import nn
 
 from hsta_lib.models.baselines import feat_ref
@@ -76,33 +68,3 @@ def test_the_loss_is_its_formula():
     binary = -(truth * np.log(q) + (1 - truth) * np.log(1 - q)).mean()
     expected = -np.log(p[np.arange(5), labels]).mean() + 0.85 * binary
     assert model.loss(x, torch.from_numpy(labels)).item() == pytest.approx(expected, abs=1e-5)
-
-
-def test_eval_is_deterministic():
-    torch.manual_seed(0)
-    assert_eval_is_deterministic(FeatRefApproximation(7), batch(5, 2, 28, 28))
-
-
-def test_every_parameter_learns():
-    torch.manual_seed(0)
-    assert_every_parameter_learns(FeatRefApproximation(3), batch(5, 2, 28, 28), torch.tensor([0, 1, 2, 0, 1]))
-
-
-@pytest.mark.parametrize(
-    ("n_classes", "sizes", "message"),
-    [
-        (1, {}, "n_classes = 1 is too small; choose at least 2"),
-        (3, {"image_size": 3}, "image_size = 3 .* at least 4"),
-        (3, {"shared": 0}, "shared = 0"),
-        (3, {"own": 0}, "own = 0"),
-    ],
-)
-def test_impossible_sizes_are_refused(n_classes, sizes, message):
-    with pytest.raises(ValueError, match=message):
-        FeatRefApproximation(n_classes, **sizes)
-
-
-def test_it_learns_patterns():
-    torch.manual_seed(0)
-    x, labels = easy_clips(2, 16, 16)
-    assert fitted_accuracy(FeatRefApproximation(3, image_size=16), x, labels, epochs=10, rate=1e-3) >= 0.95

@@ -1,18 +1,8 @@
 """OFF-ApexNet: the published size, and streams that see one channel each."""
 
-import math
-
 import pytest
 import torch
-from flow_nets import (
-    assert_eval_is_deterministic,
-    assert_every_parameter_learns,
-    batch,
-    easy_clips,
-    fitted_accuracy,
-    n_parameters,
-    shapes_of,
-)
+from flow_nets import batch, n_parameters, shapes_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.off_apexnet import OffApexNet
@@ -45,38 +35,3 @@ def test_each_stream_sees_its_own_channel():
     expected = model.head(torch.cat([u, v], dim=1))
     assert torch.equal(model(x), expected)
     assert not torch.allclose(model(x[:1]), model(x[1:]))  # u and v are not interchangeable
-
-
-def test_the_loss_is_cross_entropy():
-    model = OffApexNet(3, hidden=11).eval()
-    x = batch(2, 2, 28, 28)
-    rows = model(x).tolist()
-    terms = [math.log(sum(math.exp(s) for s in row)) - row[k] for row, k in zip(rows, (2, 0), strict=True)]
-    assert model.loss(x, torch.tensor([2, 0])).item() == pytest.approx(sum(terms) / 2, abs=1e-5)
-
-
-def test_eval_is_deterministic_and_training_is_not():
-    assert_eval_is_deterministic(OffApexNet(7), batch(5, 2, 28, 28))
-
-
-def test_every_parameter_learns():
-    assert_every_parameter_learns(OffApexNet(3), batch(5, 2, 28, 28), torch.tensor([0, 1, 2, 0, 1]))
-
-
-@pytest.mark.parametrize(
-    ("n_classes", "sizes", "message"),
-    [
-        (1, {}, "n_classes = 1 is too small; choose at least 2"),
-        (3, {"image_size": 3}, "image_size = 3 .* at least 4"),
-        (3, {"hidden": 0}, "hidden = 0"),
-    ],
-)
-def test_impossible_sizes_are_refused(n_classes, sizes, message):
-    with pytest.raises(ValueError, match=message):
-        OffApexNet(n_classes, **sizes)
-
-
-def test_it_learns_patterns():
-    torch.manual_seed(0)
-    x, labels = easy_clips(2, 28, 28)
-    assert fitted_accuracy(OffApexNet(3, hidden=128), x, labels, epochs=20, rate=1e-3) >= 0.95

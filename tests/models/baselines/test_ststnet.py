@@ -1,20 +1,9 @@
 """STSTNet: one convolution is three streams, the published size, and its input."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
-from flow_nets import (
-    assert_eval_is_deterministic,
-    assert_every_parameter_learns,
-    batch,
-    easy_clips,
-    fitted_accuracy,
-    n_parameters,
-    random_flow,
-    shapes_of,
-)
+from flow_nets import batch, n_parameters, random_flow, shapes_of
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -146,34 +135,3 @@ def test_pictures_of_other_sizes(image_size, side):
     model = STSTNet(7, image_size=image_size)
     assert model.head.in_features == side * side * 16
     assert model.eval()(batch(2, 3, image_size, image_size)).shape == (2, 7)
-
-
-def test_the_loss_is_cross_entropy():
-    model = STSTNet(3).eval()
-    x = batch(2, 3, 28, 28)
-    rows = model(x).tolist()
-    terms = [math.log(sum(math.exp(s) for s in row)) - row[k] for row, k in zip(rows, (2, 0), strict=True)]
-    assert model.loss(x, torch.tensor([2, 0])).item() == pytest.approx(sum(terms) / 2, abs=1e-5)
-
-
-def test_eval_is_deterministic_and_training_is_not():
-    assert_eval_is_deterministic(STSTNet(3), 255 * batch(5, 3, 28, 28))
-
-
-def test_every_parameter_learns():
-    assert_every_parameter_learns(STSTNet(3), batch(5, 3, 28, 28), torch.tensor([0, 1, 2, 0, 1]))
-
-
-@pytest.mark.parametrize(
-    ("n_classes", "sizes", "message"),
-    [(1, {}, "n_classes = 1 is too small; choose at least 2"), (3, {"image_size": 1}, "image_size = 1")],
-)
-def test_impossible_sizes_are_refused(n_classes, sizes, message):
-    with pytest.raises(ValueError, match=message):
-        STSTNet(n_classes, **sizes)
-
-
-def test_it_learns_patterns():
-    torch.manual_seed(0)
-    x, labels = easy_clips(3, 28, 28)
-    assert fitted_accuracy(STSTNet(3), 255 * x, labels, epochs=30, rate=1e-2) >= 0.95
