@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from flow_nets import batch, n_parameters, random_flow, shapes_of
+from nets import batch, n_parameters, random_flow, shapes_of
 
 from hsta_lib.models.baselines.dual_atme import CBAM, DualATME, prepare, puzzle
 from hsta_lib.models.baselines.layers import InceptionBlock, focal_loss

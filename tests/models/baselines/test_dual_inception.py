@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from flow_nets import batch, n_parameters, random_flow, shapes_of
+from nets import batch, n_parameters, random_flow, shapes_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.dual_inception import DualInception, prepare

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from flow_nets import batch, n_parameters, shapes_of
+from nets import batch, n_parameters, shapes_of
 from torch import nn
 
 from hsta_lib.models.baselines import feat_ref

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from nets import n_parameters
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,10 +33,6 @@ def tiny_network(n_classes=5):
 def pairs(n, size, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (n, 2, 3, size, size), dtype=torch.uint8, generator=generator)
-
-
-def n_parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def gmac(call):

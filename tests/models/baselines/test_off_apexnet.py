@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from flow_nets import batch, n_parameters, shapes_of
+from nets import batch, n_parameters, shapes_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.off_apexnet import OffApexNet

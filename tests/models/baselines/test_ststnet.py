@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from flow_nets import batch, n_parameters, random_flow, shapes_of
+from nets import batch, n_parameters, random_flow, shapes_of
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
