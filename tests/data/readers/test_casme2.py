@@ -157,15 +157,6 @@ def test_every_layout_is_found_below_the_root(tree, frames):
     assert reading.version == f"{LAYOUTS[frames]} frames; {casme2.SHEET} (of no known version, 1 rows)"
 
 
-@pytest.mark.parametrize("frames", LAYOUTS)
-def test_the_root_may_be_the_folder_of_frames(tree, frames):
-    outer = frames.split("/")[0]
-    root = tree([row()], frames, sheet=f"{outer}/{casme2.SHEET}") / outer
-    for variant in ("", LAYOUTS[frames]):
-        clips = casme2.read(root, variant=variant).clips
-        assert clips["folder"].tolist() == [root.parent / frames / "sub01" / "EP02_01f"]
-
-
 def test_folders_of_subjects_and_clips_may_differ_in_case(tree):
     root = tree([row(name="EP02_01F")], folders=["SUB01/ep02_01f"])
     assert casme2.read(root).clips["folder"].tolist() == [root / "Cropped" / "SUB01" / "ep02_01f"]
@@ -395,13 +386,6 @@ def test_drop(with_errors):
         ["annotation sheet", f"casme2/{clip}", known_error(shipped), "clip left out"]
         for clip, (shipped, _, _) in ERRORS.items()
     ]
-
-
-def test_a_copy_that_was_corrected_is_not_touched(tree):
-    rows = [row(261, 300, 321, subject="04", name="EP12_01f"), row(41, 78, 91, subject="07", name="EP06_01")]
-    clips, problems, *_ = casme2.read(tree(rows))
-    assert numbers_of(clips) == {"sub04/EP12_01f": [261, 300, 321], "sub07/EP06_01": [41, 78, 91]}
-    assert problems.empty
 
 
 def test_the_same_name_under_another_subject_is_not_corrected(tree):

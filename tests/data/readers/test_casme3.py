@@ -142,14 +142,6 @@ def test_empty_rows_and_other_columns_do_not_matter(tree):
     assert clips["emotion"].tolist() == ["disgust", "disgust"]
 
 
-def test_sheets_are_found_wherever_they_lie_below_the_root(tree):
-    root = tree([row()])
-    moved = root / "labels" / "v2" / casme3.MICRO_SHEET.upper()
-    moved.parent.mkdir(parents=True)
-    (root / "annotation" / casme3.MICRO_SHEET).rename(moved.with_suffix(".xlsx"))
-    assert len(casme3.read(root)[0]) == 1
-
-
 def test_a_clip_may_be_one_frame_or_begin_at_its_apex(tree):
     clips, problems, *_ = casme3.read(tree([row("7", "7", "7"), row("8", "8", "3463"), row("5", "9", "9")]))
     assert problems.empty
@@ -287,13 +279,6 @@ def test_a_version_is_known_by_its_number_of_rows(tree, version, n_rows):
     assert counts["listed"].sum() == n_rows
     assert dict(zip(counts["emotion"], counts["expected"], strict=True)) == OFFICIAL[version]
     assert (counts["difference"] == 0).all()
-
-
-def test_counts_of_a_known_version_that_differ_are_shown(tree):
-    rows = rows_of(OFFICIAL["v2"])
-    rows[0] = row("0", "0", "0", emotion="fear")
-    counts = compare_counts(casme3.read(tree(rows))).set_index("emotion")["difference"]
-    assert counts[counts != 0].to_dict() == {"disgust": -1, "fear": 1}
 
 
 def test_a_sheet_of_another_number_of_rows_is_of_no_known_version(tree):
@@ -658,13 +643,6 @@ def test_one_person_has_one_id_however_the_sheet_spells_it(tree):
     assert problems.to_numpy().tolist() == [
         ["annotation sheet", "", "subjects 'spNO.1', 'spno.01'", "taken as one, 'spNO.1'"]
     ]
-
-
-@pytest.mark.parametrize(("onset", "number"), [("118.0", 118), ("118.5", None), ("inf", None), ("/", None)])
-def test_only_whole_numbers_are_frame_numbers(tree, onset, number):
-    clips, problems, *_ = casme3.read(tree([row(onset)]))
-    assert clips["onset"].tolist() == ([] if number is None else [number])
-    assert len(problems) == (number is None)
 
 
 def test_a_row_without_a_subject_is_listed(tree):

@@ -151,15 +151,6 @@ def test_every_layout_is_found_below_the_root(tree, frames):
     assert reading.version == f"{LAYOUTS[frames]} frames; {samm.SHEET} (of no known version, 1 rows)"
 
 
-@pytest.mark.parametrize("frames", LAYOUTS)
-def test_the_root_may_be_the_folder_of_frames(tree, frames):
-    outer = frames.split("/")[0]
-    root = tree([row()], frames, sheet=f"{outer}/{samm.SHEET}") / outer
-    for variant in ("", LAYOUTS[frames]):
-        clips = samm.read(root, variant=variant).clips
-        assert clips["folder"].tolist() == [root.parent / frames / "006" / "006_1_2"]
-
-
 @pytest.mark.parametrize(
     ("variant", "frames"), [("", "SAMM_CROP"), ("cropped", "SAMM_CROP"), ("raw", "SAMM")]
 )
@@ -218,19 +209,6 @@ def test_the_second_version_has_the_counts_it_should(tree):
         "sad": 6,
     }  # fmt: skip
     assert compared["difference"].tolist() == [0] * 8
-
-
-def test_a_difference_from_the_expected_counts_is_shown_and_not_fatal(tree):
-    reading = samm.read(tree(whole_sheet({**COUNTS, "Fear": 7, "Anger": 58})))
-    assert len(reading.clips) == 159
-    compared = compare_counts(reading).set_index("emotion")
-    assert compared.loc[compared["difference"] != 0, "difference"].to_dict() == {"anger": 1, "fear": -1}
-
-
-def test_of_another_number_of_rows_nothing_is_expected(tree):
-    reading = samm.read(tree([row(), row(name="006_1_3")]))
-    assert "(of no known version, 2 rows)" in reading.version
-    assert reading.expected == {}
 
 
 # --- known errors -----------------------------------------------------------------------------------------
@@ -300,13 +278,6 @@ def test_released(with_errors):
             "taken as 4896 4896 4970 (the authors' rules)",
         ],
     ]
-
-
-@pytest.mark.parametrize("apex", [1105, 1113, 1124])
-def test_a_copy_that_was_corrected_is_not_touched(tree, apex):
-    clips, problems, *_ = samm.read(tree([row(1071, apex, 1134, subject="028", name="028_4_1")]))
-    assert clips["apex"].tolist() == [apex]
-    assert problems.empty
 
 
 # --- rows that cannot be used -----------------------------------------------------------------------------
