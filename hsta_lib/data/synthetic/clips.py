@@ -40,9 +40,9 @@ __all__ = [
     "LABEL_NOISE",
     "balanced_bayes",
     "clip_frames",
+    "draw",
     "ensure",
     "expected_ceiling",
-    "in_processes",
     "sample_clips",
     "true_action_units",
     "true_flow",
@@ -107,7 +107,7 @@ def _build(spec, root):
     with built_beside(root, lambda: _is_whole(spec, root)) as unfinished:
         described = {
             "fingerprint": _fingerprint(spec),
-            "videos": _render(spec, unfinished),
+            "videos": draw(partial(_write_videos, spec, unfinished), clip_rows(spec), "drawing clips"),
             "sheets": _write_sheets(spec, unfinished),
         }
         write_whole(unfinished / "manifest.json", json.dumps(described, indent=0, sort_keys=True))
@@ -117,53 +117,49 @@ def _video_digest(spec, video):
     digest = hashlib.sha256()
     for channel in ["color", "depth"] if spec.depth else ["color"]:
         folder = video / channel
-        for name in sorted(os.listdir(folder)):
+        for name in sorted(name for name in os.listdir(folder) if name[0].isdigit()):  # no file manager's
             with open(folder / name, "rb") as file:
                 digest.update(name.encode() + b"\0" + file.read())
     return digest.hexdigest()
 
 
 def _videos(spec):
-    """Number of frames of every video, such as ``spNO.1/a``."""
+    """Name of the video that each clip is in, such as ``spNO.1/a``."""
     clips = clip_rows(spec)
-    frames = clips["offset"] - clips["onset"] + 1
-    return frames.groupby(clips["subject"] + "/" + clips["film"], sort=False).sum().to_dict()
+    return clips["subject"] + "/" + clips["film"]
 
 
-def _render(spec, root):
-    """Write the videos; returns their digests. A subject's videos are one job, as they share its face."""
-    n_frames, jobs = _videos(spec), {}
-    for video in n_frames:
-        jobs.setdefault(video.split("/")[0], []).append(video)
-    jobs = sorted(jobs.values(), key=lambda job: -sum(n_frames[video] for video in job))
-    total = sum(n_frames.values())
-    n_workers = n_cores() if total >= _FEW_FRAMES else 1
-    digests = {}
-    with progress_bar(total=total, desc="drawing clips", unit="frame", mininterval=2) as bar:
-        for _, done in in_processes(partial(_write_videos, spec, root), jobs, n_workers):
-            digests.update(done)
-            bar.update(sum(n_frames[video] for video in done))
-    return digests
-
-
-def in_processes(work, jobs, n_workers):
-    """Do jobs in processes of one thread each, or in this one where that is not possible.
-
-    Processes of some schedulers may not start others; there, and with one worker, this process does it all.
+def draw(work, clips, desc):
+    """Draw clips on all cores; a subject's are one job, as they share its face.
 
     Parameters
     ----------
     work : callable
-        Of one job; as it goes to other processes, it can be pickled.
-    jobs : list
-        The longest first.
-    n_workers : int
+        Of a subject; draws its clips and returns digests by name. As it goes to other processes, it can be
+        pickled.
+    clips : DataFrame
+        With ``subject``, ``onset`` and ``offset``.
+    desc : str
+        Beside the progress bar.
 
-    Yields
-    ------
-    job, result
-        As they are done, in no order.
+    Returns
+    -------
+    dict
+        All digests.
     """
+    n_frames = (clips["offset"] - clips["onset"] + 1).groupby(clips["subject"]).sum()
+    jobs = n_frames.sort_values(ascending=False, kind="stable").index.tolist()
+    n_workers = n_cores() if n_frames.sum() >= _FEW_FRAMES else 1
+    digests = {}
+    with progress_bar(total=n_frames.sum(), desc=desc, unit="frame", mininterval=2) as bar:
+        for subject, done in _in_processes(work, jobs, n_workers):
+            digests.update(done)
+            bar.update(n_frames[subject])
+    return digests
+
+
+def _in_processes(work, jobs, n_workers):
+    """Jobs and results, in no order; done in this process where it may not start others, as some workers."""
     left, n_workers = list(jobs), min(n_workers, len(jobs))
     if n_workers > 1 and not multiprocessing.current_process().daemon:
         spawn = multiprocessing.get_context("spawn")
@@ -181,19 +177,18 @@ def in_processes(work, jobs, n_workers):
         yield job, work(job)
 
 
-def _write_videos(spec, root, videos):
-    clips = clip_rows(spec)
-    digests = {}
-    for video in videos:
-        folder = root / "part_A" / video / "color"
+def _write_videos(spec, root, subject):
+    clips, digests = clip_rows(spec), {}
+    for film, rows in clips[clips["subject"] == subject].groupby("film", sort=False):
+        folder = root / "part_A" / subject / film / "color"
         folder.mkdir(parents=True, exist_ok=True)
-        for row in clips[clips["subject"] + "/" + clips["film"] == video].to_dict("records"):
+        for row in rows.to_dict("records"):
             clip = _Clip(spec, row)
             for number, frame in zip(clip.numbers, clip.frames(), strict=True):
                 (folder / f"{number}.jpg").write_bytes(render.jpeg(frame))
             if spec.depth:
                 _write_depth(clip, folder.with_name("depth"))
-        digests[video] = _video_digest(spec, folder.parent)
+        digests[f"{subject}/{film}"] = _video_digest(spec, folder.parent)
     return digests
 
 

@@ -13,13 +13,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from hsta_lib.config import n_cores
 from hsta_lib.data.synthetic import clips as synthetic
 from hsta_lib.data.synthetic import render
 from hsta_lib.data.synthetic.population import FILMS, sample_clips, stream
 from hsta_lib.data.synthetic.sheets import casme2_workbook, samm_workbook
 from hsta_lib.data.table import LABELS, clean_emotion
-from hsta_lib.files import progress_bar, write_whole
+from hsta_lib.files import write_whole
 
 # What each dataset calls an expression, the generator's emotion whose action units it shows, and the clips it
 # has. In the three classes of MEGC2019 that is the composite: 88/32/25, 70/51/43 and 92/26/15 clips. The
@@ -60,7 +59,6 @@ _SPARE = 8  # clips sampled per clip written: the rarest emotion for its use, SA
 # CASME II has the films 1 to 19, SAMM 1 to 7. These are others, so that no clip has the name of a real one,
 # which lists of corrections or of left-out clips could mean.
 _FIRST_FILM = {"casme2": 20, "samm": 8}
-_FEW_FRAMES = 600  # not worth starting processes for
 
 _PATHS = {
     "casme2": "Cropped/{subject}/{clip}/reg_img{frame}.jpg",
@@ -159,7 +157,8 @@ def write(layout, spec, root):
         If the layout is unknown.
     """
     _position(layout)
-    digests = _draw(layout, spec, Path(root))
+    work = partial(_write_subject, layout, spec, Path(root))
+    digests = synthetic.draw(work, _all_clips(layout, spec), f"drawing clips ({layout})")
     for name, content in _workbooks(layout, layout_clips(layout, spec)).items():
         write_whole(Path(root) / name, content)
         digests[name] = hashlib.sha256(content).hexdigest()
@@ -293,23 +292,6 @@ _NAMED = {"casme2": _name_casme2, "smic": _name_smic, "samm": _name_samm}
 
 
 # --- files --------------------------------------------------------------------------------------------------
-
-
-def _draw(layout, spec, root):
-    """Write all frames; a subject's clips are one job, as they share its face."""
-    clips = _all_clips(layout, spec)
-    n_frames = (clips["offset"] - clips["onset"] + 1).groupby(clips["subject"]).sum()
-    jobs = n_frames.sort_values(ascending=False, kind="stable").index.tolist()
-    work = partial(_write_subject, layout, spec, root)
-    n_workers = n_cores() if n_frames.sum() >= _FEW_FRAMES else 1
-    digests = {}
-    with progress_bar(
-        total=n_frames.sum(), desc=f"drawing clips ({layout})", unit="frame", mininterval=2
-    ) as bar:
-        for subject, written in synthetic.in_processes(work, jobs, n_workers):
-            digests.update(written)
-            bar.update(n_frames[subject])
-    return digests
 
 
 def _write_subject(layout, spec, root, subject):

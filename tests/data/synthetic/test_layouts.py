@@ -240,8 +240,8 @@ def test_equal_arguments_give_equal_files(trees, tmp_path):
 
 
 def test_workers_draw_the_same(trees, tmp_path, monkeypatch):
-    monkeypatch.setattr(layouts, "_FEW_FRAMES", 0)
-    monkeypatch.setattr(layouts, "n_cores", lambda: 2)
+    monkeypatch.setattr(synthetic, "_FEW_FRAMES", 0)
+    monkeypatch.setattr(synthetic, "n_cores", lambda: 2)
     assert layouts.write("samm", SPEC, tmp_path) == trees["samm"][1]
 
 
