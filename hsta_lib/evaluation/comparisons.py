@@ -256,22 +256,50 @@ def detectable(matrices, family, alpha=0.05, power=0.8):
         As `compare`.
     """
     matrices = check_matrices(matrices)
-    n_settings, n_seeds = matrices.shape[:2]
     weights = _contrasts(family, 1 + max(max(*one.first, *one.second) for one in family) if family else 0)
-    if n_seeds < 2:
+    if matrices.shape[1] < 2:
         return np.full((len(family), 3), np.nan)
+    variance, degrees, critical = _noise(matrices, weights, matrices.shape[1], alpha)
+    found = (critical + stdtrit(degrees, power)) * np.sqrt(variance)
+    possible = np.maximum(weights, 0).sum(axis=1)[:, None]
+    return np.where(variance > 0, np.where(found < possible, found, np.inf), np.nan)
+
+
+def chances(trainings, family, differences, n_seeds, alpha=0.05):
+    """How often differences of some size are found, as assumed trainings of one setting scatter.
+
+    Parameters
+    ----------
+    trainings : array_like, shape (n_trainings, n_subjects, n_classes, n_classes)
+        Two or more.
+    family, alpha
+        As for `detectable`.
+    differences : sequence of float
+        In 0..1.
+    n_seeds : int
+        Of the design that is asked about.
+
+    Returns
+    -------
+    ndarray of float, shape (n_differences, n_comparisons, 3)
+    """
+    matrices = check_matrices(np.asarray(trainings)[None])
+    weights = _contrasts(family, 1 + max(max(*one.first, *one.second) for one in family))
+    variance, degrees, critical = _noise(matrices, weights, n_seeds, alpha)
+    return stdtr(degrees, np.array(differences)[:, None, None] / np.sqrt(variance) - critical)
+
+
+def _noise(matrices, weights, n_seeds, alpha):
+    """Variance of contrasts of settings alike, its degrees of freedom, and the critical t of the family."""
     of_seeds, deviations = deviations_of(matrices)
     both = (deviations - deviations.mean(axis=1, keepdims=True)) ** 2
     alike = (weights**2).sum(axis=1)[:, None] / n_seeds
-    degrees = n_settings * (n_seeds - 1)
+    degrees = len(matrices) * (matrices.shape[1] - 1)
     both = alike * both.sum(axis=(0, 1, 2)) / degrees
     seeds = alike * of_seeds.var(axis=1, ddof=1).mean(axis=0)
     effective = effective_subjects(matrices[0, 0].sum(axis=(1, 2)))
     variance, degrees = crossed(both, np.maximum(seeds, both), both, effective, degrees)
-    times = stdtrit(degrees, 1 - alpha / _n_distinct(weights) / 2) + stdtrit(degrees, power)
-    found = times * np.sqrt(variance)
-    possible = np.maximum(weights, 0).sum(axis=1)[:, None]
-    return np.where(variance > 0, np.where(found < possible, found, np.inf), np.nan)
+    return variance, degrees, stdtrit(degrees, 1 - alpha / _n_distinct(weights) / 2)
 
 
 def _contrasts(family, n_settings):

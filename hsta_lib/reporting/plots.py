@@ -300,6 +300,47 @@ def losses(records, held_out=None):
     return figure
 
 
+def learning(steps, sizes, lines):
+    """Loss and test score by training steps; training accuracy and test score by training clips.
+
+    Parameters
+    ----------
+    steps, sizes : DataFrame
+        From `hsta_lib.study.learning.by_steps` and `by_clips`; the second may be empty.
+    lines : dict of str to float
+        Test scores that do not depend on them, drawn dotted.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with _panels((10, 4.2), 1, 2, sharey=True) as (figure, (left, right)):
+        left.plot(steps["steps"], steps["loss_share"], color="0.4", linestyle="--", marker="o", ms=3,
+                  label="training loss, of a constant prediction's")  # fmt: skip
+        left.plot(steps["steps"], steps["uar"], color=_PALETTE[0], marker="o", ms=3, label="HSTA, test UAR")
+        for color, (name, of_network) in zip(
+            _PALETTE, sizes.groupby("system", sort=False) if len(sizes) else (), strict=False
+        ):
+            _line_of_clips(right, name, of_network.sort_values("clips"), color)
+        for panel, label in ((left, "training steps"), (right, "training clips, as many steps")):
+            for style, (name, value) in zip((":", "-.", (0, (5, 1))), lines.items(), strict=False):
+                panel.axhline(value, color="0.25", lw=1, linestyle=style, label=name)
+            panel.set(xlabel=label, ylabel="%", ylim=(0, 105))
+        if len(sizes):
+            right.set_xscale("log")
+            right.set_xticks(sizes["clips"].unique(), sizes["clips"].unique(), minor=False)
+            right.xaxis.set_minor_locator(NullLocator())
+        _legend_below(figure, left, right, ncols=3)
+    return figure
+
+
+def _line_of_clips(panel, name, rows, color):
+    panel.plot(rows["clips"], rows["uar"], color=color, marker="o", ms=4, label=f"{name}, test UAR")
+    panel.fill_between(rows["clips"], rows["uar_low"], rows["uar_high"], color=color, alpha=0.12, lw=0)
+    panel.plot(rows["clips"], rows["train_accuracy"], color=color, linestyle="--", lw=1.2,
+               label=f"{name}, training accuracy")  # fmt: skip
+
+
 def confusion(recalls):
     """Confusion matrix: clips of each true class by predicted class; colour is their share of the class.
 

@@ -48,11 +48,6 @@ def format_p(p):
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def format_detectable(points):
-    """A smallest difference that would be found, for reading: ``4.2``; ``–`` where nothing is known of it."""
-    return "–" if np.isnan(points) else f"{points:.1f}" if np.isfinite(points) else "more than possible"
-
-
 def counted(n, noun):
     """A number and its noun, in the singular for one: ``1 seed``, ``5 seeds``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
@@ -570,7 +565,6 @@ def show_comparisons(table, first="the first row"):
         heading = f"{HEADINGS[metric]}, points"
         shown[heading, "difference"] = [with_span(row, metric, "+") for row in table.to_dict("records")]
         shown[heading, "p, corrected"] = table[f"{metric}_p"].map(format_p)
-        shown[heading, "found four times in five"] = table[f"{metric}_detectable"].map(format_detectable)
     return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(NOWRAP)
 
 

@@ -41,12 +41,12 @@ from hsta_lib.reporting.tables import (
     HEADINGS,
     LEFT,
     counted,
-    format_detectable,
     format_p,
     number,
     row_name,
     span,
 )
+from hsta_lib.study import design
 
 REPORTS = ROOT / "reports"
 RECORD = REPORTS / "claims.json"
@@ -121,31 +121,36 @@ def _options(claim, rows, block):
 # --- verdicts on data -------------------------------------------------------------------------------------
 
 
-def power(name, table, matrices):
-    """What differences the tests of a table would find: to be shown before any result.
+def power(study, cells, *datasets):
+    """What differences the tests of a table's claims find, by its design alone: before anything is trained.
 
     Parameters
     ----------
-    name, table, matrices
-        As for `decide`.
+    study : hsta_lib.study.study.Study
+    cells : DataFrame
+        The rows that are to be trained, with the settings' columns of the printed table.
+    *datasets : hsta_lib.data.dataset.Dataset
+        Of each row, or one of all.
 
     Returns
     -------
-    DataFrame
-        ``id, says, comparisons`` and per metric the smallest difference, in points, that is found with a
-        probability of 80 %, of a claim's comparisons the largest; or ``reason``.
+    IPython.display.Markdown
+        See `hsta_lib.study.design.told`; claims that these rows cannot test are named.
     """
-    rows = []
-    claims, tested = _tested(name, table, matrices, with_results=False)
-    for claim in claims:
-        found = tested[claim.id]
-        row = {"id": claim.id, "says": claim.says}
-        if isinstance(found, str):
-            rows.append({**row, "comparisons": 0, "reason": found})
-            continue
-        largest = found.groupby("score")["detectable"].max()
-        rows.append({**row, "comparisons": len(found) // len(claim.metrics), **largest, "reason": ""})
-    return pd.DataFrame(rows, columns=["id", "says", "comparisons", *METRICS, "reason"])
+    trainings = {id(dataset): design.assumed(dataset) for dataset in datasets}
+    assumed = [trainings[id(dataset)] for dataset in datasets] * (len(cells) if len(datasets) == 1 else 1)
+    claims, found, parts, _ = _families(study.name, cells, [of_cell[:1] for of_cell in assumed])
+    families = [
+        (assumed[family["comparison"].iloc[0].first[0]], list(family["comparison"]))
+        for _, family in parts.groupby("block")
+    ]
+    untested = {claim.id: found[claim.id] for claim in claims if isinstance(found[claim.id], str)}
+    about = f"{counted(len(claims) - len(untested), 'claim')}, "
+    told = design.told(study, datasets[0], families, about)
+    for reason in dict.fromkeys(untested.values()):
+        names = ", ".join(f"`{name}`" for name, why in untested.items() if why == reason)
+        told += f" {reason[0].upper()}{reason[1:]}: {names}."
+    return Markdown(told)
 
 
 def decide(name, table, matrices, scope):
@@ -192,8 +197,20 @@ def decide(name, table, matrices, scope):
     return pd.DataFrame([_decide(claim, tested[claim.id], n_seeds, scope) for claim in claims])
 
 
-def _tested(name, table, matrices, with_results=True):
+def _tested(name, table, matrices):
     """The table's claims, and by id the results of their comparisons, or why there are none."""
+    claims, found, parts, matrices = _families(name, table, matrices)
+    families = [_results(matrices, family, parts["block"].nunique()) for _, family in parts.groupby("block")]
+    results = pd.concat(families, ignore_index=True) if families else pd.DataFrame(columns=["id"])
+    for claim in claims:
+        if not isinstance(found[claim.id], str):
+            of_claim = results[(results["id"] == claim.id) & results["score"].isin(claim.metrics)]
+            found[claim.id] = of_claim.reset_index(drop=True)
+    return claims, found
+
+
+def _families(name, table, matrices):
+    """The table's claims, by id their alternatives or why there are none, all comparisons, the counts."""
     claims = [claim for claim in all_claims() if claim.table == name]
     if not claims:
         raise ValueError(f"no claim is about {name!r}; see paper/{CLAIMS.name}")
@@ -204,33 +221,15 @@ def _tested(name, table, matrices, with_results=True):
     block = _blocks(matrices)
     rows = _matched(name, table, matrices)
     found = {claim.id: _options(claim, rows, block) for claim in claims}
-    parts = pd.DataFrame(
-        [
-            (
-                claim.id,
-                option,
-                number,
-                *part[:2],
-                told(part, found[claim.id]),
-                block[part.comparison.first[0]],
-            )
-            for claim in claims
-            if not isinstance(found[claim.id], str)
-            for option, of_option in enumerate(found[claim.id])
-            for number, part in enumerate(of_option)
-        ],
-        columns=["id", "option", "part", "comparison", "strict", "rows", "block"],
-    )
-    families = [
-        _results(matrices, family, parts["block"].nunique(), with_results)
-        for _, family in parts.groupby("block")
+    parts = [
+        (claim.id, option, number, *part[:2], told(part, found[claim.id]), block[part.comparison.first[0]])
+        for claim in claims
+        if not isinstance(found[claim.id], str)
+        for option, of_option in enumerate(found[claim.id])
+        for number, part in enumerate(of_option)
     ]
-    results = pd.concat(families, ignore_index=True) if families else pd.DataFrame(columns=["id"])
-    for claim in claims:
-        if not isinstance(found[claim.id], str):
-            of_claim = results[(results["id"] == claim.id) & results["score"].isin(claim.metrics)]
-            found[claim.id] = of_claim.reset_index(drop=True)
-    return claims, found
+    columns = ["id", "option", "part", "comparison", "strict", "rows", "block"]
+    return claims, found, pd.DataFrame(parts, columns=columns), matrices
 
 
 def _on_all_clips(table, matrices):
@@ -250,22 +249,23 @@ def _blocks(matrices):
     return np.array([clips.index(of_cell) for of_cell in clips])
 
 
-def _results(matrices, family, n_families, with_results):
+def _results(matrices, family, n_families):
     """Rows of a family with the results of each score, in points; p and power of all families together."""
     chosen = sorted({place for one in family["comparison"] for place in (*one.first, *one.second)})
     cells = np.stack([matrices[place] for place in chosen])
     compared = [_within(one, chosen) for one in family["comparison"]]
+    found = compare(cells, compared, _ALPHA / n_families)
     columns = {"detectable": detectable(cells, compared, _ALPHA / n_families)}
-    if with_results:
-        found = compare(cells, compared, _ALPHA / n_families)
-        columns |= {"estimate": found.estimate, "low": found.low, "high": found.high}
+    columns |= {"estimate": found.estimate, "low": found.low, "high": found.high}
+    adjusted = np.minimum(n_families * found.p_adjusted, 1)
     frames = [
-        family.assign(score=metric, **{name: 100 * values[:, i] for name, values in columns.items()})
+        family.assign(
+            score=metric,
+            **{name: 100 * values[:, i] for name, values in columns.items()},
+            p_adjusted=adjusted[:, i],
+        )
         for i, metric in enumerate(METRICS)
     ]
-    if with_results:
-        adjusted = np.minimum(n_families * found.p_adjusted, 1)
-        frames = [frame.assign(p_adjusted=p) for frame, p in zip(frames, adjusted.T, strict=True)]
     return pd.concat(frames)
 
 
@@ -472,15 +472,6 @@ def show(verdicts):
     return styler if quoted.all() else styler.set_caption(caption)
 
 
-def show_power(needed):
-    """The table of `power` for reading."""
-    shown = needed[["says", "comparisons"]].rename(columns={"says": "claim"})
-    for metric in METRICS:
-        shown[f"{HEADINGS[metric]}, points"] = needed[metric].map(format_detectable)
-    shown["not tested because"] = needed["reason"].str.removeprefix(f"{NOT_TESTED}: ")
-    return shown.style.hide(axis="index").set_table_styles(LEFT)
-
-
 def answer(verdicts):
     """What became of a table's claims, by verdict: each in its words, with the effect that favours it least.
 
@@ -507,6 +498,26 @@ def _effect(row):
         return ""
     ends = span(row["low"], row["high"], "+")
     return f" ({HEADINGS[row['score']]} {number(row['estimate'], '+')} points {ends})"
+
+
+def count(verdicts):
+    """How many claims have which verdict, a line for each scope.
+
+    Parameters
+    ----------
+    verdicts : DataFrame
+        From `gather`.
+
+    Returns
+    -------
+    IPython.display.Markdown
+    """
+    lines = []
+    for scope, rows in verdicts.groupby("scope", sort=False):
+        kinds = rows["verdict"].str.split(":").str[0].value_counts()
+        told = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+        lines.append(f"- **{_SCOPES.get(scope, scope)}**, {counted(len(rows), 'claim')}: {told}.")
+    return Markdown("\n".join(lines))
 
 
 def conclude(verdicts):

@@ -380,6 +380,8 @@ def describe_protocol(study, datasets, studies, folds):
             f"**Not leave-one-subject-out**, which the paper uses here: preset `{study.preset_name}` is made "
             'to end in minutes. Preset `full`, or the parameter `split = "loso"`, leaves one subject out.',
         ]
+    if seconds := study.preset.datasets.core_seconds:
+        lines += ["", f"Every training, of HSTA and of each baseline, may take {seconds:g} s of one core."]
     return Markdown("\n".join(lines))
 
 

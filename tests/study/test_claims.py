@@ -1,6 +1,7 @@
 """Claims on data: decided by planted scores, as their words say, never beyond their scope."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -322,24 +323,27 @@ def test_bad_input_is_refused(arguments, message):
 # --- power ------------------------------------------------------------------------------------------------
 
 
-def test_power_does_not_know_the_result():
-    hits = rng().integers(5, 15, size=6)
-    here, there = (power("table2", cells("table2"), of_hits(h)) for h in (hits, 20 - hits))
-    np.testing.assert_allclose(here["acc"], there["acc"])
-    verdicts = decide("table2", cells("table2"), of_hits(hits), REAL).set_index("id")
-    csta = here.set_index("id").loc["csta-alone"]
-    assert verdicts.loc["csta-alone", "detectable"] == csta[verdicts.loc["csta-alone", "score"]]
-    assert here.set_index("id").loc["whole-module-best", "comparisons"] == 5
+def clips_of(classes):
+    """Eight clips of each class, each subject with one of each."""
+    labels = np.arange(8 * len(classes)) % len(classes)
+    tested = pd.DataFrame({"label": labels, "subject_id": np.arange(len(labels)) // len(classes)})
+    return SimpleNamespace(tested=tested, classes=classes)
+
+
+def designed(name, *datasets):
+    return power(SimpleNamespace(name=name, seeds=range(5)), cells(name), *datasets).data
+
+
+def test_power_is_told_by_the_design_alone():
+    said = designed("table2", clips_of("abc"))
+    assert "24 test clips of 8 subjects, 5 seeds; 6 claims, 11 comparisons, corrected together" in said
 
 
 def test_power_of_claims_that_are_not_tested_is_not_given():
-    needed = power("table7", cells("table7"), of_hits([14, 9, 9, 9, 14])).set_index("id")
-    assert needed.loc["both-gains", "reason"] == "not tested: decided on the printed numbers alone"
-    assert np.isnan(needed.loc["both-gains", "uf1"])
-    assert needed.loc["macro-raises", "uf1"] > 0
-    shown = claims.show_power(needed.reset_index()).to_html()
-    assert "decided on the printed numbers alone" in shown
-    assert "–" in shown
+    said = designed("table7", clips_of("abc"))
+    assert "Not tested: decided on the printed numbers alone: `both-gains`" in said
+    apart = designed("table7", *[clips_of("abc" if row else "abcd") for row in range(5)])
+    assert "not of the same clips and labels: `" in apart
 
 
 # --- all in one place -------------------------------------------------------------------------------------
@@ -435,6 +439,15 @@ def test_conclusions_name_every_claim_and_their_scope(folder):
     assert "neither supports" not in printed
     assert "*contradicted*: none." in printed
     assert "No study" in claims.conclude(verdicts.head(0)).data
+
+
+def test_verdicts_are_counted_by_scope():
+    rows = [("paper", "supported"), ("paper", "undecided: a tie"), ("paper", "supported"), ("synthetic", "x")]
+    text = claims.count(pd.DataFrame(rows, columns=["scope", "verdict"])).data
+    assert text.splitlines() == [
+        "- **By the printed numbers alone**, 3 claims: 2 supported, 1 undecided.",
+        "- **On the synthetic benchmark**, 1 claim: 1 x.",
+    ]
 
 
 def test_claims_by_our_own_reading_are_counted_apart_and_one_is_one():

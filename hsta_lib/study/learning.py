@@ -1,0 +1,219 @@
+"""What makes networks learn: training accuracy and test scores by training steps and by training clips."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from hsta_lib import config
+from hsta_lib.data.splits import HOLDOUT, make_folds
+from hsta_lib.evaluation.metrics import METRICS, confusion, scores
+from hsta_lib.reporting import plots
+from hsta_lib.reporting.tables import number, score_table
+from hsta_lib.study import comparison
+from hsta_lib.training import baseline_inputs, store
+from hsta_lib.training.trials import NAMED_CELL
+
+HSTA = "HSTA"
+_NETWORKS = {
+    HSTA: {},
+    "branches concatenated": {"csta": False},
+    "special branch alone": {"csta": False, "l_v": 0},
+}
+_BASELINE = "HTNet"
+_CLIPS = (50, 100, 250, 500, 1000, 2000)
+_ASKED = 250  # clips that a reader may have
+_SEEDS = 3
+_NOT_SHOWN = "what makes networks learn. Reason: it needs synthetic data, held out (split = 'holdout')"
+_REFERENCES = {
+    "ceiling": "ceiling: true action units known",
+    "linear model on apex less onset": "linear model on apex less onset",
+}
+
+
+class Curves(NamedTuple):
+    """Trainings of networks on more and more clips, and of the named setting, whose epochs are stored.
+
+    All are empty where they are not shown.
+    """
+
+    cells: pd.DataFrame
+    datasets: list
+    trials: list
+    named: list
+
+    @property
+    def everything(self):
+        """All trials."""
+        return [trial for runs in [*self.trials, self.named] for trial in runs]
+
+
+def prepare(study, dataset):
+    """Trials of HSTA, of its parts of a baseline: by the number of training clips, as many steps each.
+
+    Numbers of clips that leave a class out, or that there are not, are left out with a line.
+
+    Parameters
+    ----------
+    study : hsta_lib.study.study.Study
+    dataset : hsta_lib.data.dataset.Dataset
+        Of the study.
+
+    Returns
+    -------
+    Curves
+        Empty, with a line, without a holdout. At most three seeds; of a single one fewer sizes.
+    """
+    if study.settings.split.split != HOLDOUT:
+        print(f"Left out: {_NOT_SHOWN}.")
+        return Curves(pd.DataFrame(), [], [], [])
+    named = study.reference_trials(dataset, ["named"])["named"]
+    few, whole = replace(study, seeds=study.seeds[:_SEEDS]), len(study.folds(dataset)[0].train)
+    sizes = _sizes(few, dataset)
+    if sizes.empty:
+        return Curves(pd.DataFrame(), [], [], named)
+    same_steps = whole / sizes["clips"]
+    epochs = (study.settings.training.epochs * same_steps).round().clip(1).astype(int)
+    parts = [
+        sizes.assign(system=name, epochs=epochs, **NAMED_CELL | {"csta": True} | fields)
+        for name, fields in _NETWORKS.items()
+    ]
+    cells = pd.concat(parts, ignore_index=True)
+    _, datasets, trials = few.prepare(cells.drop(columns=["clips", "system"]))
+    rows = sizes[["drawn"]].assign(system=_BASELINE)
+    own = baseline_inputs.cells(rows, study.preset.datasets)["epochs"] * same_steps
+    others = comparison.prepare(few, rows, epochs=own.round().clip(1).astype(int), store_epochs=False)
+    cells = pd.concat([cells, sizes.assign(system=_BASELINE)], ignore_index=True)
+    return Curves(cells[["system", "clips"]], [*datasets, *others.datasets], trials + others.trials, named)
+
+
+def _sizes(study, dataset):
+    """Numbers of training clips that there are and that show every class, with the share of subjects."""
+    fields = study.settings.split.model_dump()
+    most = len(make_folds(dataset.clips, **fields | {"drawn": 1})[0].train)
+    labels, found = dataset.clips["label"].to_numpy(), []
+    for n in _CLIPS if len(study.seeds) == _SEEDS else _CLIPS[1::2]:
+        share = round(min(n / most, 1), 4)
+        try:
+            trained = [make_folds(dataset.clips, **fields | {"drawn": share}, seed=s)[0].train
+                       for s in study.seeds]  # fmt: skip
+        except ValueError:  # nobody
+            trained = [[]]
+        lacks = min(len(np.unique(labels[rows])) for rows in trained) < len(dataset.classes)
+        if n > 1.05 * most or lacks:
+            why = "they lack a class" if n <= most else f"there are {most}"
+            print(f"Left out: {n} training clips. Reason: {why}.")
+        else:
+            found.append({"clips": round(np.mean([len(rows) for rows in trained])), "drawn": share})
+    return pd.DataFrame(found, columns=["clips", "drawn"])
+
+
+def by_steps(trials, n_classes):
+    """Loss and test scores of a setting after each epoch.
+
+    Parameters
+    ----------
+    trials : list of Trial
+        Trained, their epochs stored.
+    n_classes : int
+
+    Returns
+    -------
+    DataFrame
+        ``steps``; ``loss_share``, percent of a constant prediction's loss, and ``uar``, in percent: means
+        over trials.
+    """
+    parts = []
+    for trial in trials:
+        record = store.load(trial, config.results_dir())
+        a_step = max(record["n_train"] // trial.settings.training.batch_size, 1)
+        truth = record["predictions"]["y_true"]
+        counts = np.stack([confusion(truth, epoch, n_classes) for epoch in record["epoch_predictions"]])
+        share = 100 * np.array(record["losses"]) / record["constant_loss"]
+        uar = 100 * scores(counts)[:, METRICS.index("uar")]
+        steps = a_step * np.arange(1, len(share) + 1)
+        parts.append(
+            pd.DataFrame({"epoch": range(len(share)), "steps": steps, "loss_share": share, "uar": uar})
+        )
+    return pd.concat(parts).groupby("epoch").mean()
+
+
+def by_clips(curves, n_classes):
+    """Scores and training accuracy of each network by the number of training clips.
+
+    Parameters
+    ----------
+    curves : Curves
+        Trained.
+    n_classes : int
+
+    Returns
+    -------
+    DataFrame
+        ``system``, ``clips``, and what `hsta_lib.reporting.tables.score_table` gives.
+    """
+    folder = config.results_dir()
+    parts = [store.predictions(runs, folder) for runs in curves.trials]
+    return score_table(curves.cells, comparison.numbered(parts), n_classes)[0] if parts else curves.cells
+
+
+def figure(curves, references, chance, n_classes):
+    """Loss and score by training steps, and scores by training clips, beside what is possible.
+
+    Parameters
+    ----------
+    curves : Curves
+        Trained.
+    references : DataFrame
+        From `hsta_lib.reporting.tables.score_rows`.
+    chance : float
+        UAR of guessing, in percent.
+    n_classes : int
+
+    Returns
+    -------
+    matplotlib.figure.Figure or IPython.display.Markdown
+        A sentence where there are no curves.
+    """
+    if not curves.named:
+        return Markdown(f"Not shown: {_NOT_SHOWN}.")
+    lines = {"guessing": chance} | _beside(references)
+    return plots.learning(by_steps(curves.named, n_classes), by_clips(curves, n_classes), lines)
+
+
+def _beside(references):
+    """UAR of the reference rows that a network may be held against, by their short names."""
+    return {name: references.loc[row, "uar"] for name, row in _REFERENCES.items() if row in references.index}
+
+
+def conclude(curves, references, chance, n_classes):
+    """What a reader with few clips may expect, in sentences; parameters as for `figure`."""
+    if not curves.named:
+        return Markdown("")
+    steps = by_steps(curves.named, n_classes)
+    half = (steps["steps"] - steps["steps"].iloc[-1] / 2).abs().idxmin()
+    told = [
+        f"- Of the {steps['steps'].iloc[-1]:.0f} training steps of the named setting the second half moves "
+        f"its UAR by {number(steps['uar'].iloc[-1] - steps['uar'][half], '+')} points, to "
+        f"{number(steps['uar'].iloc[-1])} %; its loss ends at {steps['loss_share'].iloc[-1]:.0f} % of a "
+        "constant prediction's."
+    ]
+    table = by_clips(curves, n_classes)
+    if len(table):
+        sizes = table["clips"].drop_duplicates().sort_values().to_numpy()
+        asked, most = sizes[np.abs(sizes - _ASKED).argmin()], sizes[-1]
+        here, there = (table[table["clips"] == n].set_index("system") for n in (asked, most))
+        first = "; ".join(map(_named, here.index, here["train_accuracy"], here["uar"]))
+        last = ", ".join(f"{name} {number(uar)}" for name, uar in there["uar"].items())
+        told.append(
+            f"- **With about {asked} training clips expect** such training accuracy and test UAR: {first}. "
+            f"With {most} clips, after as many steps, the UAR is: {last}."
+        )
+    beside = ", ".join(f"{name} {number(uar)}" for name, uar in _beside(references).items())
+    return Markdown("\n".join([*told, f"- UAR beside it: guessing {number(chance)}, {beside}."]))
+
+
+def _named(name, trained, uar):
+    return f"{name} {trained:.0f} % and {number(uar)} %"
