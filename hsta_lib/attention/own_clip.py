@@ -54,33 +54,24 @@ def own_clip(choice, frames, dataset, tell=print):
         If it cannot be decoded or holds no frames, the frame numbers lie outside it, or its crop needs a face
         that cannot be found.
     """
+    with _opened(choice, frames, tell) as (clips, path):
+        yield dataclasses.replace(dataset, clips=clips, frames_path=path)
+
+
+def check(choice, frames):
+    """Refuse, before anything is trained, what `own_clip` would refuse."""
+    with _opened(choice, frames, lambda _: None):
+        pass
+
+
+@contextmanager
+def _opened(choice, frames, tell):
     if frames.crop == "boxes":
         raise ValueError(
             f"clip = {choice.clip!r}: crop = 'boxes' needs the box of its face; use a preset with crop: face"
         )
     with tempfile.TemporaryDirectory() as folder:
-        clips, path = _decoded(choice, frames, Path(folder), tell)
-        yield dataclasses.replace(dataset, clips=clips, frames_path=path)
-
-
-def check(choice):
-    """Refuse, before anything is trained, a clip that is not there or of which nothing can be read.
-
-    Parameters
-    ----------
-    choice : hsta_lib.attention.weights.Choice
-        With a ``clip``.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `own_clip`.
-    """
-    where, path = _place(choice)
-    if path.is_dir():
-        _numbers(choice, where, sorted(index_folder(path)), path)
-    elif not cv2.VideoCapture(str(path)).grab():
-        raise ValueError(f"{where} {_NO_VIDEO}")
+        yield _decoded(choice, frames, Path(folder), tell)
 
 
 def _place(choice):

@@ -20,11 +20,13 @@ from torch.nn import functional
 
 from hsta_lib import config
 from hsta_lib.attention import own_clip
+from hsta_lib.attention.networks import depths
 from hsta_lib.data.dataset import benchmark
 from hsta_lib.data.flow import optical_flow
+from hsta_lib.data.splits import HOLDOUT
 from hsta_lib.data.synthetic.clips import true_flow
 from hsta_lib.evaluation.intervals import jackknife
-from hsta_lib.models.released import checkpoint_file
+from hsta_lib.models.released import checkpoint_file, read_released_checkpoint
 from hsta_lib.reporting.tables import number, position, with_span
 from hsta_lib.study import study as studies
 from hsta_lib.training import store
@@ -169,9 +171,9 @@ def start(name, namespace):
             "give recipe = 'released' with it"
         )
     if choice.checkpoint:
-        checkpoint_file(Path(choice.checkpoint).expanduser())
+        depths(read_released_checkpoint(checkpoint_file(Path(choice.checkpoint).expanduser())))
     if choice.clip:
-        own_clip.check(choice)
+        own_clip.check(choice, study.settings.frames)
     return study, choice
 
 
@@ -180,8 +182,19 @@ def start_with(kind, name, namespace):
     own = {key: namespace[key] for key in kind.model_fields if key in namespace}
     choice = config.validated(kind, own, "notebook parameters")
     study = studies.start(name, {key: namespace[key] for key in namespace if key not in own})
+    _check_fold(choice.fold, study.settings.split)
     given = {key: value for key, value in choice.model_dump().items() if value != getattr(kind(), key)}
     return dataclasses.replace(study, given=study.given | given), choice
+
+
+def _check_fold(fold, split):
+    """Refuse a fold that there is not, where their number does not hang on the data as that of loso does."""
+    usual = {"subject": split.n_folds, "paper": split.n_folds, "subject_seen": 2 * split.n_folds}
+    n_folds = (usual | {"authors": 5, HOLDOUT: 1}).get(split.split, np.inf)
+    if fold >= n_folds:
+        raise ValueError(
+            f"notebook parameters: fold = {fold}: split {split.split!r} has {n_folds}, counted from 0"
+        )
 
 
 def usta_weights(attention, tokens):

@@ -17,7 +17,7 @@ from hsta_lib.data.faces import given_boxes
 from hsta_lib.data.flow import cache_flow
 from hsta_lib.data.frames import cache_frames
 from hsta_lib.data.readers import clones, flow_images
-from hsta_lib.data.readers.authors_lists import with_folds
+from hsta_lib.data.readers.authors_lists import check_clone, with_folds
 from hsta_lib.data.readers.rows import compare_counts
 from hsta_lib.data.synthetic import build
 from hsta_lib.data.table import (
@@ -170,8 +170,12 @@ def read_dataset(parameters, preset, data_dir):
 
 def _reader(dataset):
     """What reads a dataset: ``read`` of the file with its name; synthetic faces are laid out as CAS(ME)^3."""
+    return _file_of(dataset).read
+
+
+def _file_of(dataset):
     name = {"synthetic": "casme3", "megc2019_flow": "flow_images"}.get(dataset, dataset)
-    return import_module(f"hsta_lib.data.readers.{name}").read
+    return import_module(f"hsta_lib.data.readers.{name}")
 
 
 def _choices(read):
@@ -184,13 +188,24 @@ def with_macro():
     return [name for name in DATASETS if "macro" in _choices(_reader(name))]
 
 
+def check_given(parameters):
+    """Refuse what can be seen to be wrong before anything is read; as `open_dataset`, which would later."""
+    _check_choices(parameters)
+    if parameters.dataset != "synthetic" and not parameters.shows_flow:
+        _given_root(parameters)
+    if parameters.lists_root:
+        check_clone(parameters.lists_root)
+
+
 def _check_choices(parameters):
     """Refuse what the dataset does not have."""
-    is_real = parameters.dataset != "synthetic"
-    if parameters.variant and is_real and "variant" not in _choices(_reader(parameters.dataset)):
-        raise ValueError(
-            f"variant = {parameters.variant!r}: {parameters.dataset} has no variants; leave it empty"
-        )
+    if parameters.variant and parameters.dataset != "synthetic" and not parameters.shows_flow:
+        known = getattr(_file_of(parameters.dataset), "VARIANTS", ())
+        if parameters.variant not in known:
+            choices = (
+                f"choose one of {', '.join(known)}" if known else f"{parameters.dataset} has no variants"
+            )
+            raise ValueError(f"variant = {parameters.variant!r} is unknown; {choices}, or leave it empty")
     if parameters.macro_clips != "none" and parameters.layout not in with_macro():
         raise LackingError(
             f"macro_clips = {parameters.macro_clips!r}: {parameters.layout} has no macro-expressions that "

@@ -6,6 +6,7 @@ from pathlib import Path
 from IPython.display import Markdown, display
 
 from hsta_lib import ROOT, config
+from hsta_lib.data.dataset import check_given
 from hsta_lib.reporting.export import export_shown
 from hsta_lib.reporting.report import report_path
 
@@ -25,12 +26,12 @@ class Answer:
 
     Raises
     ------
-    FileNotFoundError
-        If a parameter names a folder that is not there.
+    FileNotFoundError, ValueError, ConnectionError
+        If a parameter names a folder or a scheduler that is not there, or a variant that the data has not.
     """
 
     def __init__(self, study):
-        _check_paths(study.given)
+        _check(study)
         self._study = study
         if study.parameters.export:
             export_shown(report_path(study, ""))
@@ -67,11 +68,16 @@ def _clips(dataset):
     return f", {len(tested)} clips of {tested['subject_id'].nunique()} subjects"
 
 
-def _check_paths(given):
-    """Refuse a folder that is not there before anything is made."""
+def _check(study):
+    """Refuse what is not there before anything is made."""
     for name in _PATHS:
-        if name in given and not Path(given[name]).expanduser().exists():
-            raise FileNotFoundError(f"notebook parameters: {name} = {given[name]!r}: no such folder")
+        if name in study.given and not Path(study.given[name]).expanduser().exists():
+            raise FileNotFoundError(f"notebook parameters: {name} = {study.given[name]!r}: no such folder")
+    check_given(study.parameters)
+    if study.parameters.scheduler:
+        from hsta_lib.training import cluster  # with torch
+
+        cluster.check(study.parameters.scheduler)
 
 
 def command(study):

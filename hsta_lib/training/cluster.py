@@ -169,6 +169,12 @@ def _with_full_paths(dataset):
     return replace(dataset, frames_path=frames.absolute(), depth_path=depth and depth.absolute())
 
 
+def check(scheduler):
+    """Refuse a scheduler that does not answer, as `train_on` would, with ConnectionError."""
+    with _connected(scheduler):
+        pass
+
+
 @contextmanager
 def _connected(scheduler):
     from distributed import Client

@@ -345,6 +345,9 @@ def namespace(**values):
         ({"clip": "a.mp4", "onset": 9, "apex": 4}, r"onset = 9, apex = 4: onset <= apex <= offset"),
         ({"clip": "a.mp4", "apex": 9, "offset": 4}, r"apex = 9, offset = 4: onset <= apex <= offset"),
         ({"fold": -1}, "fold = -1 is not allowed"),
+        ({"fold": 2}, "fold = 2: split 'subject' has 2, counted from 0"),
+        ({"fold": 1, "split": "holdout"}, "fold = 1: split 'holdout' has 1"),
+        ({"fold": 99, "split": "subject_seen"}, "fold = 99: split 'subject_seen' has 4"),
         ({"clipp": "a.mp4"}, "clipp is unknown"),
         ({"checkpoint": "a.pth"}, r"a\.pth.*recipe = 'released'"),
     ],
@@ -521,7 +524,7 @@ def test_one_picture_is_no_clip_and_of_a_still_one_it_is_said_that_nothing_moves
     assert "the apex is the onset: nothing moves" in capsys.readouterr().out
 
 
-def test_a_clip_that_cannot_be_read_stops_the_notebook_in_its_first_cell(tmp_path, folder):
+def test_a_clip_that_cannot_be_read_stops_the_notebook_in_its_first_cell(tmp_path, folder, video):
     (tmp_path / "broken.mp4").write_bytes(b"no video" * 50)
     for clip, words in {
         "broken.mp4": "cannot be decoded as a video",
@@ -530,6 +533,19 @@ def test_a_clip_that_cannot_be_read_stops_the_notebook_in_its_first_cell(tmp_pat
     }.items():
         with pytest.raises((ValueError, FileNotFoundError), match=words):
             attention.start("attention", namespace(clip=str(tmp_path / clip)))
+    with pytest.raises(ValueError, match="onset = 99, apex = None, offset = 17, but its frames are"):
+        attention.start("attention", namespace(clip=str(folder), onset=99, offset=17))
+    with pytest.raises(ValueError, match="offset = 99, but its frames are 1 to 17"):
+        attention.start("attention", namespace(clip=str(video), offset=99))
+    for picture in folder.iterdir():
+        picture.write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be"):
+        attention.start("attention", namespace(clip=str(folder)))
+    (tmp_path / "broken.pth").write_bytes(b"no network")
+    with pytest.raises(ValueError, match=r"broken\.pth"):
+        attention.start(
+            "attention", namespace(checkpoint=str(tmp_path / "broken.pth"), recipe="released", preset="study")
+        )
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         attention.start("attention", namespace(checkpoint=str(tmp_path / "nowhere.pth"), recipe="released"))
 

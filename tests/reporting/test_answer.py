@@ -66,6 +66,29 @@ def test_real_data_are_not_called_synthetic_and_shared_subjects_are_said(outputs
     assert str(tmp_path) not in said
 
 
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        (
+            {"dataset": "casme2", "variant": "croped"},
+            "variant = 'croped' is unknown; choose one of cropped, sel",
+        ),
+        ({"dataset": "smic", "variant": "UV"}, "variant = 'UV' is unknown; choose one of HS, VIS"),
+        ({"dataset": "own", "variant": "raw"}, "variant = 'raw' is unknown; own has no variants"),
+        ({"dataset": "smic", "macro_clips": "all"}, "smic has no macro-expressions"),
+        ({"dataset": "samm", "data_root": ""}, "'samm' needs the folder that holds it"),
+        ({"lists_root": "."}, "give the folder of a clone of OceanSummerDay/HSTA_MER"),
+        ({"scheduler": "nowhere.json"}, "neither an address, as tcp://host:8786, nor a scheduler file"),
+        ({"scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),
+    ],
+)
+def test_what_is_not_there_stops_the_first_cell(outputs, tmp_path, chosen, words):
+    study = _study(**{"data_root": str(tmp_path)} | chosen if "dataset" in chosen else chosen)
+    with pytest.raises((ValueError, FileNotFoundError, ConnectionError), match=words):
+        answer.Answer(study)
+    assert not outputs
+
+
 def test_the_command_has_every_parameter_that_was_given(monkeypatch, tmp_path):
     study = _study(seeds=[0, 1], dataset="own", data_root="mine", grid={"m": [1]}, workers=3, export=True)
     monkeypatch.setattr(config, "records_dir", lambda: tmp_path)

@@ -188,13 +188,18 @@ def with_folds(clips, clone, labels):
     return matched.clips.assign(authors_fold=numbers), matched.problems
 
 
-def _file(clone, folder, name):
-    clone = Path(clone).expanduser()
-    path = clone / _FOLDER / folder / name
+def check_clone(folder):
+    """The path of a clone of the authors' repository, refused with FileNotFoundError if it holds no lists."""
+    clone = Path(folder).expanduser()
     if not (clone / _FOLDER).is_dir():
         raise FileNotFoundError(
             f"{clone}: no folder {_FOLDER} there; give the folder of a clone of OceanSummerDay/HSTA_MER"
         )
+    return clone
+
+
+def _file(clone, folder, name):
+    path = check_clone(clone) / _FOLDER / folder / name
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such list; is the clone complete?")
     return path

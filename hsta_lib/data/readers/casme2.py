@@ -20,7 +20,7 @@ _COLUMNS = [
     "Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units", "Estimated Emotion",
 ]  # fmt: skip
 # Variant to what its folder is called, in the order in which they are looked for.
-_VARIANTS = {"cropped": "cropped|preprocessed", "selected": "selected", "raw": "raw|casme(2|ii)$"}
+VARIANTS = {"cropped": "cropped|preprocessed", "selected": "selected", "raw": "raw|casme(2|ii)$"}
 
 # Clips per emotion of each version of the sheet, by its rows and whether it has objective classes.
 _COUNTS = {"others": 99, "disgust": 63, "happy": 32, "repression": 27, "surprise": 25, "sad": 7, "fear": 2}
@@ -62,7 +62,7 @@ def read(root, *, dataset="casme2", repair="repaired", variant=""):
         twice.
     """
     root, usual = dataset_folder(root), "Cropped, CASME2_RAW_selected or CASME2-RAW"
-    frames, (variant,) = find_frames(root, r"sub[\W_]*\d+", choices=[(_VARIANTS, variant)], usual=usual)
+    frames, (variant,) = find_frames(root, r"sub[\W_]*\d+", choices=[(VARIANTS, variant)], usual=usual)
     rows, version, expected = _read_rows(root, frames)
     rows["Filename"] = one_spelling(rows["Filename"])
     subjects = folders_in_subjects(frames)

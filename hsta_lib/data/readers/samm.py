@@ -12,7 +12,7 @@ _COLUMNS = [
     "Objective Classes",
 ]  # fmt: skip
 # Variant to what its folder is called, in the order in which they are looked for.
-_VARIANTS = {"cropped": "crop", "raw": "samm"}
+VARIANTS = {"cropped": "crop", "raw": "samm"}
 
 # Clips per emotion of each version of the sheet, by its rows.
 _EXPECTED = {
@@ -53,7 +53,7 @@ def read(root, *, dataset="samm", repair="repaired", variant=""):
     """
     root = dataset_folder(root)
     frames, (variant,) = find_frames(
-        root, r"\d+", r"\d+_\d+_\d+", choices=[(_VARIANTS, variant)], usual="SAMM_CROP or SAMM"
+        root, r"\d+", r"\d+_\d+_\d+", choices=[(VARIANTS, variant)], usual="SAMM_CROP or SAMM"
     )
     sheet = needed_sheet(root, _SHEET_NAMES, SHEET, frames)
     rows = read_sheet(sheet, _COLUMNS)

@@ -23,7 +23,7 @@ _MICRO = ("micro", "non_micro")
 _EMOTIONS = {"ne": "negative", "po": "positive", "sur": "surprise"}
 # Clips of negative, positive and surprise that a complete copy has.
 _VIS = (23, 28, 20)
-_COUNTS = {"HS": (70, 51, 43), "VIS": _VIS, "NIR": _VIS, "E-HS": (65, 51, 41), "E-VIS": _VIS, "E-NIR": _VIS}
+VARIANTS = {"HS": (70, 51, 43), "VIS": _VIS, "NIR": _VIS, "E-HS": (65, 51, 41), "E-VIS": _VIS, "E-NIR": _VIS}
 
 Clip = namedtuple("Clip", "subject name emotion")  # s01, s1_ne_01, negative
 
@@ -70,11 +70,11 @@ def read(root, *, dataset="smic", repair="repaired", variant=""):
         column.
     """
     root, variant = dataset_folder(root), variant or "HS"
-    if variant not in _COUNTS:
-        raise ValueError(f"variant = {variant!r} is unknown; choose one of {', '.join(_COUNTS)}")
+    if variant not in VARIANTS:
+        raise ValueError(f"variant = {variant!r} is unknown; choose one of {', '.join(VARIANTS)}")
     reader = _long_clips if variant.startswith("E-") else _short_clips
     rows, problems, version = reader(root, variant.removeprefix("E-"), dataset)
-    expected = dict(zip(_EMOTIONS.values(), _COUNTS[variant], strict=True))
+    expected = dict(zip(_EMOTIONS.values(), VARIANTS[variant], strict=True))
     reading = listing(rows, "smic", rule=repair, version=version, expected=expected)
     problems = pd.concat([problems_table(problems), reading.problems], ignore_index=True)
     listed = Counter(row["emotion"] for row in rows if row["folder"] is not None)
