@@ -1,19 +1,15 @@
 """What a report opens with: its answer and key figure, which the last cell fills in, and its command."""
 
 import json
-from pathlib import Path
 
 from IPython.display import Markdown, display
 
 from hsta_lib import ROOT, config
-from hsta_lib.data.dataset import check_given
 from hsta_lib.reporting.export import export_shown
 from hsta_lib.reporting.report import report_path
 
 # Parameters that say where and how fast a report is made, not what it says.
 _NOT_SAID = ("preset", "workers", "scheduler", "export")
-# Parameters that name a folder.
-_PATHS = ("data_root", "lists_root")
 
 
 class Answer:
@@ -31,7 +27,7 @@ class Answer:
     """
 
     def __init__(self, study):
-        _check(study)
+        study.check_given()
         self._study = study
         if study.parameters.export:
             export_shown(report_path(study, ""))
@@ -66,18 +62,6 @@ class Answer:
 def _clips(dataset):
     tested = dataset.tested
     return f", {len(tested)} clips of {tested['subject_id'].nunique()} subjects"
-
-
-def _check(study):
-    """Refuse what is not there before anything is made."""
-    for name in _PATHS:
-        if name in study.given and not Path(study.given[name]).expanduser().exists():
-            raise FileNotFoundError(f"notebook parameters: {name} = {study.given[name]!r}: no such folder")
-    check_given(study.parameters)
-    if study.parameters.scheduler:
-        from hsta_lib.training import cluster  # with torch
-
-        cluster.check(study.parameters.scheduler)
 
 
 def command(study):

@@ -4,12 +4,13 @@ import ast
 import re
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from hsta_lib import config
-from hsta_lib.data.dataset import benchmark, open_dataset, why_lacking
+from hsta_lib.data.dataset import benchmark, check_given, open_dataset, why_lacking
 from hsta_lib.data.frames import cache_frames
 from hsta_lib.data.readers import flow_images
 from hsta_lib.data.splits import (
@@ -44,6 +45,7 @@ _FLOW_FIELDS = {
 _MODULES_ON_FLOW = (1, 2, 4, 8)
 _COMPARE = ("table5", "table6")
 _NO_GRIDS = (*(name for name in DESIGNS if name != "figure3"), *_COMPARE)
+_PATHS = ("data_root", "lists_root")
 _PICTURE_SIZE = 160  # px
 
 _REAL_MOTION = "Real motion, published pictures of flow, no face"
@@ -96,6 +98,22 @@ class Study:
         preset = self.preset.model_copy(update={"synthetic": spec})
         settings = config.with_fields(_settings(chosen, preset), **(fields or {}))
         return replace(self, parameters=chosen, preset=preset, settings=settings)
+
+    def check_given(self):
+        """Refuse before anything is made what is not there: a folder, a variant of the data, a scheduler.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError, ConnectionError
+        """
+        for name in _PATHS:
+            if name in self.given and not Path(self.given[name]).expanduser().exists():
+                raise FileNotFoundError(f"notebook parameters: {name} = {self.given[name]!r}: no such folder")
+        check_given(self.parameters)
+        if self.parameters.scheduler:
+            from hsta_lib.training import cluster  # with torch
+
+            cluster.check(self.parameters.scheduler)
 
     def open_dataset(self):
         """The dataset the parameters name; see `hsta_lib.data.dataset.open_dataset`."""
