@@ -1,4 +1,4 @@
-"""In a notebook an error that this library raised is its message; others keep their traceback."""
+"""In a notebook an error of this library and an interrupt are a line each; others keep their traceback."""
 
 from pathlib import Path
 from traceback import walk_tb
@@ -6,6 +6,8 @@ from traceback import walk_tb
 from IPython import get_ipython
 
 from hsta_lib import PACKAGE
+
+_STOPPED = "stopped: what was made is kept; run the notebook again to continue"
 
 
 def show_messages_alone():
@@ -17,9 +19,10 @@ def show_messages_alone():
 
 def _show(shell, kind, error, trace, tb_offset=None):
     """What IPython calls instead of showing an error's traceback."""
-    if _raised_here(trace):
-        told = str(error) if isinstance(error, KeyboardInterrupt) else f"{kind.__name__}: {error}"
-        shell._showtraceback(kind, error, [told])
+    if isinstance(error, KeyboardInterrupt):
+        shell._showtraceback(kind, error, [str(error) or _STOPPED])
+    elif _raised_here(trace):
+        shell._showtraceback(kind, error, [f"{kind.__name__}: {error}"])
     else:
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 

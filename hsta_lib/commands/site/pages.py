@@ -19,6 +19,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 STYLE = TEMPLATES / "site.css"
 # The forms of an output that a browser shows without scripts.
 _SHOWN = {"text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"}
+_MANY_COLUMNS = 9
 _HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -288,10 +289,11 @@ def _contain_figures(soup):
 
 
 def _contain_tables(soup):
-    """Every table in a box of its own that scrolls; its corner heads nothing."""
+    """Every table in a box of its own that scrolls, many columns in small type; its corner heads nothing."""
     for table in soup.find_all("table"):
-        label = f"Table: {_section(table)}"
-        table.wrap(soup.new_tag("div", attrs={"class": "scroll", **_scrolling(label)}))
+        n_columns = max((len(row.find_all("td")) for row in table("tr")), default=0)
+        shape = "scroll dense" if n_columns > _MANY_COLUMNS else "scroll"
+        table.wrap(soup.new_tag("div", attrs={"class": shape, **_scrolling(f"Table: {_section(table)}")}))
         del table["border"]
         for cell in table.find_all("th"):
             if not cell.get_text(strip=True):
