@@ -23,8 +23,12 @@ _GROWING = {
     "n_frames": "frames per clip", "n_tokens": "tokens, video branch", "m": "modules (M)",
     "n_clips": "clips per batch",
 }  # fmt: skip
-# Verdicts by what they begin with; undecided and not seen are grey.
-_VERDICT_COLOURS = {0: ("supported", "pattern seen"), 3: ("contradicted", "reverse seen")}
+# Verdicts on data by what they begin with, and their colours; all others are grey.
+_VERDICT_COLOURS = {
+    ("supported", "pattern seen"): (_PALETTE[0], "supported, or pattern seen"),
+    ("contradicted", "reverse seen"): (_PALETTE[3], "contradicted, or reverse seen"),
+    ("",): ("0.6", "neither, or undecided"),
+}
 _ANIMATED, _COLOURS, _PER_FRAME = 96, 64, 150  # px, colours and milliseconds of an animation's frame
 _AMPLIFIED = 4  # factor on the difference of two frames, drawn around mid-grey
 _STYLE = {
@@ -249,24 +253,27 @@ def claims(verdicts):
     Returns
     -------
     matplotlib.figure.Figure
-        A line per claim, above zero as claimed. Dots: studies, filled by verdict; rings: printed numbers.
+        A line per claim, by table, above zero as claimed. Dots: studies, coloured by verdict; rings: printed
+        numbers.
     """
     rows = verdicts[verdicts["estimate"].notna()]
-    told = rows.drop_duplicates("id").set_index("id")
+    told = rows.drop_duplicates("id").sort_values("table", kind="stable").set_index("id")
+    tables = told["table"].str.replace(r"(\d)", r" \1", regex=True).str.capitalize()
     is_paper, places = rows["scope"] == "paper", rows["id"].map(told.index.get_loc)
     with _panels((10, 1.2 + 0.24 * len(told))) as (figure, panel):
         panel.axvline(0, color="0.25", lw=1)
         panel.plot(rows.loc[is_paper, "estimate"], places[is_paper], "o", color="0.25", mfc="none", ms=6,
                    label="printed numbers alone, no interval")  # fmt: skip
         values = rows.rename(columns={"low": "estimate_low", "high": "estimate_high"})[~is_paper]
-        for kind, of_kind in values.groupby(values["verdict"].str.split(":").str[0]):
-            number = next((n for n, words in _VERDICT_COLOURS.items() if kind.startswith(words)), None)
-            color = "0.6" if number is None else _PALETTE[number]
-            _intervals(panel, of_kind, "estimate", places[of_kind.index], color=color, label=kind)
-        _name_rows(panel, told["table"] + ": " + told["says"].map(lambda says: textwrap.shorten(says, 78)))
-        panel.set(
-            xlabel="points, above zero as claimed: the score and comparison that favour the claim least"
-        )
+        for words, (color, label) in _VERDICT_COLOURS.items():
+            of_kind = values[values["verdict"].str.startswith(words)]
+            if len(of_kind):
+                _intervals(panel, of_kind, "estimate", places[of_kind.index], color=color, label=label)
+            values = values.drop(of_kind.index)
+        for place in np.flatnonzero(tables.to_numpy()[1:] != tables.to_numpy()[:-1]):
+            panel.axhline(place + 0.5, color="0.75", lw=0.8)
+        _name_rows(panel, tables + ": " + told["says"].map(lambda says: textwrap.shorten(says, 78)))
+        panel.set(xlabel="points, above zero as claimed\n(the score and comparison that favour it least)")
         _legend_below(figure, panel, ncols=2)
     return figure
 

@@ -384,13 +384,14 @@ def test_claims_are_drawn_by_what_decides_them_and_by_verdict():
     columns = ["id", "table", "says", "scope", "verdict", "estimate", "low", "high"]
     figure = plots.claims(pd.DataFrame(rows, columns=columns))
     (panel,) = figure.axes
-    assert [text.get_text() for text in panel.get_yticklabels()] == ["table1: rises", "table2: falls"]
-    _, printed, reverse, supported = panel.lines
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["Table 1: rises", "Table 2: falls"]
+    _, printed, supported, reverse, border = panel.lines
+    assert border.get_ydata() == [0.5, 0.5]
     assert (printed.get_xdata().tolist(), printed.get_ydata().tolist()) == ([3], [0])
     assert (reverse.get_xdata().tolist(), supported.get_xdata().tolist()) == ([-2], [4])
     assert reverse.get_color() != supported.get_color()
     named = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert named[1:] == ["reverse seen on the synthetic benchmark", "supported"]
+    assert named[1:] == ["supported, or pattern seen", "contradicted, or reverse seen"]
 
 
 def test_costs_are_drawn_of_groups_with_several_systems_beside_their_own_guessing():
