@@ -111,20 +111,7 @@ def _sizes(study, dataset):
 
 
 def by_steps(trials, n_classes):
-    """Loss and test scores of a setting after each epoch.
-
-    Parameters
-    ----------
-    trials : list of Trial
-        Trained, their epochs stored.
-    n_classes : int
-
-    Returns
-    -------
-    DataFrame
-        ``steps``; ``loss_share``, percent of a constant prediction's loss, and ``uar``, in percent: means
-        over trials.
-    """
+    """After each epoch: ``steps``, ``loss_share`` of a constant prediction's, ``uar``; means over trials."""
     parts = []
     for trial in trials:
         record = store.load(trial, config.results_dir())
@@ -141,19 +128,7 @@ def by_steps(trials, n_classes):
 
 
 def by_clips(curves, n_classes):
-    """Scores and training accuracy of each network by the number of training clips.
-
-    Parameters
-    ----------
-    curves : Curves
-        Trained.
-    n_classes : int
-
-    Returns
-    -------
-    DataFrame
-        ``system``, ``clips``, and what `hsta_lib.reporting.tables.score_table` gives.
-    """
+    """Of each ``system`` and number of ``clips`` its scores and how it fits, see `tables.score_table`."""
     folder = config.results_dir()
     parts = [store.predictions(runs, folder) for runs in curves.trials]
     return score_table(curves.cells, comparison.numbered(parts), n_classes)[0] if parts else curves.cells
