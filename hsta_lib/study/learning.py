@@ -186,8 +186,9 @@ def conclude(curves, references, chance, n_classes):
             f"- **With about {asked} training clips expect** such training accuracy and test UAR: {first}. "
             f"With {most} clips, after as many steps, the UAR is: {last}."
         )
-    beside = ", ".join(f"{name} {number(uar)}" for name, uar in _beside(references).items())
-    return Markdown("\n".join([*told, f"- UAR beside it: guessing {number(chance)}, {beside}."]))
+    beside = {"guessing": chance} | _beside(references)
+    said = ", ".join(f"{name} {number(uar)}" for name, uar in beside.items())
+    return Markdown("\n".join([*told, f"- UAR beside it: {said}."]))
 
 
 def _named(name, trained, uar):
