@@ -533,8 +533,8 @@ def test_a_clip_that_cannot_be_read_stops_the_notebook_in_its_first_cell(tmp_pat
     }.items():
         with pytest.raises((ValueError, FileNotFoundError), match=words):
             attention.start("attention", namespace(clip=str(tmp_path / clip)))
-    with pytest.raises(ValueError, match="onset = 99, apex = None, offset = 17, but its frames are"):
-        attention.start("attention", namespace(clip=str(folder), onset=99, offset=17))
+    with pytest.raises(ValueError, match="offset = 117, but its frames are 101 to 117"):
+        attention.start("attention", namespace(clip=str(folder), onset=99))
     with pytest.raises(ValueError, match="offset = 99, but its frames are 1 to 17"):
         attention.start("attention", namespace(clip=str(video), offset=99))
     for picture in folder.iterdir():
