@@ -94,7 +94,9 @@ def test_an_interrupt_of_a_kernel_as_jupyterlab_sends_it_is_one_line(tmp_path):
     mark = tmp_path / "mark"
     _command(tmp_path, START, f"import time\nopen({str(mark)!r}, 'w').close()\ntime.sleep(60)")
     notebook = nbformat.read(tmp_path / "in.ipynb", as_version=4)
-    client = NotebookClient(notebook, km=KernelManager(), allow_errors=True, resources=_AT_ROOT)
+    client = NotebookClient(
+        notebook, kernel_manager_class=KernelManager, allow_errors=True, resources=_AT_ROOT
+    )
 
     def interrupt():
         while not mark.exists():
