@@ -6,12 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from threading import Thread
 
 import nbformat
 import pytest
-from jupyter_client import KernelManager
-from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from hsta_lib import ROOT
@@ -27,7 +24,6 @@ PAPERMILL = [
     "ERROR",
     "--no-progress-bar",
 ]
-_AT_ROOT = {"metadata": {"path": str(ROOT)}}
 OURS = "from hsta_lib import config; config.load_preset('smok')"
 START = "from hsta_lib.reporting.errors import show_messages_alone\nshow_messages_alone()"
 
@@ -88,26 +84,6 @@ except KeyboardInterrupt:
     _, told = process.communicate(timeout=30)
     assert process.returncode == 1
     assert told.rstrip().endswith("stopped: 2 of 5")
-
-
-def test_an_interrupt_of_a_kernel_as_jupyterlab_sends_it_is_one_line(tmp_path):
-    mark = tmp_path / "mark"
-    _command(tmp_path, START, f"import time\nopen({str(mark)!r}, 'w').close()\ntime.sleep(60)")
-    notebook = nbformat.read(tmp_path / "in.ipynb", as_version=4)
-    client = NotebookClient(
-        notebook, kernel_manager_class=KernelManager, allow_errors=True, resources=_AT_ROOT
-    )
-
-    def interrupt():
-        while not mark.exists():
-            time.sleep(0.05)
-        time.sleep(0.2)
-        client.km.interrupt_kernel()
-
-    Thread(target=interrupt, daemon=True).start()
-    client.execute()
-    (output,) = notebook.cells[1].outputs
-    assert output.traceback == ["stopped: what was made is kept; run the notebook again to continue"]
 
 
 class _Screen(io.StringIO):
