@@ -109,7 +109,7 @@ def score_lines(table, x, by, chance, xlabel):
             for color, (values, group) in zip(_PALETTE, groups, strict=False):
                 name = ", ".join(f"{word} {value}" for word, value in zip(by.values(), values, strict=True))
                 _line_with_band(panel, group.sort_values(x), x, metric, name, color)
-            panel.axhline(chance[metric], color="0.25", linestyle=":", label="guessing")
+            panel.axhline(chance[metric], color="0.25", linestyle=":", label="chance")
             panel.set(xlabel=xlabel, ylabel=f"{HEADINGS[metric]}, %", ylim=(0, None))
             panel.xaxis.set_major_locator(MaxNLocator(integer=table[x].dtype.kind == "i"))
         _legend_below(figure, panels[0], ncols=4)
@@ -191,7 +191,7 @@ def score_dots(table, names, chance):
                 panel.plot(table[f"{metric}_paper"], places, color=_PALETTE[1], marker="o", markersize=6,
                            markerfacecolor="none", linestyle="", label="paper")  # fmt: skip
             if not np.isnan(chance[metric]):
-                panel.axvline(chance[metric], color="0.25", linestyle=":", label="guessing")
+                panel.axvline(chance[metric], color="0.25", linestyle=":", label="chance")
             panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, None))
         _name_rows(panels[0], names)
         _legend_below(figure, panels[0], ncols=3)
@@ -994,7 +994,7 @@ def scores_by_cost(table, costs, by):
     Parameters
     ----------
     table : DataFrame
-        Scores with ``system``, ``guessing``, ``uar``, ``uar_low`` and ``uar_high``, one row per system and
+        Scores with ``system``, ``chance``, ``uar``, ``uar_low`` and ``uar_high``, one row per system and
         group. A group of one system has no panel.
     costs : DataFrame
         From `hsta_lib.study.comparison.costs`.
@@ -1010,7 +1010,7 @@ def scores_by_cost(table, costs, by):
     with _panels(shape, 1, len(groups), sharey=True, squeeze=False) as (figure, (panels,)):
         for panel, (group, rows) in zip(panels, groups.items(), strict=True):
             rows = rows.sort_values("uar", ignore_index=True)
-            panel.axhline(rows["guessing"].iloc[0], color="0.5", lw=1, ls=":", label="UAR of guessing")
+            panel.axhline(rows["chance"].iloc[0], color="0.5", lw=1, ls=":", label="UAR of chance")
             for place, row in enumerate(rows.to_dict("records")):
                 color = _PALETTE[0] if row["system"].startswith("HSTA") else "0.3"
                 x, y, ends = seconds[row["system"]], row["uar"], np.array([row["uar_low"], row["uar_high"]])

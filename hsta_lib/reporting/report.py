@@ -87,7 +87,7 @@ def conclude(summary, references, chance):
     summary, references : DataFrame
         From `summarise` and `hsta_lib.reporting.tables.score_rows`.
     chance : float
-        UAR of guessing, in percent.
+        UAR of chance, in percent.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def conclude(summary, references, chance):
     lines = [
         f"- UAR of the {name}: {_uar(row)}, **{_against(row, chance)}**." for name, row in summary.iterrows()
     ]
-    beside = [f"guessing {chance:.1f} %"]
+    beside = [f"chance {chance:.1f} %"]
     for name, row in references.filter(like="shuffled", axis=0).iterrows():
         beside.append(f"{name} {_uar(row)}, {_against(row, chance)}")
     blind = references.filter(like="without a picture", axis=0)

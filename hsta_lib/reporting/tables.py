@@ -357,7 +357,7 @@ def beside_paper(table, name):
 
 
 def chance(labels, n_classes):
-    """Scores of guessing every class equally often (of the expected confusion matrix), in percent.
+    """Scores of chance, every class named equally often (of the expected confusion matrix), in percent.
 
     Parameters
     ----------

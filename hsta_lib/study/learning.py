@@ -144,7 +144,7 @@ def figure(curves, references, chance, n_classes):
     references : DataFrame
         From `hsta_lib.reporting.tables.score_rows`.
     chance : float
-        UAR of guessing, in percent.
+        UAR of chance, in percent.
     n_classes : int
 
     Returns
@@ -154,7 +154,7 @@ def figure(curves, references, chance, n_classes):
     """
     if not curves.named:
         return Markdown(f"Not shown: {_NOT_SHOWN}.")
-    lines = {"guessing": chance} | _beside(references)
+    lines = {"chance": chance} | _beside(references)
     return plots.learning(by_steps(curves.named, n_classes), by_clips(curves, n_classes), lines)
 
 
@@ -186,7 +186,7 @@ def conclude(curves, references, chance, n_classes):
             f"- **With about {asked} training clips expect** such training accuracy and test UAR: {first}. "
             f"With {most} clips, after as many steps, the UAR is: {last}."
         )
-    beside = {"guessing": chance} | _beside(references)
+    beside = {"chance": chance} | _beside(references)
     said = ", ".join(f"{name} {number(uar)}" for name, uar in beside.items())
     return Markdown("\n".join([*told, f"- UAR beside it: {said}."]))
 

@@ -105,7 +105,7 @@ def score(cells, predictions, n_classes):
     table : DataFrame
         As from `tables.score_table`; also ``<metric>_skipped`` and ``<metric>_zero``: the mean over
         subjects of each one's score, where a class a subject lacks counts nothing, or 0; in percent.
-        ``guessing``: the UAR of guessing in percent, one in as many as there are classes; it is reached with
+        ``chance``: the UAR of chance in percent, one in as many as there are classes; it is reached with
         guesses among those that occur, whether these are all or not.
     matrices : ndarray of int, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
     """
@@ -113,7 +113,7 @@ def score(cells, predictions, n_classes):
     for absent in ("skipped", "zero"):
         means = 100 * per_fold_means(matrices, absent).mean(axis=1)
         table[[f"{metric}_{absent}" for metric in METRICS]] = means
-    return table.assign(guessing=100 / n_classes), matrices
+    return table.assign(chance=100 / n_classes), matrices
 
 
 def score_label_sets(cells, predictions):
@@ -443,7 +443,7 @@ def show_costs(costs, form):
 
 
 def conclude(table, by):
-    """Which rows are above guessing, in sentences.
+    """Which rows are above chance, in sentences.
 
     Parameters
     ----------
@@ -455,10 +455,10 @@ def conclude(table, by):
     honest = table[~table["train_on"].str.endswith(SHORTCUT)]
     for _, rows in honest.groupby(by, sort=False):
         # An interval without width shows nothing.
-        is_above = (rows["guessing"] < rows["uar_low"]) & (rows["uar_low"] < rows["uar"])
+        is_above = (rows["chance"] < rows["uar_low"]) & (rows["uar_low"] < rows["uar"])
         above, others = (part.to_dict("records") for part in (rows[is_above], rows[~is_above]))
         lines.append(
-            f"- {_group(rows.iloc[0], by)}, UAR above guessing ({rows['guessing'].iloc[0]:.1f} %): "
+            f"- {_group(rows.iloc[0], by)}, UAR above chance ({rows['chance'].iloc[0]:.1f} %): "
             f"{_told(above)}. Not shown to be: {_told(others)}."
         )
     return Markdown("\n".join(lines))

@@ -328,7 +328,7 @@ def _record(**changed):
         "n_subjects": 5,
         "parameters": {"split": "subject"},
         "summary": {"named": {**scores, "uar_paper": 38.0, "uf1_paper": None}},
-        "references": {"guessing": scores, "labels shuffled": scores},
+        "references": {"chance": scores, "labels shuffled": scores},
     }
     return record | changed
 

@@ -119,7 +119,7 @@ def test_the_conclusion_says_what_the_numbers_say(scored):
     shown = f"{row['uar']:.1f} % [{row['uar_low']:.1f}, {row['uar_high']:.1f}]"
     assert f"UAR of the named setting (M = 4, L_v = 2, L_s = 1): {shown}, **above chance**" in text
     assert "UAR of the mean of all 4 settings: 51.2 % [" in text
-    assert "guessing 14.3 %; labels shuffled 20.0 % [10.0, 30.0], not distinguishable from chance" in text
+    assert "chance 14.3 %; labels shuffled 20.0 % [10.0, 30.0], not distinguishable from chance" in text
     assert "without a picture" not in text
 
 
@@ -309,7 +309,7 @@ def test_a_record_is_json_without_paths_or_nan(scored, tmp_path, monkeypatch):
 CHANCE = {"acc": 14.0, "uar": 14.3, "uf1": 13.0}
 
 
-def test_lines_draw_ours_the_paper_s_and_guessing(scored):
+def test_lines_draw_ours_the_paper_s_and_chance(scored):
     table, _ = scored
     by = {"l_v": "$L_v$ =", "l_s": "$L_s$ ="}
     figure = plots.score_lines(table, "m", by, CHANCE, "M, number of HSTA modules")
@@ -357,7 +357,7 @@ def test_dots_stand_in_the_order_of_their_names(scored):
     assert ends == table[["uar_low", "uar_high"]].to_numpy().tolist()
 
 
-def test_dots_without_one_level_of_guessing_name_none(scored):
+def test_dots_without_one_level_of_chance_name_none(scored):
     # Rows with different numbers of classes have none in common.
     figure = plots.score_dots(scored[0], list("wxyz"), dict.fromkeys(CHANCE, float("nan")))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ours, 95 % interval", "paper"]
@@ -394,9 +394,9 @@ def test_claims_are_drawn_by_what_decides_them_and_by_verdict():
     assert named[1:] == ["supported, or pattern seen", "contradicted, or reverse seen"]
 
 
-def test_costs_are_drawn_of_groups_with_several_systems_beside_their_own_guessing():
+def test_costs_are_drawn_of_groups_with_several_systems_beside_their_own_chance():
     rows = [("HSTA", 3, 50.0), ("X", 3, 50.1), ("Y", 3, 50.2), ("HSTA", 4, 30.0)]
-    table = pd.DataFrame(rows, columns=["system", "n_classes", "uar"]).assign(guessing=33.3)
+    table = pd.DataFrame(rows, columns=["system", "n_classes", "uar"]).assign(chance=33.3)
     table = table.assign(uar_low=table["uar"] - 2, uar_high=table["uar"] + 3)
     costs = pd.DataFrame({"system": ["HSTA", "X", "Y"], "seconds": [7.0, 7.1, 7.2]})
     figure = plots.scores_by_cost(table, costs, "n_classes")

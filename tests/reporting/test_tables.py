@@ -327,7 +327,7 @@ def test_shown_differences_have_signs_intervals_and_corrected_p():
         ["second"], Compared(ends, ends - 0.02, ends + 0.03, ends, ends * 0 + 0.0123), ends + 0.1
     )
     html = tables.show_comparisons(table).to_html()
-    for text in ("second", "-2.3 [-4.3, +0.7]", "+4.6 [+2.6, +7.6]", "0.012", "7.7", "14.6"):
+    for text in ("second", "-2.3 [-4.3, +0.7]", "+4.6 [+2.6, +7.6]", "0.012"):
         assert f">{text}</td>" in html
     assert "UAR, points" in html
     assert "ACC" not in html

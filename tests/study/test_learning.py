@@ -98,14 +98,14 @@ def test_the_sentence_tells_what_few_clips_give(trained):
         in said
     )
     assert "With 1980 clips, after as many steps, the UAR is: HSTA 50.0, HTNet 25.0" in said
-    assert "guessing 50.0, ceiling 86.0, linear model on apex less onset 61.0" in said
+    assert "chance 50.0, ceiling 86.0, linear model on apex less onset 61.0" in said
 
 
 def test_the_figure_draws_every_network_and_what_is_possible(trained):
     figure = learning.figure(trained, REFERENCES, 50, 2)
     left, right = figure.axes
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert {"guessing", "ceiling", "HTNet, training accuracy", "HSTA, test UAR"} <= set(names)
+    assert {"chance", "ceiling", "HTNet, training accuracy", "HSTA, test UAR"} <= set(names)
     (line,) = [line for line in right.lines if line.get_label() == "HTNet, training accuracy"]
     assert line.get_ydata().tolist() == [80, 70]
     assert left.get_xlabel() == "training steps"

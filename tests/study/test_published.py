@@ -28,7 +28,7 @@ def with_extra():
 
 def ours(by, values, train_on="own", uf1=47.0, system="HSTA"):
     """Our rows, with scores of one kind."""
-    table = pd.DataFrame({"system": system, by: values, "train_on": train_on, "guessing": 33.3})
+    table = pd.DataFrame({"system": system, by: values, "train_on": train_on, "chance": 33.3})
     for number, metric in enumerate(("acc", "uar", "uf1")):
         for end, shift in {"": 0, "_low": -5, "_high": 5, "_skipped": 1, "_zero": -1}.items():
             table[f"{metric}{end}"] = uf1 - 3 * (2 - number) + shift
@@ -124,7 +124,7 @@ def test_the_summary_keeps_the_printed_scores_of_the_same_row(printed):
 
 
 @pytest.mark.parametrize(("low", "score", "is_above"), [(40, 50, True), (30, 50, False), (40, 40, False)])
-def test_only_an_interval_above_guessing_is_called_above(low, score, is_above):
+def test_only_an_interval_above_chance_is_called_above(low, score, is_above):
     table = ours("n_classes", [3]).assign(uar=score, uar_low=low)
     text = systems.conclude(table, "n_classes").data
     above, _, below = text.partition("Not shown to be:")
@@ -161,7 +161,7 @@ def test_each_label_set_is_scored_over_its_own_classes(two_sets):
     assert table["system"].tolist() == ["HSTA", "HSTA", "HTNet", "HSTA"]
     assert table["uar"].tolist() == pytest.approx([200 / 3, 25, 0, 0])
     assert table["uar_skipped"].tolist() == pytest.approx([100, 50, 0, 0])
-    assert table["guessing"].tolist() == pytest.approx([100 / 3, 25, 25, 100 / 7])
+    assert table["chance"].tolist() == pytest.approx([100 / 3, 25, 25, 100 / 7])
     assert {n: found.shape for n, found in matrices.items()} == {
         3: (1, 1, 2, 3, 3),
         4: (2, 1, 2, 4, 4),
