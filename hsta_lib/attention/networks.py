@@ -74,22 +74,7 @@ def _trial(study, dataset, fold, cell):
 
 
 def depths(state_dict):
-    """M, L_v and L_s of a checkpoint of the authors' code, from the names of its tensors.
-
-    Parameters
-    ----------
-    state_dict : dict of str to Tensor
-
-    Returns
-    -------
-    dict
-        ``m``, ``l_v``, ``l_s``.
-
-    Raises
-    ------
-    ValueError
-        If it has no module, or a branch without layers.
-    """
+    """M, L_v and L_s of a checkpoint of the authors' code, from the names of its tensors."""
     names = "\n".join(map(our_name, state_dict))
     patterns = {"m": r"^blocks\.(\d+)\.", "l_v": r"\.usta_video\.(\d+)\.", "l_s": r"\.usta_special\.(\d+)\."}
     found = {name: re.findall(pattern, names, re.MULTILINE) for name, pattern in patterns.items()}
@@ -99,20 +84,7 @@ def depths(state_dict):
 
 
 def trained(trial, dataset, folder):
-    """The network of a trial: as stored, else trained and stored as ``<trial id>.pt``.
-
-    Parameters
-    ----------
-    trial : hsta_lib.training.trials.Trial
-    dataset : hsta_lib.data.dataset.Dataset
-    folder : Path
-        Of the results. A file that is damaged or of another trial is replaced, and a line says so.
-
-    Returns
-    -------
-    Network
-        Its class scores are bit-identical to those `hsta_lib.training.fit.fit` gives.
-    """
+    """The network of a trial, scoring as `fit` does: as stored, else trained and kept by its id."""
     path = folder / f"{trial.id}.pt"
     model = _untrained(trial, dataset)
     try:

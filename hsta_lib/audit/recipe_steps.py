@@ -28,18 +28,7 @@ class Stop(NamedTuple):
 
 
 def stops(settings):
-    """The equations, every step of `hsta_lib.config.RELEASED_STEPS` cumulatively and alone, and special data.
-
-    Parameters
-    ----------
-    settings : hsta_lib.config.Settings
-        Of the recipe ``equations``.
-
-    Returns
-    -------
-    list of Stop
-        The last cumulative one is the recipe ``released``.
-    """
+    """The equations, each of `RELEASED_STEPS` cumulatively (last ``released``) and alone; special data."""
     found, reached = [Stop(EQUATIONS, EQUATIONS, settings)], settings
     for step, fields_of in config.RELEASED_STEPS.items():
         reached = config.with_fields(reached, **fields_of(reached))

@@ -253,19 +253,7 @@ SECTIONS = {
 
 
 def render(page, text):
-    """A page's text with its generated tables written anew.
-
-    Parameters
-    ----------
-    page : str
-        Its path from the project's root, a key of `SECTIONS`.
-    text : str
-
-    Raises
-    ------
-    ValueError
-        If a table's markers are missing.
-    """
+    """A page's text with its generated tables written anew; ``page`` is a key of `SECTIONS`."""
     for name, make in SECTIONS[page].items():
         start, end = f"<!-- {name}: made by `make readme` -->", f"<!-- end of {name} -->"
         if start not in text or end not in text:

@@ -76,35 +76,6 @@ def pair(first, second):
     return Comparison((first,), (second,), (1.0,))
 
 
-def trend(settings):
-    """The comparison of ordered settings with their reverse: the slope per step of a straight line.
-
-    Only the order of the settings counts, not the distance between them; a curve that rises and falls by the
-    same amount has no trend.
-
-    Parameters
-    ----------
-    settings : sequence of int
-        Two or more, in order.
-
-    Returns
-    -------
-    Comparison
-
-    Raises
-    ------
-    ValueError
-        If there are fewer, or one occurs twice.
-    """
-    settings = tuple(settings)
-    if len(settings) < 2 or len(set(settings)) < len(settings):
-        raise ValueError(f"settings {settings}: a trend needs two or more, each once")
-    half = len(settings) // 2
-    steps = np.arange(len(settings)) - (len(settings) - 1) / 2
-    weights = -steps[:half] / (steps**2).sum()
-    return Comparison(settings[:half], settings[::-1][:half], tuple(weights.tolist()))
-
-
 def group_means(first, second):
     """The comparison of two groups of settings: the mean of the second less that of the first.
 
@@ -143,7 +114,7 @@ def compare(matrices, family, alpha=0.05):
     matrices : array_like, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
         As for `hsta_lib.evaluation.intervals.score_interval`.
     family : sequence of Comparison
-        From `pair`, `trend` and `group_means`.
+        From `pair` and `group_means`.
     alpha : float
         Share of families without any difference of which an interval may lie off zero.
 

@@ -25,19 +25,7 @@ _FILM = {
 
 
 def predictors(clips):
-    """The predictors a clip table has the columns and names for.
-
-    Parameters
-    ----------
-    clips : DataFrame
-        Labelled, of one dataset; see `hsta_lib.data.table`.
-
-    Returns
-    -------
-    dict of str to callable
-        Name of the row to ``predict(clips, folds)``. Rows of the film are left out for datasets whose names
-        do not tell it, the timing and rows of the action units where a dataset gives none.
-    """
+    """Name of each row that the clips have the columns and names for, to its ``predict(clips, folds)``."""
     chosen = {
         "majority class": majority,
         "subject": _voter("subject"),
@@ -123,21 +111,10 @@ def vote(clips, folds, *keys, balanced=True):
 
 
 def timing(clips, folds):
-    """Small decision tree on onset, apex, offset, length and time to the apex, in frames.
+    """Small decision tree on onset, apex, offset, length and time to the apex, in frames; as `vote`.
 
     It knows where in its video a clip lies and how long it lasts. Classes weigh the same, a leaf holds at
     least five training clips, and neither was tuned. What to do where the apex is missing the tree learns.
-
-    Parameters
-    ----------
-    clips : DataFrame
-        With ``clip_id, subject_id, label, onset, apex, offset``.
-    folds : list of hsta_lib.data.splits.Fold
-
-    Returns
-    -------
-    DataFrame
-        As `vote`.
     """
     from sklearn.tree import DecisionTreeClassifier  # slow to import
 
@@ -155,21 +132,10 @@ def timing(clips, folds):
 
 
 def action_units(clips, folds):
-    """Logistic regression on which annotated action units a clip has, sides ignored; classes weigh the same.
+    """Logistic regression on annotated action units, sides ignored; classes weigh the same; as `vote`.
 
     The annotation was made from all frames by trained people: this is what the label keeps of the face, not
     what a model could see. Action units that training lacks are ignored.
-
-    Parameters
-    ----------
-    clips : DataFrame
-        With ``clip_id, subject_id, label, action_units``.
-    folds : list of hsta_lib.data.splits.Fold
-
-    Returns
-    -------
-    DataFrame
-        As `vote`.
     """
     from sklearn.linear_model import LogisticRegression  # slow to import
 

@@ -133,18 +133,8 @@ def constant_prediction(folds=EMOTION_FOLDS):
     """Highest UF1, in percent, that a network can reach that does not read its input: Table 2, a1.
 
     With no layer in either branch and no CSTA, the class tokens never meet the frames, so each fold's network
-    predicts one class. All choices of one class per fold are tried.
-
-    Parameters
-    ----------
-    folds : sequence of sequence of int, shape (n_folds, n_classes)
-        Clips of each class in each test fold.
-
-    Returns
-    -------
-    Series
-        With ``one class`` in all folds, pooled; as ``mean over folds``; with a ``class per fold``, pooled;
-        ``at printed scores``, the same where ACC and UAR print as in a1 (NaN if they never do).
+    predicts one class. All choices of one class per fold are tried. ``at printed scores``: those where ACC
+    and UAR print as in a1 (NaN if they never do).
     """
     folds = np.array(folds)
     n_folds, n_classes = folds.shape

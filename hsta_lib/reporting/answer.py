@@ -65,17 +65,7 @@ def _clips(dataset):
 
 
 def command(study):
-    """The command that makes a report of the same numbers: of a committed one papermill's, else make's.
-
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-
-    Returns
-    -------
-    str
-        With every parameter that was given. Of absolute paths only the last folder is named.
-    """
+    """The command that makes a report of the same numbers; of absolute paths only the last folder."""
     given = {"preset": study.preset_name}
     given |= {name: value for name, value in study.given.items() if name not in _NOT_SAID}
     given = {name: _without_folders(value) for name, value in given.items()}

@@ -32,30 +32,13 @@ def export_shown(stem):
 
 
 def write_figure(figure, stem):
-    """``<stem>.svg`` and ``<stem>.png``, 200 dots per inch.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-    stem : str
-    """
+    """``<stem>.svg`` and ``<stem>.png``, 200 dots per inch."""
     figure.savefig(f"{stem}.svg", bbox_inches="tight")
     figure.savefig(f"{stem}.png", bbox_inches="tight", dpi=_DPI)
 
 
 def write_table(table, stem):
-    """``<stem>.csv`` and ``<stem>.tex``; the latter needs the LaTeX package booktabs.
-
-    Parameters
-    ----------
-    table : DataFrame or pandas.io.formats.style.Styler
-    stem : str
-
-    Returns
-    -------
-    str
-        The table as HTML, as a notebook shows it.
-    """
+    """``<stem>.csv`` and ``<stem>.tex``, which needs booktabs; returns the table as HTML."""
     data = getattr(table, "data", table)
     has_names = not getattr(table, "hide_index_", False)
     data = data.replace("<br>", "; ", regex=True)

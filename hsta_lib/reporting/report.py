@@ -365,30 +365,10 @@ def _written(path, content):
 
 
 def predictions_table(cells, predictions, references, classes):
-    """Predicted classes of every tested clip, one row per clip, one column per setting and seed.
+    """Predicted classes of every tested clip, by name: a row per clip, a column per setting and seed.
 
-    Parameters
-    ----------
-    cells : DataFrame
-        One row per cell, its settings; they head the columns, as in ``m=4 l_v=2 l_s=1 seed=0``.
-    predictions : DataFrame
-        Of these cells, counted by the column ``cell``; see `hsta_lib.study.study.Study.predictions`.
-    references : dict of str to DataFrame
-        Predictions of the reference rows, headed as in ``labels shuffled seed=0``.
-    classes : sequence of str
-        Names of the classes, in order.
-
-    Returns
-    -------
-    DataFrame
-        ``clip_id, subject_id, fold, y_true`` and the columns of predictions, all classes by their names; in
-        order of ``clip_id``. ``fold`` is that of the split the predictions were made with.
-
-    Raises
-    ------
-    ValueError
-        If a clip is predicted twice or not at all in a column, or its subject, fold or label differs between
-        columns.
+    Columns are headed by their settings, as in ``m=4 l_v=2 l_s=1 seed=0``. A clip that is predicted twice or
+    not at all, or whose subject, fold or label differs between columns, is refused.
     """
     names = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in cells.to_dict("records")]
     parts = [predictions.assign(row=predictions["cell"].map(dict(enumerate(names))))]

@@ -615,15 +615,7 @@ def show(table, keys=(), caption="", best=False):
 
 
 def show_fits(table, keys=()):
-    """How each row fits, see `hsta_lib.evaluation.fitted`, or a sentence that it was not stored.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As for `show`, which shows the same columns beside the scores.
-    keys : sequence of str
-        Columns to show first, as they are.
-    """
+    """How each row fits, see `hsta_lib.evaluation.fitted`, or a sentence that it was not stored."""
     if "fit" not in table:
         return Markdown("How the networks fit was not stored when they were trained.")
     shown = pd.DataFrame({("", key): table[key] for key in keys} | _fits(table), index=table.index)

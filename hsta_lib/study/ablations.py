@@ -48,13 +48,7 @@ _AS_IS = {
 
 
 def figure3():
-    """One USTA layer on the video branch, by the number of frames.
-
-    Returns
-    -------
-    DataFrame
-        One row per cell, for `hsta_lib.study.study.Study.prepare`, as from all functions here.
-    """
+    """One USTA layer on the video branch, by the number of frames."""
     return pd.DataFrame([{"n_frames": n, **_ONE_VIDEO_LAYER} for n in _FIGURE3_FRAMES])
 
 

@@ -71,23 +71,8 @@ def _line(value):
 def unpack(path, folder):
     """Store those results of an archive that are not there yet; what is stored is never replaced.
 
-    A result of an older protocol or of settings that are no more is stored too: nothing asks for it.
-
-    Parameters
-    ----------
-    path : Path
-        From `pack`.
-    folder : Path
-        Of the results; made if it is not there.
-
-    Returns
-    -------
-    Unpacked
-
-    Raises
-    ------
-    ValueError
-        If the file is no archive or is damaged; the message names it, and nothing is stored.
+    A result of an older protocol or of settings that are no more is stored too: nothing asks for it. Of a
+    damaged archive nothing is stored.
     """
     records = _read(path)
     new = [record for record in records if not (folder / f"{record['id']}.json").exists()]

@@ -349,21 +349,7 @@ def _shares(folder, token):
 
 
 def refusal(answer, worker, digests):
-    """Why a worker is not used, as a clause without its subject; empty if it is.
-
-    Parameters
-    ----------
-    answer : dict or Exception
-        What it says of itself.
-    worker : dict
-        What the scheduler says of it.
-    digests : dict of Path to str
-        SHA-256 of the files of frames and depth.
-
-    Returns
-    -------
-    str
-    """
+    """Why a worker is not used, by what it answers and the scheduler says; a clause, empty if it is used."""
     limit = worker["memory_limit"]
     if isinstance(answer, Exception):
         return (

@@ -313,10 +313,10 @@ def test_the_micro_clips_are_the_same_people_and_classes_with_and_without_macro_
 
 
 @pytest.mark.parametrize("labels", ["emotion7", "emotion3"])
-def test_macro_clips_need_labels_that_they_have(tmp_path, labels):
+def test_macro_clips_need_labels_that_they_have(opened_with_macro, data_dir, labels):
     message = f"no macro-expression has a class of labels = '{labels}'.*-p labels objective7"
     with pytest.raises(ValueError, match=message):
-        open_dataset(Parameters(labels=labels, macro_clips="all"), PRESET, tmp_path)
+        open_dataset(Parameters(labels=labels, macro_clips="all"), PRESET, data_dir)
 
 
 @pytest.mark.parametrize("name", ["smic", "samm", "casme2", "megc2019", "own"])
@@ -344,9 +344,9 @@ def write_lists(root, clips):
     return root
 
 
-def test_the_authors_folds_are_theirs_with_macro_clips_too(opened_with_macro, tmp_path):
+def test_the_authors_folds_are_theirs_with_macro_clips_too(opened_with_macro, data_dir, tmp_path):
     # The benchmark with macro clips, opened as the real dataset; the lists leave out one of its micro clips.
-    made = synthetic.ensure(dataset.benchmark(PRESET.synthetic, "all"), tmp_path)
+    made = synthetic.ensure(dataset.benchmark(PRESET.synthetic, "all"), data_dir)
     listed, unlisted = opened_with_macro.tested.iloc[1:], opened_with_macro.tested["clip_id"].iloc[0]
     real = Parameters(
         dataset="casme3",

@@ -1,4 +1,4 @@
-"""Comparisons by hand, with known effects, and with none; families, trends, peaks, power."""
+"""Comparisons by hand, with known effects, and with none; families, groups, peaks, power."""
 
 import importlib.util
 
@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t as student
 
 from hsta_lib import ROOT
-from hsta_lib.evaluation.comparisons import Comparison, compare, detectable, group_means, pair, peak, trend
+from hsta_lib.evaluation.comparisons import compare, detectable, group_means, pair, peak
 from hsta_lib.evaluation.intervals import bootstrap_scores, score_interval
 from hsta_lib.evaluation.metrics import scores
 
@@ -74,7 +74,7 @@ def test_p_and_interval_say_the_same(n_seeds, alpha):
     said = []
     for seed in range(20):
         matrices = with_seeds(5, n_seeds, seed=seed, spread=1 + seed % 4, gain=seed % 2)
-        found = compare(matrices, [*(pair(0, i) for i in range(1, 5)), trend(range(5))], alpha)
+        found = compare(matrices, [*(pair(0, i) for i in range(1, 5)), group_means([0, 1], [3, 4])], alpha)
         off_zero = (found.low > 0) | (found.high < 0)
         np.testing.assert_array_equal(found.p_adjusted < alpha, off_zero)
         said.append(off_zero)
@@ -84,9 +84,9 @@ def test_p_and_interval_say_the_same(n_seeds, alpha):
 def test_a_family_counts_what_it_holds_once():
     matrices = with_seeds(7, 1)
     alone = compare(matrices, [pair(0, 1)])
-    copies = compare(matrices, [pair(0, 1), pair(1, 0), trend([0, 1]), group_means([0], [1])])
-    np.testing.assert_allclose(copies.p_adjusted, np.tile(alone.p, (4, 1)))
-    strangers = compare(matrices, [pair(0, 1), pair(2, 3), trend(range(5))])
+    copies = compare(matrices, [pair(0, 1), pair(1, 0), group_means([0], [1])])
+    np.testing.assert_allclose(copies.p_adjusted, np.tile(alone.p, (3, 1)))
+    strangers = compare(matrices, [pair(0, 1), pair(2, 3), group_means([0, 1], [3, 4])])
     np.testing.assert_allclose(strangers.p_adjusted[0], np.minimum(3 * alone.p[0], 1))
     assert (strangers.high[0] > alone.high[0]).all()
 
@@ -146,30 +146,10 @@ def test_adjusted_p_grow_with_the_family_and_keep_its_order():
 
 def test_the_order_of_subjects_does_not_matter():
     hits = np.random.default_rng(4).integers(11, size=(5, 11))
-    family = [pair(0, 1), trend(range(5))]
+    family = [pair(0, 1), group_means([0, 1], [3, 4])]
     found, mixed = (compare(of_hits(h), family) for h in (hits, hits[:, ::-1]))
     for ours, theirs in zip(found, mixed, strict=True):
         np.testing.assert_allclose(ours, theirs)
-
-
-def test_trend_is_the_least_squares_slope():
-    hits = np.random.default_rng(5).integers(11, size=(5, 7))
-    found = compare(of_hits(hits), [trend(range(5)), trend([4, 0, 2, 1])])
-    accuracy = scores(of_hits(hits).sum(axis=2))[:, 0, 0]
-    assert found.estimate[0, 0] == pytest.approx(np.polyfit(range(5), accuracy, 1)[0])
-    assert found.estimate[1, 0] == pytest.approx(np.polyfit(range(4), accuracy[[4, 0, 2, 1]], 1)[0])
-
-
-def test_trend_of_two_is_their_pair():
-    assert trend([3, 1]) == Comparison((3,), (1,), (1.0,))
-
-
-def test_a_straight_rise_in_every_subject_is_a_trend_and_a_hump_is_none():
-    subjects = np.array([0, 1, 0, 2, 1, 0, 2])
-    p, _ = accuracy_p(np.arange(5)[:, None] + subjects, [trend(range(5))])
-    assert p < 1e-6
-    p, _ = accuracy_p(np.array([1, 3, 5, 3, 1])[:, None] + subjects, [trend(range(5))])
-    assert p == pytest.approx(1)
 
 
 def test_groups_are_means_of_their_settings_with_their_interval():
@@ -256,8 +236,6 @@ def test_equal_settings_are_rarely_called_different_and_better_ones_as_often_as_
     ("function", "message"),
     [
         (lambda: pair(3, 3), "setting 3 cannot be compared with itself"),
-        (lambda: trend([1]), "needs two or more"),
-        (lambda: trend([1, 2, 1]), "each once"),
         (lambda: group_means([0, 1], [2, 1]), "each once"),
         (lambda: group_means([], [1]), "both need settings"),
         (lambda: compare(of_hits([[1, 2]]), []), "family of 0"),

@@ -89,25 +89,7 @@ def _refuse_foreign(output):
 
 
 def render_index(reports, records, titles, guides, sections, answers):
-    """The first page.
-
-    Parameters
-    ----------
-    reports : Path
-        Folder of the records that lie beside the reports.
-    records, titles
-        As `headline`.
-    guides : dict of str to nbformat.NotebookNode
-        Pages of ``docs/`` by name.
-    sections : list of (str, str, str, str)
-        What can be searched: page, anchor, heading and text of each section.
-    answers : dict of str to str
-        What each report answers, in a sentence.
-
-    Returns
-    -------
-    str
-    """
+    """The first page: records, titles, pages of ``docs/``, what can be searched, and reports' answers."""
     return pages.render_page(
         "index.html.j2",
         metrics=[HEADINGS[metric] for metric in METRICS],
@@ -154,19 +136,8 @@ def _records(reports):
 def headline(records, titles):
     """The results of Table 4 that were named beforehand, beside the paper's, and two reference rows.
 
-    Parameters
-    ----------
-    records : list of dict
-        As written by `hsta_lib.reporting.report.record`.
-    titles : dict of str to str
-        Headings of the reports there are, by name.
-
-    Returns
-    -------
-    list of dict
-        For each record of Table 4 ``title``, ``page`` ('' if there is no such report), ``data`` and ``rows``.
-        A row has a ``name``, ``cells`` (``score`` and ``interval``; paper, then ours, for each metric) and
-        whether it is a ``reference``.
+    One entry for each record of Table 4: ``title``, ``page`` ('' if there is no such report), ``data`` and
+    ``rows``, of paper and ours for each metric.
     """
     blocks = []
     for record in records:
@@ -191,18 +162,7 @@ def lists(path, titles):
 
 
 def data_used(records, titles):
-    """What data the records were made from.
-
-    Parameters
-    ----------
-    records, titles
-        As `headline`.
-
-    Returns
-    -------
-    dict of str to list of dict
-        For each data, in words, the reports made from it: ``title`` and ``page``.
-    """
+    """What data the records were made from: for each, in words, the reports' ``title`` and ``page``."""
     used = {}
     for record in records:
         used.setdefault(pages.data_of(record), []).append(pages.named(record["report"], titles))
@@ -215,25 +175,7 @@ def _row(name, scores):
 
 
 def claims(reports):
-    """How many of the paper's claims have which verdict, by scope.
-
-    Parameters
-    ----------
-    reports : Path
-        Folder in which ``claims*.json`` are read: lists of objects with ``id``, ``scope``, ``basis`` and
-        ``verdict``.
-
-    Returns
-    -------
-    dict of str to list of (str, int)
-        By scope and basis, in words, verdicts and their numbers, the most frequent first. Empty without such
-        a file.
-
-    Raises
-    ------
-    ValueError
-        If a claim lacks a field.
-    """
+    """How many of the paper's claims have which verdict, by scope and basis; empty without a record."""
     counts = {}
     for path in sorted(reports.glob("claims*.json")):
         for claim in json.loads(path.read_text()):
