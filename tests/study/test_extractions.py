@@ -58,8 +58,9 @@ def test_all_four_ways_are_scored_on_the_clips_both_have(ways):
 
 def test_what_is_said_is_made_of_the_numbers():
     agreement = pd.DataFrame({"channel": ["u", "v", "strain"], "median": [0.5, 0.25, 0.125]})
-    rows = {f"{metric}{end}": [-10.0, 2.0] for metric in ("uf1", "uar") for end in ("", "_low", "_high")}
+    ends = {"": -10.0, "_low": -12.0, "_high": 2.0}
+    rows = {f"{metric}{end}": [value] * 2 for metric in ("uf1", "uar") for end, value in ends.items()}
     said = extractions.conclude(agreement, pd.DataFrame({"tested on": ["HTNet", "CausalNet"]} | rows)).data
     assert "u 0.50, v 0.25, strain 0.12" in said
     assert "Tested on HTNet's pictures, STSTNet trained on CausalNet's" in said
-    assert "UF1 -10.0 [-10.0, -10.0]" in said
+    assert "UF1 -10.0 [-12.0, +2.0]" in said
