@@ -1,5 +1,7 @@
 """A dataset of a few random clips and settings that train on it in a fraction of a second."""
 
+import time
+
 import numpy as np
 import pandas as pd
 
@@ -42,6 +44,19 @@ def tiny_dataset(folder, *, n_clips=23, n_subjects=5, size=8, n_frames=6):
 def save(trial, result, folder):
     """Store a trial's result, as a run does."""
     store.write(store.record_of(trial, result), folder)
+
+
+def scores_in(trials, folder):
+    """Stored class scores by the trials' ids."""
+    return {trial.id: store.load(trial, folder)["predictions"]["scores"] for trial in trials}
+
+
+def wait_for(condition, seconds=180):
+    """Wait until something holds; an error if it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.02)
 
 
 def network_of(*, n_classes, n_frames, image_size, **fields):

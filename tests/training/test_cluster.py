@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from distributed import Client
-from tiny import tiny_trials
+from tiny import scores_in, tiny_trials, wait_for
 
 from hsta_lib import ROOT
 from hsta_lib.training import cluster, run, store
@@ -37,7 +37,7 @@ def trials_and_scores(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("expected")
     trials = tiny_trials(seeds=(0, 1), **SLOW)
     run.run(trials, [dataset], folder, workers=0)
-    return trials, _scores(trials, folder)
+    return trials, scores_in(trials, folder)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def _scheduler(folder):
     file = folder / "scheduler.json"
     options = ["--scheduler-file", file, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     with _dask("scheduler", folder, *options):
-        _wait_for(file.exists)
+        wait_for(file.exists)
         yield file
 
 
@@ -65,9 +65,9 @@ def _worker(file, *options, folder=None, threads=1, library=ROOT, before=None):
     with _client(file) as client:
         before_it = len(_addresses(client))
         with _dask("worker", folder or file.parent, *fixed, *options, library=library, before=before) as pid:
-            _wait_for(lambda: len(_addresses(client)) > before_it)
+            wait_for(lambda: len(_addresses(client)) > before_it)
             yield pid
-        _wait_for(lambda: len(_addresses(client)) <= before_it)
+        wait_for(lambda: len(_addresses(client)) <= before_it)
 
 
 @contextmanager
@@ -99,17 +99,6 @@ def _address(file):
         return client.scheduler.address
 
 
-def _wait_for(condition, seconds=180):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.05)
-
-
-def _scores(trials, folder):
-    return {trial.id: store.load(trial, folder)["predictions"]["scores"] for trial in trials}
-
-
 def _tasks_begun(file):
     """How many trials each worker has begun since it was started, by its address."""
     with _client(file) as client:
@@ -123,7 +112,7 @@ def test_a_cluster_gives_the_same_predictions_as_this_process(dataset, trials_an
     half = len(trials) // 2
     run.run(trials[:half], [dataset], tmp_path, scheduler=str(files))
     run.run(trials, [dataset], tmp_path, scheduler=_address(files))
-    assert _scores(trials, tmp_path) == expected
+    assert scores_in(trials, tmp_path) == expected
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
 
 
@@ -150,7 +139,7 @@ def test_a_killed_or_stopped_worker_loses_its_trial_to_another(
         submitted.append(worker)
         if worker in new and pid:
             if number == signal.SIGKILL:
-                _wait_for(lambda: _tasks_begun(files)[worker])
+                wait_for(lambda: _tasks_begun(files)[worker])
             os.kill(pid.pop(), number)
         return future
 
@@ -163,7 +152,7 @@ def test_a_killed_or_stopped_worker_loses_its_trial_to_another(
     assert not pid, "the worker was not used"
     again = len(submitted) - len(trials)
     assert again == 1 or (number == signal.SIGSTOP and again > 1)
-    assert _scores(trials, tmp_path) == expected
+    assert scores_in(trials, tmp_path) == expected
 
 
 def test_a_trial_that_takes_far_too_long_is_named_once(monkeypatch, capsys):
@@ -190,7 +179,9 @@ def test_results_come_back_from_a_worker_without_the_folder(
     trials, expected = trials_and_scores
     monkeypatch.chdir(tmp_path)
     run.run(trials[:2], [dataset], OWN_FOLDER / "results", scheduler=str(files))
-    assert _scores(trials[:2], tmp_path / "results") == {trial.id: expected[trial.id] for trial in trials[:2]}
+    assert scores_in(trials[:2], tmp_path / "results") == {
+        trial.id: expected[trial.id] for trial in trials[:2]
+    }
     assert not (files.parent / "results").exists()
 
 
@@ -208,7 +199,7 @@ def test_declared_gpus_alone_train_and_a_full_disk_there_costs_nothing(
         run.run(trials[:2], [dataset], tmp_path, scheduler=str(files))
         after = _tasks_begun(files)
     assert sorted(after[address] - before[address] for address in after) == [0, 2]
-    assert _scores(trials[:2], tmp_path) == {trial.id: expected[trial.id] for trial in trials[:2]}
+    assert scores_in(trials[:2], tmp_path) == {trial.id: expected[trial.id] for trial in trials[:2]}
     assert {path.name for path in tmp_path.iterdir()} == {f"{trial.id}.json" for trial in trials[:2]}
 
 
@@ -246,7 +237,7 @@ def test_workers_that_differ_are_refused_by_name_and_the_others_train(
     ):
         assert re.search(reason, said), reason
     assert len(begun) == 1
-    assert _scores(trials[:3], tmp_path / "results") == {t.id: expected[t.id] for t in trials[:3]}
+    assert scores_in(trials[:3], tmp_path / "results") == {t.id: expected[t.id] for t in trials[:3]}
 
 
 def test_without_a_worker_that_can_train_it_is_an_error(dataset, tmp_path, monkeypatch):
@@ -307,7 +298,7 @@ def test_a_scheduler_that_dies_is_named_and_results_are_kept(dataset, tmp_path, 
     file = tmp_path / "scheduler.json"
     options = ["--scheduler-file", file, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     with _dask("scheduler", tmp_path, *options) as pid:
-        _wait_for(file.exists)
+        wait_for(file.exists)
         worker = ["--scheduler-file", file, "--nthreads", 1, "--no-dashboard", "--no-nanny"]
         with (
             _dask("worker", tmp_path, *worker),
@@ -341,7 +332,7 @@ def test_an_interrupted_run_keeps_its_results_and_frees_the_workers(
         [sys.executable, script], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    _wait_for(lambda: list(folder.glob("[!.]*.json")) or process.poll() is not None)
+    wait_for(lambda: list(folder.glob("[!.]*.json")) or process.poll() is not None)
     assert process.poll() is None, process.communicate()[1]
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
@@ -349,12 +340,12 @@ def test_an_interrupted_run_keeps_its_results_and_frees_the_workers(
     assert re.search(r"stopped: \d+ of \d+ trials are stored; the same command continues", errors)
     assert not psutil.wait_procs(children, timeout=10)[1]  # no orphan
     with _client(files) as client:
-        _wait_for(lambda: not any(client.processing().values()))
+        wait_for(lambda: not any(client.processing().values()))
         workers = _addresses(client)
     done = {path.stem for path in folder.glob("[!.]*.json")}
     assert 0 < len(done) < len(trials)
     run.run(trials, [dataset], folder, scheduler=str(files))
-    assert _scores(trials, folder) == expected
+    assert scores_in(trials, folder) == expected
     with _client(files) as client:
         assert _addresses(client) == workers
 
@@ -365,7 +356,7 @@ def test_two_runs_at_once_give_the_same(dataset, trials_and_scores, files, tmp_p
         both = [pool.submit(run.run, trials, [dataset], tmp_path, scheduler=str(files)) for _ in range(2)]
         for finished in both:
             finished.result()
-    assert _scores(trials, tmp_path) == expected
+    assert scores_in(trials, tmp_path) == expected
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
 
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import distributed
 import psutil
 import pytest
-from tiny import tiny_dataset, tiny_settings, tiny_trials
+from tiny import scores_in, tiny_dataset, tiny_settings, tiny_trials, wait_for
 
 from hsta_lib.training import cluster, run, store
 from hsta_lib.training import workers as local
@@ -28,17 +28,13 @@ HERE = Path(__file__).parents[1]
 SLOW = {"epochs": 60}
 
 
-def _scores(trials, folder):
-    return {trial.id: store.load(trial, folder)["predictions"]["scores"] for trial in trials}
-
-
 @pytest.fixture(scope="module")
 def trials_and_scores(dataset, tmp_path_factory):
     """Trials trained in this process, in one go: what every other way must give."""
     folder = tmp_path_factory.mktemp("expected")
     trials = tiny_trials(seeds=(0, 1), **SLOW)
     run.run(trials, [dataset], folder, workers=0)
-    return trials, _scores(trials, folder)
+    return trials, scores_in(trials, folder)
 
 
 def test_workers_give_what_this_process_gives_from_each_dataset_and_name_what_failed(
@@ -54,7 +50,7 @@ def test_workers_give_what_this_process_gives_from_each_dataset_and_name_what_fa
         run.run([*trials, *there, bad], [dataset, other], folders[0], workers=2)
     run.run(there, [other], folders[1], workers=0)
     assert store.missing([*trials, *there, bad], folders[0]) == [bad]
-    assert _scores([*trials, *there], folders[0]) == expected | _scores(there, folders[1])
+    assert scores_in([*trials, *there], folders[0]) == expected | scores_in(there, folders[1])
 
 
 def test_a_second_run_trains_nothing(dataset, tmp_path, capsys, monkeypatch):
@@ -99,7 +95,7 @@ def test_a_killed_worker_costs_at_most_its_trial(dataset, trials_and_scores, tmp
     killed = signalled(signal.SIGKILL)
     run.run(trials, [dataset], tmp_path, workers=workers)
     assert killed
-    assert _scores(trials, tmp_path) == expected
+    assert scores_in(trials, tmp_path) == expected
 
 
 def _loaded():
@@ -116,7 +112,7 @@ def test_a_worker_that_is_stopped_but_not_dead_is_replaced(
     monkeypatch.setattr(local, "SILENT_SECONDS", 12)
     stopped = signalled(signal.SIGSTOP)
     run.run(trials, [dataset], tmp_path, workers=1)
-    assert _scores(trials, tmp_path) == expected
+    assert scores_in(trials, tmp_path) == expected
     assert not psutil.pid_exists(stopped[0])
 
 
@@ -223,7 +219,7 @@ def test_a_killed_runner_continues_and_ends_with_the_same_table(dataset, trials_
     script = tmp_path / "run.py"
     script.write_text(RUN.format(here=str(HERE), slow=SLOW, data=str(tmp_path), folder=str(folder)))
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _wait_for(lambda: list(folder.glob("[!.]*.json")))
+    wait_for(lambda: list(folder.glob("[!.]*.json")))
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
@@ -234,14 +230,7 @@ def test_a_killed_runner_continues_and_ends_with_the_same_table(dataset, trials_
     stamps = {name: (folder / f"{name}.json").stat().st_mtime_ns for name in done}
     run.run(trials, [dataset], folder, workers=0)
     assert {name: (folder / f"{name}.json").stat().st_mtime_ns for name in done} == stamps
-    assert _scores(trials, folder) == expected
-
-
-def _wait_for(condition, seconds=180):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.02)
+    assert scores_in(trials, folder) == expected
 
 
 def test_a_failed_trial_is_named_and_the_others_are_kept(dataset, tmp_path):
@@ -320,11 +309,11 @@ def test_a_disk_that_fills_up_keeps_what_it_has_room_for(dataset, small_disk, wo
     trials = tiny_trials(seeds=(0, 1, 2))
     with pytest.raises(store.NotWritten, match=rf"{small_disk} \(No space left.*HSTA_RESULTS"):
         run.run(trials, [dataset], small_disk, workers=workers)
-    stored = _scores(set(trials) - set(store.missing(trials, small_disk)), small_disk)
+    stored = scores_in(set(trials) - set(store.missing(trials, small_disk)), small_disk)
     assert 0 < len(stored) < len(trials)
     mount("-o", "remount,size=1m", small_disk)
     run.run(trials, [dataset], small_disk, workers=0)
-    assert stored.items() < _scores(trials, small_disk).items()
+    assert stored.items() < scores_in(trials, small_disk).items()
 
 
 def test_a_read_only_file_system_is_named_before_any_training(dataset, small_disk, monkeypatch):

@@ -9,9 +9,8 @@ from hsta_lib.data.readers.find import (
     folders_in_subjects,
     needed_sheet,
 )
-from hsta_lib.data.readers.rows import clip_row, frame_number, listing, objective_number, one_spelling
+from hsta_lib.data.readers.rows import coded_row, listing, one_spelling, padded
 from hsta_lib.data.readers.sheet import read_sheet
-from hsta_lib.data.table import clean_emotion, subject_key
 
 SHEET = "CASME2-coding-20140508.xlsx"
 _SHEET_NAMES = "casme(2|ii)coding.*"
@@ -92,29 +91,12 @@ def _read_rows(root, frames):
 
 
 def _keys(rows):
-    return list(zip(rows["Subject"].map(_subject), rows["Filename"].str.strip().str.lower(), strict=True))
-
-
-def _subject(cell):
-    """1 and 01, text or number, as 01."""
-    number = frame_number(cell)
-    return cell.strip() if number is None else f"{number:02d}"
+    cells = zip(rows["Subject"], rows["Filename"], strict=True)
+    return [(padded(subject, 2), name.strip().lower()) for subject, name in cells]
 
 
 def _clip(row, dataset, subjects):
-    number, name = _subject(row["Subject"]), row["Filename"]
+    number, name = padded(row["Subject"], 2), row["Filename"]
     subject = f"sub{number}" if number else ""
     film = re.match(r"EP\d+", name, re.IGNORECASE)  # of EP02_01f, EP09f and EP06_02_01
-    return clip_row(
-        dataset,
-        subject=subject,
-        recording=f"{subject}/{film[0].upper() if film else name}",
-        clip=f"{subject}/{name}",
-        folder=subjects.get(subject_key(subject), {}).get(name.lower()),  # of those there: a path finds none
-        onset=row["OnsetFrame"],
-        apex=row["ApexFrame"],
-        offset=row["OffsetFrame"],
-        emotion=clean_emotion(row["Estimated Emotion"]),
-        objective_class=objective_number(row["Objective Classes"]),
-        action_units=row["Action Units"].strip(),
-    )
+    return coded_row(row, dataset, subject, f"{subject}/{film[0].upper() if film else name}", subjects)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hsta_lib.data.table import COLUMNS, class_names, problems_table, subject_key
+from hsta_lib.data.table import COLUMNS, class_names, clean_emotion, problems_table, subject_key
 
 RULES = ("repaired", "published", "released", "drop")
 _REPAIRS = Path(__file__).with_name("repairs.csv")
@@ -98,6 +98,35 @@ def clip_row(dataset, *, subject, recording, clip, **cells):
     ids = {"subject_id": subject, "recording_id": recording, "clip_id": clip}
     empty = {**dict.fromkeys(COLUMNS, ""), "depth_folder": None, "expression_type": "micro"}
     return empty | {"dataset": dataset} | {name: f"{dataset}/{part}" for name, part in ids.items()} | cells
+
+
+def coded_row(row, dataset, subject, recording, folders):
+    """`clip_row` of CASME II's and SAMM's sheets, whose columns are called alike but for spaces.
+
+    ``folders``: of each subject those of the clips, see `hsta_lib.data.readers.find.folders_in_subjects`; a
+    path in a cell finds none.
+    """
+    cells = {name.replace(" ", ""): cell for name, cell in row.items()}
+    name = cells["Filename"]
+    return clip_row(
+        dataset,
+        subject=subject,
+        recording=recording,
+        clip=f"{subject}/{name}",
+        folder=folders.get(subject_key(subject), {}).get(name.lower()),
+        onset=cells["OnsetFrame"],
+        apex=cells["ApexFrame"],
+        offset=cells["OffsetFrame"],
+        emotion=clean_emotion(cells["EstimatedEmotion"]),
+        objective_class=objective_number(cells["ObjectiveClasses"]),
+        action_units=cells["ActionUnits"].strip(),
+    )
+
+
+def padded(cell, width):
+    """A subject's number of so many digits, be it text or a number: 1 and 01 as 01; other text as it is."""
+    number = frame_number(cell)
+    return cell.strip() if number is None else f"{number:0{width}d}"
 
 
 def frame_number(text):

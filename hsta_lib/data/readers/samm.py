@@ -1,9 +1,8 @@
 """Read SAMM: its raw or cropped frames of micro-expressions, and its sheet of FACS codes."""
 
 from hsta_lib.data.readers.find import dataset_folder, find_frames, folders_in_subjects, needed_sheet
-from hsta_lib.data.readers.rows import clip_row, frame_number, listing, objective_number, one_spelling
+from hsta_lib.data.readers.rows import coded_row, listing, one_spelling, padded
 from hsta_lib.data.readers.sheet import read_sheet
-from hsta_lib.data.table import clean_emotion, subject_key
 
 SHEET = "SAMM_Micro_FACS_Codes_v2.xlsx"
 _SHEET_NAMES = "sammmicrofacscodes.*"
@@ -69,24 +68,7 @@ def read(root, *, dataset="samm", repair="repaired", variant=""):
     )
 
 
-def _subject(cell):
-    """6 and 006, text or number, as 006."""
-    number = frame_number(cell)
-    return cell.strip() if number is None else f"{number:03d}"
-
-
 def _clip(row, dataset, subjects):
-    subject, name = _subject(row["Subject"]), row["Filename"]
-    return clip_row(
-        dataset,
-        subject=subject,
-        recording=name.rpartition("_")[0] or name,  # subject_stimulus of 006_1_2
-        clip=f"{subject}/{name}",
-        folder=subjects.get(subject_key(subject), {}).get(name.lower()),  # of those there: a path finds none
-        onset=row["Onset Frame"],
-        apex=row["Apex Frame"],
-        offset=row["Offset Frame"],
-        emotion=clean_emotion(row["Estimated Emotion"]),
-        objective_class=objective_number(row["Objective Classes"]),
-        action_units=row["Action Units"].strip(),
-    )
+    subject, name = padded(row["Subject"], 3), row["Filename"]
+    recording = name.rpartition("_")[0] or name  # subject_stimulus of 006_1_2
+    return coded_row(row, dataset, subject, recording, subjects)
