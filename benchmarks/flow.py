@@ -17,7 +17,8 @@ import pandas as pd
 
 from hsta_lib.config import Synthetic
 from hsta_lib.data.flow import METHODS, optical_flow
-from hsta_lib.data.synthetic.clips import clip_frames, sample_clips, true_flow
+from hsta_lib.data.synthetic.clips import clip_frames, true_flow
+from hsta_lib.data.synthetic.population import sample_clips
 
 SEED, CLIPS, SIZES, DIFFICULTIES = 2, 6, (64, 128, 224), ("easy", "micro")
 

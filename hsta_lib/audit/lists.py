@@ -13,7 +13,7 @@ from hsta_lib.data.dataset import read_dataset
 from hsta_lib.data.overlap import COUNTS, overlap
 from hsta_lib.data.readers import authors_lists
 from hsta_lib.data.splits import Fold, make_folds
-from hsta_lib.data.synthetic import clips as synthetic
+from hsta_lib.data.synthetic import population
 from hsta_lib.data.table import class_names, labelled
 from hsta_lib.evaluation import pixel_free
 from hsta_lib.evaluation.metrics import METRICS
@@ -146,7 +146,7 @@ def divisions(study):
     found = {}
     for name, strength in (("labels not tied", 0), ("labels tied", 1)):
         spec = study.preset.synthetic.model_copy(update={"tied_labels": strength})
-        clips = synthetic.sample_clips(spec).assign(dataset="synthetic")
+        clips = population.sample_clips(spec).assign(dataset="synthetic")
         clips = labelled(clips[clips["expression_type"] == "micro"], parameters.labels)
         found |= _of_clips(study, clips, name)
     return found

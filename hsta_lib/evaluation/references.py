@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from hsta_lib.data.synthetic import build
+from hsta_lib.data.synthetic import build, population
 from hsta_lib.data.synthetic import clips as synthetic
 
 _FLOW_GRID = 16  # px; the true flow is averaged to this size for the linear model
@@ -46,7 +46,7 @@ def ceiling(dataset, folds, spec):
     Only for the seven emotions, which the generator draws the action units from, and without the ties of
     ``tied_labels``, by which film and recording tell more than the action units do.
     """
-    best = dataset.clips["clip_id"].map(synthetic.balanced_bayes(spec).map(dataset.classes.index)).to_numpy()
+    best = dataset.clips["clip_id"].map(population.balanced_bayes(spec).map(dataset.classes.index)).to_numpy()
     return predicted(dataset.clips, folds, lambda train, test, labels: best[test])
 
 

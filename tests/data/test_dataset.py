@@ -17,6 +17,7 @@ from hsta_lib.data.flow import flow_strain, optical_flow
 from hsta_lib.data.frames import choose_frames, read_image, resize
 from hsta_lib.data.splits import check_folds, make_folds
 from hsta_lib.data.synthetic import clips as synthetic
+from hsta_lib.data.synthetic import population
 from hsta_lib.files import file_digest
 
 PRESET = Preset(
@@ -93,7 +94,7 @@ def test_every_clip_stands_beside_its_frames(opened, made):
 
 
 def test_clips_are_sorted_and_labelled(opened):
-    truth = synthetic.sample_clips(PRESET.synthetic).set_index("clip_id")["emotion"]
+    truth = population.sample_clips(PRESET.synthetic).set_index("clip_id")["emotion"]
     assert opened.clips["clip_id"].tolist() == sorted(truth.index)
     assert opened.classes == ("others", "disgust", "surprise", "fear", "anger", "sad", "happy")
     named = [opened.classes[label] for label in opened.clips["label"]]

@@ -14,7 +14,7 @@ from hsta_lib.config import Datasets, Frames, Parameters, Preset, Settings, Synt
 from hsta_lib.data import depth
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.depth import cache_depth, depth_change, read_depth
-from hsta_lib.data.synthetic import build, portrait, render
+from hsta_lib.data.synthetic import build, population, portrait, render
 from hsta_lib.data.synthetic import clips as synthetic
 from hsta_lib.training import baseline_inputs, fit
 from hsta_lib.training.trials import Trial
@@ -288,7 +288,7 @@ def test_maps_are_there_for_onset_and_apex_of_every_clip(data_dir):
     root = synthetic.ensure(WITH_DEPTH, data_dir)
     wanted = {
         root / "part_A" / clip.subject / clip.film / "depth" / f"{number}.png"
-        for clip in synthetic.sample_clips(WITH_DEPTH).itertuples()
+        for clip in population.sample_clips(WITH_DEPTH).itertuples()
         for number in (clip.onset, clip.apex)
     }
     assert set(root.rglob("*.png")) == wanted
@@ -329,7 +329,7 @@ def compression(field):
 def test_skin_comes_nearer_where_the_true_field_compresses_it(difficulty, least):
     spec = Synthetic(generator_seed=2, n_subjects=5, n_micro=17, frame_size=128, difficulty=difficulty)
     likeness = []
-    for clip_id in synthetic.sample_clips(spec)["clip_id"]:
+    for clip_id in population.sample_clips(spec)["clip_id"]:
         clip = synthetic._find(spec, clip_id)
         field = clip.field()
         expected = cv2.resize(compression(field), (32, 32), interpolation=cv2.INTER_AREA)

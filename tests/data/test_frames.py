@@ -31,6 +31,7 @@ from hsta_lib.data.frames import (
     why_no_frames,
 )  # fmt: skip
 from hsta_lib.data.synthetic import clips as synthetic
+from hsta_lib.data.synthetic import population
 from hsta_lib.data.tracks import track_picture
 from hsta_lib.files import file_digest
 
@@ -874,7 +875,7 @@ def face_clips(folder, n_clips=2):
     """Clips of procedural faces that move to the right by 4 px a frame, on disk."""
     spec = Synthetic(generator_seed=1, n_subjects=2, n_micro=10, frame_size=128)
     rows = []
-    for number, clip_id in enumerate(synthetic.sample_clips(spec)["clip_id"][:n_clips]):
+    for number, clip_id in enumerate(population.sample_clips(spec)["clip_id"][:n_clips]):
         face = synthetic.clip_frames(spec, clip_id)[0]
         (folder / str(number)).mkdir(parents=True)
         for step in range(3):

@@ -20,7 +20,7 @@ from tiny import save, tiny_trials
 from hsta_lib import ROOT, config
 from hsta_lib.config import Synthetic
 from hsta_lib.data.splits import Fold
-from hsta_lib.data.synthetic import clips as synthetic
+from hsta_lib.data.synthetic import population
 from hsta_lib.data.table import class_names
 from hsta_lib.evaluation import references
 from hsta_lib.reporting import plots, report, tables
@@ -528,7 +528,7 @@ def test_timing_shows_lengths_and_how_soon_the_apex_comes():
 @pytest.fixture(scope="module")
 def benchmark():
     spec = Synthetic(n_subjects=10, n_micro=240, frame_size=64)
-    clips = synthetic.sample_clips(spec).sort_values("clip_id", ignore_index=True)
+    clips = population.sample_clips(spec).sort_values("clip_id", ignore_index=True)
     classes = class_names("emotion7")
     clips["label"] = clips["emotion"].map(classes.index)
     rows = np.arange(len(clips))
@@ -544,7 +544,7 @@ def test_the_ceiling_is_near_what_is_expected_of_it(benchmark):
     rows = references.ceiling(dataset, folds, spec)
     assert sorted(rows["clip_id"]) == sorted(dataset.clips["clip_id"])
     # 240 clips: the s.d. of their share of hits is 0.025.
-    assert np.mean(rows["y_true"] == rows["y_pred"]) == pytest.approx(synthetic.expected_ceiling(), abs=0.1)
+    assert np.mean(rows["y_true"] == rows["y_pred"]) == pytest.approx(population.expected_ceiling(), abs=0.1)
 
 
 def test_the_linear_model_reads_the_true_motion(benchmark):

@@ -1,7 +1,8 @@
 """The synthetic benchmark: clips of procedural faces on disk, laid out as CAS(ME)^3 Part A.
 
 It is a positive control: what moves in a clip is known (`true_flow`), the best possible score is known
-(`expected_ceiling`), and nothing but the movement carries the label. It says nothing about real faces.
+(`population.expected_ceiling`), and nothing but the movement carries the label. It says nothing about real
+faces.
 """
 
 import hashlib
@@ -19,34 +20,9 @@ import numpy as np
 from hsta_lib.config import n_cores
 from hsta_lib.data.readers import casme3
 from hsta_lib.data.synthetic import portrait, render
-from hsta_lib.data.synthetic.population import (
-    EMOTION_ACTION_UNITS,
-    EMOTIONS,
-    FILMS,
-    LABEL_NOISE,
-    balanced_bayes,
-    clip_rows,
-    expected_ceiling,
-    sample_clips,
-    stream,
-    true_action_units,
-)
+from hsta_lib.data.synthetic.population import FILMS, clip_rows, stream
 from hsta_lib.data.synthetic.sheets import all_workbook, micro_workbook
 from hsta_lib.files import built_beside, file_digest, progress_bar, write_whole
-
-__all__ = [
-    "EMOTIONS",
-    "EMOTION_ACTION_UNITS",
-    "LABEL_NOISE",
-    "balanced_bayes",
-    "clip_frames",
-    "draw",
-    "ensure",
-    "expected_ceiling",
-    "sample_clips",
-    "true_action_units",
-    "true_flow",
-]
 
 VERSION = 1  # raise when the same settings would give other clips or other pixels
 AMPLITUDE = {"easy": 0.06, "micro": 0.01}  # peak motion of a micro-expression, in face widths

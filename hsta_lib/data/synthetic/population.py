@@ -251,12 +251,6 @@ def expected_ceiling():
 
 
 def true_action_units(spec):
-    """Action units shown in each clip.
-
-    Returns
-    -------
-    DataFrame
-        ``clip_id``, ``expression_type``, ``emotion`` and ``action_units`` (frozenset of int).
-    """
+    """``clip_id``, ``expression_type``, ``emotion`` and ``action_units`` (frozenset of int) of each clip."""
     clips = sample_clips(spec)[["clip_id", "expression_type", "emotion", "action_units"]]
     return clips.assign(action_units=clips["action_units"].map(parse_action_units))

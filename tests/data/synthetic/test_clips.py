@@ -45,7 +45,7 @@ def test_same_seed_same_bytes(small_root, tmp_path):
     assert (again / "manifest.json").read_text() == (small_root / "manifest.json").read_text()
     other = SMALL.model_copy(update={"generator_seed": 3})
     assert synthetic.ensure(other, tmp_path).name != small_root.name
-    assert not synthetic.sample_clips(other)["emotion"].equals(synthetic.sample_clips(SMALL)["emotion"])
+    assert not population.sample_clips(other)["emotion"].equals(population.sample_clips(SMALL)["emotion"])
 
 
 def test_workers_draw_the_same(small_root, tmp_path, monkeypatch):
@@ -56,7 +56,7 @@ def test_workers_draw_the_same(small_root, tmp_path, monkeypatch):
 
 
 def test_files_hold_the_frames(small_root):
-    clip = synthetic.sample_clips(SMALL).iloc[7]
+    clip = population.sample_clips(SMALL).iloc[7]
     frames = synthetic.clip_frames(SMALL, clip.clip_id)
     assert frames.shape == (clip.offset - clip.onset + 1, 32, 32, 3)
     for number, frame in enumerate(frames, start=clip.onset):
@@ -70,7 +70,7 @@ def test_other_pixels_or_clips_mean_another_version():
     # more than another machine's rounding does and far less than a drawing looks different by.
     assert synthetic.VERSION == 1
     spec = Synthetic(generator_seed=5, n_subjects=3, n_micro=40, frame_size=32)
-    clips = synthetic.sample_clips(spec)
+    clips = population.sample_clips(spec)
     assert hashlib.sha256(clips.to_csv(index=False).encode()).hexdigest()[:12] == "3bae627ce6ab"
     clip = clips.iloc[7]
     frames = synthetic.clip_frames(spec, clip["clip_id"]).astype(float)
@@ -81,7 +81,7 @@ def test_other_pixels_or_clips_mean_another_version():
 
 
 def test_pixels_know_of_the_label_only_what_the_action_units_say():
-    row = synthetic.sample_clips(SMALL).iloc[0].to_dict()
+    row = population.sample_clips(SMALL).iloc[0].to_dict()
     frames, relabelled, moved_otherwise = (
         np.stack(list(synthetic._Clip(SMALL, {**row, **other}).frames()))
         for other in ({}, {"emotion": "happy", "objective_class": "II"}, {"action_units": "12+25"})
@@ -93,8 +93,8 @@ def test_pixels_know_of_the_label_only_what_the_action_units_say():
 
 def test_difficulty_changes_only_the_movement():
     hard = SPEC.model_copy(update={"difficulty": "micro"})
-    pd.testing.assert_frame_equal(synthetic.sample_clips(hard), synthetic.sample_clips(SPEC))
-    clip = synthetic.sample_clips(SPEC)["clip_id"][0]
+    pd.testing.assert_frame_equal(population.sample_clips(hard), population.sample_clips(SPEC))
+    clip = population.sample_clips(SPEC)["clip_id"][0]
     easy, micro = (synthetic.clip_frames(spec, clip) for spec in (SPEC, hard))
     assert (easy[0] == micro[0]).all()
     assert (easy[-1] == micro[-1]).all()
@@ -105,7 +105,7 @@ def test_difficulty_changes_only_the_movement():
 @pytest.mark.parametrize("number", [0, 5, 17])
 def test_true_flow_explains_the_frames(number):
     spec = Synthetic(generator_seed=2, n_subjects=6, n_micro=40, frame_size=128)
-    clip = synthetic._find(spec, synthetic.sample_clips(spec)["clip_id"][number])
+    clip = synthetic._find(spec, population.sample_clips(spec)["clip_id"][number])
     poses, still = clip.poses(), np.array([1, 1, 1, 0, 0])
     things = portrait.draw_face(clip.face, 128), np.full((128, 128, 3), 128, np.float32)
     times = {0: None, clip.row["apex"] - clip.row["onset"]: clip.field()}
@@ -161,7 +161,7 @@ def test_one_sided_units_move_one_side():
 
 
 def test_true_flow_scales_with_size():
-    clips = synthetic.sample_clips(SPEC)
+    clips = population.sample_clips(SPEC)
     small, large = (synthetic.true_flow(SPEC, clips["clip_id"][3], size=size) for size in (32, 128))
     assert small.shape == (32, 32, 2)
     assert large.shape == (128, 128, 2)
@@ -177,14 +177,14 @@ def test_unknown_clip_is_named():
 
 
 def test_emotions_follow_the_list():
-    counts = synthetic.sample_clips(STUDY)["emotion"].value_counts().to_dict()
+    counts = population.sample_clips(STUDY)["emotion"].value_counts().to_dict()
     assert counts == {
         "disgust": 250, "surprise": 187, "others": 161, "fear": 86, "anger": 64, "sad": 57, "happy": 55,
     }  # fmt: skip
 
 
 def test_objective_classes_follow_the_table_and_the_list():
-    clips = synthetic.sample_clips(STUDY)
+    clips = population.sample_clips(STUDY)
     by_table = clips["action_units"].map(parse_action_units).map(objective_class)
     assert (clips["objective_class"] == by_table).all()
     share = clips["objective_class"].value_counts(normalize=True)
@@ -194,29 +194,29 @@ def test_objective_classes_follow_the_table_and_the_list():
 
 
 def test_subjects_are_unequal():
-    counts = synthetic.sample_clips(STUDY)["subject"].value_counts()
+    counts = population.sample_clips(STUDY)["subject"].value_counts()
     assert len(counts) == 94
     assert counts.min() == 1
     assert 45 <= counts.max() <= 75
-    few = synthetic.sample_clips(Synthetic(n_subjects=20, n_micro=300))["subject"]
+    few = population.sample_clips(Synthetic(n_subjects=20, n_micro=300))["subject"]
     few = few.value_counts(normalize=True)
     assert len(few) == 20
     assert few.max() < 0.16
 
 
 def test_clips_share_recordings():
-    shared = synthetic.sample_clips(STUDY).duplicated("recording_id", keep=False).mean()
+    shared = population.sample_clips(STUDY).duplicated("recording_id", keep=False).mean()
     assert shared == pytest.approx(541 / 860, abs=0.05)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_few_clips_still_show_every_class(seed):
-    clips = synthetic.sample_clips(Synthetic(generator_seed=seed, n_subjects=6, n_micro=40))
+    clips = population.sample_clips(Synthetic(generator_seed=seed, n_subjects=6, n_micro=40))
     assert clips.groupby("emotion")["subject"].nunique().reindex(population.EMOTIONS).min() >= 2
 
 
 def test_time_rule_of_micro_expressions():
-    clips = synthetic.sample_clips(Synthetic(n_subjects=10, n_micro=200, n_macro=200))
+    clips = population.sample_clips(Synthetic(n_subjects=10, n_micro=200, n_macro=200))
     rise, length = clips["apex"] - clips["onset"], clips["offset"] - clips["onset"]
     assert (((rise <= 8) | (length <= 15)) == (clips["expression_type"] == "micro")).all()
     assert rise.min() > 0
@@ -226,7 +226,7 @@ def test_time_rule_of_micro_expressions():
 
 
 def test_clips_of_a_video_follow_one_another():
-    clips = synthetic.sample_clips(Synthetic(n_subjects=10, n_micro=200, n_macro=200))
+    clips = population.sample_clips(Synthetic(n_subjects=10, n_micro=200, n_macro=200))
     assert clips["clip_id"].is_unique
     assert clips["onset"].min() >= 1
     for _, video in clips.groupby("recording_id"):
@@ -234,7 +234,7 @@ def test_clips_of_a_video_follow_one_another():
 
 
 def test_sides_are_named_only_where_one_side_moves():
-    clips = synthetic.sample_clips(STUDY)
+    clips = population.sample_clips(STUDY)
     sided = clips["action_units"][clips["action_units"].str.contains("[LR]")]
     assert 0.01 < len(sided) / len(clips) < 0.2
     assert set(sided.str.extract(r"[LR](\d+)")[0].astype(int)) <= {2, 10, 12, 14, 15}
@@ -247,12 +247,12 @@ def test_ceiling_is_what_the_best_rule_scores():
     scores = []
     for seed in range(10, 30):
         spec = Synthetic(generator_seed=seed)
-        truth = synthetic.true_action_units(spec).set_index("clip_id")["emotion"]
-        right = synthetic.balanced_bayes(spec).reindex(truth.index) == truth
+        truth = population.true_action_units(spec).set_index("clip_id")["emotion"]
+        right = population.balanced_bayes(spec).reindex(truth.index) == truth
         scores.append(right.groupby(truth).mean().mean())
     # 20 benchmarks of 860 clips: the mean's standard error is about 0.004.
-    assert np.mean(scores) == pytest.approx(synthetic.expected_ceiling(), abs=0.013)
-    assert 0.75 < synthetic.expected_ceiling() < 0.85
+    assert np.mean(scores) == pytest.approx(population.expected_ceiling(), abs=0.013)
+    assert 0.75 < population.expected_ceiling() < 0.85
 
 
 def test_no_rule_beats_the_ceiling():
@@ -261,12 +261,12 @@ def test_no_rule_beats_the_ceiling():
     rng = np.random.default_rng(0)
     for _ in range(200):
         rule = rng.integers(7, size=table.shape[1])
-        assert table.to_numpy()[rule, np.arange(len(rule))].sum() / 7 <= synthetic.expected_ceiling()
+        assert table.to_numpy()[rule, np.arange(len(rule))].sum() / 7 <= population.expected_ceiling()
 
 
 def _votes(spec):
     """UAR of class-balanced votes by subject and by recording over clips, by film over subjects; percent."""
-    clips = labelled(synthetic.sample_clips(spec).assign(dataset="synthetic"), "emotion7")
+    clips = labelled(population.sample_clips(spec).assign(dataset="synthetic"), "emotion7")
     number = np.random.default_rng(0).permutation(len(clips)) % 5
     over_clips = [Fold(np.flatnonzero(number != n), np.flatnonzero(number == n)) for n in range(5)]
     by_subject = make_folds(clips, split="loso", n_folds=0, stratify=False, split_seed=0)
@@ -308,7 +308,7 @@ def test_the_strength_is_a_factor_on_the_log_odds():
 
 @pytest.mark.parametrize("strength", [0.5, 1])
 def test_ties_change_labels_only(strength):
-    free, tied = (synthetic.sample_clips(Synthetic(tied_labels=tied)) for tied in (0, strength))
+    free, tied = (population.sample_clips(Synthetic(tied_labels=tied)) for tied in (0, strength))
     same = ["clip_id", "subject", "film", "onset", "apex", "offset"]
     pd.testing.assert_frame_equal(free[same], tied[same])
     assert free["emotion"].value_counts().to_dict() == tied["emotion"].value_counts().to_dict()
@@ -327,7 +327,7 @@ def test_no_and_yes_are_none_and_full_strength(strength, name, digest):
         for tied in (checked, spec.model_copy(update={"tied_labels": same})):
             assert synthetic._fingerprint(tied) == name
             population.clip_rows.cache_clear()  # 1, 1.0 and True are one key
-            clips = synthetic.sample_clips(tied)
+            clips = population.sample_clips(tied)
             assert hashlib.sha256(clips.to_csv(index=False).encode()).hexdigest()[:12] == digest
 
 
@@ -349,7 +349,7 @@ def test_other_strengths_are_refused(strength):
 def test_the_reader_of_the_real_dataset_reads_it(small_root):
     clips, problems, *_ = casme3.read(small_root, dataset="synthetic", macro=True)
     assert problems.empty
-    truth = synthetic.sample_clips(SMALL).set_index("clip_id").loc[clips["clip_id"]]
+    truth = population.sample_clips(SMALL).set_index("clip_id").loc[clips["clip_id"]]
     assert len(clips) == SMALL.n_micro + SMALL.n_macro
     micro = (clips["expression_type"] == "micro").to_numpy()
     for column in set(COLUMNS) & set(truth.columns):

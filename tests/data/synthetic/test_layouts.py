@@ -15,7 +15,7 @@ from hsta_lib.config import Synthetic
 from hsta_lib.data.frames import Unreadable, index_folder, read_image
 from hsta_lib.data.readers import casme2, megc2019, samm, smic
 from hsta_lib.data.synthetic import clips as synthetic
-from hsta_lib.data.synthetic import layouts, render
+from hsta_lib.data.synthetic import layouts, population, render
 from hsta_lib.data.table import objective_class, parse_action_units
 
 SPEC = Synthetic(generator_seed=2, n_subjects=3, n_micro=13, frame_size=32)
@@ -116,7 +116,7 @@ def test_the_smallest_part_is_one_that_can_be_written():
 def test_layouts_have_no_face_in_common():
     specs = [SPEC, *(layouts.drawn_spec(layout, SPEC) for layout in READERS)]
     assert len({spec.generator_seed for spec in specs}) == 4
-    faces = [synthetic.clip_frames(spec, synthetic.sample_clips(spec)["clip_id"][0])[0] for spec in specs]
+    faces = [synthetic.clip_frames(spec, population.sample_clips(spec)["clip_id"][0])[0] for spec in specs]
     for i in range(4):
         for j in range(i):
             # Two clips of one person differ by 4 on average, two persons by more than 10.
@@ -129,7 +129,7 @@ def test_labels_show_the_action_units_of_the_table(layout, tied):
     spec = Synthetic(n_micro=500, n_subjects=23, tied_labels=tied)
     clips = layouts.layout_clips(layout, spec)
     assert clips["drawn_from"].is_unique
-    source = synthetic.sample_clips(layouts.drawn_spec(layout, spec)).set_index("clip_id")
+    source = population.sample_clips(layouts.drawn_spec(layout, spec)).set_index("clip_id")
     drawn = source.loc[clips["drawn_from"]]
     assert clips["action_units"].tolist() == drawn["action_units"].tolist()
     allowed = {(label, emotion) for label, emotion, _ in layouts.LAYOUTS[layout]}
@@ -148,7 +148,7 @@ def test_classes_are_as_learnable_as_in_the_other_layout(layout):
 
     spec = Synthetic(n_micro=1500, n_subjects=40)
     source = layouts.drawn_spec(layout, spec)
-    rule, everything = synthetic.balanced_bayes(source), synthetic.sample_clips(source)
+    rule, everything = population.balanced_bayes(source), population.sample_clips(source)
     chosen = everything[everything["clip_id"].isin(layouts.layout_clips(layout, spec)["drawn_from"])]
     # Three recalls of 140 and more clips: a standard error of about 0.02. Labels at random would score 0.3.
     assert score(chosen) == pytest.approx(score(everything), abs=0.06)
@@ -196,7 +196,7 @@ def test_the_union_is_read(trees):
     assert problems["problem"].str.endswith("in the official list").all()  # other counts per subject
     truth = {layout: layouts.layout_clips(layout, SPEC) for layout in READERS}
     drawn = {
-        layout: synthetic.sample_clips(layouts.drawn_spec(layout, SPEC)).set_index("clip_id")["emotion"]
+        layout: population.sample_clips(layouts.drawn_spec(layout, SPEC)).set_index("clip_id")["emotion"]
         for layout in READERS
     }
     for layout, table in truth.items():

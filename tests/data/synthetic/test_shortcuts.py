@@ -24,7 +24,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips():
-    return synthetic.sample_clips(SPEC)
+    return population.sample_clips(SPEC)
 
 
 @pytest.fixture(scope="module")
