@@ -11,7 +11,8 @@ from hsta_lib.config import Synthetic
 from hsta_lib.data import faces
 from hsta_lib.data.faces import BOX_MARGIN, EYE_X, EYE_Y, Face, align, alignment, find_face, given_boxes
 from hsta_lib.data.synthetic import render
-from hsta_lib.data.synthetic.clips import _find, clip_frames, sample_clips
+from hsta_lib.data.synthetic.clips import _find, clip_frames
+from hsta_lib.data.synthetic.population import sample_clips
 
 SPEC = Synthetic(generator_seed=2, n_subjects=7, n_micro=23)
 SIZE = 97

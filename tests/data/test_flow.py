@@ -7,7 +7,8 @@ import pytest
 from hsta_lib.config import Synthetic
 from hsta_lib.data import flow as flow_module
 from hsta_lib.data.flow import flow_colours, flow_pictures, flow_strain, optical_flow, strain
-from hsta_lib.data.synthetic.clips import clip_frames, sample_clips, true_flow
+from hsta_lib.data.synthetic.clips import clip_frames, true_flow
+from hsta_lib.data.synthetic.population import sample_clips
 
 # Two primes, so that no swapped axis can fit.
 HEIGHT, WIDTH = 61, 79
