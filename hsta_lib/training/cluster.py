@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import math
 import pickle
 import statistics
 import time
@@ -293,9 +294,13 @@ class _Crew:
 class _LocalCrew(_Crew):
     """Workers that this process has started: they are asked nothing, and started again where they died."""
 
+    looked = -math.inf
+
     def look(self):
-        revive(self.client.cluster)
-        super().look()
+        if time.monotonic() - self.looked > LOOK_SECONDS:  # not after each of many short trials
+            revive(self.client.cluster)
+            super().look()
+            self.looked = time.monotonic()
 
     def _look_over(self, new):
         self.shares |= dict.fromkeys(new, True)

@@ -179,6 +179,7 @@ def test_a_run_without_any_worker_ends_with_a_message(monkeypatch, tmp_path):
     clock[0] = 590
     crew.look()
     there["one"] = {"resources": {}, "status": "running", "last_seen": 1}
+    clock[0] = 592
     crew.look()
     assert crew.ready == {"one"}
     there.clear()

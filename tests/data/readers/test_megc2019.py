@@ -316,5 +316,5 @@ def test_a_dataset_without_a_usable_clip_is_named(small):
 
 def test_a_variant_is_refused(small):
     asked = Parameters(dataset="megc2019", data_root=str(small), variant="VIS")
-    with pytest.raises(ValueError, match="variant = 'VIS': megc2019 has no variants; leave it empty"):
+    with pytest.raises(ValueError, match="variant = 'VIS' is unknown; megc2019 has no variants"):
         read_dataset(asked, Preset(), small)
