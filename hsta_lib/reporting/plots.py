@@ -29,7 +29,7 @@ _VERDICT_COLOURS = {
     ("contradicted", "reverse seen"): (_PALETTE[3], "contradicted, or reverse seen"),
     ("",): ("0.6", "neither, or undecided"),
 }
-_ANIMATED, _COLOURS, _PER_FRAME = 96, 64, 150  # px, colours and milliseconds of an animation's frame
+_ANIMATED, _COLOURS, _PER_FRAME = 96, 128, 150  # px, colours and milliseconds of an animation's frame
 _AMPLIFIED = 4  # factor on the difference of two frames, drawn around mid-grey
 _STYLE = {
     "axes.spines.top": False,
@@ -467,7 +467,9 @@ def animation(clips, frames):
     labels = clips["label"].reset_index(drop=True).drop_duplicates().sort_values()
     rows = np.concatenate(list(frames[labels.index, :-2]), axis=2)  # time, height, width of all, RGB
     size = _ANIMATED * len(labels), _ANIMATED
-    pictures = [pillow.fromarray(row).resize(size).quantize(_COLOURS) for row in rows]
+    # One palette: those of single frames differ, and their flicker looks like movement.
+    how = {"palette": pillow.fromarray(np.concatenate(rows)).quantize(_COLOURS), "dither": pillow.Dither.NONE}
+    pictures = [pillow.fromarray(row).resize(size).quantize(**how) for row in rows]
     content = io.BytesIO()
     how = {"save_all": True, "append_images": pictures[1:], "duration": _PER_FRAME, "loop": 3}
     pictures[0].save(content, format="png", **how)

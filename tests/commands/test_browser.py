@@ -37,12 +37,21 @@ FLAGS = [
     "--disable-sync",
 ]
 REPORTS = {path.stem for path in (ROOT / "reports").glob("*.ipynb") if ".partial" not in path.name}
+STUDIES = ("audit", "claims", "controls", "figure3", *(f"table{number}" for number in range(1, 8)))
 GUIDES = {path.stem for path in (ROOT / "docs").glob("*.md")}
 PAGES = sorted({"index"} | REPORTS | GUIDES)
 # By how many pixels a page is wider than its window.
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # By how many pixels the boxes of tables are wider than can be seen.
 HIDDEN = "[...document.querySelectorAll('.scroll')].map(box => box.scrollWidth - box.clientWidth)"
+UNFOLD = "document.querySelectorAll('details').forEach(part => { part.open = true })"
+# How far the headers of tables that are higher than their box are from its top once it is scrolled.
+HEADERS = """() => [...document.querySelectorAll('.scroll')]
+    .filter(box => box.scrollHeight > box.clientHeight + 50 && box.querySelector('thead'))
+    .map(box => {
+        box.scrollTop = 40
+        return box.querySelector('thead').getBoundingClientRect().top - box.getBoundingClientRect().top
+    })"""
 BOTTOM_OF_FIGURE = "document.querySelector('.figure').getBoundingClientRect().bottom"
 FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 # WCAG 2.2 at levels A and AA, and axe's own rules, on the order of headings for one.
@@ -126,6 +135,27 @@ def test_the_figure_of_the_index_fits_its_first_screen_and_its_tables_a_phone(wa
     assert page.evaluate(HIDDEN) == [0, 0]
 
 
+@pytest.mark.parametrize("name", sorted(REPORTS))
+def test_tables_of_a_report_fit_and_their_headers_stay_in_sight(watched, site, name):
+    open_page, _, _ = watched
+    page = open_page(f"file://{site}/{name}.html", 1280)
+    page.evaluate(UNFOLD)
+    assert not any(page.evaluate(HIDDEN))
+    assert all(abs(distance) <= 1 for distance in page.evaluate(HEADERS))
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate(OVERFLOW) <= 0
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_report_opens_with_its_answer_and_is_short(watched, site, name):
+    open_page, _, _ = watched
+    page = open_page(f"file://{site}/{name}.html", 1280)
+    assert page.locator("h2").first.inner_text() == "Answer"
+    assert page.locator("details.rest:not([open])").count() == 1
+    screens = page.evaluate("document.body.getBoundingClientRect().height") / 900
+    assert screens <= (10 if name == "audit" else 6)
+
+
 def _first_paint(open_page, address):
     """Milliseconds until something is seen; the least of three, as other processes may hold one up."""
     pages = [open_page(address, 1440) for _ in range(3)]
@@ -151,7 +181,7 @@ def _violations(page, rules):
 def test_axe_finds_nothing_to_object_to(watched, site, name):
     open_page, requests, _ = watched
     page = open_page(f"file://{site}/{name}.html", 390)
-    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
+    page.evaluate(UNFOLD)
     assert _violations(page, RULES) == []
     page.emulate_media(color_scheme="dark")
     assert _violations(page, ["color-contrast"]) == []
@@ -343,3 +373,5 @@ def test_an_error_in_jupyterlab_is_noticed(chromium, lab, tmp_path):
     )
     cells, _ = _run_in_lab(chromium, lab("broken.ipynb"))
     assert any("unknown" in error for error in _errors(cells))
+    shown = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+    assert len(shown[0]["traceback"]) == 1, "the message alone"
