@@ -44,6 +44,7 @@ _FLOW_FIELDS = {
 }  # fmt: skip
 _MODULES_ON_FLOW = (1, 2, 4, 8)
 _COMPARE = ("table5", "table6")
+_WITH_BASELINES = (*_COMPARE, "honest")
 _NO_GRIDS = (*(name for name in DESIGNS if name != "figure3"), *_COMPARE)
 _PATHS = ("data_root", "lists_root")
 _PICTURE_SIZE = 160  # px
@@ -558,9 +559,9 @@ def _check_effect(name, parameters):
     """Refuse what has no effect in a notebook, and systems that there are none of."""
     if parameters.grid and name in _NO_GRIDS:
         raise ValueError(f"notebook parameters: grid has no effect in {name}; leave it out")
-    if parameters.baselines and name not in _COMPARE:
+    if parameters.baselines and name not in _WITH_BASELINES:
         raise ValueError(
-            f"notebook parameters: baselines has no effect in {name}; use {' or '.join(_COMPARE)}"
+            f"notebook parameters: baselines has no effect in {name}; use {' or '.join(_WITH_BASELINES)}"
         )
     if parameters.baselines:
         _check_systems(parameters.baselines)

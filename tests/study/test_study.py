@@ -90,6 +90,19 @@ def test_a_notebook_takes_the_parameters_with_their_defaults(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_parameter_of_a_notebook_can_be_given(path):
+    other = {
+        "seeds": [3], "workers": 0, "device": "cpu", "baselines": ["HTNet"], "split": "loso",
+        "labels": "emotion3", "macro_clips": "training_subjects", "repair": "drop", "export": True,
+        "scheduler": "tcp://a:1",
+    }  # fmt: skip
+    statements = ast.parse(parameter_cell(path)).body
+    usual = {line.targets[0].id: ast.literal_eval(line.value) for line in statements} | {"preset": "smoke"}
+    for name in usual.keys() & other.keys():
+        assert name in start(path.stem, usual | {name: other[name]}).given
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_starts_its_study_right_after_its_parameters(path):
     cells = code_cells(path)
     (position,) = [number for number, (tags, _) in enumerate(cells) if "parameters" in tags]
