@@ -86,6 +86,35 @@ except KeyboardInterrupt:
     assert told.rstrip().endswith("stopped: 2 of 5")
 
 
+_AS_JUPYTERLAB = """
+import sys, threading, time
+from pathlib import Path
+import nbformat
+from nbclient import NotebookClient
+from jupyter_client import KernelManager
+
+def interrupt():
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.05)
+    time.sleep(0.2)
+    client.km.interrupt_kernel()
+
+notebook = nbformat.read(sys.argv[1], as_version=4)
+client = NotebookClient(notebook, kernel_manager_class=KernelManager, allow_errors=True)
+threading.Thread(target=interrupt, daemon=True).start()
+client.execute()
+print([output.traceback for output in notebook.cells[1].outputs])
+"""
+
+
+def test_an_interrupt_of_a_kernel_as_jupyterlab_sends_it_is_one_line(tmp_path):
+    mark = tmp_path / "mark"
+    _command(tmp_path, START, f"import time\nopen({str(mark)!r}, 'w').close()\ntime.sleep(60)")
+    command = [sys.executable, "-c", _AS_JUPYTERLAB, str(tmp_path / "in.ipynb"), str(mark)]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert told == "[['stopped: what was made is kept; run the notebook again to continue']]\n"
+
+
 class _Screen(io.StringIO):
     def isatty(self):
         return True
