@@ -292,7 +292,6 @@ def test_table_5_is_decided_as_it_is_scored_by_the_rows_trained_on_the_union():
     assert set(found["verdict"]) == {"supported"}
     own = order.assign(train_on=order["train_on"].map({"own": "composite", "composite": "own"}))
     assert "supported" not in set(decide("table5", own, cells, REAL)["verdict"])
-    assert power("table5", order, cells)["reason"].tolist() == [""] * len(found)
 
 
 def test_rows_that_do_not_share_their_clips_are_not_compared():
