@@ -30,7 +30,7 @@ from hsta_lib.data.splits import is_subject_dependent
 from hsta_lib.data.table import problems_table
 from hsta_lib.files import write_whole
 from hsta_lib.models.hsta import HSTA
-from hsta_lib.reporting.tables import LEFT
+from hsta_lib.reporting.tables import LEFT, in_full
 from hsta_lib.training.trials import Trial
 
 COVERED = 0.9  # of the clips have their true class in the set
@@ -225,11 +225,12 @@ def of_clips(kept, choice, others):
         One row per clip: ``clip_id``; ``subject_id``, its folder, else the clip itself; ``y_true``,
         of a folder empty, to be filled in; ``y_pred``; ``cannot_tell``; ``possible``, the classes of its set;
         ``p_<class>``; ``trained_on``; of a folder's clips ``nothing_moves``, ``not_a_face`` and ``notes``.
-    problems : DataFrame
+    problems : DataFrame or pandas.io.formats.style.Styler
         Clips that could not be used, and why.
     """
     if choice.clips:
-        return of_folder(kept, choice.clips)
+        table, problems = of_folder(kept, choice.clips)
+        return table, in_full(problems)
     return of_others(kept, others), problems_table()
 
 

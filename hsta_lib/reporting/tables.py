@@ -31,6 +31,11 @@ NOWRAP = [
 NO_NUMBERS = "Published pictures of flow come without frame numbers and recordings: nothing can be told here."
 
 
+def in_full(table):
+    """A table of words, whole: of a DataFrame a notebook shows 60 rows and 50 letters of a cell."""
+    return table.style.hide(axis="index").format(escape="html").set_table_styles(LEFT)
+
+
 def number(value, sign=""):
     """A score or difference for reading, to one digit; a zero has no minus."""
     return f"{round(value, 1) + 0.0:{sign}.1f}"
@@ -410,7 +415,7 @@ def describe_problems(dataset):
         return Markdown("No problems: every clip with a class of this label set could be used.")
     actions = dataset.problems["action"].str.replace("^taken as .*", "corrected", regex=True).value_counts()
     display(Markdown("; ".join(f"{action}: {n}" for action, n in actions.items()) + "."))
-    return dataset.problems
+    return in_full(dataset.problems)
 
 
 _OF_CHANNELS = (
@@ -495,11 +500,13 @@ def answer_data(dataset, folds_of):
     -------
     IPython.display.Markdown
     """
-    differ = int((dataset.counts["difference"] != 0).sum()) if dataset.counts["expected"].any() else 0
-    lines = [
-        f"- Found: {dataset.version}; {counted(len(dataset.problems), 'problem')}; "
-        f"{counted(differ, 'emotion')} with another number of clips than published."
-    ]
+    differ = (
+        f"{counted(int((dataset.counts['difference'] != 0).sum()), 'emotion')} with another number of clips"
+    )
+    told = (
+        f"{differ} than published" if dataset.counts["expected"].any() else "no published counts to compare"
+    )
+    lines = [f"- Found: {dataset.version}; {counted(len(dataset.problems), 'problem')}; {told}."]
     if not dataset.clips["onset"].isna().all():
         totals = {
             name: overlap(dataset.clips, folds).loc[("micro", "all")] for name, folds in folds_of.items()

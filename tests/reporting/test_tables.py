@@ -547,8 +547,14 @@ def test_overlaps_are_shares_of_the_test_clips(tmp_path):
 def test_repairs_are_counted_together(tmp_path, displayed):
     rows = [("s", "a", "x", "taken as 1 2 3 (A)"), ("s", "b", "x", "taken as 4 5 6"), ("f", "c", "y", "left")]
     shown = tables.describe_problems(dataset_of(tmp_path, problems=problems_table(rows)))
-    assert len(shown) == 3
+    assert len(shown.data) == 3
     assert displayed == ["corrected: 2; left: 1."]
+
+
+def test_problems_are_shown_with_all_their_rows_and_words(tmp_path, displayed):
+    rows = [("s", str(n), f"clip {n}: {'a long path, ' * 9}<is> missing", "left out") for n in range(70)]
+    shown = tables.describe_problems(dataset_of(tmp_path, problems=problems_table(rows)))._repr_html_()
+    assert all(f"clip {n}: {'a long path, ' * 9}&lt;is&gt; missing" in shown for n in range(70))
 
 
 def test_clips_in_which_nothing_moves_are_counted(tmp_path, displayed):
@@ -582,4 +588,6 @@ def test_of_a_dataset_it_is_said_what_is_wrong_and_what_splits_give_away(tmp_pat
     folds = make_folds(clips, split="subject", n_folds=3, stratify=False, split_seed=0)
     said = tables.answer_data(dataclasses.replace(data, clips=clips), {"subject": folds}).data
     assert "Found: tiny; 1 problem; 1 emotion with another number of clips than published." in said
+    unknown = dataclasses.replace(data, clips=clips, counts=counts(0, 3))
+    assert "no published counts to compare" in tables.answer_data(unknown, {"subject": folds}).data
     assert "recording in training, by split: `subject` 0 %." in said
