@@ -6,6 +6,7 @@ its field in ``paper/departures.csv``. This module alone reads the environment.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hsta_lib import ROOT, SHIPPED
+
+# OpenCV's FFmpeg writes a line for each damaged block of a video; `attention.own_clip` tells what is lost.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 RepairRule = Literal["repaired", "published", "released", "drop"]
 RecipeName = Literal["equations", "released"]
@@ -304,9 +308,10 @@ class Parameters(Group):
     def _read_text(cls, values):
         """papermill's -p gives a list or dictionary as text: read it."""
         kinds = {"seeds": list, "baselines": list, "grid": dict}
-        read = {
-            name: yaml.safe_load(text) for name, text in values.items() if name in kinds and _is_text(text)
-        }
+        read = {}
+        for name in (name for name, text in values.items() if name in kinds and _is_text(text)):
+            with suppress(yaml.YAMLError):  # told below, as of the wrong kind
+                read[name] = yaml.safe_load(values[name])
         return values | {name: value for name, value in read.items() if isinstance(value, kinds[name])}
 
     @model_validator(mode="after")

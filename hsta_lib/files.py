@@ -103,7 +103,7 @@ def read_csv(path, needed=()):
         In UTF-8, with or without a byte-order mark; commas, semicolons or tabs divide cells. Its first line
         names the columns.
     needed : iterable of str
-        Columns that must be there.
+        Columns that must be there, in any case; they come under these names.
 
     Returns
     -------
@@ -136,7 +136,8 @@ def read_csv(path, needed=()):
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a CSV in UTF-8 ({error}); save it as one") from error
     cells, n = [cell.strip() for cell in flat], len(header)
-    names = cells[:n]
+    known = {name.lower(): name for name in needed}
+    names = [known.get(name.lower(), name) for name in cells[:n]]
     if not names:
         raise ValueError(f"{path} is empty; its first line must name the columns")
     if len(set(names)) < n:

@@ -97,7 +97,8 @@ def _decoded(choice, frames, workshop, tell):
     clips, estimated = with_apex(clips, "difference", workshop / "cache")
     cached, _, left_out, noted = cache_frames(clips, frames, workshop / "cache")
     if left_out:
-        raise ValueError(f"{where} cannot be used: {left_out[0][2]}")
+        place, _, problem, _ = left_out[0]
+        raise ValueError(f"{where} cannot be used: {Path(place).name}: {problem}")
     notes = [f"{problem}: {action}" for _, _, problem, action in estimated + noted]
     for line in [*_told(clips.iloc[0], frames, index_folder(folder)), *notes]:
         tell(line)
@@ -111,7 +112,8 @@ def _told(clip, frames, files):
     if frames.drawing == "uniform":
         taken = choose_frames(onset, offset, frames.n_frames, apex=apex, keep_apex=frames.keep_apex)
         yield f"the video branch sees the frames {', '.join(map(str, taken))}"
-    missing = [str(number) for number in range(onset, offset + 1) if number not in files]
+    there = frames_between(files, onset, offset)
+    missing = [str(number) for number in range(onset, offset + 1) if number not in there]
     if missing:
         yield (
             f"{len(missing)} frames are missing or cannot be decoded: {', '.join(missing)}; behind a damaged "
@@ -119,7 +121,7 @@ def _told(clip, frames, files):
         )
     if apex == onset:
         yield "the apex is the onset: nothing moves, and what class is given means nothing"
-    height, width, _ = read_image(next(iter(frames_between(files, onset, offset).values()))).shape
+    height, width, _ = read_image(next(iter(there.values()))).shape
     if height != width and frames.crop == "none":
         yield f"{width} x {height} px are squashed to a square, as crop = 'none' does with every frame"
 
@@ -147,7 +149,7 @@ def _extracted(path, where, choice, folder):
     """
     video = cv2.VideoCapture(str(path))
     stated = video.get(cv2.CAP_PROP_FRAME_COUNT)
-    first, last, number = choice.onset or 1, choice.offset or np.inf, 0
+    first, last, number = max(choice.onset or 1, 1), choice.offset or np.inf, 0
     folder.mkdir()
     try:
         while number < last and ((is_there := video.grab()) or 0 < number < stated):

@@ -34,13 +34,12 @@ _EMPTY = ("", "nan", "NaN", "NAN")  # the last three as libraries write a missin
 
 
 def merge_spellings(files, classes=None):
-    """Files with subjects and classes in one spelling each (``1``, ``01``, ``1.0``), and what was merged."""
+    """Files with subjects, folds and classes in one spelling each (``1``, ``01``), and what was merged."""
     files, merged, given = [table.copy() for table in files], [], list(classes or ())
-    places = (
-        [("subject_id", table) for table in files if "subject_id" in table],
-        [(name, table) for table in files for name in {*table} & {"y_true", *_predictions(table)}],
-    )
-    for key, known, cells in ((subject_key, [], places[0]), (_class_key, given, places[1])):
+    kinds = [(subject_key, [], {name}) for name in ("subject_id", "fold")]
+    kinds.append((_class_key, given, {"y_true", *(name for table in files for name in _predictions(table))}))
+    for key, known, names in kinds:
+        cells = [(name, table) for table in files for name in names & {*table}]
         spelled = sorted({value for name, table in cells for value in table[name].dropna().unique()})
         taken = {key(value): value for value in (*reversed(spelled), *reversed(known))}
         found = {value: value if value in known else taken[key(value)] for value in spelled}
@@ -93,7 +92,9 @@ def check(table, column=None, classes=None):
             raise ValueError(f"column {name!r} is empty for clip {_name_of(table, empty)}")
     keys = [name for name in ("subject_id", "clip_id") if name in table]
     if "clip_id" in table and table.duplicated(keys).any():
-        raise ValueError(f"clip {_name_of(table, table.duplicated(keys))} is there twice")
+        twice = table.duplicated(keys)
+        subject = table["subject_id"][twice].iloc[0]
+        raise ValueError(f"clip {_name_of(table, twice)} is there twice, of subject {subject!r}")
     classes = sorted(table["y_true"].unique()) if classes is None else list(classes)
     if len(set(classes)) < len(classes):
         raise ValueError(f"a class is there twice in {', '.join(map(str, classes))}")
@@ -285,7 +286,7 @@ def describe_epochs(table, classes=None):
 
 def _by_epoch(table, classes):
     """The classes, the numbers of the epochs, and the clips of each in one order."""
-    for name in ("epoch", "clip_id", "y_pred"):
+    for name in ("epoch", "clip_id", *_NEEDED, "y_pred"):
         if name not in table:
             raise ValueError(
                 f"column {name!r} is missing, which --epochs needs; there are {', '.join(table)}"
@@ -296,7 +297,8 @@ def _by_epoch(table, classes):
             f"column 'epoch' must hold whole numbers, found {table['epoch'][numbers.isna()].iloc[0]!r}"
         )
     classes = sorted(table["y_true"].unique()) if classes is None else classes
-    parts = {int(n): part.sort_values("clip_id", ignore_index=True) for n, part in table.groupby(numbers)}
+    table = table.sort_values(["subject_id", "clip_id"])
+    parts = {int(n): part.reset_index(drop=True) for n, part in table.groupby(numbers)}
     about = [name for name in ("clip_id", *_NEEDED, "fold") if name in table]
     first = next(iter(parts.values()))
     for number, part in parts.items():
@@ -404,10 +406,13 @@ def _text(chosen):
     stems = [Path(path).stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else paths
     files, merged = merge_spellings([read_csv(path, _NEEDED) for path in paths], classes)
-    table = join(dict(zip(names, files, strict=True)))
-    text = describe_epochs(table, classes) if chosen.epochs else describe(table, chosen.column, classes)
-    if chosen.reported:
-        text += f"\n\n{check_reported(table, *chosen.reported, classes)}"
+    try:
+        table = join(dict(zip(names, files, strict=True)))
+        text = describe_epochs(table, classes) if chosen.epochs else describe(table, chosen.column, classes)
+        if chosen.reported:
+            text += f"\n\n{check_reported(table, *chosen.reported, classes)}"
+    except ValueError as error:  # what was merged may be why
+        raise ValueError("\n".join([*merged, str(error)])) from error
     return "\n".join([*merged, text])
 
 

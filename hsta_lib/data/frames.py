@@ -99,13 +99,17 @@ def why_no_frames(folder):
     try:
         with _scanned(folder) as entries:
             names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-        twice = [names for names in _names_by_number(folder).values() if len(names) > 1]
+        twice = [(number, *names) for number, names in _names_by_number(folder).items() if len(names) > 1]
     except FileNotFoundError:
         return "folder missing"
     except OSError as error:
         return f"folder cannot be listed ({error.strerror})"
     if twice:
-        return f"two series of frames, such as {twice[0][0]} and {twice[0][1]}: give each its own folder"
+        number, one, other, *_ = twice[0]
+        return (
+            f"{one} and {other} both have the number {number}, the last of their names: rename them, or give "
+            "each series of frames its own folder"
+        )
     if not names:
         return "folder without frames: it is empty"
     endings = ", ".join(SUFFIXES)

@@ -464,6 +464,8 @@ def test_a_clip_that_cannot_be_used_is_refused_in_one_message(dataset, tmp_path,
         own(dataset, FRAMES.model_copy(update={"crop": "boxes"}), clip=str(folder))
     with pytest.raises(ValueError, match=r"onset = 30, but only 17 frames"):
         own(dataset, clip=str(video), onset=30)
+    with pytest.raises(ValueError, match=r"onset = -2.*its frames are 1 to 17"):
+        own(dataset, clip=str(video), onset=-2)
 
 
 def test_what_was_taken_of_a_clip_is_said(dataset, folder, video, capsys):
@@ -474,8 +476,14 @@ def test_what_was_taken_of_a_clip_is_said(dataset, folder, video, capsys):
         "60 x 40 px are squashed to a square, as crop = 'none' does with every frame",
         "no apex given: the frame most unlike the onset",
     ]
+    next(folder.glob("*105.png")).write_bytes(b"")
     own(dataset, FRAMES.model_copy(update={"crop": "center_square"}), clip=str(folder), apex=111)
-    assert "squashed" not in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "squashed" not in told
+    assert "1 frames are missing or cannot be decoded: 105;" in told
+    next(folder.glob("*111.png")).write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"cannot be used: img111\.png: truncated or no image \(4 bytes\)"):
+        own(dataset, clip=str(folder), apex=111)
 
 
 def test_a_video_cut_off_keeps_its_length_and_names_the_frames_that_are_lost(dataset, video, capsys):
@@ -510,6 +518,19 @@ def test_a_frame_that_cannot_be_decoded_is_no_end_of_a_video(dataset, video, mon
     row, _ = own(dataset, clip=str(video))
     assert row[["onset", "apex", "offset"]].tolist() == whole[["onset", "apex", "offset"]].tolist()
     assert "2 frames are missing or cannot be decoded: 8, 9;" in capsys.readouterr().out
+
+
+def test_of_a_damaged_video_one_line_is_told_and_none_of_its_decoder(dataset, tmp_path, capfd):
+    place = tmp_path / "smile.avi"
+    writer = cv2.VideoWriter(str(place), cv2.VideoWriter_fourcc(*"XVID"), 25, (64, 64))
+    for seed in range(17):
+        writer.write(np.random.default_rng(seed).integers(0, 255, (64, 64, 3)).astype(np.uint8))
+    writer.release()
+    content = bytearray(place.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 300] = bytes(300)
+    place.write_bytes(content)
+    own(dataset, clip=str(place))
+    assert "[" not in capfd.readouterr().err
 
 
 def test_one_picture_is_no_clip_and_of_a_still_one_it_is_said_that_nothing_moves(dataset, folder, capsys):

@@ -268,6 +268,8 @@ def test_spellings_of_a_subject_and_of_a_class_are_one_and_are_listed(rows):
     assert "'happy' is taken as 'Happy'" in merged
     (table,), merged = score.merge_spellings([rows], classes=["happy", "sad", "2"])
     assert set(table["y_true"]) == {"happy", "sad", "2"}
+    (table,), merged = score.merge_spellings([rows.assign(fold=["1", "01", "2", "2.0", "2", "1.0"])])
+    assert (table["fold"].nunique(), "'1' is taken as '01'" in merged) == (2, True)
     signs = rows.assign(y_true=list("10") * 3, y_pred=["-1", "0"] * 3)
     assert set(score.merge_spellings([signs])[0][0]["y_pred"]) == {"-1", "0"}
 
@@ -396,13 +398,30 @@ def changed(line, to):
             "epoch 2 has other clips than the first, or another",
         ),
         (changed("2,smile1,ann,happy,anger", "2,smile1,ann,happy,joy"), "epoch 2: column 'y_pred': 'joy'"),
-        (changed("2,smile1", "1,smile1"), "epoch 1: clip 'smile1' is there twice"),
+        (changed("2,smile1", "1,smile1"), "epoch 1: clip 'smile1' is there twice, of subject 'ann'"),
+        (changed("subject_id", "subject"), "column 'subject_id' is missing, which --epochs needs"),
+        (changed("y_true", "truth"), "column 'y_true' is missing, which --epochs needs"),
     ],
 )
 def test_epochs_that_do_not_fit_each_other_are_refused(tmp_path, content, message, capsys):
     (tmp_path / "mine.csv").write_text(content)
     assert score.main([str(tmp_path / "mine.csv"), "--epochs"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_epochs_may_list_clips_that_subjects_share_in_any_order(tmp_path, rows, capsys):
+    rows = pd.concat([rows.assign(clip_id="a", subject_id=[f"{n}{i}" for i in range(6)]) for n in range(9)])
+    table = pd.concat([rows.assign(epoch=epoch) for epoch in (1, 2)])
+    table.sample(frac=1, random_state=0).to_csv(tmp_path / "mine.csv", index=False)
+    assert score.main([str(tmp_path / "mine.csv"), "--epochs"]) == 0
+    assert "54 clips of 54 subjects" in capsys.readouterr().out
+
+
+def test_an_error_tells_what_was_merged_before(tmp_path, rows, capsys):
+    rows.assign(clip_id=list("aacdef"), subject_id=["Ann", "ann", *"sstt"]).to_csv(tmp_path / "mine.csv")
+    assert score.main([str(tmp_path / "mine.csv")]) == 2
+    said = capsys.readouterr().err
+    assert said == "'ann' is taken as 'Ann'\nclip 'a' is there twice, of subject 'Ann'\n"
 
 
 @pytest.mark.parametrize(

@@ -215,25 +215,26 @@ def test_a_number_in_brackets_counts_where_the_names_differ_in_it_alone(tmp_path
 
 
 @pytest.mark.parametrize(
-    "names",
+    ("names", "number"),
     [
-        ("flow_x_00001.jpg", "img_00001.jpg"),
-        ("camA_1.jpg", "camB_1.jpg"),
-        ("007.jpg", "7.jpg"),
-        ("7.jpg", "7.png"),
-        ("img7(1).jpg", "img7.jpg"),
-        ("img1_crop224.jpg", "img2_crop224.jpg"),
+        (("flow_x_00001.jpg", "img_00001.jpg"), 1),
+        (("camA_1.jpg", "camB_1.jpg"), 1),
+        (("007.jpg", "7.jpg"), 7),
+        (("7.jpg", "7.png"), 7),
+        (("img7(1).jpg", "img7.jpg"), 7),
+        (("img1_crop224.jpg", "img2_crop224.jpg"), 224),
     ],
 )
-def test_two_series_in_one_folder_are_refused(clips, tmp_path, monkeypatch, names):
+def test_two_series_in_one_folder_are_refused(clips, tmp_path, monkeypatch, names, number):
     folder = clips["folder"][0]
     for name in names:
         write(folder / name, plain(10))
     assert index_folder(folder) == {}
     _, numbers, left_out, _ = cached(clips, tmp_path / "cache")
     assert numbers == [NUMBERS["b"], NUMBERS["c"]]
-    problem = f"two series of frames, such as {names[0]} and {names[1]}: give each its own folder"
-    assert left_out == [(str(folder), "a", problem, "clip left out")]
+    [(where, clip_id, problem, action)] = left_out
+    assert (where, clip_id, action) == (str(folder), "a", "clip left out")
+    assert problem.startswith(f"{names[0]} and {names[1]} both have the number {number}, the last of their")
 
 
 def test_files_of_one_name_but_for_a_number_elsewhere_are_one_series(tmp_path):

@@ -274,6 +274,7 @@ def test_the_old_name_of_baselines_is_read_and_told(capsys):
     ("given", "hint"),
     [
         ({"seeds": "0,1"}, r"seeds = '0,1' is not allowed.*; a list is given by -y 'seeds: \[0, 1\]'"),
+        ({"seeds": "[0, 1"}, r"seeds = '\[0, 1' is not allowed.*; a list is given by -y"),
         ({"seeds": 3}, "seeds = 3 is not allowed.*; a list is given by -y"),
         ({"grid": "[1]"}, r"grid = '\[1\]' is not allowed.*; a dictionary is given by -y"),
         ({"data_root": 6}, "data_root = 6 is not allowed.*; -r instead of -p takes a value as it is written"),

@@ -54,7 +54,7 @@ def _read_rows(path):
             f"{path.absolute()} is not there, the nearest folder is {nearest_folder(path.absolute())}; its "
             f"columns must be {', '.join(_NEEDED)}"
         )
-    rows = read_csv(path, _NEEDED)
+    rows = read_csv(path, _NEEDED).rename(columns=str.lower)
     for number, row in rows.iterrows():
         if not all(row[["subject", "clip", "folder"]]):
             raise ValueError(f"{path}, line {number}: subject, clip and folder must not be empty")

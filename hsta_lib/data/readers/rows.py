@@ -11,7 +11,7 @@ from hsta_lib.data.table import COLUMNS, class_names, clean_emotion, problems_ta
 RULES = ("repaired", "published", "released", "drop")
 _REPAIRS = Path(__file__).with_name("repairs.csv")
 _INDICES = ("onset", "apex", "offset")
-_NO_APEX = r"[/\\.\u2010-\u2015\u2212-]*|n/?a|nan|none|null"  # "/" and its like
+_NO_APEX = r"[/\\.\u2010-\u2015\u2212-]*|#?n/?a|nan|none|null"  # "/" and its like
 _NOT_MICRO = "no micro-expression by the dataset's own definition"
 
 
