@@ -286,7 +286,7 @@ def describe_epochs(table, classes=None):
 
 def _by_epoch(table, classes):
     """The classes, the numbers of the epochs, and the clips of each in one order."""
-    for name in ("epoch", "clip_id", *_NEEDED, "y_pred"):
+    for name in ("epoch", "clip_id", "y_pred"):
         if name not in table:
             raise ValueError(
                 f"column {name!r} is missing, which --epochs needs; there are {', '.join(table)}"
