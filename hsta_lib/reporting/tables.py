@@ -500,16 +500,16 @@ def answer_data(dataset, folds_of):
     -------
     IPython.display.Markdown
     """
-    differ = (
-        f"{counted(int((dataset.counts['difference'] != 0).sum()), 'emotion')} with another number of clips"
-    )
-    told = (
-        f"{differ} than published" if dataset.counts["expected"].any() else "no published counts to compare"
-    )
+    differ = counted(int((dataset.counts["difference"] != 0).sum()), "emotion")
+    told = f"{differ} with another number of clips than published"
+    if not dataset.counts["expected"].any():
+        told = "no published counts to compare"
     lines = [f"- Found: {dataset.version}; {counted(len(dataset.problems), 'problem')}; {told}."]
     if not dataset.clips["onset"].isna().all():
         totals = {
-            name: overlap(dataset.clips, folds).loc[("micro", "all")] for name, folds in folds_of.items()
+            name: overlap(dataset.clips, folds).loc[("micro", "all")]
+            for name, folds in folds_of.items()
+            if folds
         }
         told = [f"`{name}` {100 * row[COUNTS[1]] / row['test clips']:.0f} %" for name, row in totals.items()]
         lines.append(f"- Test clips with a clip of their recording in training, by split: {', '.join(told)}.")
