@@ -6,21 +6,25 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from math import prod
+from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from hsta_lib.config import n_cores
 from hsta_lib.files import file_digest, progress_bar
 
 # In the folder of a cache. The last two are there only while it is built, or after a kill.
 _ROWS, _BUILT, _LOCK = "rows.npy", "built.json", ".lock"
+_MARK = ".locked"  # is there while a process writes, where the disk has no locks, as some on a network
 _PARTIAL, _ONE_BY_ONE = "rows.partial.npy", "rows"
 _PROBLEM = ".json"  # ending of the file that stands for a row which cannot be computed
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -112,25 +116,44 @@ def _intact(path):
     """What `_finish` noted of a cache, if the cache is there and as it was built; else None."""
     try:
         built = json.loads(path.with_name(_BUILT).read_text())
-        return built if built["digest"] == file_digest(path) and "problems" in built else None
+        are_whole = all(len(problem) == 4 for problem in built["problems"])
+        stat = path.stat()
+        is_same = built["digest"] == _digest(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        return built if are_whole and is_same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
+@functools.lru_cache
+def _digest(path, *_looks):
+    """Taken once a process: a small network trains in less time than that of a whole dataset takes."""
+    return file_digest(path)
+
+
 @contextmanager
 def _locked(folder, size):
-    lock = FileLock(folder / _LOCK)
     with _explained(folder, size):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"waiting for another process that writes {folder}", flush=True)
-            lock.acquire()
+            lock = _acquired(FileLock(folder / _LOCK), "")
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            mark = folder / _MARK
+            lock = _acquired(SoftFileLock(mark), f"; if there is none any more, remove {mark}")
     try:
         yield
     finally:
         lock.release()
+
+
+def _acquired(lock, hint):
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another process that writes {Path(lock.lock_file).parent}{hint}", flush=True)
+        lock.acquire()
+    return lock
 
 
 @contextmanager
@@ -158,7 +181,9 @@ def _build(path, items, compute, shape, dtype, desc):
     size = prod(shape) * dtype.itemsize
     with _explained(path.parent, len(items) * size):
         rows.mkdir(exist_ok=True)
-        path.unlink(missing_ok=True)  # damaged, if it is there: its space is needed
+        if path.exists():
+            print(f"{path} is damaged: it is made again", flush=True)
+            path.unlink()  # its space is needed
         todo = [number for number in range(len(items)) if not _is_done(rows / str(number), size)]
         if shutil.disk_usage(rows).free < len(todo) * size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -176,15 +201,24 @@ def _build(path, items, compute, shape, dtype, desc):
 
 
 def _is_done(place, size):
-    """Whether there is a row or a problem; a power failure may leave a file shorter than it was written."""
+    """Whether there is a row or a problem, as written: a power failure may leave less, or other bytes."""
     told = place.with_suffix(_PROBLEM)
-    return (place.exists() and place.stat().st_size == size) or (told.exists() and told.stat().st_size > 0)
+    if told.exists():
+        return _checked(told.read_bytes()) is not None
+    row = _checked(place.read_bytes()) if place.exists() else None
+    return row is not None and len(row) == size
+
+
+def _checked(content):
+    """What `_write` was given; None if the file holds something else."""
+    content, check = content[:-4], content[-4:]
+    return content if check == zlib.crc32(content).to_bytes(4) else None
 
 
 def _write(place, content):
     """Write a file that appears under its name only when it is complete; without waiting for the disk."""
     partial = place.with_suffix(".partial")
-    partial.write_bytes(content)
+    partial.write_bytes(content + zlib.crc32(content).to_bytes(4))
     partial.replace(place)
 
 
@@ -227,7 +261,7 @@ def _finish(path, rows, clip_ids, shape, dtype):
     places = [rows / str(number) for number in range(len(clip_ids))]
     for clip_id, place in zip(clip_ids, places, strict=True):
         if place.with_suffix(_PROBLEM).exists():
-            where, what = json.loads(place.with_suffix(_PROBLEM).read_text())
+            where, what = json.loads(_checked(place.with_suffix(_PROBLEM).read_bytes()))
             problems.append((where, clip_id, what, "clip left out"))
     kept = (len(clip_ids) - len(problems), *shape)
     with open(partial, "wb") as file:
@@ -236,7 +270,7 @@ def _finish(path, rows, clip_ids, shape, dtype):
         )
         for place in places:
             if not place.with_suffix(_PROBLEM).exists():
-                row = place.read_bytes()
+                row = _checked(place.read_bytes())
                 place.unlink()
                 file.write(row)
         file.flush()

@@ -5,6 +5,7 @@ a report is made again without training. Class scores, which no table uses, are 
 """
 
 import gzip
+import io
 import json
 import sys
 import zlib
@@ -17,6 +18,7 @@ from hsta_lib.training.trials import PROTOCOL, Trial, id_of
 
 ENDING = ".trials.jsonl.gz"
 _FORMAT = "trials of hsta_lib, 1"
+_MOST_BYTES = 1 << 29  # unpacked
 _DESCRIPTION = ("protocol", "settings", "fold", "seed", "fingerprint")
 _OF_CLIPS = ("clip_id", "subject_id", "y_true")
 
@@ -77,23 +79,26 @@ def unpack(path, folder):
     records = _read(path)
     new = [record for record in records if not (folder / f"{record['id']}.json").exists()]
     for record in new:
-        write_whole(folder / f"{record['id']}.json", json.dumps(record))
+        store.write(record, folder)
     current = [(trial, record) for record in records if (trial := _trial_of(record))]
     of_other_code = sum(bool(store.changed_code(*pair)) for pair in current)
     return Unpacked(len(records), len(new), len(records) - len(current), of_other_code)
 
 
 def _read(path):
-    content = path.read_bytes()
+    content = io.BytesIO(path.read_bytes())
     try:
-        header, *lines = [json.loads(line) for line in gzip.decompress(content).splitlines()]
+        text = gzip.GzipFile(fileobj=content).read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ValueError(f"unpacked it has more than {_MOST_BYTES >> 20} MB")
+        header, *lines = [json.loads(line) for line in text.splitlines()]
         if header["format"] != _FORMAT:
             raise ValueError(f"its format is {header['format']!r}, not {_FORMAT!r}")
         tested, lines = lines[: header["clips"]], lines[header["clips"] :]
         if len(lines) != header["trials"]:
             raise ValueError(f"it holds {len(lines)} of {header['trials']} trials")
         return [_record(line, tested) for line in lines]
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"{path.name} is damaged or no archive of trials ({error})") from error
 
 

@@ -1,11 +1,12 @@
 """Results on disk: one JSON file per trial, written whole or not at all."""
 
+import hashlib
 import json
 import math
 import platform
 import subprocess
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -79,9 +80,23 @@ def write(record, folder):
     NotWritten
         If the folder cannot be written or the disk is full; the message says what to do.
     """
-    content = json.dumps(record)
+    text = json.dumps(record)
     with _explained(folder):
-        write_whole(folder / f"{record['id']}.json", content)
+        write_whole(folder / f"{record['id']}.json", f'{{"check": "{_check(text)}", {text[1:]}')
+
+
+def _check(text):
+    """Of a record as it was written: a value that is edited by hand may still look like one."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _read(path):
+    text = path.read_text()
+    record = json.loads(text)
+    check = record.pop("check", None) if isinstance(record, dict) else None
+    if check and check != _check("{" + text.partition(", ")[2]):
+        raise ValueError("it is not as it was written")
+    return record
 
 
 @contextmanager
@@ -128,10 +143,10 @@ def load(trial, folder):
     """
     path = folder / f"{trial.id}.json"
     try:
-        record = json.loads(path.read_text())
+        record = _read(path)
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedResult(f"{path.name} is damaged ({error})") from error
     described = trial.description()
     if not isinstance(record, dict) or {key: record.get(key) for key in described} != described:
@@ -175,7 +190,8 @@ def _is_stored(trial, folder):
         return False
     except DamagedResult as error:
         path = folder / f"{trial.id}.json"
-        path.replace(path.with_suffix(".json.damaged"))
+        with suppress(FileNotFoundError):  # another run was faster
+            path.replace(path.with_suffix(".json.damaged"))
         print(f"{error}; kept as {path.name}.damaged, the trial is trained again")
         return False
 

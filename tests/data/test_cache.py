@@ -237,14 +237,31 @@ def _spoil(name, change):
     return spoil
 
 
-@pytest.mark.parametrize("size", [0, 29, 31])
-def test_a_row_of_another_length_is_computed_again(folder, monkeypatch, size):
+def _flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+SPOILED = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: os.truncate(path, 29),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"0"),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "flipped byte": _flip_a_byte,
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_rows_that_are_not_as_written_are_computed_again(folder, monkeypatch, spoil):
     monkeypatch.setattr(cache, "n_cores", lambda: 1)
-    stop_at(folder, 7)
-    (folder / "rows" / "3").write_bytes(bytes(size))
+    stop_at(folder, 7, except_for(2))
+    spoil(folder / "rows" / "3")
+    spoil(folder / "rows" / "2.json")
     computed = []
-    assert rows_of(folder, compute=recorded(computed))[3] == list(range(11))
-    assert computed[:2] == [3, 7]
+    *_, problems, found = rows_of(folder, compute=recorded(computed, except_for(2)))
+    assert (found, len(problems)) == ([n for n in range(11) if n != 2], 1)
+    assert computed[:3] == [2, 3, 7]
     assert files_in(folder) == PARTS
 
 
@@ -334,37 +351,60 @@ def test_who_waits_is_told(folder, capsys):
 # --- damage -----------------------------------------------------------------------------------------------
 
 
-def _flip_a_byte(path):
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
 DAMAGES = {
     "flipped byte": _spoil("rows.npy", _flip_a_byte),
     "truncated": _spoil("rows.npy", lambda path: os.truncate(path, 200)),
-    "no rows": _spoil("rows.npy", lambda path: path.unlink()),
+    "empty": _spoil("rows.npy", lambda path: os.truncate(path, 0)),
     "no record": _spoil("built.json", lambda path: path.unlink()),
     "empty record": _spoil("built.json", lambda path: path.write_text("")),
     "foreign record": _spoil("built.json", lambda path: path.write_text("[]")),
     "record without digest": _spoil("built.json", lambda path: path.write_text("{}")),
+    "problems edited": _spoil(
+        "built.json", lambda path: path.write_text(path.read_text().replace('"clip 3"', '"clip 3", 5'))
+    ),
+    "problems cut": _spoil("built.json", lambda path: _edit(path, problems=5)),
+    "problems of another version": _spoil("built.json", lambda path: _edit(path, problems=[5])),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_cache_is_built_again(folder, damage):
+def test_a_damaged_cache_is_named_and_built_again(folder, damage, capsys):
     first = rows_of(folder, compute=except_for(3))
     whole = first[0].read_bytes()
+    assert "damaged" not in capsys.readouterr().out
     damage(folder)
     assert rows_of(folder, compute=except_for(3)) == first
+    assert f"{first[0]} is damaged: it is made again\n" in capsys.readouterr().out
     assert first[0].read_bytes() == whole
     assert files_in(folder) == PARTS
+
+
+def _edit(path, **given):
+    path.write_text(json.dumps(json.loads(path.read_text()) | given))
+
+
+def test_a_cache_is_checked_once_a_process_unless_it_changes(folder, monkeypatch):
+    path, *_ = rows_of(folder)
+    checked = []
+    monkeypatch.setattr(cache, "file_digest", lambda path: checked.append(path) or file_digest(path))
+    for _ in range(3):
+        rows_of(folder, compute=pytest.fail)
+    assert checked == [path]
+    _flip_a_byte(path)
+    assert rows_of(folder)[3] == list(range(11))
 
 
 def test_a_record_without_problems_is_not_believed(folder):
     first = rows_of(folder, compute=except_for(3))
     (folder / "built.json").write_text(json.dumps({"digest": first[1]}))
     assert rows_of(folder, compute=except_for(3)) == first
+
+
+def test_rows_that_were_deleted_are_computed_again(folder, capsys):
+    first = rows_of(folder, compute=except_for(3))
+    first[0].unlink()
+    assert rows_of(folder, compute=except_for(3)) == first
+    assert "damaged" not in capsys.readouterr().out
 
 
 # --- disks ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 
 import pytest
 from tiny import save, tiny_settings, tiny_trials
@@ -151,6 +152,7 @@ DAMAGED = {
     "clips that are not there": lambda lines: lines[2]["predictions"].update(clips=3),
     "a short column": lambda lines: lines[2]["predictions"].update(y_pred=[0]),
     "no classes": lambda lines: lines[2].__delitem__("absent_classes"),
+    "edited by hand": lambda lines: lines[2]["predictions"].update(y_pred=["1", "1"]),
 }
 
 
@@ -163,12 +165,30 @@ def test_a_changed_archive_is_refused_by_name_and_nothing_is_stored(packed, tmp_
 
 
 @pytest.mark.parametrize(
-    "change", [lambda b: b[:-9], lambda b: b"", lambda b: b"text", lambda b: b[:40] + b[41:]]
+    "change",
+    [
+        lambda b: b[:-9],
+        lambda b: b"",
+        lambda b: b"text",
+        lambda b: b[:40] + b[41:],
+        lambda b: b[:90] + bytes([b[90] ^ 1]) + b[91:],
+        lambda b: gzip.compress(b"[" * 100_000),
+    ],
 )
 def test_broken_bytes_are_refused_by_name(packed, tmp_path, change):
     packed[2].write_bytes(change(packed[2].read_bytes()))
     with pytest.raises(ValueError, match=r"some\.trials"):
         archive.unpack(packed[2], tmp_path / "new")
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused_before_it_is(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "_MOST_BYTES", 3 << 20)
+    packed[2].write_bytes(gzip.compress(bytes(300 << 20), 1))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"some\.trials\S+ is damaged .*unpacked it has more than 3 MB"):
+        archive.unpack(packed[2], tmp_path / "new")
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
 
 
 def test_ids_are_those_of_trials():

@@ -177,6 +177,7 @@ def _change_records(trials, folder, change):
     for trial in trials:
         path = folder / f"{trial.id}.json"
         record = json.loads(path.read_text())
+        record.pop("check", None)
         change(record)
         path.write_text(json.dumps(record))
 

@@ -76,7 +76,7 @@ def test_a_token_lies_in_the_folder_only_meanwhile(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["", '{"id": "half', "[1, 2]", '{"foreign": true}'])
+@pytest.mark.parametrize("content", ["", '{"id": "half', "[1, 2]", '{"foreign": true}', "[" * 100_000])
 def test_a_damaged_or_foreign_file_is_named_kept_and_trained_again(tmp_path, trials, content, capsys):
     path = tmp_path / f"{trials[0].id}.json"
     path.write_text(content)
@@ -109,10 +109,30 @@ def test_a_result_that_lost_a_part_is_trained_again(tmp_path, trials, name):
     save(trials[0], RESULT, tmp_path)
     path = tmp_path / f"{trials[0].id}.json"
     record = json.loads(path.read_text())
+    del record["check"]  # as in those of an earlier version
     DAMAGED[name](record)
     path.write_text(json.dumps(record))
     assert store.missing(trials[:1], tmp_path) == trials[:1]
     assert path.with_suffix(".json.damaged").exists()
+
+
+@pytest.mark.parametrize("edit", [('"y_pred": [0]', '"y_pred": [1]'), ("0.30000001", "0.3"), ("}", "} ")])
+def test_a_result_edited_by_hand_is_trained_again(tmp_path, trials, edit, capsys):
+    save(trials[0], RESULT, tmp_path)
+    path = tmp_path / f"{trials[0].id}.json"
+    path.write_text(path.read_text().replace(*edit, 1))
+    assert store.missing(trials[:1], tmp_path) == trials[:1]
+    assert f"{path.name} is damaged (it is not as it was written)" in capsys.readouterr().out
+
+
+def test_a_result_of_an_earlier_version_has_no_check(tmp_path, trials):
+    save(trials[0], RESULT, tmp_path)
+    path = tmp_path / f"{trials[0].id}.json"
+    record = json.loads(path.read_text())
+    expected = store.load(trials[0], tmp_path)
+    assert record.pop("check")
+    path.write_text(json.dumps(record))
+    assert store.load(trials[0], tmp_path) == expected == record
 
 
 def test_other_files_in_the_folder_are_left_alone(tmp_path, trials):
