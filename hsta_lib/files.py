@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import math
 import os
 import platform
 import re
@@ -14,8 +15,10 @@ import pandas as pd
 import psutil
 from IPython import get_ipython
 from IPython.display import display
+from pandas.api.types import is_numeric_dtype
 from tqdm import tqdm
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how text begins that spreadsheet programs compute
 _HOST = re.sub(r"\W", "-", platform.node())
 PROGRESS = {"progress": True}  # metadata of a bar's output in a notebook
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
@@ -40,6 +43,45 @@ def write_whole(path, content):
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def csv_of(table, index=False):
+    """A table as text of a CSV file in which no cell is a formula to spreadsheet programs.
+
+    Text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return has an apostrophe put in
+    front, which `as_written` takes off. Numbers stay as they are, also those that are text.
+
+    Parameters
+    ----------
+    table : DataFrame
+    index : bool
+        Whether its row names are written.
+
+    Returns
+    -------
+    str
+    """
+    cells = table.apply(lambda column: column if is_numeric_dtype(column) else column.map(_marked))
+    cells = cells.rename(index=_marked, columns=_marked)
+    text = cells.to_csv(index=index, lineterminator="\n")
+    # Python puts a carriage return in quotes only where lines end in one.
+    return cells.to_csv(index=index, lineterminator="\r\n") if "\r" in text else text
+
+
+def _marked(cell):
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) and not _is_number(cell) else cell
+
+
+def _is_number(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def as_written(cell):
+    """A cell's text as it was before `csv_of` wrote it."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def own_name(name):
@@ -108,7 +150,8 @@ def read_csv(path, needed=()):
     Returns
     -------
     DataFrame of str
-        Cells stripped of spaces, empty lines left out; each row's index is its line in the file.
+        Cells stripped of spaces, and of the apostrophes of `csv_of`; empty lines left out; each row's index
+        is its line in the file.
 
     Raises
     ------
@@ -135,7 +178,7 @@ def read_csv(path, needed=()):
                 numbers.append(lines.line_num)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a CSV in UTF-8 ({error}); save it as one") from error
-    cells, n = [cell.strip() for cell in flat], len(header)
+    cells, n = [as_written(cell.strip()) for cell in flat], len(header)
     known = {name.lower(): name for name in needed}
     names = [known.get(name.lower(), name) for name in cells[:n]]
     if not names:

@@ -1,13 +1,16 @@
 """Progress bars: one line in a terminal, one output in a report; CSV files; files that are written whole."""
 
+import csv
+import io
 import subprocess
 import sys
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 
-from hsta_lib.files import PROGRESS, own_name, progress_bar, read_csv, remove_abandoned
+from hsta_lib.files import PROGRESS, csv_of, own_name, progress_bar, read_csv, remove_abandoned
 
 
 def test_outside_of_a_notebook_a_bar_is_a_line_of_stdout(capsys):
@@ -82,3 +85,30 @@ def test_tables_of_spreadsheets_and_libraries_are_read(tmp_path):
     table = read_csv(path, ["b"])
     assert table.to_dict("list") == {"a": ["x", "y"], "b": ["NA", "x"], "": ["7, 8", "x"]}
     assert table.index.tolist() == [2, 5]
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1", "'=1", "''@", "=", "-", "-1_x"]
+PLAIN = ["happy", "s01/=1", "", "'", "'tis", "a'=1", "-3", "+1e9", "-0.5", "'7"]
+
+
+@pytest.mark.parametrize("text", FORMULAS + PLAIN)
+def test_a_cell_is_no_formula_and_is_read_as_it_was(tmp_path, text):
+    path = tmp_path / "t.csv"
+    table = pd.DataFrame({"clip_id": [text, "next"], "y_true": ["sad", text], text + ":": [1.5, -2.5]})
+    path.write_text(csv_of(table), newline="")
+    (_, (written, *_), _) = csv.reader(io.StringIO(csv_of(table), newline=""))
+    assert written == ("'" + text if text in FORMULAS else text)
+    found = read_csv(path)
+    assert found["clip_id"].tolist() == [text, "next"]
+    assert found["y_true"].tolist() == ["sad", text]
+    assert found.columns[2] == text + ":"
+    assert found[text + ":"].tolist() == ["1.5", "-2.5"]
+
+
+def test_names_of_rows_and_numbers_of_any_kind_are_written():
+    table = pd.DataFrame(
+        {"a": pd.array([-1, None], "Int64"), "b": [-0.5, float("nan")], "c": [True, False], "d": [-1, "=1"]},
+        index=["=x", "y"],
+    )
+    assert csv_of(table, index=True) == ",a,b,c,d\n'=x,-1,-0.5,True,-1\ny,,,False,'=1\n"
+    assert csv_of(table[:0]) == "a,b,c,d\n"

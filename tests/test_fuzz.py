@@ -1,8 +1,11 @@
 """Whatever is in a file or a parameter, it is read or refused with a message of this library."""
 
+import csv
 import gzip
+import io
 import json
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,8 +13,9 @@ from tiny import tiny_trials
 
 from hsta_lib import config
 from hsta_lib.commands import score
-from hsta_lib.data.readers import own
-from hsta_lib.files import read_csv
+from hsta_lib.data.readers import flow_images, own, rows, sheet, smic
+from hsta_lib.data.table import clean_emotion, parse_action_units, subject_key
+from hsta_lib.files import as_written, csv_of, read_csv
 from hsta_lib.training import archive, store
 
 # 2,000 examples each in `make slow`; forty in `make test`, so that the tests themselves stay whole.
@@ -89,6 +93,64 @@ def test_clip_tables(n, tmp_path):
                 assert folder.resolve().is_relative_to(tmp_path.resolve())
 
     cases(st.binary(max_size=60) | tables_of(*own._NEEDED), check, n)
+
+
+@pytest.mark.parametrize("n", EXAMPLES)
+def test_sheet_rows(n, tmp_path, monkeypatch):
+    names = ["Subject", "Filename", "Onset", "Apex", "Offset"]
+    cells = words | st.integers().map(str) | st.floats().map(str)
+    grids = st.tuples(st.permutations(names), st.lists(st.lists(cells, min_size=5, max_size=5), max_size=5))
+    whatever = st.integers(0, 6).flatmap(
+        lambda n: st.lists(st.lists(cells, min_size=n, max_size=n), max_size=6)
+    )
+
+    def check(grid):
+        monkeypatch.setattr(sheet, "_sheets", lambda _: {"a": grid})
+        try:
+            found = sheet.read_sheet(tmp_path / "a.xlsx", names)
+        except ValueError as error:
+            says(error, "a.xlsx")
+            return
+        listed = [_row(tmp_path, *row) for row in found.itertuples(index=False)]
+        for rule in rows.RULES:
+            clips = rows.listing(listed, "own", rule=rule, version="", expected={}).clips
+            assert (clips["onset"] <= clips["offset"]).all()
+            assert clips["clip_id"].is_unique
+
+    cases(grids.map(lambda found: [list(found[0]), *found[1]]) | whatever, check, n)
+
+
+def _row(folder, subject, name, onset, apex, offset):
+    numbers = {
+        "onset": onset,
+        "apex": apex,
+        "offset": offset,
+        "folder": folder,
+        "emotion": clean_emotion(name),
+    }
+    return rows.clip_row("own", subject=subject, recording=subject, clip=f"{subject}/{name}", **numbers)
+
+
+@pytest.mark.parametrize("n", EXAMPLES)
+def test_clip_names(n, tmp_path):
+    def check(name):
+        for parse in (
+            smic.parse_name,
+            flow_images.clip_of,
+            subject_key,
+            parse_action_units,
+            rows.frame_number,
+        ):
+            parse(name)
+        rows.one_person(pd.Series([name, name.upper(), f" {name}"]))
+        if rows.is_folder_name(name):
+            assert (tmp_path / name).resolve().parent == tmp_path.resolve()
+        written = csv_of(pd.DataFrame({"clip_id": [name], "n": [-1]}))
+        (_, (found, number)) = csv.reader(io.StringIO(written, newline=""))
+        assert (as_written(found), number) == (name, "-1")
+
+    names = st.text(max_size=20) | st.lists(words, max_size=4).map("_".join) | words
+    cases(names, check, n)
 
 
 @pytest.mark.parametrize("n", EXAMPLES)

@@ -28,7 +28,7 @@ from hsta_lib.data.frames import frames_between, index_folder, read_image
 from hsta_lib.data.readers.find import nearest_folder
 from hsta_lib.data.splits import is_subject_dependent
 from hsta_lib.data.table import problems_table
-from hsta_lib.files import write_whole
+from hsta_lib.files import csv_of, write_whole
 from hsta_lib.models.hsta import HSTA
 from hsta_lib.reporting.tables import LEFT, in_full
 from hsta_lib.training.trials import Trial
@@ -345,14 +345,15 @@ def show(predictions, classes):
     flags = [name for name in ("cannot tell", "nothing moves", "not a face") if name in shown]
     shown[flags] = shown[flags].map({True: "yes", False: ""}.get)
     percent = dict.fromkeys(classes, lambda value: f"{100 * value:.0f}")
-    return shown.style.hide(axis="index").format(percent).set_table_styles(LEFT)
+    styler = shown.style.hide(axis="index").format(percent, escape="html")
+    return styler.format_index(escape="html", axis=1).set_table_styles(LEFT)
 
 
 def describe(kept):
     """What a kept network is: facts, one a row."""
     facts = {"network": kept.network.origin, "classes": ", ".join(kept.classes), **kept.about}
     facts["calibration"] = f"a class is ruled out if its probability is below {1 - kept.limit:.1%}"
-    return pd.DataFrame({"": facts}).style.set_table_styles(LEFT)
+    return pd.DataFrame({"": facts}).style.format(escape="html").set_table_styles(LEFT)
 
 
 def write(kept, predictions):
@@ -365,5 +366,5 @@ def write(kept, predictions):
     """
     folder = config.records_dir()
     save(kept, folder / "predict-network.safetensors")
-    write_whole(folder / "predict-clips.csv", predictions.to_csv(index=False, lineterminator="\n"))
+    write_whole(folder / "predict-clips.csv", csv_of(predictions))
     return [config.shown_path(folder / name) for name in ("predict-network.safetensors", "predict-clips.csv")]

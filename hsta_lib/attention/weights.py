@@ -27,7 +27,7 @@ from hsta_lib.data.splits import HOLDOUT
 from hsta_lib.data.synthetic.clips import true_flow
 from hsta_lib.evaluation.intervals import jackknife
 from hsta_lib.models.released import checkpoint_file, read_released_checkpoint
-from hsta_lib.reporting.tables import number, position, with_span
+from hsta_lib.reporting.tables import code, number, position, with_span
 from hsta_lib.study import study as studies
 from hsta_lib.training import store
 from hsta_lib.training.batches import seen_batches
@@ -480,7 +480,7 @@ def describe(study, network, shown, choice):
     best = shown.probabilities.argmax(axis=1)
     right = int((best == shown.clips["label"]).sum())
     if choice.clip:
-        which = f"A clip of your own, `{Path(choice.clip).name}`; its true class is not known here."
+        which = f"A clip of your own, {code(Path(choice.clip).name)}; its true class is not known here."
         found = f"Its most probable class by the network is {shown.classes[best[0]]}."
     else:
         which = f"The first clip of each class, by its id, of test fold {network.trial.fold}."

@@ -8,7 +8,7 @@ from IPython import get_ipython
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from hsta_lib.files import write_whole
+from hsta_lib.files import csv_of, write_whole
 
 _DPI = 200
 
@@ -42,7 +42,7 @@ def write_table(table, stem):
     data = getattr(table, "data", table)
     has_names = not getattr(table, "hide_index_", False)
     data = data.replace("<br>", "; ", regex=True)
-    write_whole(Path(f"{stem}.csv"), data.to_csv(index=has_names, lineterminator="\n"))
+    write_whole(Path(f"{stem}.csv"), csv_of(data, has_names))
     latex = data.to_latex(index=has_names, escape=True, float_format="{:.1f}".format)
     write_whole(Path(f"{stem}.tex"), latex)
     return table._repr_html_()

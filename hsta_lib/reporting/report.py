@@ -20,7 +20,7 @@ from hsta_lib.evaluation.intervals import (
     without_largest,
 )
 from hsta_lib.evaluation.metrics import METRICS
-from hsta_lib.files import write_whole
+from hsta_lib.files import csv_of, write_whole
 from hsta_lib.reporting import tables
 from hsta_lib.training import archive, store
 from hsta_lib.training.trials import NAMED_CELL
@@ -404,7 +404,7 @@ def record_predictions(study, dataset, cells, predictions, references, part=""):
     """
     table = predictions_table(cells, predictions, references, dataset.classes)
     path = report_path(study, f"-{part}-predictions.csv" if part else "-predictions.csv")
-    return _written(path, table.to_csv(index=False, lineterminator="\n"))
+    return _written(path, csv_of(table))
 
 
 def record_by_labels(study, datasets, cells, predictions, references):

@@ -1,5 +1,7 @@
 """Predictions to tables: scores with intervals, beside the paper's. No torch; percent only here."""
 
+from html import escape
+
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
@@ -403,18 +405,28 @@ def _macro_clips(dataset):
     return dataset.clips[dataset.clips["expression_type"] == "macro"]
 
 
+def plain(text):
+    """Text from users, as clip names and emotions are, for Markdown: HTML in it is shown, not obeyed."""
+    return escape(text, quote=False)
+
+
+def code(name):
+    """As `plain`, in type of code."""
+    return f"`{name.replace('`', chr(39))}`"
+
+
 def describe_problems(dataset):
     """What was wrong with clips and what was done, or a sentence; and the clips of other classes."""
     if dataset.outside:
         outside = ", ".join(f"{name} ({n} clips)" for name, n in dataset.outside.items())
-        display(Markdown(f"Not part of this label set: {outside}."))
+        display(Markdown(plain(f"Not part of this label set: {outside}.")))
     still = int((dataset.clips["apex"] == dataset.clips["onset"]).sum())
     if still:
         display(Markdown(f"In {still} clips the apex is the onset: the special branch sees no movement."))
     if dataset.problems.empty:
         return Markdown("No problems: every clip with a class of this label set could be used.")
     actions = dataset.problems["action"].str.replace("^taken as .*", "corrected", regex=True).value_counts()
-    display(Markdown("; ".join(f"{action}: {n}" for action, n in actions.items()) + "."))
+    display(Markdown(plain("; ".join(f"{action}: {n}" for action, n in actions.items()) + ".")))
     return in_full(dataset.problems)
 
 
@@ -429,7 +441,7 @@ def describe_version(dataset):
 
     Of published pictures of flow, which colour holds which channel.
     """
-    display(Markdown(f"Found: {dataset.version}."))
+    display(Markdown(plain(f"Found: {dataset.version}.")))
     if dataset.shows_flow:
         display(Markdown(_OF_CHANNELS))
         orders = channel_orders(dataset.frames()[:, -2])
@@ -504,7 +516,7 @@ def answer_data(dataset, folds_of):
     told = f"{differ} with another number of clips than published"
     if not dataset.counts["expected"].any():
         told = "no published counts to compare"
-    lines = [f"- Found: {dataset.version}; {counted(len(dataset.problems), 'problem')}; {told}."]
+    lines = [f"- Found: {plain(dataset.version)}; {counted(len(dataset.problems), 'problem')}; {told}."]
     if not dataset.clips["onset"].isna().all():
         totals = {
             name: overlap(dataset.clips, folds).loc[("micro", "all")]

@@ -18,7 +18,7 @@ from hsta_lib import config
 from hsta_lib.config import Datasets
 from hsta_lib.data.readers import clones, flow_images
 from hsta_lib.evaluation.metrics import confusion
-from hsta_lib.files import write_whole
+from hsta_lib.files import csv_of, write_whole
 from hsta_lib.models.baselines import ststnet
 from hsta_lib.reporting.tables import HEADINGS, LEFT, score_rows, with_span
 from hsta_lib.study import comparison
@@ -242,7 +242,7 @@ def record(table, scored):
     rows = json.loads(scored.to_json(orient="index", double_precision=4))
     content = {"data": "published pictures of flow, no face", "n_clips": len(table), "rows": rows}
     files = {
-        "real-reproduce-predictions.csv": table.to_csv(index=False, lineterminator="\n"),
+        "real-reproduce-predictions.csv": csv_of(table),
         "real-reproduce.json": json.dumps(content, indent=1) + "\n",
     }
     paths = [config.records_dir() / name for name in files]

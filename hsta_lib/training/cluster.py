@@ -185,7 +185,7 @@ def _connected(scheduler):
         with ThreadPoolExecutor(1) as pool:  # a notebook has a loop of its own in this thread
             pool.submit(asyncio.run, _greet(address)).result()
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # Dask raises what it likes at what another program says
         raise ConnectionError(
             f"no Dask scheduler answers at scheduler = {scheduler!r} ({error!r}): start one with `dask "
             "scheduler`, check host, port and firewall, or leave scheduler empty to train on this machine"
@@ -231,7 +231,7 @@ class _Crew:
 
     def look(self):
         """Find who is there now: accepted workers (``present``), and those that can begin (``ready``)."""
-        workers = self._asking(lambda: self.client.scheduler_info(n_workers=-1)["workers"])
+        workers = self._asking(self._workers)
         if new := [address for address in workers if address not in self.asked]:
             self.asked |= {address: workers[address] for address in new}
             self._look_over(new)
@@ -252,6 +252,11 @@ class _Crew:
                 f"no worker of scheduler = {self.scheduler!r} can train. "
                 f"{reasons or 'It has none: start some with `dask worker`'}"
             )
+
+    def _workers(self):
+        """What the scheduler says of its workers; of one that is stopped, as its machine may be, nothing."""
+        identity = self.client.scheduler.identity
+        return self.client.sync(identity, n_workers=-1, callback_timeout=SILENT_SECONDS)["workers"]
 
     def _silent(self, workers):
         """Those that have not beaten for a minute; only this machine's clock is asked, which nobody sets."""
@@ -287,7 +292,7 @@ class _Crew:
     def _asking(self, question):
         try:
             return question()
-        except (OSError, KeyError) as error:  # a client that has given up knows of no workers
+        except (OSError, AttributeError) as error:  # a client that has given up knows of no scheduler
             raise gone(self.scheduler, repr(error)) from error
 
 

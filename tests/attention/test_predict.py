@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -90,6 +91,21 @@ def test_clips_of_a_folder_are_predicted_flagged_and_none_is_lost(kept, folder):
     said = predict.conclude(kept[0], table).data
     assert "In 1 of 2 clips nothing moves" in said
     assert "what it says of a real face means nothing" in said
+
+
+def test_html_in_names_is_shown_and_not_obeyed():
+    bad = "<img src=x onerror=alert(1)>"
+    table = pd.DataFrame({"clip_id": [bad], "p_<script>": [0.25], "notes": [bad], "trained_on": [bad]})
+    html = predict.show(table, ("<script>",)).to_html()
+    assert "<img" not in html
+    assert "<script" not in html
+    assert html.count("&lt;img src=x") == 2
+    assert ">25<" in html
+    assert "<img" not in predict.describe(kept_of(bad)).to_html()
+
+
+def kept_of(name):
+    return predict.Kept(SimpleNamespace(origin=name), (name, "b"), 0.9, {"trained on": name})
 
 
 def test_filled_in_predictions_are_scored(kept, folder, tmp_path, capsys):

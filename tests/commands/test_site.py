@@ -119,6 +119,20 @@ def test_a_report_of_one_preset_is_not_shown_with_the_numbers_of_another(tiny, t
         index.build(tiny, tmp_path / "site")
 
 
+@pytest.mark.parametrize("form", ["text/html", "text/markdown"])
+def test_what_could_act_is_shown_as_text(tiny, tmp_path, form):
+    bad = "<b>fine</b> <img src=x onerror=alert(1)><script>alert(2)</script><b onclick=alert(3)>s1</b>"
+    bad += '<a href=" JavaScript:alert(4)">s2</a>'
+    notebook = _notebook()
+    notebook.cells.append(_code("clips", v4.new_output("display_data", {form: bad})))
+    nbformat.write(notebook, tiny / "tiny.ipynb")
+    page = _tiny_page(tiny, tmp_path)
+    assert not page.find_all("script")
+    assert not [tag for tag in page.find_all(True) if any(name.startswith("on") for name in tag.attrs)]
+    for text in ("fine", "<script>", "alert(2)", 'onerror="alert(1)"', 'onclick="alert(3)"', "alert(4)"):
+        assert text in page.get_text()
+
+
 def test_links_lead_to_files_of_the_site_and_to_anchors_that_exist(site):
     soups = _soups(site)
     anchors = {name: {tag["id"] for tag in soup.find_all(id=True)} for name, soup in soups.items()}

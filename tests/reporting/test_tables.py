@@ -557,6 +557,19 @@ def test_problems_are_shown_with_all_their_rows_and_words(tmp_path, displayed):
     assert all(f"clip {n}: {'a long path, ' * 9}&lt;is&gt; missing" in shown for n in range(70))
 
 
+def test_html_in_emotions_names_and_versions_is_shown_and_not_obeyed(tmp_path, displayed):
+    bad = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    rows = [("sheet", bad, bad, f"left {bad}")]
+    data = dataset_of(
+        tmp_path, outside={bad: 3}, version=bad, problems=problems_table(rows), counts=counts(5, 5)
+    )
+    told = [tables.describe_problems(data)._repr_html_(), tables.answer_data(data, {}).data]
+    told += [tables.describe_version(data).data, tables.code(f"`{bad}`"), *displayed]
+    assert not any("<img" in text or "<script" in text for text in told if text[0] != "`")
+    assert sum("&lt;img src=x" in text for text in told) == 5
+    assert tables.code(f"a`{bad}").count("`") == 2
+
+
 def test_clips_in_which_nothing_moves_are_counted(tmp_path, displayed):
     dataset = dataset_of(tmp_path)
     tables.describe_problems(dataset)

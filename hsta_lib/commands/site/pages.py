@@ -20,6 +20,7 @@ STYLE = TEMPLATES / "site.css"
 # The forms of an output that a browser shows without scripts.
 _SHOWN = {"text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"}
 _MANY_COLUMNS = 9
+_ACTING = ("script", "iframe", "object", "embed", "base", "link", "meta", "form")
 _HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -145,6 +146,7 @@ def render_report(notebook, folder, links, files=()):
     exporter.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)
     body, _ = exporter.from_notebook_node(_without_scripts(notebook), {"metadata": {"path": str(folder)}})
     soup = BeautifulSoup(body, features="html.parser")
+    _show_scripts(soup)
     styles = _take_styles(soup)
     _order_headings(soup)
     _follow_links(soup, folder, links)
@@ -219,6 +221,14 @@ def _without_scripts(notebook):
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.get("data", True)]
     return kept
+
+
+def _show_scripts(soup):
+    """What could act, as a clip's name may hold it, is shown as text."""
+    for tag in soup.find_all(True):
+        acts = any(name.startswith("on") for name in tag.attrs) or tag.name in _ACTING
+        if acts or str(tag.get("href")).strip().lower().startswith("javascript:"):
+            tag.replace_with(str(tag))
 
 
 def _take_styles(soup):

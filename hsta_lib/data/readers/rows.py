@@ -131,7 +131,7 @@ def padded(cell, width):
 
 def frame_number(text):
     """A cell's whole number, also of text such as ``12`` or ``12.0``; None if it is no such number."""
-    match = re.fullmatch(r"\s*(-?\d+)(\.0*)?\s*", str(text))
+    match = re.fullmatch(r"\s*(-?\d{1,18})(\.0*)?\s*", str(text))  # what 64 bits hold
     return int(match[1]) if match else None
 
 

@@ -1,13 +1,17 @@
 """Read annotation sheets: .xlsx and .xls told apart by content, the header looked for, cells as text."""
 
+import functools
 import io
 import re
+import zipfile
 
 import pandas as pd
 
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _HEADER_WITHIN = 30  # rows; SAMM's header is the fourteenth
+_MOST_BYTES = 100 << 20  # unpacked
+_MOST_CELLS = 30_000_000  # a million rows, as many as a sheet can have, of 28 columns
 
 
 def read_sheet(path, columns, optional=(), title=None):
@@ -53,6 +57,7 @@ def _sheets(path):
     if content.startswith(_OLE) and _ENCRYPTED in content:
         raise ValueError(f"{path} is protected by a password; save it without one")
     try:
+        _refuse_bombs(content)
         tables = pd.read_excel(
             io.BytesIO(content),
             engine="calamine",
@@ -67,6 +72,29 @@ def _sheets(path):
             f"{content[:12]!r}); open it in a spreadsheet program and save it as .xlsx"
         ) from error
     return {title: table.map(str).to_numpy().tolist() for title, table in tables.items()}
+
+
+def _refuse_bombs(content):
+    """Refuse what fills the memory when it is read; the reader asks for that of all cells up to the last."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return
+    with zipfile.ZipFile(io.BytesIO(content)) as parts:
+        _refuse_more(sum(part.file_size for part in parts.infolist()) >> 20, _MOST_BYTES >> 20, "MB unpacked")
+        for part in parts.namelist():
+            cells = set(re.findall(rb"""\br=["']([A-Z]{1,3})(\d{1,7})["']""", parts.read(part)))
+            n_rows = max((int(row) for _, row in cells), default=0)
+            n_columns = max((_number(column) for column, _ in cells), default=0)
+            _refuse_more(n_rows * n_columns, _MOST_CELLS, "cells")
+
+
+def _refuse_more(n, most, what):
+    if n > most:
+        raise ValueError(f"it has {n:,} {what}, more than {most:,}: is it the right file?")
+
+
+def _number(column):
+    """Of a column, from 1: A, B, ..., Z, AA."""
+    return functools.reduce(lambda number, letter: 26 * number + letter - 64, column, 0)
 
 
 def _find_header(rows, columns):

@@ -1,7 +1,7 @@
 """Annotation sheets: which file, which header, which cells, and what is said of files that are none."""
 
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import openpyxl
 import pytest
@@ -90,6 +90,25 @@ def test_an_empty_workbook_is_refused(tmp_path):
 
 def _whole(tmp_path):
     return write(tmp_path / "whole.xlsx", [COLUMNS]).read_bytes()
+
+
+def test_a_sheet_that_unpacks_to_far_more_is_refused_before_it_is(tmp_path):
+    path = write(tmp_path / "s.xlsx", [COLUMNS, ["1", "a", 5]])
+    with ZipFile(path, "a", ZIP_DEFLATED) as parts, parts.open("xl/x.xml", "w") as part:
+        for _ in range(101):
+            part.write(bytes(1 << 20))
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(ValueError, match=r"s\.xlsx is no whole .*it has 101 MB unpacked, more than 100"):
+        read_sheet(path, COLUMNS)
+
+
+def test_a_sheet_that_states_billions_of_cells_is_refused(tmp_path):
+    path = write(tmp_path / "s.xlsx", [COLUMNS, ["1", "a", 5]])
+    book = openpyxl.load_workbook(path)
+    book.worksheets[0]["XFD1048576"] = "x"
+    book.save(path)
+    with pytest.raises(ValueError, match=r"s\.xlsx .*it has 17,179,869,184 cells, more than 30,000,000"):
+        read_sheet(path, COLUMNS)
 
 
 @pytest.mark.parametrize(
