@@ -141,12 +141,11 @@ def read_released_checkpoint(path):
 
 
 def _reason(error):
-    """What torch refuses, in one line: the type that is not allowed, else its own first words."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    refused = re.search(r"GLOBAL (\S+)", text)
+    """What torch refuses, in one line, without its advice to run the file: the type, if it names one."""
+    refused = re.search(r"GLOBAL (\S+)", re.sub(r"\x1b\[[0-9;]*m", "", str(error)))
     if refused:
         return f"it holds {refused[1]}, which is not read; save model.state_dict() alone"
-    return text.splitlines()[0] if text else type(error).__name__
+    return "it is cut off, or torch.save did not write it, or not of tensors and plain values alone"
 
 
 def _some(what, names):

@@ -27,7 +27,7 @@ from hsta_lib.evaluation import pixel_free, references
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, with_branch
 from hsta_lib.reporting.errors import show_messages_alone
-from hsta_lib.reporting.tables import beside_paper
+from hsta_lib.reporting.tables import beside_paper, beside_printed
 from hsta_lib.study.ablations import DESIGNS
 from hsta_lib.training import store
 from hsta_lib.training.trials import NAMED_CELL, expand_grid, make_trials, settings_of
@@ -352,14 +352,17 @@ class Study:
 
     def beside_paper(self, table):
         """The paper's scores beside ours, left out where ours are of other data, labels or settings."""
-        table = beside_paper(table, self.name)
-        sizes = [*NAMED_CELL, "csta"]
-        varied = set(self.grid) - {*sizes, "depths"}
         is_casme3 = self.parameters.dataset == "casme3" or (self.is_synthetic and not self.parameters.variant)
-        is_other = not is_casme3 or self.parameters.labels != "emotion7" or bool(varied)
-        printed = set(settings_of(self.settings, printed_cells(self.name)))
-        ours = settings_of(self.settings, table[[name for name in sizes if name in table]])
-        left_out = [is_other or settings not in printed for settings in ours]
+        if "printed" in table:  # rows of several label sets, told apart by their number
+            table, left_out = beside_printed(table, self.name), [not is_casme3] * len(table)
+        else:
+            table = beside_paper(table, self.name)
+            sizes = [*NAMED_CELL, "csta"]
+            varied = set(self.grid) - {*sizes, "depths"}
+            is_other = not is_casme3 or self.parameters.labels != "emotion7" or bool(varied)
+            printed = set(settings_of(self.settings, printed_cells(self.name)))
+            ours = settings_of(self.settings, table[[name for name in sizes if name in table]])
+            left_out = [is_other or settings not in printed for settings in ours]
         table.loc[left_out, [f"{metric}_paper" for metric in METRICS]] = float("nan")
         return table
 

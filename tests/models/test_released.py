@@ -287,8 +287,20 @@ def test_a_truncated_checkpoint_is_named(tmp_path):
     path = tmp_path / "half.pth"
     torch.save({"model": their_weights(SMALL)}, path)
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"half\.pth cannot be read as a checkpoint"):
+    with pytest.raises(
+        ValueError, match=r"half\.pth cannot be read as a checkpoint of tensors \(it is cut off"
+    ):
         read_released_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"hello", b"version https://git-lfs"])
+def test_another_file_is_refused_without_advice_to_run_it(tmp_path, content):
+    (tmp_path / "page.pth").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"page\.pth .*, or torch\.save did not write it, or [^\n]*$"
+    ) as caught:
+        read_released_checkpoint(tmp_path / "page.pth")
+    assert "weights_only" not in str(caught.value)
 
 
 def test_what_is_no_state_dict_is_refused(tmp_path):

@@ -723,6 +723,13 @@ def test_the_papers_scores_are_of_casme3_and_of_nothing_else():
     }
     assert shown["synthetic"] == shown["casme3"] > 30
     assert np.isnan([shown["casme2"], shown["own"]]).all()
+    row = pd.DataFrame({"row": ["special frames"], "printed": [0.0]})
+    ours, theirs = (
+        start("table7", {"preset": "smoke", "dataset": "own", "data_root": "/somewhere"}),
+        start("table7", {"preset": "smoke"}),
+    )
+    assert theirs.beside_paper(row)["uar_paper"][0] > 30
+    assert ours.beside_paper(row)["uar_paper"].isna().all()
 
 
 def test_a_picture_is_never_that_of_another_clip(tmp_path, monkeypatch):
