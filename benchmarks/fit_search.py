@@ -34,7 +34,12 @@ CASES = [
     {"m": 1, "l_v": 1, "l_s": 1, "epochs": 18},
     {"m": 4, "epochs": 18},
     {"m": 8, "l_v": 2, "l_s": 2, "epochs": 30, "drawn": 0.27},
-    {"m": 12, "l_v": 2, "l_s": 2, "epochs": 40},
+    # The least networks of Table 2, which need more steps than those of Table 4.
+    {"m": 1, "csta": False, "l_v": 0, "l_s": 1, "epochs": 72},
+    {"m": 1, "csta": False, "l_v": 1, "l_s": 0, "epochs": 72},
+    {"m": 1, "csta": False, "l_v": 1, "l_s": 1, "epochs": 72},
+    {"m": 1, "csta": False, "l_v": 0, "l_s": 1, "epochs": 144},
+    {"m": 1, "csta": False, "l_v": 1, "l_s": 0, "epochs": 144},
 ]
 # Baselines of Table 6, which has the form of Table 5, by their recipes and at other rates. CausalNet needs
 # published pictures.
