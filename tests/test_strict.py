@@ -108,10 +108,9 @@ def outcomes(tmp_path_factory):
     for path in ("conftest.py", "tests/nbval.cfg", "notebooks/claims.ipynb"):
         shutil.copy(ROOT / path, root / path)
     claims = _read("reports", "claims")
-    (cell,) = [cell for cell in claims.cells if cell.id == "claims-04"]
-    page = cell.outputs[0].data["text/html"]
-    assert "UAR +3.3" in page
-    cell.outputs[0].data["text/html"] = page.replace("UAR +3.3", "UAR +3.4")
+    pages = [output.data for cell in claims.cells for output in cell.get("outputs", []) if "data" in output]
+    (page,) = [data for data in pages if "UAR +3.3" in data.get("text/html", "")]
+    page["text/html"] = page["text/html"].replace("UAR +3.3", "UAR +3.4")
     reports = {"same": _small_report(17), "changed": _small_report(13), "unknown": _small_report(17)}
     for name, report in reports.items():
         tags = [] if name == "unknown" else [_TAG]
@@ -139,8 +138,9 @@ def test_a_planted_digit_is_found(outcomes):
 
 
 def test_a_planted_digit_is_found_in_a_committed_report(outcomes):
-    # Parameters, those injected, the start, the printed claims, their conclusion.
-    assert _of(outcomes, "claims") == ["PASSED", "PASSED", "PASSED", "FAILED", "PASSED"]
+    words = _of(outcomes, "claims")
+    assert words.count("FAILED") == 1
+    assert set(words) == {"PASSED", "FAILED"}
 
 
 def test_a_report_without_tagged_cells_does_not_run(outcomes):

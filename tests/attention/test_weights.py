@@ -668,7 +668,7 @@ def test_of_your_own_clip_the_measured_movement_counts(tmp_path, monkeypatch):
     flow = np.zeros((15, 15, 2))
     flow[6:9, 12:15] = 3, 4  # row 2, column 4: where the special pictures are attended to
     monkeypatch.setattr(attention, "optical_flow", lambda first, second, method: flow)
-    monkeypatch.setattr(attention.own_clip, "check", lambda choice: None)
+    monkeypatch.setattr(attention.own_clip, "check", lambda choice, frames: None)
     study, choice = attention.start("attention", namespace(clip="mine.mp4"))
     table = attention.motion_of(study, looked, choice).set_index("way")
     assert (table.loc[["usta_special", "csta_video"], "share"] > 0.99).all()

@@ -134,7 +134,7 @@ def picture(flow):
 
 def running_mean(flow):
     seen.append(flow)
-    return picture(flow - np.mean(seen, axis=0))
+    return picture(flow - np.mean(list(seen), axis=0))
 
 def mean_of_the_first(flow):
     seen.append(flow)

@@ -174,7 +174,9 @@ def test_a_run_without_any_worker_ends_with_a_message(monkeypatch, tmp_path):
     clock, there = [0.0], {}
     monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(cluster, "revive", lambda _: None)
-    client = SimpleNamespace(cluster=None, scheduler_info=lambda n_workers: {"workers": there})
+    client = SimpleNamespace(
+        cluster=None, scheduler=SimpleNamespace(identity=None), sync=lambda *_, **__: {"workers": there}
+    )
     crew = cluster._LocalCrew(client, "", (), tmp_path)
     clock[0] = 590
     crew.look()
