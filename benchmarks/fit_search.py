@@ -20,7 +20,7 @@ from hsta_lib.study.study import start
 from hsta_lib.training.fit import fit
 
 RESULTS = Path(__file__).with_name("fit_search.csv")
-PRESET = "study"
+PRESET = "fitted-study"
 # Fields of the settings that differ from the preset's.
 CASES = [
     {"m": 4, "epochs": 20, "learning_rate": 1e-3},
