@@ -8,7 +8,7 @@ its field in ``paper/departures.csv``. This module alone reads the environment.
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import psutil
 import yaml
@@ -273,6 +273,8 @@ class Preset(Group):
     # Of recipe released, which learns more slowly; 0: too few steps for it, so that it is refused.
     released_epochs: int | None = Field(None, ge=0)  # None: as of the other recipe
     grids: dict[str, dict[str, list]] = {}
+    # Of tables whose least networks need more steps: epochs of their rows, by recipe equations.
+    epochs: dict[Literal["table1", "table2", "table3", "table4"], Annotated[int, Field(ge=1)]] = {}
     datasets: Datasets = Datasets()
 
     @property

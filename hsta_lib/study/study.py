@@ -180,7 +180,13 @@ class Study:
         kept = cells[[name for name in cells if name in ROW_NAMES]]
         names = [*NAMED_CELL, *(name for name in cells if name not in (*NAMED_CELL, *ROW_NAMES))]
         made = kept.assign(**{name: [config.field_value(v, name) for v in variants] for name in names})
-        return with_branch(made) if self.grid and self.name == "table1" else made
+        made = with_branch(made) if self.grid and self.name == "table1" else made
+        epochs = self.preset.epochs.get(self.name)
+        return made.assign(epochs=epochs) if epochs and self._trains_by_equations else made
+
+    @property
+    def _trains_by_equations(self):
+        return self.parameters.recipe == "equations" and "epochs" not in self.grid
 
     def _on_flow(self, cells):
         """Rows that pictures of flow can have: none of the video alone or of frames, and few modules."""

@@ -17,7 +17,7 @@ from hsta_lib.study.ablations import DESIGNS
 from hsta_lib.study.study import NAMED_CELL, start
 from hsta_lib.training import store
 from hsta_lib.training.precision import with_precision
-from hsta_lib.training.trials import expand_grid
+from hsta_lib.training.trials import expand_grid, settings_of
 
 pytestmark = pytest.mark.usefixtures("no_environment")
 
@@ -710,6 +710,19 @@ def test_the_named_setting_is_trained_once_for_table_and_reference(dataset):
     in_table = [trial.id for trial in study.trials(dataset, study.cells())[3]]
     assert in_table == [trial.id for trial in study.reference_trials(dataset)["named"]]
     assert NAMED_CELL == {"m": 4, "l_v": 2, "l_s": 1}
+
+
+def test_rows_of_a_table_may_train_longer_than_its_reference_rows(dataset, monkeypatch):
+    with_preset(monkeypatch, epochs={"table2": 7})
+    study = start("table2", {"preset": "smoke"})
+    assert {settings.training.epochs for settings in settings_of(study.settings, study.cells())} == {7}
+    ((reference, *_),) = study.reference_trials(dataset, ["named"]).values()
+    assert reference.settings.training.epochs == study.settings.training.epochs == 1
+    assert "epochs" not in start("table3", {"preset": "smoke"}).cells()
+    with_preset(monkeypatch, released_epochs=5, epochs={"table2": 7})
+    assert "epochs" not in start("table2", {"preset": "smoke", "recipe": "released"}).cells()
+    with pytest.raises(ValueError, match=r"epochs\.table9"):
+        config.validated(config.Preset, {"epochs": {"table9": 7}}, "params/mine.yaml")
 
 
 def test_the_papers_scores_are_of_casme3_and_of_nothing_else():
