@@ -16,8 +16,9 @@ from papermill.exceptions import PapermillExecutionError
 from hsta_lib.commands.terminal import Terminal
 from hsta_lib.files import PROGRESS
 
-# The kernel runs on this machine as papermill's child: that its messages are not encrypted is no news.
-_KERNEL = ["--IPKernelApp.log_level=ERROR"]
+# The kernel runs on this machine as papermill's child: that its messages are not encrypted is no news. An idle
+# kernel is interrupted before it is ended, which it calls an error. What a cell raises is no log message.
+_KERNEL = ["--IPKernelApp.log_level=CRITICAL"]
 
 
 class _Client(PapermillNotebookClient):
