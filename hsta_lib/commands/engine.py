@@ -16,8 +16,8 @@ from papermill.exceptions import PapermillExecutionError
 from hsta_lib.commands.terminal import Terminal
 from hsta_lib.files import PROGRESS
 
-# The kernel runs on this machine as papermill's child: that its messages are not encrypted is no news. An idle
-# kernel is interrupted before it is ended, which it calls an error. What a cell raises is no log message.
+# The kernel runs on this machine as papermill's child: that its messages are not encrypted is no news. An
+# idle kernel is interrupted before it is ended, which it calls an error. What a cell raises is no log entry.
 _KERNEL = ["--IPKernelApp.log_level=CRITICAL"]
 
 
