@@ -4,8 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.config import Frames, Settings, with_fields
 from hsta_lib.data.splits import make_folds
@@ -95,30 +94,9 @@ def _count_baseline(comparison, n_classes):
 
 
 def _forward_flops(model, *inputs):
-    with _Counter() as counter:
+    with FlopCounterMode(display=False) as counter:
         model(*inputs)
-    return counter.flops
-
-
-class _Counter(TorchDispatchMode):
-    """Adds up FLOP by torch's formulas; its own `FlopCounterMode` loads its compiler first, for seconds."""
-
-    flops = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls):
-        return False
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        with self:
-            made = func.decompose(*args, **kwargs)
-        if made is not NotImplemented:
-            return made
-        made = func(*args, **kwargs)
-        formula = flop_registry.get(func._overloadpacket)
-        self.flops += formula(*args, **kwargs, out_val=made) if formula else 0
-        return made
+    return counter.get_total_flops()
 
 
 def plan(settings, cells, n_classes):
