@@ -8,6 +8,14 @@ hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("steady")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_results(tmp_path_factory):
+    """What tests store does not lie among the results of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HSTA_RESULTS", str(tmp_path_factory.mktemp("results")))
+        yield
+
+
 @pytest.fixture
 def no_environment(monkeypatch):
     """None of the variables is set that the library reads."""

@@ -63,11 +63,12 @@ def true_motion(dataset, spec, variant=""):
     return np.stack(flow).reshape(len(drawn), -1)
 
 
-def difference(frames, size):
+def difference(dataset, size):
     """Apex less onset of each clip, at most ``size`` px a side, for `linear` and `forest`.
 
-    ``frames`` as from `hsta_lib.data.dataset.Dataset.frames`. Shape (n_clips, n_features), from -1 to 1.
+    Shape (n_clips, n_features), from -1 to 1.
     """
+    frames = dataset.frames()
     pictures = [frame[-1].astype(np.float32) - frame[-2] for frame in frames]
     if size < frames.shape[2]:
         pictures = [cv2.resize(one, (size, size), interpolation=cv2.INTER_AREA) for one in pictures]

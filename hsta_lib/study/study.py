@@ -30,7 +30,7 @@ from hsta_lib.reporting.errors import show_messages_alone
 from hsta_lib.reporting.tables import beside_paper, beside_printed
 from hsta_lib.study.ablations import DESIGNS
 from hsta_lib.training import store
-from hsta_lib.training.trials import NAMED_CELL, expand_grid, make_trials, settings_of
+from hsta_lib.training.trials import NAMED_CELL, expand_grid, id_of, make_trials, settings_of
 
 _DEFAULTS = config.Parameters().model_dump()
 _SHUFFLES = 3
@@ -316,10 +316,6 @@ class Study:
         trained = {row: stored[name] for name, row in _REFERENCES.items() if name in stored}
         rows = self.blind_predictions(dataset, folds) | trained | self._simple_predictions(dataset, folds)
         spec = benchmark(self.preset.synthetic, self.parameters.macro_clips)
-        if self.is_synthetic:
-            motion = references.true_motion(dataset, spec, self.parameters.variant)
-            predict = partial(references.linear, dataset.clips, features=motion)
-            rows["linear model on the true motion"] = self._of_seeds(dataset, folds, predict)
         is_as_casme3 = self.is_synthetic and not self.parameters.variant
         if is_as_casme3 and self.parameters.labels == "emotion7" and spec.tied_labels == 0:
             rows["ceiling: true action units known"] = references.ceiling(dataset, folds, spec)
@@ -327,34 +323,34 @@ class Study:
 
     def blind_predictions(self, dataset, folds):
         """Predictions that need no training and no picture, by the name of the reference row."""
-        rows = {
-            name: self._of_seeds(dataset, folds, partial(predict, dataset.clips))
-            for name, predict in pixel_free.useful(dataset.clips, folds).items()
-        }
+        rows = self._kept_rows(dataset, folds, {
+            name: (predict,) for name, predict in pixel_free.useful(dataset.clips, folds).items()
+        })  # fmt: skip
         majority = {"majority class": rows.pop("majority class")}
         return majority | {f"without a picture: {name}": predictions for name, predictions in rows.items()}
 
     def _simple_predictions(self, dataset, folds):
-        """Predictions of simple models of the difference of apex and onset, by the name of the row."""
-        if dataset.shows_flow:  # whose apex is its onset
-            return {}
-        models = {
-            "linear model on apex less onset": (references.linear, 32),
-            "random forest on the small difference": (references.forest, 16),
-        }
-        found = {}
-        for name, (model, size) in models.items():
-            features = references.difference(dataset.frames(), size)
-            predict = partial(model, dataset.clips, features=features)
-            found[name] = self._of_seeds(dataset, folds, predict)
-        return found
+        """Predictions of simple models, of the difference of apex and onset or the motion, by their rows."""
+        models = {}
+        if not dataset.shows_flow:  # whose apex is its onset
+            models["linear model on apex less onset"] = references.linear, references.difference, 32
+            models["random forest on the small difference"] = references.forest, references.difference, 16
+        if self.is_synthetic:
+            spec = benchmark(self.preset.synthetic, self.parameters.macro_clips)
+            motion = references.true_motion, spec, self.parameters.variant
+            models["linear model on the true motion"] = references.linear, *motion
+        return self._kept_rows(dataset, folds, models)
 
-    def _of_seeds(self, dataset, folds, predict):
-        """Predictions of some folds; of a holdout once for each seed, which draws its own subjects."""
-        if self.settings.split.split != HOLDOUT:
-            return predict(folds=folds)
-        parts = [predict(folds=self.folds(dataset, seed=seed)).assign(seed=seed) for seed in self.seeds]
-        return pd.concat(parts, ignore_index=True)
+    def _kept_rows(self, dataset, folds, models):
+        """Predictions by row, see `_kept_row`; of a holdout for each seed, which draws its own subjects."""
+        of_seeds = {0: folds}
+        if self.settings.split.split == HOLDOUT:
+            of_seeds = {seed: self.folds(dataset, seed=seed) for seed in self.seeds}
+        # The fingerprint knows pixels, ids and labels; these rows may use all that the sheet tells.
+        sheet = dataset.clips.drop(columns=["folder", "face"], errors="ignore").to_csv(index=False)
+        described = {"fingerprint": dataset.fingerprint, "sheet": id_of(sheet)}
+        chosen = {name: (described | {"row": name}, *model) for name, model in models.items()}
+        return {name: _kept_row(dataset, of_seeds, *model) for name, model in chosen.items()}
 
     def beside_paper(self, table):
         """The paper's scores beside ours, left out where ours are of other data, labels or settings."""
@@ -637,6 +633,25 @@ def _check_networks(study, cells):
                 HSTA.from_settings(settings, len(class_names(settings.labels, study.parameters.layout)))
             except ValueError as error:
                 raise ValueError(f"grid: {error}") from error
+
+
+def _kept_row(dataset, of_seeds, described, predict, *source):
+    """A row's predictions of each seed's folds, stored or made now.
+
+    ``source``, if the predictor needs features: what makes them of the dataset, and its arguments.
+    """
+    features = cache(lambda: source[0](dataset, *source[1:]))
+
+    def make(folds):
+        return predict(dataset.clips, folds, *([features()] if source else []))
+
+    parts = []
+    for seed, folds in of_seeds.items():
+        rows = [[part.tolist() for part in fold] for fold in folds]
+        of_seed = described | {"given": repr(source[1:]), "folds": id_of(rows)}
+        stored = store.kept([predict, *source[:1]], of_seed, partial(make, folds), config.results_dir())
+        parts.append(stored.assign(seed=seed))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _heading(name):

@@ -16,12 +16,15 @@ import pandas as pd
 
 from hsta_lib import PACKAGE, ROOT, __version__
 from hsta_lib.files import own_name, write_whole
-from hsta_lib.training.code import differing, digests
+from hsta_lib.training.code import differing, digest_of, digests
+from hsta_lib.training.trials import id_of
 
 # Columns of predictions, and what is in them.
 _KINDS = {"clip_id": str, "subject_id": str, "y_true": int, "y_pred": int, "scores": list}
 _ACCEPT = "accept_other_code = True"
 _VERSIONS_OF = ("torch", "numpy", "opencv-python")
+_VERSIONS_OF_ROWS = ("numpy", "opencv-python", "scikit-learn", "scipy")
+_ROWS = "references"  # folder, among the results of trials
 
 
 class DamagedResult(ValueError):
@@ -142,15 +145,9 @@ def load(trial, folder):
         If other code has made it and the trial does not accept that; the message names the modules.
     """
     path = folder / f"{trial.id}.json"
-    try:
-        record = _read(path)
-    except FileNotFoundError:
+    record = _described(path, trial.description())
+    if record is None:
         return None
-    except (ValueError, RecursionError) as error:
-        raise DamagedResult(f"{path.name} is damaged ({error})") from error
-    described = trial.description()
-    if not isinstance(record, dict) or {key: record.get(key) for key in described} != described:
-        raise DamagedResult(f"{path.name} is not the result of trial {trial.id}: it describes another")
     if not is_whole(record):
         raise DamagedResult(f"{path.name} is damaged: its predictions are missing, uneven or not finite")
     asked = trial.settings.training
@@ -162,6 +159,19 @@ def load(trial, folder):
     if changed and not trial.accept_other_code:
         made = f"{path.name} was made by other code ({_listed(changed)})"
         raise OtherCode(f"{made}: train again, or accept it with {_ACCEPT}")
+    return record
+
+
+def _described(path, description):
+    """A record that is what it should be; None if there is none."""
+    try:
+        record = _read(path)
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise DamagedResult(f"{path.name} is damaged ({error})") from error
+    if not isinstance(record, dict) or {key: record.get(key) for key in description} != description:
+        raise DamagedResult(f"{path.name} is not the result of trial {path.stem}: it describes another")
     return record
 
 
@@ -189,11 +199,46 @@ def _is_stored(trial, folder):
     except OtherCode:
         return False
     except DamagedResult as error:
-        path = folder / f"{trial.id}.json"
-        with suppress(FileNotFoundError):  # another run was faster
-            path.replace(path.with_suffix(".json.damaged"))
-        print(f"{error}; kept as {path.name}.damaged, the trial is trained again")
+        _set_aside(folder / f"{trial.id}.json", error, "the trial is trained again")
         return False
+
+
+def _set_aside(path, reason, then):
+    with suppress(FileNotFoundError):  # another run was faster
+        path.replace(path.with_suffix(".json.damaged"))
+    print(f"{reason}; kept as {path.name}.damaged, {then}")
+
+
+def kept(makers, described, make, folder):
+    """Predictions of a reference row, which is not trained: as they are stored, else made and stored.
+
+    Parameters
+    ----------
+    makers : object
+        What makes them, functions and their arguments: its code counts, see `training.code.digest_of`.
+    described : dict
+        JSON values: all else that can change them. So do the libraries' versions.
+    make : callable
+        Makes them, a DataFrame.
+    folder : Path
+        Of results; rows lie in a folder within.
+
+    Returns
+    -------
+    DataFrame
+    """
+    versions = {name: version(name) for name in _VERSIONS_OF_ROWS}
+    description = {**described, "code": digest_of(makers), "versions": versions}
+    folder = folder / _ROWS
+    path = folder / f"{id_of(description)}.json"
+    try:
+        record = _described(path, description)
+    except DamagedResult as error:
+        record = _set_aside(path, error, "the reference row is made again")
+    if record is None:
+        record = {"id": path.stem, **description, "predictions": make().to_dict("list")}
+        write(record, folder)
+    return pd.DataFrame(record["predictions"])
 
 
 def told_of(trials, folder):

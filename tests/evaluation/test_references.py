@@ -1,5 +1,7 @@
 """Reference rows made of the difference of apex and onset."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,8 +14,9 @@ def test_the_difference_is_apex_less_onset_as_large_as_asked():
     frames = np.zeros((2, 4, 4, 4, 3), np.uint8)
     frames[0, -1], frames[0, -2] = 51, 102
     frames[1, -1, :2, :2] = 255
-    assert references.difference(frames, 4).shape == (2, 48)
-    small = references.difference(frames, 2).reshape(2, 2, 2, 3)
+    dataset = SimpleNamespace(frames=lambda: frames)
+    assert references.difference(dataset, 4).shape == (2, 48)
+    small = references.difference(dataset, 2).reshape(2, 2, 2, 3)
     assert small[0] == pytest.approx(-0.2)
     assert small[1, :, :, 0].tolist() == [[1, 0], [0, 0]]
 

@@ -12,6 +12,7 @@ import pytest
 from tiny import tiny_dataset
 
 from hsta_lib import ROOT, config
+from hsta_lib.evaluation import pixel_free
 from hsta_lib.paper import load_table, table_names
 from hsta_lib.study.ablations import DESIGNS
 from hsta_lib.study.study import NAMED_CELL, start
@@ -784,8 +785,9 @@ def test_a_holdout_of_real_data_is_refused():
         started(dataset="casme3", data_root="x", split="holdout")
 
 
-def test_a_holdout_from_the_data_to_its_reference_rows(monkeypatch, tmp_path):
-    monkeypatch.setenv("HSTA_DATA", str(tmp_path))
+def test_a_holdout_from_the_data_to_its_reference_rows_which_are_stored(monkeypatch, tmp_path):
+    monkeypatch.setenv("HSTA_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HSTA_RESULTS", str(tmp_path / "results"))
     study = holding_out(monkeypatch, split="", labels="emotion3")
     opened = study.open_dataset()
     folds = study.folds(opened)
@@ -796,6 +798,30 @@ def test_a_holdout_from_the_data_to_its_reference_rows(monkeypatch, tmp_path):
     for name in ("majority class", "linear model on the true motion"):
         assert sorted(rows[name]["clip_id"]) == sorted([*opened.tested["clip_id"]] * 2)
         assert rows[name]["seed"].value_counts().to_dict() == {0: len(opened.tested), 1: len(opened.tested)}
+
+    def stored():
+        return len(list(tmp_path.glob("results/references/*.json")))
+
+    assert stored() == 2 * len(rows)  # of each seed
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write", None)
+        again = study.reference_predictions(opened, folds, {})
+    assert list(again) == list(rows)
+    for name, made in rows.items():
+        pd.testing.assert_frame_equal(again[name], made)
+    blind = study.blind_predictions(opened, folds)
+    assert stored() == 2 * len(rows)
+    other = dataclasses.replace(opened, clips=opened.clips.assign(onset=opened.clips["onset"] - 1))
+    study.blind_predictions(other, folds)
+    assert stored() == 2 * (len(rows) + len(blind))
+
+    def second_class(clips, folds):
+        return pixel_free.predicted(clips, folds, lambda train, test, labels: 1)
+
+    monkeypatch.setattr(pixel_free, "majority", second_class)
+    anew = study.blind_predictions(opened, folds)["majority class"]
+    assert set(anew["y_pred"]) == {1} != set(rows["majority class"]["y_pred"])
+    assert stored() == 2 * (len(rows) + len(blind) + 1)
 
 
 # --- sizes of its own, and recipes that learn -------------------------------------------------------------

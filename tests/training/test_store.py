@@ -4,6 +4,7 @@ import errno
 import json
 import os
 
+import pandas as pd
 import pytest
 from tiny import save, tiny_settings, tiny_trials
 
@@ -133,6 +134,62 @@ def test_a_result_of_an_earlier_version_has_no_check(tmp_path, trials):
     assert record.pop("check")
     path.write_text(json.dumps(record))
     assert store.load(trials[0], tmp_path) == expected == record
+
+
+# --- rows that are not trained ----------------------------------------------------------------------------
+
+
+def always(value):
+    return pd.DataFrame({"clip_id": ["a", "b"], "y_pred": [value, 2]})
+
+
+def never(value):
+    return pd.DataFrame({"clip_id": ["a", "b"], "y_pred": [0, value]})
+
+
+def rows_of(folder, maker=always, value=1, **described):
+    made = []
+    rows = store.kept(maker, {"row": "r", **described}, lambda: made.append(1) or maker(value), folder)
+    return rows, bool(made)
+
+
+def test_a_reference_row_is_made_once_and_read_as_it_was_made(tmp_path):
+    first, was_made = rows_of(tmp_path, fingerprint="f")
+    assert was_made
+    again, was_made = rows_of(tmp_path, fingerprint="f")
+    assert not was_made
+    pd.testing.assert_frame_equal(again, first)
+    pd.testing.assert_frame_equal(again, always(1))
+    assert [path.parent for path in tmp_path.rglob("*.json")] == [tmp_path / "references"]
+
+
+def test_a_reference_row_of_other_data_code_or_libraries_is_made_again(tmp_path, monkeypatch):
+    rows_of(tmp_path, fingerprint="f")
+    assert rows_of(tmp_path, fingerprint="g", value=5)[0]["y_pred"].tolist() == [5, 2]
+    assert rows_of(tmp_path, never, fingerprint="f", value=5)[0]["y_pred"].tolist() == [0, 5]
+    monkeypatch.setattr(store, "version", lambda name: "0.0")
+    assert rows_of(tmp_path, fingerprint="f")[1]
+
+
+@pytest.mark.parametrize("stale", [{"fingerprint": "g"}, {"fingerprint": "f", "maker": never}])
+def test_a_stale_reference_row_under_this_name_is_refused(tmp_path, capsys, stale):
+    rows_of(tmp_path, fingerprint="f")
+    (path,) = tmp_path.rglob("*.json")
+    rows_of(tmp_path / "other", value=5, **stale)
+    next((tmp_path / "other").rglob("*.json")).replace(path)
+    rows, was_made = rows_of(tmp_path, fingerprint="f")
+    assert was_made
+    pd.testing.assert_frame_equal(rows, always(1))
+    assert "it describes another; kept as" in capsys.readouterr().out
+    assert not rows_of(tmp_path, fingerprint="f")[1]
+
+
+def test_a_damaged_reference_row_is_made_again(tmp_path, capsys):
+    rows_of(tmp_path, fingerprint="f")
+    (path,) = tmp_path.rglob("*.json")
+    path.write_text(path.read_text().replace("[1, 2]", "[3, 2]"))
+    pd.testing.assert_frame_equal(rows_of(tmp_path, fingerprint="f")[0], always(1))
+    assert f"{path.name} is damaged (it is not as it was written)" in capsys.readouterr().out
 
 
 def test_other_files_in_the_folder_are_left_alone(tmp_path, trials):
