@@ -14,7 +14,6 @@ from hsta_lib.audit.shortcuts import HONEST, PROTOCOLS, Data
 from hsta_lib.data.splits import make_folds
 from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
-from hsta_lib.paper_check import findings
 from hsta_lib.reporting import plots
 from hsta_lib.study.comparison import best_epochs
 from hsta_lib.study.study import Study, start
@@ -450,11 +449,6 @@ def test_recordings_seen_in_training_are_scored_apart(leaking):
 
 
 # --- chance -----------------------------------------------------------------------------------------------
-
-
-def test_the_simulated_subjects_are_those_of_the_composite():
-    subjects = [subject for name in ("CASME II", "SMIC", "SAMM") for subject in findings.SUBJECTS[name]]
-    assert (len(subjects), np.sum(subjects)) == (68, 442)
 
 
 def test_one_epoch_of_chance_scores_a_third_and_more_epochs_score_more():

@@ -84,6 +84,13 @@ def cached(clips, folder, settings=SETTINGS):
     return path, np.load(path)[:, :, 0, 0, 0].tolist(), left_out, noted
 
 
+def one_clip(folder, onset, apex, offset):
+    """A table of one clip."""
+    return pd.DataFrame(
+        [("a", folder, onset, apex, offset)], columns=["clip_id", "folder", "onset", "apex", "offset"]
+    )
+
+
 # --- which frames -----------------------------------------------------------------------------------------
 
 
@@ -116,10 +123,6 @@ def test_frames_are_spread_evenly_from_onset_to_offset(onset, offset, n_frames, 
 )
 def test_the_apex_can_be_kept(apex, numbers):
     assert choose_frames(10, 20, 6, apex=apex, keep_apex=True).tolist() == numbers
-
-
-def test_the_apex_changes_nothing_unless_it_is_to_be_kept():
-    assert choose_frames(10, 20, 6, apex=15).tolist() == [10, 12, 14, 16, 18, 20]
 
 
 @st.composite
@@ -202,16 +205,23 @@ def test_files_are_found_by_the_last_number_of_their_names(tmp_path):
     assert index_folder(tmp_path) == {number: tmp_path / name for number, name in names.items()}
 
 
-def test_hidden_files_are_no_frames(tmp_path):
-    for name in ("7.jpg", "._7.jpg", "._8.jpg"):  # macOS leaves such files on foreign disks
-        (tmp_path / name).write_bytes(b"")
-    assert index_folder(tmp_path) == {7: tmp_path / "7.jpg"}
-
-
-def test_a_number_in_brackets_counts_where_the_names_differ_in_it_alone(tmp_path):
-    for name in ("film3 (1).jpg", "film3 (2).jpg"):  # as Windows renames many files at once
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("7.jpg", "._7.jpg", "._8.jpg"), {7: "7.jpg"}),  # macOS leaves such files on foreign disks
+        # As Windows renames many files at once: a number in brackets counts where nothing else differs.
+        (("film3 (1).jpg", "film3 (2).jpg"), {1: "film3 (1).jpg", 2: "film3 (2).jpg"}),
+        # One series, as the numbers tell them apart.
+        (
+            ("take2_img1.jpg", "TAKE2_IMG2.JPG", "3.png"),
+            {1: "take2_img1.jpg", 2: "TAKE2_IMG2.JPG", 3: "3.png"},
+        ),
+    ],
+)
+def test_hidden_files_are_no_frames_and_names_may_differ_in_any_one_number(tmp_path, names, found):
+    for name in names:
         (tmp_path / name).touch()
-    assert index_folder(tmp_path) == {n: tmp_path / f"film3 ({n}).jpg" for n in (1, 2)}
+    assert index_folder(tmp_path) == {number: tmp_path / name for number, name in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -235,12 +245,6 @@ def test_two_series_in_one_folder_are_refused(clips, tmp_path, monkeypatch, name
     [(where, clip_id, problem, action)] = left_out
     assert (where, clip_id, action) == (str(folder), "a", "clip left out")
     assert problem.startswith(f"{names[0]} and {names[1]} both have the number {number}, the last of their")
-
-
-def test_files_of_one_name_but_for_a_number_elsewhere_are_one_series(tmp_path):
-    for name in ("take2_img1.jpg", "TAKE2_IMG2.JPG", "3.png"):
-        (tmp_path / name).touch()
-    assert sorted(index_folder(tmp_path)) == [1, 2, 3]
 
 
 def test_a_folder_without_frames_is_shown_by_one_of_its_files(tmp_path):
@@ -332,20 +336,21 @@ def test_the_crop_is_the_whole_frame_or_its_central_square(tmp_path, crop, halve
     assert (picture.T if upright else picture).tolist() == [halves, halves]
 
 
-def test_an_odd_margin_is_larger_at_the_end(tmp_path):
-    path = write(tmp_path / "1.png", [[10, 20, 30, 40, 50]] * 2)
-    assert decode(path, 2, "center_square")[..., 0].tolist() == [[20, 30], [20, 30]]
-
-
-def test_shrinking_averages_every_pixel(tmp_path):
-    picture = np.zeros((8, 8))
-    picture[0, 0] = picture[5, 7] = 160
-    assert decode(write(tmp_path / "1.png", picture), 2, "none")[..., 0].tolist() == [[10, 0], [0, 10]]
-
-
-def test_small_pictures_are_enlarged(tmp_path):
-    path = write(tmp_path / "1.png", plain(7, size=3))
-    assert (decode(path, 16, "none") == (7, 107, 207)).all()
+@pytest.mark.parametrize(
+    ("picture", "size", "crop", "expected"),
+    [
+        (
+            [[10, 20, 30, 40, 50]] * 2,
+            2,
+            "center_square",
+            [[20, 30]] * 2,
+        ),  # an odd margin is larger at the end
+        (160 * np.eye(4)[:, [0, 2, 1, 3]], 2, "none", [[40, 40], [40, 40]]),  # every pixel is averaged
+        (np.full((3, 3), 7), 16, "none", [[7] * 16] * 16),
+    ],
+)
+def test_pixels_of_a_resized_picture_by_hand(tmp_path, picture, size, crop, expected):
+    assert decode(write(tmp_path / "1.png", picture), size, crop)[..., 0].tolist() == expected
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
@@ -474,15 +479,11 @@ def test_a_smaller_decoding_gives_nearly_the_same_pixels(tmp_path, crop, wanted)
     assert difference.max() <= 5
 
 
-def test_a_picture_read_for_its_own_sake_has_its_full_size(tmp_path, flags):
+def test_other_formats_and_pictures_read_for_their_own_sake_are_decoded_whole(tmp_path, flags):
     assert read_image(write(tmp_path / "1.jpg", waves(720, 1280))).shape == (720, 1280, 3)
-    assert flags == [frames._SCALES[1]]
-
-
-def test_pictures_of_other_formats_are_decoded_whole(tmp_path, flags):
     path = write(tmp_path / "1.png", waves(720, 1280))
     assert (decode(path, 224, "none") == resize(waves(720, 1280), 224, "none")).all()
-    assert flags == [frames._SCALES[1]]
+    assert flags == [frames._SCALES[1]] * 2
 
 
 def test_a_large_truncated_jpeg_is_refused(tmp_path):
@@ -496,8 +497,9 @@ def test_a_large_truncated_jpeg_is_refused(tmp_path):
 
 
 def test_the_cache_holds_the_chosen_frames_then_onset_and_apex(clips, tmp_path):
+    clips = clips.iloc[[2, 0, 1]]  # whose order is kept
     path, numbers, left_out, noted = cached(clips, tmp_path / "cache")
-    assert numbers == list(NUMBERS.values())
+    assert numbers == [NUMBERS[clip_id] for clip_id in "cab"]
     assert (left_out, noted) == ([], [])
     array = np.load(path, mmap_mode="r")
     assert (array.shape, array.dtype) == ((3, 8, 8, 8, 3), np.uint8)
@@ -515,17 +517,9 @@ def test_the_cache_follows_the_settings(clips, tmp_path):
 
 def test_the_crop_reaches_the_cache(tmp_path):
     write(tmp_path / "1.png", np.tile(np.arange(0, 240, 10), (8, 1)))
-    clip = pd.DataFrame([("a", tmp_path, 1, 1, 1)], columns=["clip_id", "folder", "onset", "apex", "offset"])
-    rows = [
-        cached(clip, tmp_path, Frames(n_frames=2, image_size=8, crop=crop))
-        for crop in ("none", "center_square")
-    ]
+    settings = [Frames(n_frames=2, image_size=8, crop=crop) for crop in ("none", "center_square")]
+    rows = [cached(one_clip(tmp_path, 1, 1, 1), tmp_path, each) for each in settings]
     assert [numbers[0][0] for _, numbers, *_ in rows] == [10, 80]  # mean of columns 0..2; column 8
-
-
-def test_the_order_of_clips_is_the_table_s(clips, tmp_path):
-    _, numbers, *_ = cached(clips.iloc[[2, 0, 1]], tmp_path / "cache")
-    assert numbers == [NUMBERS["c"], NUMBERS["a"], NUMBERS["b"]]
 
 
 @pytest.fixture
@@ -538,13 +532,9 @@ def decoded(monkeypatch):
     return numbers
 
 
-def test_a_frame_that_a_clip_uses_twice_is_decoded_once(clips, tmp_path, decoded):
-    cached(clips, tmp_path / "cache")
-    assert sorted(decoded) == sorted(n for numbers in NUMBERS.values() for n in set(numbers))
-
-
-def test_nothing_is_decoded_again(clips, tmp_path, decoded):
+def test_a_frame_is_decoded_once(clips, tmp_path, decoded):
     first = cached(clips, tmp_path / "cache")
+    assert sorted(decoded) == sorted(n for numbers in NUMBERS.values() for n in set(numbers))
     decoded.clear()
     assert cached(clips, tmp_path / "cache") == first
     assert decoded == []
@@ -579,19 +569,15 @@ def test_the_names_of_a_few_folders_are_kept_at_a_time(clips, monkeypatch):
     assert max(alive) < 50
 
 
-def test_a_changed_file_makes_a_new_cache(clips, tmp_path):
+def test_a_changed_file_makes_a_new_cache_unless_it_is_not_used(clips, tmp_path):
     before, *_ = cached(clips, tmp_path / "cache")
+    (clips["folder"][0] / "11.png").unlink()
+    assert cached(clips, tmp_path / "cache")[0] == before
     frame = write(clips["folder"][0] / "12.png", plain(13))
     os.utime(frame, (1e9, 1e9))  # whatever the resolution of the file system's clock
     path, numbers, *_ = cached(clips, tmp_path / "cache")
     assert path != before
     assert numbers[0] == [10, 13, 14, 16, 18, 20, 10, 15]
-
-
-def test_a_frame_that_is_not_used_does_not_matter(clips, tmp_path):
-    before, *_ = cached(clips, tmp_path / "cache")
-    (clips["folder"][0] / "11.png").unlink()
-    assert cached(clips, tmp_path / "cache")[0] == before
 
 
 @pytest.mark.parametrize(
@@ -785,7 +771,7 @@ def test_a_clip_that_is_left_out_is_not_also_said_to_be_used(clips, tmp_path):
 def test_large_frames_of_another_size_are_found_although_decoded_alike(tmp_path):
     for number, size in enumerate([(1200, 1040), (600, 520)], start=1):  # both decoded at 300 x 260
         write(tmp_path / f"{number}.jpg", waves(*size))
-    clip = pd.DataFrame([("a", tmp_path, 1, 1, 2)], columns=["clip_id", "folder", "onset", "apex", "offset"])
+    clip = one_clip(tmp_path, 1, 1, 2)
     settings = Frames(n_frames=2, image_size=150)
     *_, left_out, _ = cache_frames(clip, settings, tmp_path)
     assert [row[2] for row in left_out] == ["520 x 600 px, but 1.jpg is 1040 x 1200 px"]
@@ -799,7 +785,7 @@ def test_a_frame_that_its_exif_data_turn_is_turned(tmp_path, large):
         picture = Image.fromarray(np.resize(waves(40, 60), (large, 2 * large, 3)))
         picture.save(tmp_path / f"{number}.jpg", **({"exif": exif} if exif else {}))
     assert read_image(tmp_path / "2.jpg").shape == (2 * large, large, 3)
-    clip = pd.DataFrame([("a", tmp_path, 1, 1, 2)], columns=["clip_id", "folder", "onset", "apex", "offset"])
+    clip = one_clip(tmp_path, 1, 1, 2)
     *_, left_out, _ = cache_frames(clip, Frames(n_frames=2, image_size=8), tmp_path / "cache")
     turned = f"{large} x {2 * large} px, but 1.jpg is {2 * large} x {large} px"
     assert left_out == [(str(tmp_path / "2.jpg"), "a", turned, "clip left out")]

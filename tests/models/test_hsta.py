@@ -56,6 +56,11 @@ def clips(seed=0):
     return normal(N_CLIPS, 3, 10, 15, 15, seed=seed), normal(N_CLIPS, 3, 2, 15, 15, seed=seed + 100)
 
 
+def csta_and_tokens():
+    """A CSTA layer and tokens of both branches."""
+    return randomised(CSTA(11, 11, LINEAR)), normal(2, 13, 11), normal(2, 5, 11, seed=1)
+
+
 def embedded(embed, pixels):
     return embed(embed.cut(pixels))
 
@@ -176,13 +181,6 @@ def test_whole_network_is_equations_1_to_16():
 # --- shapes and sizes -------------------------------------------------------------------------------------
 
 
-def test_token_and_logit_shapes():
-    model, (video, special) = network(), clips()
-    assert embedded(model.embed_video, video).shape == (2, 1 + 50, 11)
-    assert embedded(model.embed_special, special).shape == (2, 1 + 25, 11)
-    assert scores_of(model, video, special).shape == (2, 7)
-
-
 def test_tubelets_of_one_frame_give_the_special_branch_two_times_the_tokens():
     model = network_of(**SIZES | {"tubelet_size": 1})
     assert (model.embed_video.n_tokens, model.embed_special.n_tokens) == (10 * 25, 2 * 25)
@@ -195,17 +193,11 @@ def test_parameter_count_is_the_formula():
     mlp = 2 * d + d * d + d  # LayerNorm; Linear
     csta = 2 * (2 * mlp + 3 * d * d)  # both directions: MLP1, MLP2; q, k, v
     head = 2 * d * 7 + 7
-    assert n_parameters(network_of(**SIZES)) == embeddings + 2 * ((3 + 1) * usta + csta) + head
-
-
-def test_linear_mlp_drops_the_layer_norms_of_csta():
-    saved = n_parameters(network_of(**SIZES)) - n_parameters(network_of(**SIZES | {"mlp": "linear"}))
-    assert saved == 2 * 2 * 2 * (2 * 11)  # modules, directions, MLP1 and MLP2; scale and shift
-
-
-def test_ln_linear_head_normalises_both_cls_tokens():
-    added = n_parameters(network_of(**SIZES | {"head": "ln_linear"})) - n_parameters(network_of(**SIZES))
-    assert added == 2 * (2 * 11)
+    usual = n_parameters(network_of(**SIZES))
+    assert usual == embeddings + 2 * ((3 + 1) * usta + csta) + head
+    # Without scale and shift of the LayerNorms: modules, directions, MLP1 and MLP2.
+    assert usual - n_parameters(network_of(**SIZES | {"mlp": "linear"})) == 2 * 2 * 2 * (2 * d)
+    assert n_parameters(network_of(**SIZES | {"head": "ln_linear"})) - usual == 2 * (2 * d)  # both CLS tokens
 
 
 def test_sum_linear_head_is_a_linear_of_the_sum_of_both_cls_tokens():
@@ -318,11 +310,7 @@ def test_a_clip_is_scored_alike_alone_and_in_a_batch():
 
 
 def test_csta_passes_patch_tokens_through_bit_by_bit():
-    csta, video, special = (
-        randomised(CSTA(11, 11, LINEAR)),
-        normal(2, 13, 11),
-        normal(2, 5, 11, seed=1),
-    )
+    csta, video, special = csta_and_tokens()
     new_video, new_special = csta(video, special)
     assert torch.equal(new_video[:, 1:], video[:, 1:])
     assert torch.equal(new_special[:, 1:], special[:, 1:])
@@ -331,11 +319,7 @@ def test_csta_passes_patch_tokens_through_bit_by_bit():
 
 
 def test_csta_reads_features_but_never_the_other_cls_token():
-    csta, video, special = (
-        randomised(CSTA(11, 11, LINEAR)),
-        normal(2, 13, 11),
-        normal(2, 5, 11, seed=1),
-    )
+    csta, video, special = csta_and_tokens()
     changed = special.clone()
     changed[:, 0] += 1
     assert torch.equal(csta(video, changed)[0], csta(video, special)[0])
@@ -344,11 +328,7 @@ def test_csta_reads_features_but_never_the_other_cls_token():
 
 
 def test_csta_directions_are_symmetric():
-    csta, video, special = (
-        randomised(CSTA(11, 11, LINEAR)),
-        normal(2, 13, 11),
-        normal(2, 5, 11, seed=1),
-    )
+    csta, video, special = csta_and_tokens()
     swapped = CSTA(11, 11, LINEAR).double()
     swapped.video, swapped.special = csta.special, csta.video
     assert all(map(torch.equal, csta(video, special), swapped(special, video)[::-1]))
@@ -414,22 +394,15 @@ def with_permuted_tubelets(video):
     return rearrange(blocks[:, order], "b (t h w) c dt p q -> b c (t dt) (h p) (w q)", t=2, h=5)
 
 
-def largest_change_by_permutation(positions):
-    model, (video, special) = network(positions=positions), clips()
-    return (
-        (scores_of(model, with_permuted_tubelets(video), special) - scores_of(model, video, special))
-        .abs()
-        .max()
-    )
-
-
-def test_without_positions_place_and_time_are_invisible():
-    # Only the order of summation over 50 tokens differs: float64 rounding.
-    assert largest_change_by_permutation("none") < 1e-10
-
-
-def test_with_positions_place_and_time_are_visible():
-    assert largest_change_by_permutation("sincos") > 1e-3
+def test_place_and_time_are_visible_with_positions_alone():
+    largest = {}
+    for positions in ("none", "sincos"):
+        model, (video, special) = network(positions=positions), clips()
+        moved = scores_of(model, with_permuted_tubelets(video), special)
+        largest[positions] = (moved - scores_of(model, video, special)).abs().max()
+    # Without them only the order of summation over 50 tokens differs: float64 rounding.
+    assert largest["none"] < 1e-10
+    assert largest["sincos"] > 1e-3
 
 
 def test_position_table_is_the_hand_computed_one():

@@ -45,11 +45,6 @@ def predictions(clips):
 # --- checks -----------------------------------------------------------------------------------------------
 
 
-def test_an_interval_without_width_is_a_word():
-    assert tables.span(50, 50) == tables.span(0, 0, "+") == "[no spread]"
-    assert tables.span(49.99, 50.01) == "[50.0, 50.0]"  # it has a width
-
-
 def test_good_predictions_pass_in_any_order(predictions, clips):
     checks = tables.check_predictions(predictions, clips.iloc[::-1])
     assert checks["result"].tolist() == ["passed", "passed"]
@@ -114,10 +109,6 @@ def test_count_by_hand(predictions):
     assert by_fold[1, 0].tolist() == [[[2, 0, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0], [2, 0, 0]]]
 
 
-def test_counts_come_to_all_predictions(predictions):
-    assert tables.count(predictions, "fold", 7).sum(axis=(2, 3, 4)).tolist() == [[5, 5], [5, 5]]
-
-
 def test_pooled_scores_by_hand_are_not_the_mean_over_folds(predictions):
     table, _ = tables.score_table(pd.DataFrame({"m": [1, 2]}), predictions, 3)
     # Cell 0, pooled: hits 1, 1, 1 of 2, 1, 2; predicted 2, 2, 1 times.
@@ -155,13 +146,6 @@ def test_score_table_keeps_the_cells_and_adds_intervals(predictions):
         for bound, values in (("low", found.low), ("high", found.high)):
             np.testing.assert_allclose(table[f"{metric}_{bound}"], 100 * values[:, i], **EXACT)
         assert (table[f"{metric}_low"] < table[f"{metric}_high"]).all()
-
-
-def test_score_table_says_the_same_twice_and_in_any_row_order(predictions):
-    cells = pd.DataFrame({"m": [1, 2]})
-    once, _ = tables.score_table(cells, predictions, 3)
-    again, _ = tables.score_table(cells, predictions.iloc[::-1], 3)
-    pd.testing.assert_frame_equal(once, again, check_exact=True)
 
 
 def test_one_subject_is_too_few_for_an_interval(predictions):
@@ -414,35 +398,23 @@ def test_every_printed_cell_is_joined_once(name):
         assert back[f"{metric}_paper"].tolist() == paper[metric].tolist()
 
 
-def test_the_grid_of_table_4_meets_all_thirty_printed_cells():
-    cells = expand_grid({"m": [1, 2, 3, 4, 5, 6, 7, 8, 10, 12], "depths": [[1, 1], [2, 1], [2, 2]]})
-    joined = tables.beside_paper(scored(cells), "table4")
-    assert (len(joined), joined.isna().sum().sum()) == (30, 0)
-    row = joined[(joined["m"] == 4) & (joined["l_v"] == 2) & (joined["l_s"] == 1)].iloc[0]
-    assert [row["acc_paper"], row["uar_paper"], row["uf1_paper"]] == [42.6, 38.0, 35.1]
-
-
 def test_an_unprinted_cell_has_no_paper_score():
     joined = tables.beside_paper(scored(expand_grid({"m": [4, 9], "depths": [[2, 1]]})), "table4")
     assert joined["uf1_paper"].isna().tolist() == [False, True]
     assert joined["uf1"].tolist() == [1.5, 1.5]
 
 
-def test_a_cell_given_twice_is_refused():
-    cells = expand_grid({"m": [4], "depths": [[2, 1]]})
-    with pytest.raises(ValueError, match="table4 and our cells do not match one to one"):
-        tables.beside_paper(scored(pd.concat([cells, cells])), "table4")
-
-
-def test_cells_that_fit_several_printed_rows_are_refused():
-    # Without csta, (0, 0) is both a1 and a2.
-    with pytest.raises(ValueError, match=r"one to one on .*'l_v', 'l_s'"):
-        tables.beside_paper(scored(pd.DataFrame({"l_v": [0], "l_s": [0]})), "table2")
-
-
-def test_cells_that_share_no_setting_with_the_paper_are_refused():
-    with pytest.raises(ValueError, match="share no setting with the paper's table4"):
-        tables.beside_paper(scored(pd.DataFrame({"d": [11]})), "table4")
+@pytest.mark.parametrize(
+    ("name", "cells", "message"),
+    [
+        ("table4", {"m": [4, 4], "l_v": 2, "l_s": 1}, "table4 and our cells do not match one to one"),
+        ("table2", {"l_v": [0], "l_s": [0]}, r"one to one on .*'l_v', 'l_s'"),  # a1 and a2, without csta
+        ("table4", {"d": [11]}, "share no setting with the paper's table4"),
+    ],
+)
+def test_cells_that_are_not_one_to_one_with_printed_rows_are_refused(name, cells, message):
+    with pytest.raises(ValueError, match=message):
+        tables.beside_paper(scored(pd.DataFrame(cells)), name)
 
 
 # --- showing ----------------------------------------------------------------------------------------------
@@ -458,14 +430,9 @@ def shown_html():
     return tables.show(table, keys=["m"]).to_html()
 
 
-@pytest.mark.parametrize(
-    "text", ["21.3", "11.0 to 31.9", "41.0", "51.5", "52.5", "53.5", "–", "ACC, %", "UF1, %"]
-)
-def test_a_shown_table_holds_the_numbers(shown_html, text):
-    assert f">{text}</t" in shown_html
-
-
-def test_a_shown_table_prints_no_nan_and_sets_ours_bold(shown_html):
+def test_a_shown_table_holds_the_numbers_prints_no_nan_and_sets_ours_bold(shown_html):
+    for text in ("21.3", "11.0 to 31.9", "41.0", "51.5", "52.5", "53.5", "–", "ACC, %", "UF1, %"):
+        assert f">{text}</t" in shown_html
     assert "nan" not in shown_html
     assert "font-weight: bold" in shown_html
 
@@ -592,6 +559,8 @@ def test_an_interval_is_written_with_its_sign_and_unit():
     assert tables.with_span(row, "uar", unit="%") == "27.6 % [0.0, 32.2]"
     assert tables.with_span(row, "uar", "+", "points") == "+27.6 points [+0.0, +32.2]"
     assert tables.span(-1.44, 3, "+") == "[-1.4, +3.0]"
+    assert tables.span(50, 50) == tables.span(0, 0, "+") == "[no spread]"
+    assert tables.span(49.99, 50.01) == "[50.0, 50.0]"  # it has a width
     assert tables.from_to(23, 32.25) == "23.0 to 32.2"
 
 

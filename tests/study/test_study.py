@@ -169,25 +169,19 @@ def test_injected_parameters_count():
 
 
 @pytest.mark.parametrize(
-    "injected", ["# Parameters\nprest = 'quick'", "preset = 'smoke'\nprest: str = 'quick'"]
+    ("cells", "unknown"),
+    [
+        ([PARAMETERS, "# Parameters\nprest = 'quick'"], ["prest is unknown; known here: preset, recipe"]),
+        ([PARAMETERS, "preset = 'smoke'\nprest: str = 'quick'"], ["prest is unknown; known here"]),
+        ([PARAMETERS, "prest = 'quick'\nseed = 3"], ["prest is unknown", "seed is unknown"]),
+        ([PARAMETERS, "epochs = 3", "seeds = [1]"], ["epochs is unknown"]),
+        ([PARAMETERS.replace("preset =", "prest ="), "seeds = [1]"], ["prest is unknown"]),
+    ],
 )
-def test_an_unknown_injected_parameter_is_named(injected):
-    with pytest.raises(ValueError, match="notebook parameters: prest is unknown; known here: preset, recipe"):
-        start("table4", kernel(injected))
-
-
-def test_an_unknown_parameter_is_named_wherever_it_was_assigned():
-    with pytest.raises(ValueError, match="prest is unknown"):
-        start("table4", kernel("seeds = [1]", before=(PARAMETERS.replace("preset =", "prest ="),)))
-    with pytest.raises(ValueError, match="epochs is unknown"):
-        start("table4", kernel("epochs = 3", "seeds = [1]"))
-
-
-def test_all_unknown_parameters_are_named():
-    with pytest.raises(ValueError, match="is unknown") as error:
-        start("table4", kernel("prest = 'quick'\nseed = 3"))
-    assert "prest is unknown" in str(error.value)
-    assert "seed is unknown" in str(error.value)
+def test_unknown_parameters_are_named_wherever_they_were_assigned(cells, unknown):
+    with pytest.raises(ValueError, match="notebook parameters: ") as error:
+        start("table4", kernel(before=cells))
+    assert all(words in str(error.value) for words in unknown)
 
 
 def test_names_of_later_cells_are_no_parameters():
@@ -202,11 +196,6 @@ def test_cells_before_the_parameters_are_no_parameters():
     assert start("table4", namespace).preset_name == "smoke"
 
 
-def test_a_study_can_be_started_without_a_kernel():
-    study = start("table4", {"preset": "smoke", "seeds": [2]})
-    assert (study.preset_name, study.seeds) == ("smoke", (2,))
-
-
 # --- values of parameters ---------------------------------------------------------------------------------
 
 
@@ -219,7 +208,9 @@ def test_a_study_can_be_started_without_a_kernel():
         ("recipe", "mine", "recipe = 'mine' is not allowed .*'equations' or 'released'"),
         ("dataset", "casme9", "dataset = 'casme9' is unknown; known datasets: synthetic, casme3,"),
         ("data_root", 3, "data_root = 3 is not allowed"),
+        ("data_root", "/somewhere", "data_root is given"),
         ("labels", 7, "labels = 7 is not allowed"),
+        ("labels", "emotion9", "labels = 'emotion9' is unknown"),
         ("split", "random", "split = 'random' is not allowed .*'subject_seen', 'holdout' or ''"),
         ("macro_clips", "some", "macro_clips = 'some' is not allowed .*'none', 'training_subjects' or 'all'"),
         ("macro_clips", True, "macro_clips = True is not allowed"),
@@ -245,6 +236,7 @@ def test_a_wrong_value_is_named(name, value, message):
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
+        ({"m": [0, 1]}, r"model\.m = 0"),
         ({"m": []}, r"m = \[\] must be a list with at least one value"),
         ({"m": [1, 1]}, r"m = \[1, 1\] repeats a value"),
         ({"depths": [[1]]}, r"depths has \[1\]"),
@@ -256,6 +248,8 @@ def test_a_wrong_grid_is_named(grid, message):
 
 
 def test_lists_that_papermill_gives_as_text_are_read():
+    study = started(seeds=["3"], workers="2")
+    assert (study.seeds, study.parameters.workers) == ((3,), 2)
     study = started(seeds="[3, 1]", grid="{m: [1, 4], depths: [[2, 1]]}")
     assert study.seeds == (3, 1)
     assert study.grid == {"m": [1, 4], "depths": [[2, 1]]}
@@ -301,12 +295,6 @@ def test_the_device_is_checked_at_once_and_changes_no_id(dataset, monkeypatch):
     assert started(device="cuda:1", scheduler="tcp://there:1").parameters.device == "cuda:1"
 
 
-def test_text_numbers_are_converted():
-    study = started(seeds=["3"], workers="2")
-    assert study.seeds == (3,)
-    assert study.parameters.workers == 2
-
-
 # --- preset, grid and seeds -------------------------------------------------------------------------------
 
 
@@ -321,7 +309,11 @@ def test_grid_and_seeds_are_the_preset_s_unless_given():
     assert study.seeds == tuple(config.load_preset("study")[1].seeds) != (0,)
     assert started().grid == config.load_preset("smoke")[1].grids["table4"]
     assert len(started().cells()) == 6
-    assert started(grid={"m": [5]}).cells().to_dict("list") == {"m": [5], "l_v": [2], "l_s": [1]}
+    assert started(grid={"m": ["1", 4]}).cells().to_dict("list") == {
+        "m": [1, 4],
+        "l_v": [2, 2],
+        "l_s": [1, 1],
+    }
 
 
 def test_a_preset_without_a_grid_for_the_notebook_needs_one():
@@ -344,10 +336,6 @@ def test_the_title_tells_preset_and_data():
     heading, text = heading_and_text(started(seeds=[4, 2]))
     assert heading == "## Table 4: preset `smoke`, synthetic faces (easy)"
     assert "recipe `equations`, labels `emotion7`, split `subject`, seeds [4, 2]" in text
-
-
-def test_synthetic_data_are_called_a_positive_control():
-    text = heading_and_text(started())[1]
     assert "synthetic: a positive control." in text
     assert "no evidence about real faces" in text
 
@@ -359,32 +347,25 @@ def test_real_data_are_called_by_their_name():
     assert "control" not in text
 
 
-def test_tied_labels_are_told():
-    study = started()
-    spec = study.preset.synthetic.model_copy(update={"tied_labels": True, "difficulty": "micro"})
-    study = dataclasses.replace(study, preset=study.preset.model_copy(update={"synthetic": spec}))
-    assert study.data_name == "synthetic faces (micro, labels tied to film and recording)"
-
-
-@pytest.mark.parametrize("strength", [0.5, 0.05])
-def test_the_strength_of_the_ties_is_told_between_none_and_full(strength):
-    study = started().variant(synthetic={"tied_labels": strength})
-    tied = f"labels tied to film and recording, strength {strength}"
-    assert study.data_name == f"synthetic faces (easy, {tied})"
-    assert started().variant(synthetic={"tied_labels": 0}).data_name == "synthetic faces (easy)"
+@pytest.mark.parametrize(
+    ("synthetic", "words"),
+    [
+        ({"tied_labels": True, "difficulty": "micro"}, "micro, labels tied to film and recording"),
+        ({"tied_labels": 0.5}, "easy, labels tied to film and recording, strength 0.5"),
+        ({"tied_labels": 0.05}, "easy, labels tied to film and recording, strength 0.05"),
+        ({"tied_labels": 0}, "easy"),
+    ],
+)
+def test_tied_labels_and_their_strength_are_told(synthetic, words):
+    assert started().variant(synthetic=synthetic).data_name == f"synthetic faces ({words})"
 
 
 @pytest.mark.parametrize(
     ("split", "macro_clips", "is_dependent"),
     [
-        ("subject", "none", False),
         ("subject", "training_subjects", False),
         ("subject", "all", True),
-        ("loso", "none", False),
-        ("loso", "all", True),
         ("paper", "none", True),
-        ("subject_seen", "none", True),
-        ("subject_seen", "training_subjects", True),
     ],
 )
 def test_what_is_subject_dependent_is_headed_so(split, macro_clips, is_dependent):
@@ -439,18 +420,12 @@ def test_the_protocol_tells_of_macro_clips(dataset, macro_clips, end):
     with_macro = SimpleNamespace(**vars(dataset) | {"clips": clips})
     study = started(macro_clips=macro_clips)
     folds = study.folds(with_macro)
+    assert started(macro_clips=macro_clips, recipe="released").settings.split.macro_clips == macro_clips
     assert study.protocol(folds).startswith("2 folds grouped by subject")
     assert study.protocol(folds).endswith(end)
     # Both macro clips are of the third subject, who is tested in one of two folds.
     in_training = [len({2, 6} & set(train)) for train, _ in folds]
     assert sorted(in_training) == {"none": [0, 0], "training_subjects": [0, 2], "all": [2, 2]}[macro_clips]
-
-
-@pytest.mark.parametrize("macro_clips", ["none", "training_subjects", "all"])
-def test_the_parameter_macro_clips_reaches_the_settings(macro_clips):
-    for recipe in ("equations", "released"):
-        study = started(macro_clips=macro_clips, recipe=recipe)
-        assert study.settings.split.macro_clips == macro_clips
 
 
 def test_a_variant_is_the_study_with_other_parameters(dataset):
@@ -519,13 +494,8 @@ def test_trials_are_those_of_the_grid_seeds_and_folds(dataset):
     depths = [(cell[0].settings.model.m, cell[0].settings.model.l_v) for cell in trials]
     assert depths == [(2, 3), (2, 1), (1, 3), (1, 1)]
     assert {trial.fingerprint for cell in trials for trial in cell} == {"data"}
-
-
-def test_fields_can_be_replaced_in_all_trials(dataset):
-    study = started()
     ((trial, *_), *_) = study.trials(dataset, study.cells(), epochs=9)
-    assert trial.settings.training.epochs == 9
-    assert study.settings.training.epochs == 1
+    assert (trial.settings.training.epochs, study.settings.training.epochs) == (9, 1)
 
 
 def test_references_are_variants_of_the_named_setting_with_at_least_three_shuffles(dataset):
@@ -612,17 +582,9 @@ def test_clips_of_one_class_are_refused_before_training(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "field",
-    [
-        "split",
-        "n_folds",
-        "macro_clips",
-        "n_frames",
-        "keep_apex",
-        "image_size",
-        "shuffled_labels",
-        "store_draws",
-    ],
-)
+    ["split", "n_folds", "macro_clips", "n_frames", "keep_apex", "image_size", "shuffled_labels",
+     "store_draws"],
+)  # fmt: skip
 def test_a_grid_cannot_vary_data_or_protocol(field):
     with pytest.raises(ValueError, match=f"'{field}' cannot vary within a table"):
         started(grid={"m": [1], field: [1]})
@@ -641,16 +603,6 @@ def test_a_grid_whose_settings_the_table_cannot_tell_apart_is_refused_before_tra
         started(grid={"m": [1], "csta": [True, False]})
     with pytest.raises(ValueError, match="agree in m, l_v, l_s"):
         started(grid={"m": [1, "1"]})
-
-
-def test_a_grid_without_depths_takes_them_from_the_preset():
-    cells = started(grid={"m": ["1", 4]}).cells()
-    assert cells.to_dict("list") == {"m": [1, 4], "l_v": [2, 2], "l_s": [1, 1]}
-
-
-def test_values_the_settings_do_not_allow_are_refused_with_the_grid():
-    with pytest.raises(ValueError, match=r"model\.m = 0"):
-        started(grid={"m": [0, 1]})
 
 
 def test_the_paper_stands_only_beside_its_own_labels_and_settings():
@@ -694,16 +646,6 @@ def test_a_grid_of_table_1_has_the_names_of_its_rows():
         start("table1", {"preset": "smoke", "grid": {"m": [1], "csta": [False]}})
     with pytest.raises(ValueError, match="agree in branch, n_layers"):
         start("table1", {"preset": "smoke", "grid": grid | {"m": [1, 2]}})
-
-
-def test_data_root_with_generated_faces_is_refused():
-    with pytest.raises(ValueError, match="data_root is given"):
-        started(data_root="/somewhere")
-
-
-def test_an_unknown_label_set_is_refused_before_any_data_is_made():
-    with pytest.raises(ValueError, match="labels = 'emotion9' is unknown"):
-        started(labels="emotion9")
 
 
 def test_the_named_setting_is_trained_once_for_table_and_reference(dataset):

@@ -268,12 +268,6 @@ def test_a_clip_without_a_folder_counts_as_listed(tree):
     assert compare_counts(reading)["difference"].tolist() == [0] * 7
 
 
-def test_of_another_number_of_rows_nothing_is_expected(tree):
-    reading = casme2.read(tree(whole_sheet({**COUNTS_2014, "fear": 1})))
-    assert "(of no known version, 254 rows)" in reading.version
-    assert reading.expected == {}
-
-
 def test_of_two_versions_the_later_is_read(tree):
     tree([row(emotion="sadness")])
     root = tree([row(emotion="surprise", objective=2)], sheet=SHEET_2019, header=HEADER_2019)
@@ -310,11 +304,6 @@ def test_the_classes_of_the_sheet_go_before_those_of_the_other_file(tree):
     reading = casme2.read(root)
     assert reading.clips["objective_class"].tolist() == ["II"]
     assert CLASSES not in reading.version
-
-
-def test_objective_classes_are_never_derived(tree):
-    clips = casme2.read(tree([row(units="12")])).clips
-    assert clips["objective_class"].tolist() == [""]
 
 
 def test_the_file_of_classes_alone_does_not_make_a_version_of_2019(tree):
@@ -500,18 +489,3 @@ def test_label_sets_of_a_whole_sheet_by_hand(tree, counts, sizes):
     assert {labels: n.to_dict() for labels, n in found.items()} == {
         labels: dict(enumerate(n)) for labels, n in sizes.items()
     }
-
-
-@pytest.mark.parametrize(
-    ("labels", "clips", "classes"),
-    [
-        ("emotion7", "0123456", [0, 1, 2, 3, 4, 5, 6]),
-        ("emotion5", "01234", [0, 1, 2, 3, 4]),
-        ("emotion3", "1234", [0, 1, 0, 2]),  # sadness and fear are not negative here
-    ],
-)
-def test_label_sets_by_hand(tree, labels, clips, classes):
-    rows = [row(name=f"EP01_{n}", emotion=emotion) for n, emotion in enumerate(COUNTS_2014)]
-    kept = labelled(casme2.read(tree(rows[::-1])).clips, labels)
-    assert kept["clip_id"].str[-1].tolist() == list(clips)
-    assert kept["label"].tolist() == classes

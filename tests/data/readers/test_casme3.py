@@ -91,20 +91,6 @@ def test_ids_begin_with_the_name_of_the_dataset(tree):
     ]  # fmt: skip
 
 
-def test_clips_of_one_video_are_told_apart_by_their_onset(tree):
-    clips, *_ = casme3.read(tree([row("118"), row("119"), row("118", video="b")]))
-    assert clips["clip_id"].tolist() == ["casme3/spNO.1/a/118", "casme3/spNO.1/a/119", "casme3/spNO.1/b/118"]
-    assert clips["recording_id"].nunique() == 2
-
-
-def test_sheet_and_disk_may_differ_in_case(tree):
-    root = tree([row(), row("200", "201", "202", video="A")], folders=["spNo.1/A"])
-    clips, problems, *_ = casme3.read(root)
-    assert problems.empty
-    assert clips["folder"].tolist() == [root / "part_A" / "spNo.1" / "A" / "color"] * 2
-    assert clips["recording_id"].tolist() == ["casme3/spNO.1/a"] * 2
-
-
 def test_numbers_may_be_text_or_numbers(tree):
     numbers = [[118, 123, 140], ["218", "223", "240"], [318.0, "323.0", " 340 "]]
     clips, problems, *_ = casme3.read(tree([row(*cells) for cells in numbers]))
@@ -113,13 +99,6 @@ def test_numbers_may_be_text_or_numbers(tree):
         [118, 123, 140], [218, 223, 240], [318, 323, 340],
     ]  # fmt: skip
     assert clips["clip_id"].str.split("/").str[-1].tolist() == ["118", "218", "318"]
-
-
-def test_action_units_may_be_a_number(tree):
-    cells = row()
-    cells[5] = 12
-    clips, *_ = casme3.read(tree([cells]))
-    assert clips["action_units"].tolist() == ["12"]
 
 
 def test_cells_are_stripped_and_emotions_have_one_spelling(tree):
@@ -142,12 +121,6 @@ def test_empty_rows_and_other_columns_do_not_matter(tree):
     assert clips["emotion"].tolist() == ["disgust", "disgust"]
 
 
-def test_a_clip_may_be_one_frame_or_begin_at_its_apex(tree):
-    clips, problems, *_ = casme3.read(tree([row("7", "7", "7"), row("8", "8", "3463"), row("5", "9", "9")]))
-    assert problems.empty
-    assert len(clips) == 3
-
-
 # --- videos and clips on disk -----------------------------------------------------------------------------
 
 
@@ -159,7 +132,7 @@ def make_folders(root, *names):
 @pytest.mark.parametrize(("sheet", "disk"), [("J", "j"), ("j", "J"), ("J", "J")])
 def test_a_film_is_the_same_in_either_case(tree, sheet, disk):
     rows = [row(video=sheet), row("200", "203", "210", video="j")]
-    clips, problems, *_ = casme3.read(tree(rows, [f"spNO.1/{disk}"]))
+    clips, problems, *_ = casme3.read(tree(rows, [f"spNo.1/{disk}"]))
     assert problems.empty
     assert clips["clip_id"].tolist() == ["casme3/spNO.1/j/118", "casme3/spNO.1/j/200"]
     assert {path.parent.name for path in clips["folder"]} == {disk}
@@ -509,17 +482,8 @@ def test_a_missing_sheet_is_named(tmp_path):
 
 
 EMOTIONS = [
-    "Others",
-    "others",
-    "disgust",
-    "surprise",
-    "surprise",
-    "fear",
-    "anger",
-    "sad",
-    "happy",
-    "repression",
-]
+    "Others", "others", "disgust", "surprise", "surprise", "fear", "anger", "sad", "happy", "repression",
+]  # fmt: skip
 OBJECTIVE = ["I", "II", "III", "IV", "V", "VI", "VII", "VII", "", "VIII"]
 
 
@@ -554,15 +518,6 @@ def test_class_orders_by_hand():
     assert class_names("emotion3") == ("negative", "positive", "surprise")
     assert class_names("objective7") == ("I", "II", "III", "IV", "V", "VI", "VII")
     assert class_names("objective6") == ("I", "II", "III", "IV", "V", "VII")
-
-
-def test_the_order_of_rows_in_the_sheet_does_not_matter(tree):
-    rows = [
-        row(str(n), str(n), str(n), subject=f"spNO.{s}", emotion="fear") for s in (2, 10) for n in (9, 30)
-    ]
-    forward, backward = (labelled(casme3.read(tree(order))[0], "emotion7") for order in (rows, rows[::-1]))
-    pd.testing.assert_frame_equal(forward, backward)
-    assert forward.index.tolist() == [0, 1, 2, 3]
 
 
 def test_labels_do_not_change_the_table_they_come_from(clips):
@@ -627,12 +582,9 @@ def test_objective_classes_are_those_of_the_printed_table(name):
     assert [objective_class(units) for units in PRINTED[name]] == [name] * len(PRINTED[name])
 
 
-def test_sides_and_order_do_not_change_the_objective_class():
+def test_spelling_sides_and_order_do_not_change_the_class():
     assert objective_class(parse_action_units("R12+L6")) == "I"
     assert objective_class([2, 1]) == "II"
-
-
-def test_unknown_emotions_are_kept_as_they_are():
     assert clean_emotion(" Repression ") == "repression"
 
 

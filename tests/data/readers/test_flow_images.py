@@ -15,7 +15,7 @@ from hsta_lib.config import Parameters, Preset, Settings, with_fields
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.flow import strain
 from hsta_lib.data.readers import clones, flow_images
-from hsta_lib.data.table import COLUMNS, labelled
+from hsta_lib.data.table import COLUMNS
 from hsta_lib.models.baselines import ststnet
 from hsta_lib.models.baselines.registry import SYSTEMS
 from hsta_lib.models.hsta import HSTA
@@ -102,11 +102,6 @@ def test_both_trees_give_the_same(folds, one_folder):
     other_clips, other_images, _ = flow_images.read(one_folder)
     assert clips.equals(other_clips)
     assert (images == other_images).all()
-
-
-def test_labels_are_those_of_megc2019(folds):
-    kept = labelled(flow_images.read(folds).clips, "emotion3")
-    assert dict(zip(kept["clip_id"], kept["label"], strict=True)) == {row[3]: row[2] for row in IMAGES}
 
 
 @pytest.mark.parametrize(
