@@ -56,10 +56,6 @@ def csv_of(table, index=False):
     table : DataFrame
     index : bool
         Whether its row names are written.
-
-    Returns
-    -------
-    str
     """
     cells = table.apply(lambda column: column if is_numeric_dtype(column) else column.map(_marked))
     cells = cells.rename(index=_marked, columns=_marked)

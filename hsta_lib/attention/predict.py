@@ -123,11 +123,6 @@ def clips_in(folder):
 def open_kept(study, choice):
     """The network that is given; else one trained on a fold and calibrated on half of its test subjects.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-    choice : Choice
-
     Returns
     -------
     kept : Kept
@@ -297,10 +292,6 @@ def conclude(kept, predictions):
     kept : Kept
     predictions : DataFrame
         From `of_folder` or `of_others`.
-
-    Returns
-    -------
-    IPython.display.Markdown
     """
     n, telling = len(predictions), predictions[~predictions["cannot_tell"].astype(bool)]
     lines = [f"- The network tells a single class for {len(telling)} of {n} clips."]
@@ -313,7 +304,7 @@ def conclude(kept, predictions):
         right = int((telling["y_true"] == telling["y_pred"]).sum())
         lines += [f"- Of these, {right} are right."] * bool(len(telling)) + [
             f"- The true class stands in the set of {sum(held)} of {n} clips; {COVERED:.0%} is what it was "
-            "calibrated for, on other subjects.",
+            "calibrated for, on other subjects."
         ]
     for flag, words in (("nothing_moves", "nothing moves"), ("not_a_face", "no face was found")):
         if flag in predictions and predictions[flag].any():
@@ -335,10 +326,6 @@ def show(predictions, classes):
     predictions : DataFrame
         From `of_folder` or `of_others`.
     classes : tuple of str
-
-    Returns
-    -------
-    pandas.io.formats.style.Styler
     """
     shown = predictions.rename(columns={f"p_{name}": name for name in classes})
     shown = shown.rename(columns=lambda name: name.replace("_", " ")).drop(columns="trained on")

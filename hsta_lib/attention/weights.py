@@ -428,16 +428,7 @@ def _motion_of_own(looked):
 
 
 def conclude(table):
-    """What `motion_of` found in the first and the last module, as sentences made from its numbers.
-
-    Parameters
-    ----------
-    table : DataFrame or None
-
-    Returns
-    -------
-    IPython.display.Markdown
-    """
+    """What `motion_of` found in the first and the last module, as sentences made from its numbers."""
     if table is None:
         return Markdown("Where these clips move is not known: nothing is said about attention and movement.")
     ends = table[table["module"].isin([1, table["module"].max()])]
@@ -464,19 +455,7 @@ def _on_motion(row):
 
 
 def describe(study, network, shown, choice):
-    """Which clips are shown, by what rule, and what the network makes of them.
-
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-    network : hsta_lib.attention.networks.Network
-    shown : Looked
-    choice : Choice
-
-    Returns
-    -------
-    IPython.display.Markdown
-    """
+    """Which clips are shown, by what rule, and what the network makes of them."""
     best = shown.probabilities.argmax(axis=1)
     right = int((best == shown.clips["label"]).sum())
     if choice.clip:
@@ -494,12 +473,6 @@ def describe(study, network, shown, choice):
 
 def provenance(study, dataset, network):
     """Where the figures come from: code, network, data.
-
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-    dataset : hsta_lib.data.dataset.Dataset
-    network : hsta_lib.attention.networks.Network
 
     Returns
     -------

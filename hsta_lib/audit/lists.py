@@ -64,10 +64,7 @@ def check_pairs():
 def find(pairs, spread):
     """All findings about the paper; see `hsta_lib.paper_check.findings.findings`.
 
-    Parameters
-    ----------
-    pairs, spread : DataFrame
-        From `check_pairs` and `noise`.
+    ``pairs, spread``: from `check_pairs` and `noise`.
     """
     released = config.as_released(config.Settings())
     flops = cost.flops_of_plain_csta(released, len(class_names(released.labels)))
@@ -258,10 +255,7 @@ def _expected(division):
 def pixel_free_scores(found):
     """Scores of predictors that see no pixels, with intervals over subjects, beside the paper's.
 
-    Parameters
-    ----------
-    found : dict of str to Division
-        From `divisions`.
+    ``found``: from `divisions`.
 
     Returns
     -------

@@ -126,10 +126,7 @@ def train(study, prepared):
 def worth(prepared):
     """Scores of every protocol, and what each adds to the one it is compared with.
 
-    Parameters
-    ----------
-    prepared : dict of str to Data
-        From `prepare`, trained.
+    ``prepared``: from `prepare`, trained.
 
     Returns
     -------
@@ -212,10 +209,7 @@ def _inflation(row, metric):
 def answer(table):
     """Which shortcuts change a score by more than chance, by the strength of the labels' ties, in sentences.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `worth`.
+    ``table``: from `worth`.
     """
     lines = []
     for ties, rows in table[table["protocol"] != table["against"]].groupby("ties", sort=False):

@@ -20,14 +20,7 @@ from hsta_lib.data.readers import clones, flow_images
 from hsta_lib.data.readers.authors_lists import check_clone, with_folds
 from hsta_lib.data.readers.rows import compare_counts
 from hsta_lib.data.synthetic import build
-from hsta_lib.data.table import (
-    DATASETS,
-    LackingError,
-    class_names,
-    labelled,
-    problems_table,
-    without_class,
-)
+from hsta_lib.data.table import DATASETS, LackingError, class_names, labelled, problems_table, without_class
 from hsta_lib.data.twins import near_twins
 
 _CLONE_OF_CASME3 = "external/CAS-ME-3"  # with lists of bad frames

@@ -32,12 +32,7 @@ COLUMNS = {
 _FEW = 10  # values that a message shows
 PROBLEM_COLUMNS = ["where", "clip_id", "problem", "action"]
 
-_SPELLINGS = {
-    "other": "others",
-    "happiness": "happy",
-    "sadness": "sad",
-    "angry": "anger",
-}
+_SPELLINGS = {"other": "others", "happiness": "happy", "sadness": "sad", "angry": "anger"}
 
 # Class order of the seven emotions follows the authors' label files (hsta_model_core, CAS(ME)^3 lists).
 _EMOTIONS = ("others", "disgust", "surprise", "fear", "anger", "sad", "happy")

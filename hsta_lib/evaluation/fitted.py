@@ -12,10 +12,7 @@ NO_PIXELS = "reads no pixels"  # by its design: it cannot fit
 def by_cell(predictions):
     """How well the trainings of each cell fit.
 
-    Parameters
-    ----------
-    predictions : DataFrame
-        From `hsta_lib.training.store.predictions`, counted by the column ``cell``.
+    ``predictions``: from `hsta_lib.training.store.predictions`, counted by the column ``cell``.
 
     Returns
     -------

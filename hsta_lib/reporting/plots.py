@@ -129,14 +129,7 @@ def _line_with_band(panel, group, x, metric, name, color):
 def padding(table):
     """Share of clips that repeat frames, against the number of frames.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `hsta_lib.reporting.tables.padding`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    ``table``: from `hsta_lib.reporting.tables.padding`.
     """
     with _panels((5.5, 2.6)) as (figure, panel):
         panel.plot(table["n_frames"], table["padded"], color=_PALETTE[0], marker="o", markersize=4)
@@ -154,10 +147,6 @@ def seconds(times, settings, xlabel):
         In seconds, from `hsta_lib.reporting.report.seconds_of`.
     settings : sequence of float
     xlabel : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     with _panels((5.5, 2.6)) as (figure, panel):
         panel.plot(list(settings), times, color=_PALETTE[0], marker="o", markersize=4)
@@ -245,10 +234,7 @@ def _legend_below(figure, *panels, **options):
 def claims(verdicts):
     """Effects that decide the paper's claims: by the printed numbers and, with intervals, by studies.
 
-    Parameters
-    ----------
-    verdicts : DataFrame
-        From `hsta_lib.study.claims.gather`; claims without any number are left out.
+    ``verdicts``: from `hsta_lib.study.claims.gather`; claims without any number are left out.
 
     Returns
     -------
@@ -285,10 +271,6 @@ def losses(records, held_out=None):
     ----------
     records, held_out : dict of str to list of list of float
         Name of a group of trials to a curve of each; drawn are the mean over trials and their range.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     parts = {"training loss": records, "accuracy on held-out clips, %": held_out or {}}
     parts = {label: curves for label, curves in parts.items() if curves}
@@ -316,10 +298,6 @@ def learning(steps, sizes, lines):
         From `hsta_lib.study.learning.by_steps` and `by_clips`; the second may be empty.
     lines : dict of str to float
         Test scores that do not depend on them, drawn dotted.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     with _panels((10, 4.2), 1, 2, sharey=True) as (figure, (left, right)):
         left.plot(steps["steps"], steps["loss_share"], color="0.4", linestyle="--", marker="o", ms=3,
@@ -351,14 +329,7 @@ def _line_of_clips(panel, name, rows, color):
 def confusion(recalls):
     """Confusion matrix: clips of each true class by predicted class; colour is their share of the class.
 
-    Parameters
-    ----------
-    recalls : DataFrame
-        From `hsta_lib.reporting.tables.class_recalls`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    ``recalls``: from `hsta_lib.reporting.tables.class_recalls`.
     """
     counts = recalls.drop(columns="recall")
     shares = 100 * counts.div(np.maximum(counts.sum(axis=1), 1e-9), axis=0)
@@ -516,10 +487,6 @@ def attainable_uf1(curve, pairs, method="HSTA"):
         With ``method``, ``uar``, ``uf1`` and ``possible``; pairs that are not possible are named.
     method : str
         Drawn in colour.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     with _panels((6, 4.2)) as (figure, panel):
         panel.fill_between(
@@ -548,10 +515,7 @@ def attainable_uf1(curve, pairs, method="HSTA"):
 def spread(noise):
     """Standard deviation of Table 4's cells beside that of equally good models, by their disagreement.
 
-    Parameters
-    ----------
-    noise : DataFrame
-        From `hsta_lib.paper_check.noise.table4_noise`.
+    ``noise``: from `hsta_lib.paper_check.noise.table4_noise`.
 
     Returns
     -------
@@ -576,14 +540,7 @@ def spread(noise):
 def pixel_free(scored):
     """Scores of predictors without pixels, a panel for each protocol and metric; the paper's dashed.
 
-    Parameters
-    ----------
-    scored : DataFrame
-        From `hsta_lib.audit.lists.pixel_free_scores`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    ``scored``: from `hsta_lib.audit.lists.pixel_free_scores`.
     """
     protocols, predictors = scored["protocol"].unique(), list(scored["predictor"].unique())
     shared = {"sharex": True, "sharey": True, "squeeze": False}
@@ -611,14 +568,7 @@ def _dots(panel, rows, metric, predictors):
 def inflation(table):
     """What each shortcut adds, a panel per metric, a colour per strength of the labels' ties.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `hsta_lib.audit.shortcuts.worth`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    ``table``: from `hsta_lib.audit.shortcuts.worth`.
     """
     leaking = table[table["protocol"] != table["against"]]
     protocols, ties = list(leaking["protocol"].unique()), list(leaking["ties"].unique())
@@ -656,14 +606,7 @@ def _changes(panel, rows, column, places, **style):
 def walk(table):
     """How the scores change from the equations to the released code: each step alone, and all up to it.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `hsta_lib.audit.recipe_steps.score`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    ``table``: from `hsta_lib.audit.recipe_steps.score`.
     """
     steps = [step for step, way in zip(table["step"], table["way"], strict=True) if way == "alone"]
     with _panels((10, 1.2 + 0.3 * len(steps)), 1, 2, sharey=True) as (figure, panels):
@@ -681,14 +624,7 @@ def walk(table):
 def chance_by_best_epoch(table):
     """Scores of pure chance against the number of epochs that each subject's best is chosen from.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `hsta_lib.audit.shortcuts.chance_by_best_epoch`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    ``table``: from `hsta_lib.audit.shortcuts.chance_by_best_epoch`.
     """
     with _panels((5.5, 3)) as (figure, panel):
         for color, metric in zip(_PALETTE, ("uar", "uf1"), strict=False):
@@ -800,10 +736,6 @@ def class_probabilities(probabilities, classes, labels, clip_names):
     labels : sequence of int
         True class of each clip, -1 where it is not known.
     clip_names : sequence of str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     places, n_clips = np.arange(len(classes)), len(clip_names)
     size = (1.5 + 1.3 * n_clips, 0.9 + 0.22 * len(classes))
@@ -830,10 +762,6 @@ def attention_on_motion(table, names):
         From `hsta_lib.attention.weights.motion_of`; None where the movement is not known.
     names : dict of str to str
         Titles of the values of ``way``.
-
-    Returns
-    -------
-    matplotlib.figure.Figure or None
     """
     if table is None:
         return None
@@ -927,10 +855,6 @@ def growth(rows):
     ----------
     rows : DataFrame
         From `hsta_lib.reporting.report.measured_growth`; the exponent is written at the end of its line.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     settings = list(dict.fromkeys(rows["setting"]))
     with _panels((2.6 * len(settings), 3.2), 1, len(settings), sharey=True) as (figure, panels):
@@ -961,10 +885,6 @@ def published_to_honest(table, reached):
         From `hsta_lib.study.honest.score`.
     reached : sequence of str
         Systems for which an arrow leads from the published score to the last epoch.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     names = list(dict.fromkeys(table["system"]))
     with _panels((7, 1.4 + 0.5 * len(names))) as (figure, panel):
@@ -1001,10 +921,6 @@ def scores_by_cost(table, costs, by):
     costs : DataFrame
         From `hsta_lib.study.comparison.costs`.
     by : {"dataset", "n_classes"}
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     seconds = costs.drop_duplicates("system").set_index("system")["seconds"].clip(lower=1e-2)
     groups = {group: rows for group, rows in table.groupby(by, sort=False) if len(rows) > 1}

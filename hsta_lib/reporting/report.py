@@ -88,10 +88,6 @@ def conclude(summary, references, chance):
         From `summarise` and `hsta_lib.reporting.tables.score_rows`.
     chance : float
         UAR of chance, in percent.
-
-    Returns
-    -------
-    IPython.display.Markdown
     """
     lines = [
         f"- UAR of the {name}: {_uar(row)}, **{_against(row, chance)}**." for name, row in summary.iterrows()
@@ -148,10 +144,6 @@ def about_subjects(matrices, classes):
     ----------
     matrices : ndarray, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
     classes : sequence of str
-
-    Returns
-    -------
-    IPython.display.Markdown
     """
     sizes = matrices[0, 0].sum(axis=(1, 2))
     scored = score_interval(matrices).estimate, without_largest(matrices)

@@ -71,10 +71,6 @@ def with_span(row, column, sign="", unit=""):
     sign : {"", "+"}
         ``+`` for differences.
     unit : str
-
-    Returns
-    -------
-    str
     """
     value = number(row[column], sign) + (unit and f" {unit}")
     return f"{value} {span(row[f'{column}_low'], row[f'{column}_high'], sign)}"
@@ -236,11 +232,6 @@ def by_recording(predictions, clips, folds, n_classes):
 
 def class_recalls(predictions, classes):
     """Confusion matrix of one setting, a mean over seeds, and the recall of each class.
-
-    Parameters
-    ----------
-    predictions : DataFrame
-    classes : sequence of str
 
     Returns
     -------
@@ -507,10 +498,6 @@ def answer_data(dataset, folds_of):
     dataset : hsta_lib.data.dataset.Dataset
     folds_of : dict of str to list of Fold
         Name of a split to its folds.
-
-    Returns
-    -------
-    IPython.display.Markdown
     """
     differ = counted(int((dataset.counts["difference"] != 0).sum()), "emotion")
     told = f"{differ} with another number of clips than published"

@@ -37,15 +37,7 @@ from hsta_lib.paper_check.claims import (
     told,
     verdict_row,
 )
-from hsta_lib.reporting.tables import (
-    HEADINGS,
-    LEFT,
-    counted,
-    format_p,
-    number,
-    row_name,
-    span,
-)
+from hsta_lib.reporting.tables import HEADINGS, LEFT, counted, format_p, number, row_name, span
 from hsta_lib.study import design
 
 REPORTS = ROOT / "reports"
@@ -395,10 +387,6 @@ def without_report(verdicts, folder=REPORTS):
         From `gather`.
     folder : Path
         Of the records: whether a report is there, and how many seeds it has.
-
-    Returns
-    -------
-    IPython.display.Markdown
     """
     tested = set(verdicts.loc[verdicts["scope"] != PAPER, "table"])
     absent = [name for name in dict.fromkeys(verdicts["table"].sort_values()) if name not in tested]
@@ -422,12 +410,7 @@ def _lacking(n_seeds):
 
 
 def record(verdicts):
-    """Write all verdicts for the web page.
-
-    Parameters
-    ----------
-    verdicts : DataFrame
-        From `gather`.
+    """Write all verdicts for the web page. ``verdicts``: from `gather`.
 
     Returns
     -------
@@ -441,12 +424,7 @@ def record(verdicts):
 
 
 def show(verdicts):
-    """Verdicts for reading.
-
-    Parameters
-    ----------
-    verdicts : DataFrame
-        From `decide`, `decide_printed` or `gather`.
+    """Verdicts for reading. ``verdicts``: from `decide`, `decide_printed` or `gather`.
 
     Returns
     -------
@@ -475,14 +453,7 @@ def show(verdicts):
 def answer(verdicts):
     """What became of a table's claims, by verdict: each in its words, with the effect that favours it least.
 
-    Parameters
-    ----------
-    verdicts : DataFrame
-        From `decide`.
-
-    Returns
-    -------
-    IPython.display.Markdown
+    ``verdicts``: from `decide`.
     """
     lines = []
     for kind, rows in verdicts.groupby(verdicts["verdict"].str.split(":").str[0], sort=False):
@@ -501,17 +472,7 @@ def _effect(row):
 
 
 def count(verdicts):
-    """How many claims have which verdict, a line for each scope.
-
-    Parameters
-    ----------
-    verdicts : DataFrame
-        From `gather`.
-
-    Returns
-    -------
-    IPython.display.Markdown
-    """
+    """How many claims have which verdict, a line for each scope. ``verdicts``: from `gather`."""
     lines = []
     for scope, rows in verdicts.groupby("scope", sort=False):
         kinds = rows["verdict"].str.split(":").str[0].value_counts()
@@ -523,10 +484,7 @@ def count(verdicts):
 def conclude(verdicts):
     """How many claims have which verdict, by what decides, and which claims those are.
 
-    Parameters
-    ----------
-    verdicts : DataFrame
-        From `decide`, `decide_printed` or `gather`.
+    ``verdicts``: from `decide`, `decide_printed` or `gather`.
 
     Returns
     -------

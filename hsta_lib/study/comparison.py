@@ -170,11 +170,7 @@ def gains(baselines):
     return pd.DataFrame(
         {"row": ", ".join(name)} | _gain(control, trials, dataset)
         for name, control, trials, dataset in zip(
-            names.to_numpy(),
-            baselines.controls,
-            baselines.trials,
-            baselines.datasets,
-            strict=True,
+            names.to_numpy(), baselines.controls, baselines.trials, baselines.datasets, strict=True
         )
     )
 

@@ -46,10 +46,6 @@ def power(study, dataset, n_rows):
     dataset : hsta_lib.data.dataset.Dataset
     n_rows : int
         With the first.
-
-    Returns
-    -------
-    IPython.display.Markdown
     """
     family = [pair(0, row) for row in range(1, n_rows)]
     return Markdown(told(study, dataset, [(assumed(dataset), family)] if family else []))

@@ -254,10 +254,6 @@ def show_published(printed, table, by, caption):
         Ours; rows without a published one come last.
     by : {"dataset", "n_classes"}
     caption : str
-
-    Returns
-    -------
-    pandas.io.formats.style.Styler
     """
     rows = beside_published(printed, table, by)
     shown = {("", name): rows[name] for name in ("system", "year", by)}
@@ -287,10 +283,6 @@ def notes(printed, by):
     printed : DataFrame
         From `published`.
     by : {"dataset", "n_classes"}
-
-    Returns
-    -------
-    IPython.display.Markdown
     """
     lines = []
     for row in printed.to_dict("records"):

@@ -164,10 +164,7 @@ def with_own(table, dataset, by_seed):
 def score(table):
     """Scores of each column of predictions, and how many agree with the log.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `reproduce` or `with_own`.
+    ``table``: from `reproduce` or `with_own`.
 
     Returns
     -------

@@ -49,8 +49,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("n", "covered", "expected"),
-    [(9, 0.9, 0.9), (19, 0.9, 0.9), (8, 0.9, 1.0), (10, 0.5, 0.6)],
+    ("n", "covered", "expected"), [(9, 0.9, 0.9), (19, 0.9, 0.9), (8, 0.9, 1.0), (10, 0.5, 0.6)]
 )
 def test_the_limit_is_the_miss_whose_rank_is_the_share_of_n_plus_one(n, covered, expected):
     # Rank ceil((n + 1) covered): of 9 it is 9, of 19 it is 18, of 8 there is none, of 10 it is 6.

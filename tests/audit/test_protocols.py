@@ -186,10 +186,7 @@ def test_table_and_figure_show_every_shortcut_and_no_inflation_of_what_others_ar
     assert [line.get_xdata()[names.index(SEEN)] for line in dots] == pytest.approx([200 / 3] * 2)
     places = [line.get_ydata()[names.index(SEEN)] for line in dots]
     assert places == pytest.approx([names.index(SEEN) - 0.1, names.index(SEEN) + 0.1])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "strength 0",
-        "strength 1",
-    ]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["strength 0", "strength 1"]
     one = plots.inflation(table[table["ties"] == "strength 1"])
     assert one.legends == []  # of a real dataset there is one, and its ties are what they are
 

@@ -279,12 +279,7 @@ def test_rows_can_be_scored_beside_the_references(random):
 
 @pytest.mark.parametrize(
     ("split", "names"),
-    [
-        ("paper", ALL),
-        ("subject_seen", ALL),
-        ("subject", [ALL[0], *ALL[4:]]),
-        ("loso", [ALL[0], *ALL[4:]]),
-    ],
+    [("paper", ALL), ("subject_seen", ALL), ("subject", [ALL[0], *ALL[4:]]), ("loso", [ALL[0], *ALL[4:]])],
 )
 def test_rows_of_the_subject_are_left_out_where_folds_share_none(random, split, names):
     folds = folds_of(random, split)

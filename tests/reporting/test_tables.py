@@ -475,8 +475,7 @@ def counts(expected, listed):
 
 
 @pytest.mark.parametrize(
-    ("expected", "listed", "words"),
-    [(5, 5, "as published"), (0, 5, "No counts are known")],
+    ("expected", "listed", "words"), [(5, 5, "as published"), (0, 5, "No counts are known")]
 )
 def test_a_version_is_named_and_compared(tmp_path, displayed, expected, listed, words):
     said = tables.describe_version(dataset_of(tmp_path, counts=counts(expected, listed)))

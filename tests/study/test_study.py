@@ -362,11 +362,7 @@ def test_tied_labels_and_their_strength_are_told(synthetic, words):
 
 @pytest.mark.parametrize(
     ("split", "macro_clips", "is_dependent"),
-    [
-        ("subject", "training_subjects", False),
-        ("subject", "all", True),
-        ("paper", "none", True),
-    ],
+    [("subject", "training_subjects", False), ("subject", "all", True), ("paper", "none", True)],
 )
 def test_what_is_subject_dependent_is_headed_so(split, macro_clips, is_dependent):
     study = started(split=split, macro_clips=macro_clips)

@@ -50,10 +50,6 @@ def folders_in_subjects(root):
 def nearest_folder(path):
     """The folder that is written like a path, as far as there is one: its case, accents and marks apart.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     Path

@@ -238,10 +238,7 @@ def read_both(folder):
 def numbered(clips):
     """Clips under running numbers, which reports may show; what they are called stays in ``source_name``.
 
-    Parameters
-    ----------
-    clips : DataFrame
-        From `read` or `read_both`.
+    ``clips``: from `read` or `read_both`.
 
     Returns
     -------

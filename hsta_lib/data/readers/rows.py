@@ -147,10 +147,6 @@ def one_spelling(names, key=str.lower):
 def one_person(subjects):
     """Ids of subjects, each person's in one spelling, see `hsta_lib.data.table.subject_key`.
 
-    Parameters
-    ----------
-    subjects : Series of str
-
     Returns
     -------
     subjects : Series of str
@@ -179,10 +175,6 @@ def is_folder_name(text):
 
 def compare_counts(reading):
     """Clips per emotion of a sheet beside those its version should have.
-
-    Parameters
-    ----------
-    reading : Listing
 
     Returns
     -------

@@ -56,10 +56,6 @@ def stream(spec, purpose, *key):
 def sample_clips(spec):
     """The clips of a benchmark, without pixels.
 
-    Parameters
-    ----------
-    spec : hsta_lib.config.Synthetic
-
     Returns
     -------
     DataFrame

@@ -50,10 +50,6 @@ _IRIS = np.array([[70, 45, 30], [96, 66, 40], [84, 104, 76], [86, 116, 140]])
 def draw_identity(rng):
     """Random proportions, colours and features of one person.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-
     Returns
     -------
     SimpleNamespace

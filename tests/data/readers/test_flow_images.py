@@ -223,10 +223,7 @@ def test_what_is_not_there_is_named(tmp_path, one_folder):
 
 # --- Table 5 on these images --------------------------------------------------------------------------------
 
-OTHERS = [
-    ("007", "007_007_3_1", 1, "samm/007/007_3_1"),
-    ("s02", "s02_s02_sur_01", 2, "smic/s02/s2_sur_01"),
-]
+OTHERS = [("007", "007_007_3_1", 1, "samm/007/007_3_1"), ("s02", "s02_s02_sur_01", 2, "smic/s02/s2_sur_01")]
 
 
 def opened(root, data_dir, **chosen):

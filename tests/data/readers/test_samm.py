@@ -334,10 +334,7 @@ def test_label_sets_of_a_whole_sheet_by_hand(tree):
 
 @pytest.mark.parametrize(
     ("labels", "clips", "classes"),
-    [
-        ("emotion5", "01234", [1, 2, 0, 4, 3]),
-        ("emotion3", "0134567", [0, 1, 2, 0, 0, 0, 0]),
-    ],
+    [("emotion5", "01234", [1, 2, 0, 4, 3]), ("emotion3", "0134567", [0, 1, 2, 0, 0, 0, 0])],
 )
 def test_label_sets_by_hand(tree, labels, clips, classes):
     rows = [row(name=f"006_1_{n}", emotion=emotion) for n, emotion in enumerate(COUNTS)]

@@ -316,8 +316,7 @@ def test_ties_change_labels_only(strength):
 
 
 @pytest.mark.parametrize(
-    ("strength", "name", "digest"),
-    [(0, "56960bc49b", "3bae627ce6ab"), (1, "eb2687736d", "e36855d4d1ad")],
+    ("strength", "name", "digest"), [(0, "56960bc49b", "3bae627ce6ab"), (1, "eb2687736d", "e36855d4d1ad")]
 )
 def test_no_and_yes_are_none_and_full_strength(strength, name, digest):
     # Their folders keep name and clips until VERSION is raised or a setting added.
