@@ -172,22 +172,6 @@ def test_random_folds_announce_how_many_clips_meet_their_subject(lists):
     assert met == pytest.approx(expected, abs=1)
 
 
-def test_a_wrong_folder_is_refused(tmp_path):
-    study = start("audit", {"preset": "smoke", "lists_root": str(tmp_path)})
-    with pytest.raises(FileNotFoundError, match="give the folder of a clone of OceanSummerDay/HSTA_MER"):
-        audit.divisions(study)
-
-
-def test_a_row_that_is_not_known_is_refused(clone, tmp_path):
-    root = tmp_path / LABELS / "emothion_as_label"
-    root.mkdir(parents=True)
-    for path in (clone / LABELS / "emothion_as_label").glob("*.csv"):
-        (root / path.name).write_text(path.read_text().replace("happy", "bored"))
-    study = start("audit", {"preset": "smoke", "lists_root": str(tmp_path)})
-    with pytest.raises(ValueError, match="emotion = 'bored' is not of the known form"):
-        audit.divisions(study)
-
-
 # --- without lists ----------------------------------------------------------------------------------------
 
 

@@ -72,12 +72,6 @@ def test_a_step_alone_changes_its_own_fields_and_the_walk_adds_them_up():
     assert [changed(alone[step]) for step in SPECIAL] == [{"special": "tracks"}, {"special": "flow"}]
 
 
-def test_the_first_step_is_the_same_alone_and_cumulatively():
-    _, first, alone, *_ = recipe_steps.stops(FULL)
-    assert (first.way, alone.way) == (CUMULATIVE, ALONE)
-    assert (first.step, first.settings) == (alone.step, alone.settings)
-
-
 # --- trials -----------------------------------------------------------------------------------------------
 
 

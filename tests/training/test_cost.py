@@ -54,12 +54,6 @@ def test_parameters_are_the_formula():
     assert parameters_and_flops(TINY, N_CLASSES)[0] == embeddings + 2 * (4 * usta + csta) + head
 
 
-def test_the_blind_network_costs_its_embeddings_and_head():
-    a1 = with_fields(TINY, l_v=0, l_s=0, csta=False)
-    embeddings = 2 * D * 27 * (5 * N_VIDEO + 2 * N_SPECIAL)
-    assert parameters_and_flops(a1, N_CLASSES)[1] == embeddings + 2 * 2 * D * N_CLASSES
-
-
 class _Devices(TorchDispatchMode):
     """Notes the device of every tensor that torch makes."""
 
@@ -93,12 +87,6 @@ def test_plan_has_the_cells_and_their_costs():
         assert row["parameters"] == n_parameters
         assert row["mflop"] == pytest.approx(flops / 1e6, rel=1e-12)
     assert planned["parameters"].is_unique
-
-
-def test_depth_is_counted_from_four_small_networks_exactly():
-    for depth in ({"m": 1}, {"m": 5}, {"l_v": 2, "l_s": 4}, {"l_v": 0}):
-        deep = with_fields(TINY, **depth)
-        assert parameters_and_flops(deep, N_CLASSES) == tuple(cost._count.__wrapped__(deep, N_CLASSES))
 
 
 def test_an_impossible_size_is_refused_before_anything_is_trained():

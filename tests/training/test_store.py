@@ -226,11 +226,6 @@ def test_predictions_of_an_untrained_trial_are_refused(tmp_path, trials):
     assert store.predictions(trials[:1], tmp_path)["y_true"].tolist() == [1]
 
 
-def test_results_are_plain_json(tmp_path, trials):
-    save(trials[0], RESULT, tmp_path)
-    assert json.loads((tmp_path / f"{trials[0].id}.json").read_text())["fold"] == 0
-
-
 def test_predictions_tell_how_their_training_fits(tmp_path, trials):
     fits = {"train_accuracy": 0.75, "constant_accuracy": 0.5, "constant_loss": 2.0}
     for trial, result in zip(

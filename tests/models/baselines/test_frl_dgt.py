@@ -160,11 +160,6 @@ def test_every_part_sees_the_displacement():
             assert (model._classify(changed) - scores).abs().max() > 1e-4
 
 
-def test_one_class_is_refused():
-    with pytest.raises(ValueError, match="n_classes = 1"):
-        FRLDGT(1)
-
-
 # --- training ---------------------------------------------------------------------------------------------
 
 
@@ -176,15 +171,6 @@ def test_the_loss_is_joint():
         right = -model(x).log_softmax(dim=1)[torch.arange(3), labels].mean()
         assert model.loss(x, labels).item() == pytest.approx((seen + right).item(), rel=1e-5)
         assert seen > 0.1
-
-
-def test_evaluation_is_deterministic_and_clips_do_not_meet():
-    model, x = network().eval(), normal(3, 2, 112, 112)
-    with torch.inference_mode():
-        scores = model(x)
-        assert torch.equal(scores, model(x))
-        # Rounding alone may depend on the batch.
-        torch.testing.assert_close(scores[2:], model(x[2:]), rtol=0, atol=1e-5)
 
 
 def test_gradients_reach_every_parameter():

@@ -219,32 +219,6 @@ def test_merging_normalises_channels_and_keeps_the_larger_neighbour():
 # --- the whole --------------------------------------------------------------------------------------------
 
 
-def test_clips_do_not_meet_and_passes_agree():
-    model = network(7, **REDUCED).eval()
-    x = normal(5, 3, 28, 28)
-    with torch.inference_mode():
-        scores = model(x)
-        assert scores.shape == (5, 7)
-        assert torch.equal(model(x), scores)
-        assert torch.allclose(model(x[3:4]), scores[3:4], atol=1e-5)
-    assert scores.std() > 0.01
-
-
-def test_loss_is_cross_entropy():
-    model = network(5, patch_size=2, **TINY)
-    x, labels = normal(3, 3, 28, 28), torch.tensor([4, 0, 2])
-    logits = model(x)
-    expected = -sum(row.softmax(0)[label].log() for row, label in zip(logits, labels, strict=True)) / 3
-    assert model.loss(x, labels).item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_gradient_reaches_every_parameter():
-    model = network(**REDUCED)
-    model.loss(normal(5, 3, 28, 28), torch.tensor([0, 1, 2, 0, 1])).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad.abs().max() > 0, name
-
-
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
