@@ -316,11 +316,6 @@ def shown_clips(network, dataset, tested, choice):
     Returns
     -------
     Looked
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        As `hsta_lib.attention.own_clip.own_clip`.
     """
     if not choice.clip:
         return first_of_each_class(tested)

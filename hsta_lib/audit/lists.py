@@ -128,11 +128,6 @@ def divisions(study):
     -------
     dict of str to Division
         No image is read.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `hsta_lib.data.readers.authors_lists.read` and `hsta_lib.data.dataset.read_dataset`.
     """
     parameters = study.parameters
     if parameters.lists_root:

@@ -137,11 +137,6 @@ def flow_pictures(onset, apex, offset, size):
         Channels u, v and strain of `flow_strain`. Zero is 128, so a clip in which nothing moves is grey:
         128 + 127 u / longest, v alike, with the longest vector of both pictures, and
         128 + 127 strain / largest.
-
-    Raises
-    ------
-    ValueError
-        As in `optical_flow`.
     """
     pairs = (onset, apex), (apex, offset)
     fields = np.stack([flow_strain(optical_flow(*pair, "dis"), size) for pair in pairs])

@@ -220,11 +220,6 @@ def detectable(matrices, family, alpha=0.05, power=0.8):
     ndarray of float, shape (n_comparisons, 3)
         Infinite where no possible difference is found so often; NaN with one seed or equal ones, which
         tell nothing.
-
-    Raises
-    ------
-    ValueError
-        As `compare`.
     """
     matrices = check_matrices(matrices)
     weights = _contrasts(family, 1 + max(max(*one.first, *one.second) for one in family) if family else 0)

@@ -47,11 +47,6 @@ def compare(y_true, y_pred, subject, fold, n_classes, rng, n_shuffles=200):
     Chosen
         Each choice is made anew without each subject, so that the intervals know of it. They are of this one
         training per fold.
-
-    Raises
-    ------
-    ValueError
-        As `confusion`.
     """
     y_true, y_pred, subject, fold = (np.asarray(values) for values in (y_true, y_pred, subject, fold))
     groups, group = np.unique(np.stack([fold, subject]), axis=1, return_inverse=True)

@@ -344,11 +344,6 @@ def without_largest(matrices):
     -------
     ndarray of float, shape (n_settings, 3)
         Means over seeds, in the order of `hsta_lib.evaluation.metrics.METRICS`.
-
-    Raises
-    ------
-    ValueError
-        As `check_matrices`.
     """
     matrices = check_matrices(matrices)
     largest = matrices[0, 0].sum(axis=(1, 2)).argmax()
@@ -366,11 +361,6 @@ def vanishing(matrices):
     -------
     ndarray of float, shape (n_classes,)
         1 for a class without clips.
-
-    Raises
-    ------
-    ValueError
-        As `check_matrices`.
     """
     has_class = check_matrices(matrices)[0, 0].sum(axis=-1) > 0
     return (1 - has_class.mean(axis=0)) ** len(has_class)

@@ -421,11 +421,6 @@ def record_by_labels(study, datasets, cells, predictions, references):
     -------
     list of str
         Their paths, see `record`.
-
-    Raises
-    ------
-    ValueError
-        As `predictions_table`.
     """
     has_macro = ["macro" in set(dataset.clips["expression_type"]) for dataset in datasets]
     parts = cells["labels"] + np.where(has_macro, "-macro", "")

@@ -100,15 +100,6 @@ def test_csta_weights_make_the_output_of_the_layer(network_and_clips):
         torch.testing.assert_close(weights.sum(dim=-1), torch.ones(weights.shape[:2]).double(), **CLOSE)
 
 
-def test_weights_that_are_not_the_layers_own_would_be_seen():
-    # Plant: the same comparison with the scale left out must fail.
-    layer = randomised(network_of(**EQUATIONS)).blocks[0].usta_video[0].attention
-    tokens = torch.randn(2, 7, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    q, k, v = layer.qkv(tokens).chunk(3, dim=-1)
-    wrong = (q[:, :1] @ k.mT).softmax(dim=-1) @ v
-    assert not torch.allclose(wrong[:, 0], layer(tokens)[:, 0], **CLOSE)
-
-
 def test_looking_changes_no_score_and_leaves_no_hook(network_and_clips):
     model, clips = network_and_clips
     with torch.no_grad():
@@ -300,11 +291,8 @@ def test_a_checkpoint_of_the_authors_code_is_looked_into(dataset, tmp_path):
     assert (network.trial.fold, network.trial.settings.model.l_s) == (1, 2)
     assert "best.pth" in network.origin
     looked = attention.look(network, data, np.arange(5))
-    assert looked.weights["usta_special"].shape == (
-        5,
-        3,
-        1 + 4,
-    )  # 8 px in patches of 3: the border is not read
+    # 8 px in patches of 3: the border is not read.
+    assert looked.weights["usta_special"].shape == (5, 3, 1 + 4)
     assert looked.maps("usta_special").shape == (5, 3, 1, 2, 2)
     plots.attention_maps(**looked.overlay("usta_special"))
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth.*no file"):
@@ -435,19 +423,6 @@ def test_a_clip_is_seen_as_one_of_a_dataset_is(tmp_path, dataset, folder):
     assert np.array_equal(np.load(path)[0], frames)
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"onset": 99}, r"onset = 99.*its frames are 101 to 117"),
-        ({"offset": 118}, r"offset = 118.*its frames are 101 to 117"),
-        ({"apex": 100}, r"apex = 100.*its frames are 101 to 117"),
-    ],
-)
-def test_frame_numbers_outside_the_clip_are_refused(dataset, folder, given, words):
-    with pytest.raises(ValueError, match=words):
-        own(dataset, clip=str(folder), **given)
-
-
 def test_a_clip_that_cannot_be_used_is_refused_in_one_message(dataset, tmp_path, folder, video):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video" * 50)
@@ -466,6 +441,9 @@ def test_a_clip_that_cannot_be_used_is_refused_in_one_message(dataset, tmp_path,
         own(dataset, clip=str(video), onset=30)
     with pytest.raises(ValueError, match=r"onset = -2.*its frames are 1 to 17"):
         own(dataset, clip=str(video), onset=-2)
+    for name, number in {"onset": 99, "offset": 118, "apex": 100}.items():
+        with pytest.raises(ValueError, match=rf"{name} = {number}.*its frames are 101 to 117"):
+            own(dataset, clip=str(folder), **{name: number})
 
 
 def test_what_was_taken_of_a_clip_is_said(dataset, folder, video, capsys):

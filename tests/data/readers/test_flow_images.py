@@ -94,16 +94,6 @@ def test_each_clip_is_read_once_with_the_ids_of_the_other_readers(layout, reques
         assert (image == colour(stem_of[clip_id])).all()
 
 
-def test_both_trees_give_the_same(folds, one_folder):
-    """Both fixtures write into one folder: the folds are looked for first."""
-    clips, images, _ = flow_images.read(folds)
-    for subject in {row[0] for row in IMAGES}:
-        (folds / subject).rename(folds / f".{subject}")
-    other_clips, other_images, _ = flow_images.read(one_folder)
-    assert clips.equals(other_clips)
-    assert (images == other_images).all()
-
-
 @pytest.mark.parametrize(
     ("stem", "clip_id"),
     [
@@ -241,6 +231,22 @@ def of_system(name):
     return with_fields(Settings(), baseline=name, form="reduced", loss="own")
 
 
+@pytest.fixture
+def made_of(tmp_path_factory, monkeypatch):
+    """Function that makes a report with data and results of its own and returns its text."""
+    for name in ("HSTA_DATA", "HSTA_RESULTS"):
+        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("kept")))
+
+    def make(name, root, **chosen):
+        path = tmp_path_factory.mktemp("report") / f"{name}.ipynb"
+        chosen = {"preset": "smoke", "data_root": str(root), "workers": 0, **chosen}
+        source = ROOT / "notebooks" / path.name
+        papermill.execute_notebook(source, path, chosen, progress_bar=False, cwd=path.parent)
+        return path.read_text()
+
+    return make
+
+
 def test_as_a_dataset_each_image_stands_for_all_frames(folds, tmp_path_factory):
     dataset = opened(folds, tmp_path_factory.mktemp("data"))
     _, images, _ = flow_images.read(folds)
@@ -368,18 +374,10 @@ def test_the_special_branch_sees_all_of_a_picture(recipe):
 
 
 @pytest.mark.usefixtures("no_environment")
-def test_table_5_is_made_of_them_leaving_one_subject_out(folds, tmp_path_factory, monkeypatch):
-    for name in ("HSTA_DATA", "HSTA_RESULTS"):
-        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("kept")))
+def test_table_5_is_made_of_them_leaving_one_subject_out(folds, made_of):
     for subject, stem, label, _ in OTHERS:
         write_image(folds / subject / "u_test" / str(label) / f"{stem}.png")
-    made = tmp_path_factory.mktemp("report") / "table5-flow.ipynb"
-    chosen = {"preset": "smoke", "dataset": "megc2019_flow", "data_root": str(folds), "workers": 0}
-    papermill.execute_notebook(
-        ROOT / "notebooks" / "table5.ipynb", made, chosen | {"baselines": ["STSTNet", "LBP-TOP"]},
-        progress_bar=False, cwd=made.parent,
-    )  # fmt: skip
-    text = made.read_text()
+    text = made_of("table5", folds, dataset="megc2019_flow", baselines=["STSTNet", "LBP-TOP"])
     for told in (
         "leave one subject out: 6 folds", "LBP-TOP is not run: it needs frames", "HSTA, special branch",
         "ours see published pictures of flow",
@@ -529,31 +527,16 @@ def test_both_extractions_are_one_dataset_in_which_each_clip_is_twice(both, tmp_
         ("honest", "Their published UF1 is reached here, done as there"),
     ],
 )
-def test_notebooks_on_both_extractions_are_made(both, tmp_path_factory, monkeypatch, name, told):
-    for variable in ("HSTA_DATA", "HSTA_RESULTS"):
-        monkeypatch.setenv(variable, str(tmp_path_factory.mktemp("kept")))
-    made = tmp_path_factory.mktemp("report") / f"{name}.ipynb"
-    chosen = {"preset": "smoke", "data_root": str(both), "split": "subject", "workers": 0}
-    papermill.execute_notebook(
-        ROOT / "notebooks" / f"{name}.ipynb", made, chosen, progress_bar=False, cwd=made.parent
-    )
-    text = made.read_text()
+def test_notebooks_on_both_extractions_are_made(both, made_of, name, told):
+    text = made_of(name, both, split="subject")
     assert told in text
     assert f"reports/local/real-{name}-smoke-both-subject-predictions.csv" in text
     assert not any(clip_id in text for clip_id in IDS)
 
 
 @pytest.mark.usefixtures("no_environment")
-def test_controls_are_made_of_a_sequence(sequences, tmp_path_factory, monkeypatch):
-    for name in ("HSTA_DATA", "HSTA_RESULTS"):
-        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("kept")))
-    made = tmp_path_factory.mktemp("report") / "controls.ipynb"
-    chosen = {"preset": "smoke", "dataset": "megc2019_flow", "variant": "causalnet", "workers": 0}
-    papermill.execute_notebook(
-        ROOT / "notebooks" / "controls.ipynb", made, chosen | {"data_root": str(sequences)},
-        progress_bar=False, cwd=made.parent,
-    )  # fmt: skip
-    text = made.read_text()
+def test_controls_are_made_of_a_sequence(sequences, made_of):
+    text = made_of("controls", sequences, dataset="megc2019_flow", variant="causalnet")
     assert "Real motion, published pictures of flow, no face" in text
     assert "reports/local/real-controls-smoke-causalnet-subject.json" in text
     assert not any(name in text for name in [*IDS, "011_6_1"])
