@@ -10,12 +10,9 @@ from tiny import network_of, scores_of
 
 from hsta_lib.config import Model, Settings, with_fields
 from hsta_lib.models.hsta import (
-    CSTA,
     HSTA,
     Branch,
-    CrossAttention,
     TubeletEmbedding,
-    USTALayer,
     sincos_positions,
 )
 
@@ -27,7 +24,6 @@ SIZES = {
     "m": 2, "l_v": 3, "l_s": 1, "csta": True,
     "positions": "sincos", "mlp": "ln_gelu_linear", "head": "linear", "init": "normal",
 }  # fmt: skip
-LINEAR = Model(mlp="linear")
 N_CLIPS = 2
 # Both sides compute in float64; the logits are of order 1, and rounding through five layers stays below.
 CLOSE = {"rtol": 0, "atol": 1e-6}
@@ -54,11 +50,6 @@ def network(**changes):
 def clips(seed=0):
     """Pixels of both branches."""
     return normal(N_CLIPS, 3, 10, 15, 15, seed=seed), normal(N_CLIPS, 3, 2, 15, 15, seed=seed + 100)
-
-
-def csta_and_tokens():
-    """A CSTA layer and tokens of both branches."""
-    return randomised(CSTA(11, 11, LINEAR)), normal(2, 13, 11), normal(2, 5, 11, seed=1)
 
 
 def embedded(embed, pixels):
@@ -150,23 +141,6 @@ def plain_hsta(video, special, p):
 
 def arrays(module, prefix=""):
     return {prefix + name: value.numpy() for name, value in module.state_dict().items()}
-
-
-def test_usta_layer_is_equations_2_and_3():
-    layer, tokens = randomised(USTALayer(11)), normal(2, 13, 11)
-    expected = [plain_usta(list(clip.numpy()), arrays(layer, "layer."), "layer") for clip in tokens]
-    torch.testing.assert_close(layer(tokens).detach(), torch.tensor(np.array(expected)), **CLOSE)
-
-
-def test_cross_attention_is_equations_8_to_12():
-    cross = randomised(CrossAttention(11, 11))
-    cls, features = normal(2, 1, 11), normal(2, 13, 11, seed=1)
-    p = arrays(cross, "cross.")
-    expected = [
-        [plain_cross_attention(c[0], list(x), p, "cross")]
-        for c, x in zip(cls.numpy(), features.numpy(), strict=True)
-    ]
-    torch.testing.assert_close(cross(cls, features).detach(), torch.tensor(np.array(expected)), **CLOSE)
 
 
 def test_whole_network_is_equations_1_to_16():
@@ -302,38 +276,6 @@ def test_two_passes_are_equal_as_there_is_no_dropout(training):
     assert torch.equal(scores_of(model, video, special), scores_of(network().eval(), video, special))
 
 
-def test_a_clip_is_scored_alike_alone_and_in_a_batch():
-    model, (video, special) = network(), clips()
-    alone = scores_of(model, video[1:], special[1:])
-    # Kernels may sum in another order for another batch size: float64 rounding only.
-    torch.testing.assert_close(alone, scores_of(model, video, special)[1:], rtol=0, atol=1e-10)
-
-
-def test_csta_passes_patch_tokens_through_bit_by_bit():
-    csta, video, special = csta_and_tokens()
-    new_video, new_special = csta(video, special)
-    assert torch.equal(new_video[:, 1:], video[:, 1:])
-    assert torch.equal(new_special[:, 1:], special[:, 1:])
-    assert not torch.isclose(new_video[:, 0], video[:, 0]).any()
-    assert not torch.isclose(new_special[:, 0], special[:, 0]).any()
-
-
-def test_csta_reads_features_but_never_the_other_cls_token():
-    csta, video, special = csta_and_tokens()
-    changed = special.clone()
-    changed[:, 0] += 1
-    assert torch.equal(csta(video, changed)[0], csta(video, special)[0])
-    changed[:, 3] += 1
-    assert not torch.isclose(csta(video, changed)[0][:, 0], csta(video, special)[0][:, 0]).any()
-
-
-def test_csta_directions_are_symmetric():
-    csta, video, special = csta_and_tokens()
-    swapped = CSTA(11, 11, LINEAR).double()
-    swapped.video, swapped.special = csta.special, csta.video
-    assert all(map(torch.equal, csta(video, special), swapped(special, video)[::-1]))
-
-
 def test_branches_do_not_meet_before_the_head_without_csta():
     model, (video, special) = network(csta=False), clips()
     tokens = embedded(model.embed_video, video), embedded(model.embed_special, special)
@@ -413,18 +355,6 @@ def test_position_table_is_the_hand_computed_one():
     ]
     # The table is float32, which resolves 6e-8 below 1.
     torch.testing.assert_close(sincos_positions(3, 4), torch.tensor(expected), rtol=0, atol=1e-7)
-
-
-def test_an_odd_width_ends_with_a_sine():
-    assert sincos_positions(3, 11)[2, 10].item() == pytest.approx(math.sin(2 / 10000 ** (10 / 11)), rel=1e-6)
-
-
-def test_positions_are_added_to_cls_and_tokens_alike():
-    with_table, without = network(), network(positions="none")
-    added = embedded(with_table.embed_video, clips()[0]) - embedded(without.embed_video, clips()[0])
-    # Subtracting gives back float32 entries of the table up to float64 rounding.
-    expected = sincos_positions(51, 11).double().expand(2, -1, -1)
-    torch.testing.assert_close(added, expected, rtol=0, atol=1e-10)
 
 
 def test_positions_move_with_the_network_but_are_not_saved():

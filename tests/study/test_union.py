@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hsta_lib import config
 from hsta_lib.config import Frames, Parameters, Preset, Synthetic
 from hsta_lib.data.dataset import open_dataset, read_dataset
 from hsta_lib.data.splits import Fold, check_folds, make_folds, sources
@@ -168,23 +167,6 @@ def test_a_planted_clip_of_another_dataset_is_found(clips):
     check_folds(clips, folds, split="loso")  # no leak of a subject
     with pytest.raises(ValueError, match="fold 4: clips of samm and smic, with train_on = 'own'"):
         check_folds(clips, folds, split="loso", train_on="own")
-
-
-@pytest.mark.parametrize("train_on", ["composite", "own"])
-def test_a_planted_subject_on_both_sides_is_found(clips, train_on):
-    folds = make_folds(clips, split="subject", train_on=train_on, **KIND)
-    train, test = folds[0]
-    folds[0] = Fold(np.append(train, test[0]), test[1:])
-    subject = clips["subject_id"].iloc[test[0]]
-    with pytest.raises(ValueError, match=f"fold 0: subject_id {subject} is in training and in test"):
-        check_folds(clips, folds, split="subject", train_on=train_on)
-
-
-def test_results_of_the_union_keep_their_names():
-    """A new setting with its default changes no trial's id, the other value does."""
-    settings = config.Settings()
-    assert "train_on" not in settings.model_dump(exclude_defaults=True).get("split", {})
-    assert config.with_fields(settings, train_on="own").split.train_on == "own"
 
 
 # --- the study ----------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The SAMM reader on trees of invented rows: layouts, the sheet below its prose, known errors, labels."""
 
+from functools import partial
+
 import openpyxl
 import pytest
 
@@ -34,18 +36,18 @@ def write_sheet(path, rows, header=HEADER):
     book.save(path)
 
 
+def build(root, rows, frames="SAMM", *, sheet=samm.SHEET, header=HEADER, folders=None):
+    """Write the sheet, and the empty clip folders of its rows; returns the root."""
+    write_sheet(root / sheet, rows, header)
+    names = {f"{int(cells[0]):03d}/{cells[1].strip()}" for cells in rows} if folders is None else folders
+    for name in names:
+        (root / frames / name).mkdir(parents=True, exist_ok=True)
+    return root
+
+
 @pytest.fixture
 def tree(tmp_path):
-    """Function that writes the sheet, and the empty clip folders of its rows; it returns the root."""
-
-    def build(rows, frames="SAMM", *, sheet=samm.SHEET, header=HEADER, folders=None):
-        write_sheet(tmp_path / sheet, rows, header)
-        names = {f"{int(cells[0]):03d}/{cells[1].strip()}" for cells in rows} if folders is None else folders
-        for name in names:
-            (tmp_path / frames / name).mkdir(parents=True, exist_ok=True)
-        return tmp_path
-
-    return build
+    return partial(build, tmp_path)
 
 
 # --- what is read -----------------------------------------------------------------------------------------
@@ -73,20 +75,6 @@ def test_a_row_becomes_a_clip(tree):
     ]
     assert list(reading.clips.columns) == list(COLUMNS)
     assert reading.problems.empty
-
-
-def test_ids_begin_with_the_name_of_the_dataset_and_repairs_still_apply(tree):
-    rows = [row(4896, 1930, 4970, subject="032", name="032_3_1")]
-    clips = samm.read(tree(rows), dataset="mine").clips
-    assert clips.loc[0, ["dataset", "subject_id", "recording_id", "clip_id", "apex"]].tolist() == [
-        "mine", "mine/032", "mine/032_3", "mine/032/032_3_1", 4930,
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("cell", ["006", "6", 6, 6.0, " 06 "])
-def test_subjects_may_be_padded_text_or_numbers(tree, cell):
-    clips = samm.read(tree([row(subject=cell), row(subject="037", name="037_3_1")])).clips
-    assert clips["subject_id"].tolist() == ["samm/006", "samm/037"]
 
 
 def test_one_clip_under_two_spellings_of_its_subject_is_listed_twice(tree):
@@ -141,24 +129,6 @@ LAYOUTS = {
     "SAMM_Cropped": "cropped",
     "SAMM_CROP/SAMM_CROP": "cropped",
 }
-
-
-@pytest.mark.parametrize("frames", LAYOUTS)
-def test_every_layout_is_found_below_the_root(tree, frames):
-    root = tree([row()], frames)
-    reading = samm.read(root)
-    assert reading.clips["folder"].tolist() == [root / frames / "006" / "006_1_2"]
-    assert reading.version == f"{LAYOUTS[frames]} frames; {samm.SHEET} (of no known version, 1 rows)"
-
-
-@pytest.mark.parametrize(
-    ("variant", "frames"), [("", "SAMM_CROP"), ("cropped", "SAMM_CROP"), ("raw", "SAMM")]
-)
-def test_a_variant_chooses_among_both(tree, variant, frames):
-    for name in ("SAMM", "SAMM_CROP"):
-        root = tree([row()], name)
-    clips = samm.read(root, variant=variant).clips
-    assert clips["folder"].tolist() == [root / frames / "006" / "006_1_2"]
 
 
 def test_a_folder_named_samm_may_hold_the_cropped_frames_and_the_sheet(tree):
@@ -280,56 +250,7 @@ def test_released(with_errors):
     ]
 
 
-# --- rows that cannot be used -----------------------------------------------------------------------------
-
-
-# --- trees that cannot be read ----------------------------------------------------------------------------
-
-
-def test_an_unknown_variant_is_named_with_the_known_ones(tree):
-    with pytest.raises(
-        ValueError, match="variant = 'selected' is unknown; choose one of cropped, raw, or none"
-    ):
-        samm.read(tree([row()]), variant="selected")
-
-
-def test_a_root_without_frames_is_named(tree):
-    root = tree([row()], folders=["006/clip"])
-    with pytest.raises(FileNotFoundError, match=f"{root}: .* frames; data_root must be, or hold, SAMM_CROP"):
-        samm.read(root)
-
-
-def test_a_missing_sheet_is_named(tree):
-    root = tree([row()])
-    (root / samm.SHEET).unlink()
-    with pytest.raises(FileNotFoundError, match=r"no annotation sheet 'SAMM_Micro_FACS_Codes_v2\.xlsx'"):
-        samm.read(root)
-
-
-@pytest.mark.parametrize(
-    "column", ["Subject", "Filename", "Apex Frame", "Estimated Emotion", "Objective Classes"]
-)
-def test_a_missing_column_is_named(tree, column):
-    header = ["x" if name == column else name for name in HEADER]
-    with pytest.raises(ValueError, match=rf"Codes_v2\.xlsx: column '{column}' is missing"):
-        samm.read(tree([row()], header=header))
-
-
 # --- label sets -------------------------------------------------------------------------------------------
-
-
-def test_label_sets_of_a_whole_sheet_by_hand(tree):
-    clips = samm.read(tree(whole_sheet(COUNTS))).clips
-    sizes = {
-        "emotion5": [26, 57, 26, 12, 15],  # others, anger, happy, contempt, surprise: 136
-        "emotion3": [57 + 12 + 9 + 8 + 6, 26, 15],  # 92 + 26 + 15 = 133
-        "objective7": [24, 13, 20, 8, 3, 7, 84],
-        "objective5": [24, 13, 20, 8, 3],
-    }
-    found = {labels: labelled(clips, labels)["label"].value_counts().sort_index() for labels in sizes}
-    assert {labels: n.to_dict() for labels, n in found.items()} == {
-        labels: dict(enumerate(n)) for labels, n in sizes.items()
-    }
 
 
 @pytest.mark.parametrize(

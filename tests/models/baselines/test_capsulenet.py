@@ -42,22 +42,6 @@ def test_the_apex_is_the_last_frame():
     np.testing.assert_array_equal(x, frames[6].transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize(
-    "frames",
-    [
-        np.zeros((7, 11, 13, 3), np.float32),
-        np.zeros((7, 11, 13), np.uint8),
-        np.zeros((7, 3, 11, 13), np.uint8),
-        np.zeros((1, 11, 13, 3), np.uint8),
-    ],
-)
-def test_other_frames_are_refused(frames):
-    with pytest.raises(
-        ValueError, match=r"frames must be RGB uint8 of shape \(t \+ 2, h, w, 3\), onset and apex last"
-    ):
-        prepare(frames)
-
-
 # --- capsules ---------------------------------------------------------------------------------------------
 
 
@@ -73,23 +57,6 @@ def test_squash_of_nothing_is_nothing_with_a_gradient():
     torch.linalg.vector_norm(squash(s), dim=-1).sum().backward()
     assert squash(s).abs().max() == 0
     assert s.grad.isfinite().all()
-
-
-def test_routing_by_hand():
-    # Two capsules vote 1 for the first class and 0 for the second; vectors of length 1 are plain numbers.
-    # First: shares 1/2, sum 1, squashed 1/2. Second: share e^0.5 / (e^0.5 + 1) = 0.622459, sum 1.244919,
-    # squashed 0.607815. Third: share e^1.107815 / (e^1.107815 + 1) = 0.751721, sum 1.503441.
-    votes = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).view(1, 2, 2, 1)
-    capsules = route(votes)
-    assert capsules.shape == (1, 2, 1)
-    assert capsules.flatten().tolist() == pytest.approx([1.503441**2 / (1 + 1.503441**2), 0], abs=1e-5)
-
-
-def test_votes_that_contradict_each_other_cancel():
-    votes = torch.tensor([[1.0, 0.3], [-1.0, 0.3]]).view(1, 2, 2, 1)
-    first, second = route(votes).flatten().tolist()
-    assert first == 0
-    assert second > 0.08
 
 
 def plain_route(votes):

@@ -97,14 +97,6 @@ def test_shapes_layer_by_layer_and_parameters():
 # --- losses -----------------------------------------------------------------------------------------------
 
 
-def test_contrastive_loss_by_hand():
-    embeddings = torch.tensor([[0.0, 0.0], [0.3, 0.4], [3.0, 4.0]])
-    # Distances .5 (same), 5 and 4.5 (other, beyond the margin); .5 (other), 5 (same), 4.5 (other).
-    assert contrastive_loss(embeddings, torch.tensor([1, 1, 0])).item() == pytest.approx(0.5**2 / 2 / 3)
-    mixed = contrastive_loss(embeddings, torch.tensor([1, 0, 1])).item()
-    assert mixed == pytest.approx(((1 - 0.5) ** 2 + 5**2) / 2 / 3)
-
-
 def test_contrastive_loss_against_a_loop():
     generator = torch.Generator().manual_seed(2)
     embeddings = torch.randn(11, 3, generator=generator, dtype=torch.float64) / 2
@@ -151,11 +143,8 @@ def test_the_stages_have_these_losses():
 # --- training ---------------------------------------------------------------------------------------------
 
 
-def test_gradients_reach_every_parameter_of_their_stage():
+def test_gradients_of_the_first_stage_reach_what_it_trains():
     model, x, labels = network(), maps(), torch.tensor([0, 1, 2, 1, 0])
-    model.loss(x, labels).backward()
-    assert all(p.grad.any() for p in model.parameters())
-    model.zero_grad()
     model.pretraining_loss(x, labels).backward()
     # A bias on all embeddings moves no pair apart.
     without = ("head.", "embedding.bias")

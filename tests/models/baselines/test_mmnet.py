@@ -43,20 +43,6 @@ def test_onset_and_apex_are_the_last_two_frames():
     np.testing.assert_array_equal(x[1], frames[6].transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize(
-    "frames",
-    [
-        np.zeros((7, 11, 13, 3), np.float32),
-        np.zeros((7, 11, 13), np.uint8),
-        np.zeros((7, 3, 11, 13), np.uint8),
-        np.zeros((1, 11, 13, 3), np.uint8),
-    ],
-)
-def test_other_frames_are_refused(frames):
-    with pytest.raises(ValueError, match=r"frames must be RGB uint8 of shape \(t \+ 2, h, w, 3\)"):
-        prepare(frames)
-
-
 # --- sizes ------------------------------------------------------------------------------------------------
 
 

@@ -3,10 +3,12 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from nets import batch, fitted_in_tens
 
+from hsta_lib.models.baselines import capsulenet, frl_dgt, micron_bert, mmnet
 from hsta_lib.models.baselines.alexnet import AlexNet
 from hsta_lib.models.baselines.capsulenet import CapsuleNet
 from hsta_lib.models.baselines.dual_atme import DualATME
@@ -103,6 +105,21 @@ def test_the_loss_is_cross_entropy(name):
 def test_one_class_is_refused(name):
     with pytest.raises(ValueError, match="n_classes = 1"):
         NETWORKS[name][0](1)
+
+
+@pytest.mark.parametrize("module", [capsulenet, frl_dgt, micron_bert, mmnet])
+@pytest.mark.parametrize(
+    "frames",
+    [
+        np.zeros((7, 11, 13, 3), np.float32),
+        np.zeros((7, 11, 13), np.uint8),
+        np.zeros((7, 3, 11, 13), np.uint8),
+        np.zeros((1, 11, 13, 3), np.uint8),
+    ],
+)
+def test_what_is_no_onset_and_apex_is_refused(module, frames):
+    with pytest.raises(ValueError, match=r"frames must be RGB uint8 of shape \(t \+ 2, h, w, 3\)"):
+        module.prepare(frames)
 
 
 @pytest.mark.parametrize(
