@@ -87,7 +87,7 @@ def _decoded(choice, frames, workshop, tell):
     where, path = _place(choice)
     is_folder = path.is_dir()
     folder = path if is_folder else workshop / "frames"
-    there = sorted(index_folder(path)) if is_folder else _extracted(path, where, choice, folder)
+    there = sorted(index_folder(path)) if is_folder else _extracted(path, where, choice, folder, tell)
     numbers = _numbers(choice, where, there, path)
     row = {
         "clip_id": f"own/{path.name}", "subject_id": "own", "folder": folder, **numbers,
@@ -142,10 +142,11 @@ def _numbers(choice, where, there, path):
     return {"onset": onset, "apex": choice.apex, "offset": offset}
 
 
-def _extracted(path, where, choice, folder):
+def _extracted(path, where, choice, folder, tell):
     """Frames of a video as files, from onset to offset; their numbers, with those that are not decoded.
 
-    A place that cannot be decoded is not the end of a video: its header says how many frames it has.
+    A place that cannot be decoded is not the end of a video: its header says how many frames it has. That of
+    MPEG-PS does not, and what OpenCV says instead is estimated.
     """
     video = cv2.VideoCapture(str(path))
     stated = video.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -163,6 +164,11 @@ def _extracted(path, where, choice, folder):
         video.release()
     if not number:
         raise ValueError(f"{where} {_NO_VIDEO}")
+    if number > stated:
+        tell(
+            f"{number} frames are read, where decoding ends; the file does not state how many it has: those "
+            "lost in a damaged place are not named, and numbers behind it are too low"
+        )
     if not any(folder.iterdir()):
         raise ValueError(f"{where}: onset = {first}, but only {number} frames can be decoded")
     return range(first, number + 1)

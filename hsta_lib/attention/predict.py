@@ -35,6 +35,7 @@ from hsta_lib.training.trials import Trial
 
 COVERED = 0.9  # of the clips have their true class in the set
 _VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".wmv")
+_WITH_NETWORK = ("preset", "network", "clips")
 _KEY = "hsta_lib"  # of the metadata in a kept file
 _LICENCE = (
     "The network may hold what it saw: where its dataset may not be passed on, nor may this file. "
@@ -78,8 +79,8 @@ def start(name, namespace):
     Raises
     ------
     ValueError
-        As `hsta_lib.study.study.start`; also if a network is given without clips, the split shares subjects
-        between training and calibration, or a folder holds no clip.
+        As `hsta_lib.study.study.start`; also if a network is given without clips or with what training
+        needs, the split shares subjects between training and calibration, or a folder holds no clip.
     FileNotFoundError
         If the network or the clips are not there.
     """
@@ -91,6 +92,11 @@ def start(name, namespace):
         if not choice.clips:
             raise ValueError(
                 f"notebook parameters: network = {choice.network!r} needs clips: give their folder"
+            )
+        for without in [key for key in study.given if key not in _WITH_NETWORK]:
+            raise ValueError(
+                f"notebook parameters: {without} has no effect with network = {choice.network!r}, which is "
+                "trained; leave it out"
             )
     elif is_subject_dependent(study.settings.split.split, study.settings.split.macro_clips):
         raise ValueError(

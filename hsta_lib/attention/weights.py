@@ -162,7 +162,7 @@ def start(name, namespace):
     ------
     ValueError, FileNotFoundError
         As `hsta_lib.study.study.start` and `own_clip.check`; also if a checkpoint comes without the recipe
-        ``released`` or is not there.
+        ``released``, with seeds, or is not there.
     """
     study, choice = start_with(Choice, name, namespace)
     if choice.checkpoint and study.parameters.recipe != "released":
@@ -170,6 +170,8 @@ def start(name, namespace):
             f"notebook parameters: checkpoint = {choice.checkpoint!r} is a network of the authors' code; "
             "give recipe = 'released' with it"
         )
+    if choice.checkpoint and "seeds" in study.given and study.settings.split.split != HOLDOUT:
+        raise ValueError("notebook parameters: seeds has no effect with checkpoint; leave it out")
     if choice.checkpoint:
         depths(read_released_checkpoint(checkpoint_file(Path(choice.checkpoint).expanduser())))
     if choice.clip:

@@ -298,7 +298,8 @@ def answer(found, scored):
         predictor = _NAMED[pixel_free.share_subjects(division.clips, division.folds)]
         rows = scored[(scored["protocol"] == name) & (scored["predictor"] == predictor)]
         told += [f"{name}, `{predictor}` alone, {_beside(row, 'uar')}" for row in rows.to_dict("records")]
-    return Markdown(f"- **Without any picture**: {'; '.join(told)}.")
+    none = "this data has neither of the keys named beforehand, a recording of several clips or the film"
+    return Markdown(f"- **Without any picture**: {'; '.join(told) or none}.")
 
 
 def _rarest(name, division):

@@ -333,13 +333,27 @@ def _choose_files(clips, settings):
     for clip in clips.itertuples():
         numbers = [*_video_frames(clip, settings), clip.onset, clip.apex, clip.offset]
         paths, problem = _files_of(clip, numbers, index(clip.folder))
-        if paths:
-            chosen.append((clip.clip_id, paths))
-        if problem:
-            where = str(clip.folder) if isinstance(clip.folder, (str, os.PathLike)) else "annotation sheet"
-            action = "nearest frames used" if paths else "clip left out"
-            (noted if paths else left_out).append((where, clip.clip_id, problem, action))
+        where = str(clip.folder) if isinstance(clip.folder, (str, os.PathLike)) else "annotation sheet"
+        if not paths:
+            left_out.append((where, clip.clip_id, problem, "clip left out"))
+            continue
+        chosen.append((clip.clip_id, paths))
+        told = {"nearest frames used": problem, "taken as one": _several_series(paths)}
+        noted += [(where, clip.clip_id, what, action) for action, what in told.items() if what]
     return chosen, left_out, noted
+
+
+def _several_series(paths):
+    """Words for frames whose names differ in more than their numbers and endings; none if they do not."""
+    first_of = {}
+    for path in paths:
+        first_of.setdefault(_series(path.stem.lower()), path.name)
+    return f"frames of {len(first_of)} series, {' and '.join(first_of.values())}" if len(first_of) > 1 else ""
+
+
+def _series(stem):
+    """What a frame's name is without its number and a copy's mark."""
+    return _NUMBER.sub("", _COPY.sub("", stem))
 
 
 def _video_frames(clip, settings):

@@ -355,7 +355,9 @@ def beside_paper(table, name):
 
 
 def chance(labels, n_classes):
-    """Scores of chance, every class named equally often (of the expected confusion matrix), in percent.
+    """Scores of chance, each class that occurs named equally often, in percent.
+
+    They are those of the expected confusion matrix. A class without clips is none that training could name.
 
     Parameters
     ----------
@@ -368,7 +370,7 @@ def chance(labels, n_classes):
     dict of str to float
     """
     counts = np.bincount(labels, minlength=n_classes)
-    guessed = np.outer(counts, np.full(n_classes, 1 / n_classes))
+    guessed = np.outer(counts, (counts > 0) / (counts > 0).sum())
     return dict(zip(METRICS, 100 * scores(guessed), strict=True))
 
 

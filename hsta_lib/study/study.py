@@ -1,6 +1,7 @@
 """What every notebook starts with: its parameters checked, its preset read, its trials made."""
 
 import ast
+import json
 import re
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hsta_lib import config
+from hsta_lib import SHIPPED, config
 from hsta_lib.data.dataset import benchmark, check_given, open_dataset, why_lacking
 from hsta_lib.data.frames import cache_frames
 from hsta_lib.data.readers import flow_images
@@ -43,9 +44,8 @@ _FLOW_FIELDS = {
     "patch_size": 7, "patch_size_special": 0, "tubelet_size": 2,
 }  # fmt: skip
 _MODULES_ON_FLOW = (1, 2, 4, 8)
-_COMPARE = ("table5", "table6")
-_WITH_BASELINES = (*_COMPARE, "honest")
-_NO_GRIDS = (*(name for name in DESIGNS if name != "figure3"), *_COMPARE)
+# Parameters that a notebook takes beside those of its parameter cell.
+_ALSO_TAKEN = {"table5": ("variant",), "audit": ("variant", "repair")}
 _PATHS = ("data_root", "lists_root")
 _PICTURE_SIZE = 160  # px
 
@@ -487,6 +487,8 @@ def start(name, namespace):
     assigned = set(_assigned_before(namespace.get("In", [])))
     values = {key: namespace[key] for key in known | assigned if key in namespace}
     parameters = config.validated(config.Parameters, values, "notebook parameters")
+    asked = parameters.model_dump().items()
+    given = {key: value for key, value in asked if value not in ("", _DEFAULTS[key])}
     labels = parameters.labels or default_labels(parameters.layout)
     class_names(labels, parameters.layout)  # an unknown label set stops here, before any data is made
     preset_name, preset = config.load_preset(parameters.preset)
@@ -519,11 +521,8 @@ def start(name, namespace):
         device_of(parameters.device)
     if parameters.data_root and parameters.dataset == "synthetic":
         raise ValueError("notebook parameters: data_root is given, but dataset = 'synthetic' is generated")
-    _check_effect(name, parameters)
+    _check_effect(name, parameters, given)
     grid = parameters.grid or preset.grids.get(name, {})
-    given = {
-        key: values[key] for key, usual in _DEFAULTS.items() if values.get(key, usual) not in ("", usual)
-    }
     study = Study(name, parameters, preset_name, preset, settings, grid, seeds, given)
     if grid:
         _check_grid(study)
@@ -560,16 +559,30 @@ def _of_audit(preset):
     return preset.model_copy(update=changed)
 
 
-def _check_effect(name, parameters):
+def _check_effect(name, parameters, given):
     """Refuse what has no effect in a notebook, and systems that there are none of."""
-    if parameters.grid and name in _NO_GRIDS:
-        raise ValueError(f"notebook parameters: grid has no effect in {name}; leave it out")
-    if parameters.baselines and name not in _WITH_BASELINES:
+    taken = _taken(name)
+    for without in [key for key in given if taken and key not in taken]:
         raise ValueError(
-            f"notebook parameters: baselines has no effect in {name}; use {' or '.join(_WITH_BASELINES)}"
+            f"notebook parameters: {without} has no effect in {name}; leave it out. Known here: "
+            f"{', '.join(taken)}"
+        )
+    if parameters.lists_root and parameters.split != "authors" and name != "audit":
+        raise ValueError(
+            f"notebook parameters: lists_root has no effect with split = {parameters.split!r}; leave it out, "
+            "or give split = 'authors'"
         )
     if parameters.baselines:
         _check_systems(parameters.baselines)
+
+
+@cache
+def _taken(name):
+    """Parameters that a notebook takes; empty of one that does not come with the library."""
+    path = SHIPPED / "notebooks" / f"{name}.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"] if path.is_file() else []
+    sources = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", ())]
+    return [key for source in sources for key in (*_plain_assignments(source), *_ALSO_TAKEN.get(name, ()))]
 
 
 def _check_systems(names):

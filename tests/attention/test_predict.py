@@ -185,8 +185,12 @@ def test_the_command_of_a_report_names_its_own_parameters(kept, folder, tmp_path
         ({"macro_clips": "all"}, "macro_clips = 'all': .* calibrated on subjects not trained on"),
         ({"clips": "nowhere"}, "clips = 'nowhere': no such file or folder"),
         ({"network": "none.safetensors"}, "network = 'none.safetensors': no such file"),
+        ({"seeds": [1], "network": "kept"}, "seeds has no effect with network = .*kept.*is trained; leave"),
     ],
 )
-def test_parameters_are_checked_in_the_first_cell(given, message):
+def test_parameters_are_checked_in_the_first_cell(given, message, kept, tmp_path):
+    if given.get("network") == "kept":
+        path = str(predict.save(kept[0], tmp_path / "kept.safetensors"))
+        given = given | {"network": path, "clips": path}
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         predict.start("predict", {"preset": "smoke", **given})

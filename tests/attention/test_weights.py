@@ -338,6 +338,16 @@ def namespace(**values):
         ({"fold": 99, "split": "subject_seen"}, "fold = 99: split 'subject_seen' has 4"),
         ({"clipp": "a.mp4"}, "clipp is unknown"),
         ({"checkpoint": "a.pth"}, r"a\.pth.*recipe = 'released'"),
+        (
+            {
+                "checkpoint": "a.pth",
+                "recipe": "released",
+                "preset": "study",
+                "split": "subject",
+                "seeds": [3],
+            },
+            "seeds has no effect with checkpoint",
+        ),
     ],
 )
 def test_wrong_parameters_are_refused(values, words):
@@ -496,6 +506,19 @@ def test_a_frame_that_cannot_be_decoded_is_no_end_of_a_video(dataset, video, mon
     row, _ = own(dataset, clip=str(video))
     assert row[["onset", "apex", "offset"]].tolist() == whole[["onset", "apex", "offset"]].tolist()
     assert "2 frames are missing or cannot be decoded: 8, 9;" in capsys.readouterr().out
+
+
+def test_a_video_that_states_no_number_of_frames_is_read_to_its_end_and_that_is_told(
+    dataset, tmp_path, capsys
+):
+    place = tmp_path / "smile.mpg"  # MPEG-PS
+    writer = cv2.VideoWriter(str(place), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"PIM1"), 25, (60, 40))
+    for picture in pictures():
+        writer.write(picture)
+    writer.release()
+    row, _ = own(dataset, clip=str(place))
+    assert (row["onset"], row["offset"]) == (1, 17)
+    assert "17 frames are read, where decoding ends; the file does not state" in capsys.readouterr().out
 
 
 def test_of_a_damaged_video_one_line_is_told_and_none_of_its_decoder(dataset, tmp_path, capfd):

@@ -204,6 +204,16 @@ def test_without_lists_a_dataset_of_ones_own_is_looked_at(tmp_path):
     assert "`own`" in audit.describe_source(study).data
 
 
+def test_data_with_neither_recordings_nor_films_is_answered_too():
+    rows = {"label": [0, 1, 0, 1], "onset": 1, "apex": 3, "offset": 7, "action_units": "", "dataset": "own"}
+    keys = {f"{name}_id": [f"own/s{i}" for i in range(4)] for name in ("clip", "subject", "recording")}
+    clips = pd.DataFrame(keys | rows)
+    folds = make_folds(clips, split="loso", n_folds=0, stratify=False, split_seed=0)
+    found = {"own": audit.Division(clips, folds, 2, {}, "", is_list=False)}
+    said = audit.answer(found, audit.pixel_free_scores(found)).data
+    assert said.startswith("- **Without any picture**: this data has neither of the keys named beforehand")
+
+
 # --- without a picture ------------------------------------------------------------------------------------
 
 

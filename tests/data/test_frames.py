@@ -630,6 +630,20 @@ def test_a_frame_of_no_bytes_is_a_missing_one(clips, tmp_path):
     assert (left_out, [row[2] for row in noted]) == ([], ["2 of 11 frames missing"])
 
 
+@pytest.mark.parametrize(
+    ("name", "is_told"),
+    [("flow_x_{}.png", True), ("{}_dark.png", True), ("00{}.PNG", False), ("{} (1).png", False)],
+)
+def test_two_series_whose_numbers_do_not_overlap_are_told(clips, tmp_path, name, is_told):
+    folder = clips["folder"][0]
+    for number in range(17, 21):
+        (folder / f"{number}.png").rename(folder / name.format(number))
+    _, numbers, left_out, noted = cached(clips, tmp_path / "cache")
+    assert (numbers, left_out) == (list(NUMBERS.values()), [])
+    told = f"frames of 2 series, 10.png and {name.format(18)}", "taken as one"
+    assert noted == [(str(folder), "a", *told)] * is_told
+
+
 def test_at_least_half_of_the_frames_must_be_there(clips, tmp_path):
     clips.loc[0, "offset"] = 19  # 10 frames
     folder = clips["folder"][0]

@@ -168,8 +168,8 @@ def test_chance_by_hand():
     # Labels 0, 0, 0, 1 and both guessed twice: 1.5 of 3 and 0.5 of 1 are right.
     expected = {"acc": 50, "uar": 50, "uf1": 100 * (3 / 5 + 1 / 3) / 2}
     assert tables.chance([0, 0, 0, 1], 2) == pytest.approx(expected, abs=1e-9)
-    # A class of the protocol without clips cannot be guessed right.
-    assert tables.chance([0, 1], 3)["uar"] == pytest.approx(100 * (1 / 3 + 1 / 3 + 0) / 3, abs=1e-9)
+    # Of the protocol's three classes two occur, and one of two guesses of these is right: as of the majority.
+    assert tables.chance([0, 1], 3)["uar"] == pytest.approx(100 * (1 / 2 + 1 / 2 + 0) / 3, abs=1e-9)
 
 
 def test_majority_says_the_most_frequent_class_of_training_and_the_first_of_ties(clips):

@@ -798,7 +798,10 @@ def test_the_released_recipe_has_epochs_of_its_own_or_is_refused(monkeypatch):
     [
         ("table4", {"grid": {"d": [7], "heads": [3]}}, "grid: d = 7 is not divisible by heads = 3"),
         ("table7", {"grid": {"m": [1]}}, "grid has no effect in table7; leave it out"),
-        ("table4", {"baselines": ["STSTNet"]}, "baselines has no effect in table4; use table5 or table6"),
+        ("table4", {"baselines": ["STSTNet"]}, "baselines has no effect in table4; leave it out"),
+        ("data", {"seeds": [1]}, "seeds has no effect in data; leave it out. Known here: preset, dataset,"),
+        ("claims", {"dataset": "own"}, "dataset has no effect in claims; leave it out. Known here: preset,"),
+        ("table4", {"lists_root": "x"}, "lists_root has no effect with split = 'subject'; leave it out, or"),
         ("table6", {"baselines": ["Foo"]}, "baselines: 'Foo' is none of Bi-WOOF, "),
     ],
 )

@@ -18,7 +18,7 @@ _DATASETS = "casme|smic|samm"  # beginnings of the name of a dataset's own folde
 _SHOWN = 8  # names in a message
 _NO_PART = ("__macosx",)  # copies of the names alone
 # Folders of a subject or a clip: nothing is looked for in them, they are many.
-_INNER = r"(sub|s|spno)[\W_]*\d+([ _-].*)?|\d{1,3}(_\d+_\d+)?"
+_INNER = r"(sub|s|spno)[\W_]*\d+([ _-].*)?|\d{1,3}(_\d+_\d+)?|ep\d+.*"
 
 
 def folders_of(root):
@@ -68,7 +68,7 @@ def nearest_folder(path):
 
 
 def dataset_folder(path):
-    """A folder, or the nearest around it that is no subject's or clip's.
+    """A folder, or the nearest around it that is no subject's or clip's and holds more than sheets.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def dataset_folder(path):
     if not path.is_dir():
         there = nearest_folder(Path(str(path).replace("\\", "/")).absolute())
         raise FileNotFoundError(f"data_root: no such folder {path.absolute()}; the nearest is {there}")
-    while _is_inner(path.absolute().name.lower()):
+    while _is_inner(path.absolute().name.lower()) or (_workbooks(path) and not folders_of(path)):
         path = path.absolute().parent
     return path
 

@@ -77,6 +77,12 @@ def test_a_copy_is_found_wherever_the_root_points(tmp_path, dataset, variant, fr
         assert clips["folder"].tolist() == [folder]
 
 
+@pytest.mark.parametrize("root", ["Cropped/sub01/EP02_01f", "labels"])
+def test_a_clip_s_folder_and_that_of_the_sheet_are_within_a_copy(tmp_path, root):
+    folder = write(tmp_path, "casme2", "Cropped", f"labels/{CODING}")
+    assert casme2.read(tmp_path / root).clips["folder"].tolist() == [folder]
+
+
 def test_the_composite_is_found_whatever_its_folders_are_called(tmp_path):
     for place in ("all/{}", "{}"):
         root = tmp_path / place.replace("/", "").replace("{}", "x")
