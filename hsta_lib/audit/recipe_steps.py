@@ -125,10 +125,8 @@ def conclude(table):
     alone = table[table["way"] == ALONE]
     lines = [f"- All steps together change UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')}."]
     for metric in ("uar", "uf1"):
-        low, high = alone[f"{metric}_change_low"], alone[f"{metric}_change_high"]
-        names = [
-            f"{row['step']} ({_change(row, metric)})" for _, row in alone[(low > 0) | (high < 0)].iterrows()
-        ]
+        rows = alone[tables.off_zero(alone, f"{metric}_change")].to_dict("records")
+        names = [f"{row['step']} ({_change(row, metric)})" for row in rows]
         lines.append(
             f"- {tables.HEADINGS[metric]}: the intervals of {len(names)} of {len(alone)} steps alone "
             "miss zero" + (f": {'; '.join(names)}." if names else ".")

@@ -228,7 +228,7 @@ def _said(row):
     parts = [
         f"{HEADINGS[metric]} {_inflation(row, metric)}"
         for metric in ("uar", "uf1")
-        if row[f"{metric}_inflation_low"] * row[f"{metric}_inflation_high"] > 0
+        if tables.off_zero(row, f"{metric}_inflation")
     ]
     than = "" if row["against"] == HONEST else f", against *{row['against']}*"
     return parts and f"{row['protocol']} ({', '.join(parts)}{than})"

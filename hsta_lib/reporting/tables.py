@@ -560,10 +560,22 @@ def compare_rows(names, compared, smallest):
     return table
 
 
+def off_zero(row, column):
+    """Whether an interval misses zero: of a row, or of each of a table; one without spread tells nothing.
+
+    Parameters
+    ----------
+    row : mapping of str to float, or DataFrame
+        With ``<column>_low`` and ``<column>_high``.
+    column : str
+    """
+    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    return (low * high > 0) & (high - low > _ROUNDING)
+
+
 def differs(table, metric):
     """Which rows of `compare_rows` differ from the first by more than chance: test and interval agree."""
-    same_side = table[f"{metric}_low"] * table[f"{metric}_high"] > 0
-    return (table[f"{metric}_p"] < LEVEL) & same_side
+    return (table[f"{metric}_p"] < LEVEL) & off_zero(table, metric)
 
 
 def show_comparisons(table, first="the first row"):

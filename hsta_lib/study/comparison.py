@@ -12,7 +12,7 @@ from hsta_lib.data.readers import flow_images
 from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.evaluation.metrics import METRICS, confusion, scores
 from hsta_lib.reporting.report import seconds_of
-from hsta_lib.reporting.tables import HEADINGS, LEFT, in_points, matrices_of, with_span
+from hsta_lib.reporting.tables import HEADINGS, LEFT, in_points, matrices_of, off_zero, with_span
 from hsta_lib.study.published import SHOWN
 from hsta_lib.training import baseline_inputs, store
 from hsta_lib.training.cost import parameters_and_flops
@@ -202,7 +202,7 @@ def conclude_gains(table):
     """Which systems are not above their training on shuffled labels by more than chance, in sentences."""
     lines = []
     for metric in SHOWN if len(table) else ():
-        below = table[~(table[f"{metric}_low"] > 0)]
+        below = table[~(off_zero(table, metric) & (table[f"{metric}_low"] > 0))]
         lines.append(
             f"- Learning from the labels, {HEADINGS[metric]}: {len(table) - len(below)} of {len(table)} "
             "baselines are above their training on shuffled ones, each looked at by itself; not shown to be: "

@@ -6,7 +6,7 @@ from IPython.display import Markdown
 
 from hsta_lib.data.readers import flow_images
 from hsta_lib.evaluation.intervals import score_interval
-from hsta_lib.reporting.tables import HEADINGS, in_points, with_span
+from hsta_lib.reporting.tables import HEADINGS, in_points, off_zero, with_span
 from hsta_lib.study import published
 from hsta_lib.training.trials import NAMED_CELL
 
@@ -184,8 +184,8 @@ def conclude_differences(table):
     """On which datasets the union helps or harms by more than chance, in sentences."""
     lines = []
     for metric in published.SHOWN:
-        better = table.loc[table[f"{metric}_low"] > 0, "dataset"]
-        worse = table.loc[table[f"{metric}_high"] < 0, "dataset"]
+        is_off, is_higher = off_zero(table, metric), table[f"{metric}_low"] > 0
+        better, worse = (table.loc[is_off & higher, "dataset"] for higher in (is_higher, ~is_higher))
         lines.append(
             f"- {HEADINGS[metric]}, training on the union: higher on {_listed(better)}, lower on "
             f"{_listed(worse)}; {len(table) - len(better) - len(worse)} of {len(table)} differences could be "

@@ -563,6 +563,12 @@ def test_an_interval_is_written_with_its_sign_and_unit():
     assert tables.from_to(23, 32.25) == "23.0 to 32.2"
 
 
+def test_an_interval_misses_zero_on_either_side_and_one_without_spread_does_not():
+    table = pd.DataFrame({"uar_low": [1, -3, -1, 19, 0], "uar_high": [3, -1, 3, 19, 2]})
+    assert tables.off_zero(table, "uar").tolist() == [True, True, False, False, False]
+    assert [bool(tables.off_zero(row, "uar")) for row in table.to_dict("records")[2:4]] == [False, False]
+
+
 def test_of_a_dataset_it_is_said_what_is_wrong_and_what_splits_give_away(tmp_path):
     data = dataset_of(tmp_path, counts=counts(5, 3), problems=problems_table([("s", "a", "x", "left")]))
     clips = data.clips.assign(expression_type="micro")
