@@ -30,12 +30,29 @@ def shapes_of(model, x, names):
     return shapes
 
 
-def fitted_in_tens(model, x, labels, *, epochs, rate):
-    """Accuracy on the training clips after training with Adam, ten clips at a time, in order."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+def normal(*shape, seed=1):
+    """Inputs around 0."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def pixels(*shape, seed=1):
+    """Inputs in 0..255, uint8."""
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def losses_in_tens(model, x, labels, *, epochs, rate, loss="loss"):
+    """Losses of each step of a training with Adam, ten clips at a time, in order."""
+    optimizer, losses = torch.optim.Adam(model.parameters(), lr=rate), []
     for part, answers in epochs * [*zip(x.split(10), labels.split(10), strict=True)]:
         optimizer.zero_grad()
-        model.loss(part, answers).backward()
+        losses.append(getattr(model, loss)(part, answers))
+        losses[-1].backward()
         optimizer.step()
+    return [value.item() for value in losses]
+
+
+def fitted_in_tens(model, x, labels, *, epochs, rate):
+    """Accuracy on the training clips after `losses_in_tens`."""
+    losses_in_tens(model, x, labels, epochs=epochs, rate=rate)
     with torch.inference_mode():
         return (model.eval()(x).argmax(dim=1) == labels).float().mean().item()

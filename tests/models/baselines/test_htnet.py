@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from nets import fitted_in_tens, n_parameters
+from nets import fitted_in_tens, n_parameters, normal
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,10 +21,6 @@ TINY = {"d": 8, "heads": 2, "depths": (1, 1)}
 def network(n_classes=3, **sizes):
     torch.manual_seed(0)
     return HTNet(n_classes, **sizes)
-
-
-def normal(*shape, seed=1):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def published():

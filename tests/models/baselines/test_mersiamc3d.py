@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from nets import fitted_in_tens, losses_in_tens, normal
 
 from hsta_lib.models.baselines.mersiamc3d import MERSiamC3D, contrastive_loss, focal_loss, prepare
 
@@ -19,8 +20,8 @@ def network(n_classes=3):
     return MERSiamC3D(n_classes)
 
 
-def maps(n=5, size=17):
-    return torch.randn(n, 2, 8, size, size, generator=torch.Generator().manual_seed(1))
+def maps():
+    return normal(5, 2, 8, 17, 17)
 
 
 # --- input ------------------------------------------------------------------------------------------------
@@ -125,13 +126,6 @@ def test_pairs_that_there_are_none_of_and_pairs_at_one_place():
     assert embeddings.grad.isfinite().all()
 
 
-def test_focal_loss_by_hand():
-    logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
-    # Probabilities of the labels: 3/4 and 1/2.
-    expected = -(math.log(0.75) / 16 + math.log(0.5) / 4) / 2
-    assert focal_loss(logits, torch.tensor([0, 1])).item() == pytest.approx(expected, rel=1e-6)
-
-
 def test_the_stages_have_these_losses():
     model, x, labels = network().eval(), maps(), torch.tensor([0, 1, 2, 1, 0])
     assert model.loss(x, labels).item() == pytest.approx(focal_loss(model(x), labels).item())
@@ -161,25 +155,8 @@ def easy_clips(n=60, size=16):
     return torch.from_numpy(x.astype(np.float32)), torch.from_numpy(labels)
 
 
-def train(model, kind, epochs):
-    x, labels = easy_clips()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    losses = []
-    for epoch in range(epochs):
-        for rows in torch.randperm(len(x), generator=torch.Generator().manual_seed(epoch)).split(15):
-            loss = getattr(model, kind)(x[rows], labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-    return losses
-
-
 def test_it_learns_easy_clips_in_two_stages():
-    model = network()
-    losses = train(model, "pretraining_loss", 3)
+    model, clips = network(), easy_clips()
+    losses = losses_in_tens(model, *clips, epochs=3, rate=1e-3, loss="pretraining_loss")
     assert np.mean(losses[-4:]) < 0.5 * np.mean(losses[:4])
-    train(model, "loss", 6)
-    x, labels = easy_clips()
-    with torch.inference_mode():
-        assert (model.eval()(x).argmax(dim=1) == labels).float().mean() >= 0.95
+    assert fitted_in_tens(model, *clips, epochs=6, rate=1e-3) >= 0.95

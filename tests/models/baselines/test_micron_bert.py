@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from nets import n_parameters
+from nets import fitted_in_tens, losses_in_tens, n_parameters, pixels
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,11 +28,6 @@ TINY = {"image_size": 15, "patch_size": 5, "d": 12, "layers": 1, "heads": 3, "de
 def tiny_network(n_classes=5):
     torch.manual_seed(0)
     return MicronBERT(n_classes, **TINY)
-
-
-def pairs(n, size, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (n, 2, 3, size, size), dtype=torch.uint8, generator=generator)
 
 
 def gmac(call):
@@ -178,7 +173,7 @@ def test_half_of_the_patches_are_exchanged():
 
 
 def test_the_first_stage_is_the_mean_squared_error_of_the_apex():
-    network, x = tiny_network().eval(), pairs(2, 15)
+    network, x = tiny_network().eval(), pixels(2, 2, 3, 15, 15)
     with torch.no_grad():
         network.decoder.pixels.weight.zero_()
         network.decoder.pixels.bias.copy_(torch.arange(75) / 10)
@@ -196,7 +191,7 @@ def test_the_first_stage_is_the_mean_squared_error_of_the_apex():
 
 
 def test_the_first_stage_sees_the_onset_and_no_labels():
-    network, x = tiny_network().eval(), pairs(3, 15)
+    network, x = tiny_network().eval(), pixels(3, 2, 3, 15, 15)
     other = x.clone()
     other[:, 0] = 255 - other[:, 0]
     losses = []
@@ -210,7 +205,7 @@ def test_the_first_stage_sees_the_onset_and_no_labels():
 
 
 def test_gradients_reach_every_parameter_of_their_stage():
-    network, x = tiny_network(), pairs(3, 15)
+    network, x = tiny_network(), pixels(3, 2, 3, 15, 15)
     network.loss(x, torch.tensor([0, 1, 2])).backward()
     assert not any(parameter.grad is not None for parameter in network.decoder.parameters())
     assert all(p.grad.any() for name, p in network.named_parameters() if not name.startswith("decoder."))
@@ -232,27 +227,9 @@ def easy_clips(n=60, size=32):
     return torch.from_numpy(x), torch.from_numpy(labels)
 
 
-def train(network, kind, epochs, rate):
-    x, labels = easy_clips()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate)
-    losses = []
-    for epoch in range(epochs):
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(epoch)).split(15)
-        for rows in order:
-            loss = getattr(network, kind)(x[rows], labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-    return losses
-
-
 def test_it_learns_easy_clips_after_its_first_stage():
     torch.manual_seed(0)
-    network = MicronBERT(3, image_size=32, **REDUCED)
-    losses = train(network, "pretraining_loss", 3, 1e-3)
+    network, clips = MicronBERT(3, image_size=32, **REDUCED), easy_clips()
+    losses = losses_in_tens(network, *clips, epochs=3, rate=1e-3, loss="pretraining_loss")
     assert np.mean(losses[-4:]) < 0.7 * losses[0]
-    train(network, "loss", 5, 1e-3)
-    x, labels = easy_clips()
-    with torch.inference_mode():
-        assert (network.eval()(x).argmax(dim=1) == labels).float().mean() >= 0.95
+    assert fitted_in_tens(network, *clips, epochs=5, rate=1e-3) >= 0.95

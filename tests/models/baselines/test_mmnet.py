@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from nets import fitted_in_tens, n_parameters
+from nets import fitted_in_tens, n_parameters, pixels
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,10 +20,6 @@ TINY = {"image_size": 48, "stem": 5, "widths": (4, 4, 6, 8), "heads": 2, "depth"
 def network(n_classes=3, **sizes):
     torch.manual_seed(0)
     return MMNet(n_classes, **sizes)
-
-
-def pixels(*shape, seed=1):
-    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def published(n_classes=3):
