@@ -27,11 +27,7 @@ _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 def write_whole(path, content):
     """Write a file that appears under its name only when it is complete.
 
-    Parameters
-    ----------
-    path : Path
-        Its folder is made if it is not there.
-    content : str or bytes
+    ``path``: its folder is made if it is not there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(own_name(path.name))
@@ -51,11 +47,7 @@ def csv_of(table, index=False):
     Text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return has an apostrophe put in
     front, which `as_written` takes off. Numbers stay as they are, also those that are text.
 
-    Parameters
-    ----------
-    table : DataFrame
-    index : bool
-        Whether its row names are written.
+    ``index``: whether its row names are written.
     """
     cells = table.apply(lambda column: column if is_numeric_dtype(column) else column.map(_marked))
     cells = cells.rename(index=_marked, columns=_marked)
@@ -194,10 +186,7 @@ def _told(names, separator):
 def progress_bar(**options):
     """A bar of tqdm: in a notebook an output that is replaced as it grows, elsewhere a line of stdout.
 
-    Parameters
-    ----------
-    **options
-        Of `tqdm.tqdm`.
+    ``options``: of `tqdm.tqdm`.
 
     Returns
     -------

@@ -213,12 +213,7 @@ def load(path):
 def of_clips(kept, choice, others):
     """Predictions in the form that `hsta-score` reads: of the clips in a folder, else of held-out clips.
 
-    Parameters
-    ----------
-    kept : Kept
-    choice : Choice
-    others : hsta_lib.attention.weights.Looked or None
-        From `open_kept`.
+    ``others``: from `open_kept`.
 
     Returns
     -------
@@ -293,11 +288,7 @@ def of_others(kept, others):
 def conclude(kept, predictions):
     """How often the network can tell, and how often it is then right where that is known.
 
-    Parameters
-    ----------
-    kept : Kept
-    predictions : DataFrame
-        From `of_folder` or `of_others`.
+    ``predictions``: from `of_folder` or `of_others`.
     """
     n, telling = len(predictions), predictions[~predictions["cannot_tell"].astype(bool)]
     lines = [f"- The network tells a single class for {len(telling)} of {n} clips."]
@@ -327,11 +318,7 @@ def conclude(kept, predictions):
 def show(predictions, classes):
     """The table of predictions for reading: what was found first, probabilities in percent.
 
-    Parameters
-    ----------
-    predictions : DataFrame
-        From `of_folder` or `of_others`.
-    classes : tuple of str
+    ``predictions``: from `of_folder` or `of_others`.
     """
     shown = predictions.rename(columns={f"p_{name}": name for name in classes})
     shown = shown.rename(columns=lambda name: name.replace("_", " ")).drop(columns="trained on")

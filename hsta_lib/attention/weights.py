@@ -258,13 +258,8 @@ def _inputs_of(layers):
 def look(network, dataset, rows):
     """Run clips through a network and keep what its CLS tokens attended to.
 
-    Parameters
-    ----------
-    network : hsta_lib.attention.networks.Network
-    dataset : hsta_lib.data.dataset.Dataset
-    rows : ndarray of int
-        Rows of the dataset's clips. Frames that are drawn at random are those of the trial's predictions if
-        these are the rows of its test fold.
+    ``rows``: rows of the dataset's clips. Frames that are drawn at random are those of the trial's
+    predictions if these are the rows of its test fold.
 
     Returns
     -------
@@ -307,13 +302,7 @@ def first_of_each_class(looked):
 def shown_clips(network, dataset, tested, choice):
     """The clip of one's own if there is one, else the first of each class of the test fold.
 
-    Parameters
-    ----------
-    network : hsta_lib.attention.networks.Network
-    dataset : hsta_lib.data.dataset.Dataset
-    tested : Looked
-        At the clips of the network's test fold.
-    choice : Choice
+    ``tested``: at the clips of the network's test fold.
 
     Returns
     -------
@@ -381,12 +370,7 @@ def subject_interval(values, subjects, level=0.95):
 def motion_of(study, looked, choice):
     """Where attention and movement are compared: on your clip if there is one, else on a test fold.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-    looked : Looked
-        At your clip, or at the clips of a test fold.
-    choice : Choice
+    ``looked``: at your clip, or at the clips of a test fold.
 
     Returns
     -------

@@ -42,10 +42,7 @@ def stops(settings):
 def prepare(study):
     """Datasets and trials of every stop.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-        The first cell of its grid is where the walk begins, by the equations whatever its recipe.
+    ``study``: the first cell of its grid is where the walk begins, by the equations whatever its recipe.
 
     Returns
     -------
@@ -75,13 +72,7 @@ def prepare(study):
 def score(found, trials, study, n_classes):
     """Size, cost and scores of every stop, and what sets it apart from the equations.
 
-    Parameters
-    ----------
-    found : list of Stop
-    trials : list of list of Trial
-        Of each stop, in the same order, trained; both from `prepare`.
-    study : hsta_lib.study.study.Study
-    n_classes : int
+    ``trials`` (list of list of Trial): of each stop, in the same order, trained; both from `prepare`.
 
     Returns
     -------

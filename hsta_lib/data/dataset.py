@@ -86,10 +86,7 @@ class Dataset:
     def with_depth(self, size):
         """The dataset with the change of depth of each clip, which then counts in its fingerprint.
 
-        Parameters
-        ----------
-        size : int
-            px, square.
+        ``size``: px, square.
 
         Returns
         -------

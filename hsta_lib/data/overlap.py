@@ -11,11 +11,8 @@ COUNTS = ["subject in training", "recording in training", "intersects", "half co
 def overlap(clips, folds):
     """Count the test clips of each fold that training has clips near to.
 
-    Parameters
-    ----------
-    clips : DataFrame
-        With ``clip_id, subject_id, recording_id, onset, offset, expression_type``; frame numbers inclusive.
-    folds : list of hsta_lib.data.splits.Fold
+    ``clips``: with ``clip_id, subject_id, recording_id, onset, offset, expression_type``; frame numbers
+    inclusive.
 
     Returns
     -------
@@ -51,11 +48,7 @@ def overlap(clips, folds):
 def recording_in_training(clips, folds):
     """Which clips have, in the fold that tests them, another clip of their recording in training.
 
-    Parameters
-    ----------
-    clips : DataFrame
-        With ``clip_id`` and ``recording_id``.
-    folds : list of hsta_lib.data.splits.Fold
+    ``clips``: with ``clip_id`` and ``recording_id``.
 
     Returns
     -------

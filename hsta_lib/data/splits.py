@@ -115,11 +115,7 @@ def sources(clips):
 def shares_recording(clips, rows):
     """Whether two of some clips are of one recording.
 
-    Parameters
-    ----------
-    clips : DataFrame
-        With ``recording_id``.
-    rows : ndarray of int
+    ``clips``: with ``recording_id``.
     """
     return bool(clips["recording_id"].iloc[rows].duplicated().any())
 

@@ -251,11 +251,7 @@ def labelled(clips, labels):
 def without_class(clips, labels):
     """Clips that `labelled` drops: by a class of another label set, or by a value that is in none.
 
-    Parameters
-    ----------
-    clips : DataFrame
-    labels : str
-        A key of `LABELS`.
+    ``labels``: a key of `LABELS`.
 
     Returns
     -------

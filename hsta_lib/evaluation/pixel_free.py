@@ -46,11 +46,7 @@ def predictors(clips):
 def useful(clips, folds):
     """Predictors that can do more on these folds than name the majority class.
 
-    Parameters
-    ----------
-    clips : DataFrame
-        As for `predictors`.
-    folds : list of hsta_lib.data.splits.Fold
+    ``clips``: as for `predictors`.
 
     Returns
     -------

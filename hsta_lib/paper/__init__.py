@@ -18,10 +18,7 @@ def table_names():
 def load_table(name):
     """Published numbers of a table.
 
-    Parameters
-    ----------
-    name : str
-        ``table1`` to ``table7``. Figure 3 is printed only as a picture and has no numbers.
+    ``name``: ``table1`` to ``table7``. Figure 3 is printed only as a picture and has no numbers.
 
     Returns
     -------
@@ -63,10 +60,7 @@ def printed_cells(name):
 def with_branch(cells):
     """Names that Table 1 would give to rows of other settings: the branch that has layers, and how many.
 
-    Parameters
-    ----------
-    cells : DataFrame
-        With ``l_v`` and ``l_s``.
+    ``cells``: with ``l_v`` and ``l_s``.
 
     Returns
     -------

@@ -311,12 +311,7 @@ def decide_printed():
 def verdict_row(claim, scope, verdict, **found):
     """A verdict as tables of verdicts hold it.
 
-    Parameters
-    ----------
-    claim : Claim
-    scope, verdict : str
-    **found
-        ``score, estimate, low, high, p_adjusted, detectable`` and ``details``, where they are known.
+    ``found``: ``score, estimate, low, high, p_adjusted, detectable`` and ``details``, where they are known.
 
     Returns
     -------

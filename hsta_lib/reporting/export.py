@@ -16,10 +16,7 @@ _DPI = 200
 def export_shown(stem):
     """From now on, write every figure and table that this notebook shows; nothing elsewhere.
 
-    Parameters
-    ----------
-    stem : Path
-        What the files' names begin with: ``<stem>-figure1.svg``, ``<stem>-table1.tex``, in order.
+    ``stem``: what the files' names begin with: ``<stem>-figure1.svg``, ``<stem>-table1.tex``, in order.
     """
     shell = get_ipython()
     if shell is None:

@@ -141,12 +141,7 @@ def padding(table):
 def seconds(times, settings, xlabel):
     """Training time of one trial against an ordered setting, as measured on the machine that trained.
 
-    Parameters
-    ----------
-    times : sequence of float
-        In seconds, from `hsta_lib.reporting.report.seconds_of`.
-    settings : sequence of float
-    xlabel : str
+    ``times`` (sequence of float): in seconds, from `hsta_lib.reporting.report.seconds_of`.
     """
     with _panels((5.5, 2.6)) as (figure, panel):
         panel.plot(list(settings), times, color=_PALETTE[0], marker="o", markersize=4)
@@ -450,10 +445,7 @@ def animation(clips, frames):
 def timing(clips):
     """How long the clips are, and how soon their apex comes.
 
-    Parameters
-    ----------
-    clips : DataFrame
-        With ``onset``, ``apex``, ``offset``.
+    ``clips``: with ``onset``, ``apex``, ``offset``.
 
     Returns
     -------

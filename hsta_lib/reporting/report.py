@@ -263,10 +263,7 @@ def peaks(settings, matrices, n_boot):
 def seconds_of(trials):
     """Training time of each cell's trials, in seconds: mean per trial.
 
-    Parameters
-    ----------
-    trials : list of list of Trial
-        Of each cell, trained.
+    ``trials`` (list of list of Trial): of each cell, trained.
     """
     folder = config.results_dir()
     return [float(np.mean([store.load(trial, folder)["seconds"] for trial in runs])) for runs in trials]

@@ -185,11 +185,7 @@ def score_table(cells, predictions, n_classes):
 def score_rows(rows, n_classes):
     """Scores of predictions that need not share seeds or folds: reference rows, controls.
 
-    Parameters
-    ----------
-    rows : dict of str to DataFrame
-        Name of the row to its predictions, without ``cell``.
-    n_classes : int
+    ``rows`` (dict of str to DataFrame): name of the row to its predictions, without ``cell``.
 
     Returns
     -------
@@ -292,11 +288,7 @@ def score_cells(cells, rows, datasets):
 def matrices_of(rows, n_classes):
     """Confusion matrices of rows with the same number of classes, for `study.claims` and comparisons.
 
-    Parameters
-    ----------
-    rows : list of DataFrame
-        Predictions of each row.
-    n_classes : int
+    ``rows``: predictions of each row.
 
     Returns
     -------
@@ -359,11 +351,7 @@ def chance(labels, n_classes):
 
     They are those of the expected confusion matrix. A class without clips is none that training could name.
 
-    Parameters
-    ----------
-    labels : array_like of int
-        Of all clips.
-    n_classes : int
+    ``labels``: of all clips.
 
     Returns
     -------
@@ -469,11 +457,7 @@ def describe_subjects(dataset):
 def overlaps(clips, folds_of):
     """What share of the test clips training has seen clips near to, for several ways to divide the data.
 
-    Parameters
-    ----------
-    clips : DataFrame
-    folds_of : dict of str to list of Fold
-        Name of a split to its folds; without any it is left out.
+    ``folds_of`` (dict of str to list of Fold): name of a split to its folds; without any it is left out.
 
     Returns
     -------
@@ -495,11 +479,7 @@ def overlaps(clips, folds_of):
 def answer_data(dataset, folds_of):
     """What was found of a dataset, and what share of test clips have their recording in training, in words.
 
-    Parameters
-    ----------
-    dataset : hsta_lib.data.dataset.Dataset
-    folds_of : dict of str to list of Fold
-        Name of a split to its folds.
+    ``folds_of`` (dict of str to list of Fold): name of a split to its folds.
     """
     differ = counted(int((dataset.counts["difference"] != 0).sum()), "emotion")
     told = f"{differ} with another number of clips than published"
@@ -520,11 +500,7 @@ def answer_data(dataset, folds_of):
 def padding(clips, n_frames):
     """Share of clips that are shorter than a number of frames and repeat some: a confound of Figure 3.
 
-    Parameters
-    ----------
-    clips : DataFrame
-        With ``onset`` and ``offset``.
-    n_frames : sequence of int
+    ``clips``: with ``onset`` and ``offset``.
 
     Returns
     -------

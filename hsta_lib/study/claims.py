@@ -319,10 +319,7 @@ def _in_words(result):
 def gather(folder=REPORTS):
     """Verdicts on the printed numbers, and those that the records of the reports hold.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the records, see `report.record`; of the presets `smoke` and `quick` they are passed over.
+    ``folder``: of the records, see `report.record`; of the presets `smoke` and `quick` they are passed over.
 
     Returns
     -------

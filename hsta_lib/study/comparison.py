@@ -151,10 +151,7 @@ def best_epochs(trials, n_classes):
 def gains(baselines):
     """What each system learns from the labels: its score, less that of its training on shuffled ones.
 
-    Parameters
-    ----------
-    baselines : Baselines
-        Trained.
+    ``baselines``: trained.
 
     Returns
     -------

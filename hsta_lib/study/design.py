@@ -17,10 +17,7 @@ _DIFFERENCES = (2, 3, 5, 10)  # points of UAR
 def assumed(dataset):
     """Counts of trainings that are right of every class in half of the clips, alike as assumed.
 
-    Parameters
-    ----------
-    dataset : hsta_lib.data.dataset.Dataset
-        Whose tested clips and subjects are counted.
+    ``dataset``: whose tested clips and subjects are counted.
 
     Returns
     -------
@@ -40,12 +37,7 @@ def assumed(dataset):
 def power(study, dataset, n_rows):
     """What differences are found between the first row of a design and each of the others.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-    dataset : hsta_lib.data.dataset.Dataset
-    n_rows : int
-        With the first.
+    ``n_rows``: with the first.
     """
     family = [pair(0, row) for row in range(1, n_rows)]
     return Markdown(told(study, dataset, [(assumed(dataset), family)] if family else []))

@@ -25,10 +25,7 @@ def cells(study):
 def agreement(dataset):
     """How far the pictures of a clip agree, channel by channel.
 
-    Parameters
-    ----------
-    dataset : hsta_lib.data.dataset.Dataset
-        Of both extractions, see `hsta_lib.data.readers.flow_images.read_both`.
+    ``dataset``: of both extractions, see `hsta_lib.data.readers.flow_images.read_both`.
 
     Returns
     -------
@@ -60,10 +57,7 @@ def show_agreement(table):
 def crossed(predictions):
     """Predictions of both networks on both extractions, under the ids that both have.
 
-    Parameters
-    ----------
-    predictions : DataFrame
-        Of `cells`, counted by the column ``cell``.
+    ``predictions``: of `cells`, counted by the column ``cell``.
 
     Returns
     -------

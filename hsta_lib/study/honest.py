@@ -62,12 +62,7 @@ def _place(study, name):
 def predictions(names, trials, n_classes):
     """Predictions by the last epoch and by the best of each fold.
 
-    Parameters
-    ----------
-    names : list of str
-    trials : list of list of Trial
-        Of each system, trained.
-    n_classes : int
+    ``trials`` (list of list of Trial): of each system, trained.
 
     Returns
     -------
@@ -84,10 +79,7 @@ def predictions(names, trials, n_classes):
 def gain_by_chance(trials, n_classes):
     """What choosing the best epoch of each fold gains in UF1, where labels are dealt out at random.
 
-    Parameters
-    ----------
-    trials : list of Trial
-        Of one system, trained; those of the first seed are used.
+    ``trials`` (list of Trial): of one system, trained; those of the first seed are used.
 
     Returns
     -------

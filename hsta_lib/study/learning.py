@@ -55,11 +55,7 @@ def prepare(study, dataset):
 
     Numbers of clips that leave a class out, or that there are not, are left out with a line.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-    dataset : hsta_lib.data.dataset.Dataset
-        Of the study.
+    ``dataset``: of the study.
 
     Returns
     -------

@@ -82,11 +82,7 @@ def _others(printed):
 def joined(cells, baselines):
     """Rows of HSTA and of baselines, by their names alone.
 
-    Parameters
-    ----------
-    cells : DataFrame
-        With ``system`` and ``train_on`` or ``labels``.
-    baselines : hsta_lib.study.comparison.Baselines
+    ``cells``: with ``system`` and ``train_on`` or ``labels``.
 
     Returns
     -------
@@ -104,12 +100,7 @@ def joined(cells, baselines):
 def score(cells, predictions, n_classes):
     """Scores of rows that have all classes in common, with the means over subjects beside the pooled scores.
 
-    Parameters
-    ----------
-    cells : DataFrame
-    predictions : DataFrame
-        Of these rows, counted by the column ``cell``.
-    n_classes : int
+    ``predictions``: of these rows, counted by the column ``cell``.
 
     Returns
     -------

@@ -56,10 +56,7 @@ def union(study):
 def cells(shows_flow=False):
     """Rows of the table: the named setting, trained on each dataset alone and on the union.
 
-    Parameters
-    ----------
-    shows_flow : bool
-        Pictures of flow instead of frames: the special branch alone sees them.
+    ``shows_flow``: pictures of flow instead of frames: the special branch alone sees them.
     """
     rows = {"system": "HSTA", "train_on": list(TRAIN_ON), **NAMED_CELL}
     if shows_flow:

@@ -37,10 +37,7 @@ class Links(NamedTuple):
 def read_report(path):
     """A report's notebook, after checking that it ran whole.
 
-    Parameters
-    ----------
-    path : Path
-        Of an executed notebook.
+    ``path``: of an executed notebook.
 
     Returns
     -------
@@ -186,11 +183,7 @@ def render_page(template, **values):
 def named(name, titles):
     """A report as pages name it: ``title``, ``question`` and ``page``, '' if there is no such report.
 
-    Parameters
-    ----------
-    name : str
-    titles : dict of str to str
-        Headings of the reports there are, by name.
+    ``titles`` (dict of str to str): headings of the reports there are, by name.
     """
     title, _, question = titles.get(name, name).partition(": ")
     return {"title": title, "question": question, "page": f"{name}.html" if name in titles else ""}

@@ -205,10 +205,7 @@ def correlation(first, second):
 def read_both(folder):
     """The pictures from onset to apex of both variants, as one table.
 
-    Parameters
-    ----------
-    folder : Path
-        Holds a clone of each variant.
+    ``folder``: holds a clone of each variant.
 
     Returns
     -------

@@ -35,11 +35,7 @@ _FEW_FRAMES = 600  # not worth starting processes for
 def ensure(spec, data_dir):
     """Folder of a benchmark, built if it is not there, or if a file of it is damaged or missing.
 
-    Parameters
-    ----------
-    spec : hsta_lib.config.Synthetic
-    data_dir : str or Path
-        Folder that holds generated data.
+    ``data_dir``: folder that holds generated data.
 
     Returns
     -------
