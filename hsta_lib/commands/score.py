@@ -292,10 +292,9 @@ def _by_epoch(table, classes):
                 f"column {name!r} is missing, which --epochs needs; there are {', '.join(table)}"
             )
     numbers = pd.to_numeric(table["epoch"], errors="coerce")
-    if (numbers.isna() | (numbers % 1 != 0)).any():
-        raise ValueError(
-            f"column 'epoch' must hold whole numbers, found {table['epoch'][numbers.isna()].iloc[0]!r}"
-        )
+    odd = table["epoch"][numbers % 1 != 0]  # of what is no number or infinite, the rest is none
+    if len(odd):
+        raise ValueError(f"column 'epoch' must hold whole numbers, found {odd.iloc[0]!r}")
     classes = sorted(table["y_true"].unique()) if classes is None else classes
     table = table.sort_values(["subject_id", "clip_id"])
     parts = {int(n): part.reset_index(drop=True) for n, part in table.groupby(numbers)}

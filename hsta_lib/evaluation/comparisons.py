@@ -225,7 +225,8 @@ def detectable(matrices, family, alpha=0.05, power=0.8):
     weights = _contrasts(family, 1 + max(max(*one.first, *one.second) for one in family) if family else 0)
     if matrices.shape[1] < 2:
         return np.full((len(family), 3), np.nan)
-    variance, degrees, critical = _noise(matrices, weights, matrices.shape[1], alpha)
+    degrees = len(matrices) * (matrices.shape[1] - 1)
+    variance, degrees, critical = _noise(matrices, weights, matrices.shape[1], degrees, alpha)
     found = (critical + stdtrit(degrees, power)) * np.sqrt(variance)
     possible = np.maximum(weights, 0).sum(axis=1)[:, None]
     return np.where(variance > 0, np.where(found < possible, found, np.inf), np.nan)
@@ -251,21 +252,26 @@ def chances(trainings, family, differences, n_seeds, alpha=0.05):
     """
     matrices = check_matrices(np.asarray(trainings)[None])
     weights = _contrasts(family, 1 + max(max(*one.first, *one.second) for one in family))
-    variance, degrees, critical = _noise(matrices, weights, n_seeds, alpha)
+    degrees = (np.count_nonzero(weights.any(axis=0)) - 1) * (n_seeds - 1)  # as `compare` counts them
+    variance, degrees, critical = _noise(matrices, weights, n_seeds, degrees, alpha)
     return stdtr(degrees, np.array(differences)[:, None, None] / np.sqrt(variance) - critical)
 
 
-def _noise(matrices, weights, n_seeds, alpha):
-    """Variance of contrasts of settings alike, its degrees of freedom, and the critical t of the family."""
+def _noise(matrices, weights, n_seeds, degrees, alpha):
+    """Variance of contrasts of settings alike, its degrees of freedom, and the critical t of the family.
+
+    ``degrees``: those of the seeds; of few, a comparison is about the networks that were trained.
+    """
     of_seeds, deviations = deviations_of(matrices)
     both = (deviations - deviations.mean(axis=1, keepdims=True)) ** 2
     alike = (weights**2).sum(axis=1)[:, None] / n_seeds
-    degrees = len(matrices) * (matrices.shape[1] - 1)
-    both = alike * both.sum(axis=(0, 1, 2)) / degrees
-    seeds = alike * of_seeds.var(axis=1, ddof=1).mean(axis=0)
+    both = alike * both.sum(axis=(0, 1, 2)) / (len(matrices) * (matrices.shape[1] - 1))
     effective = effective_subjects(matrices[0, 0].sum(axis=(1, 2)))
-    variance, degrees = crossed(both, np.maximum(seeds, both), both, effective, degrees)
-    return variance, degrees, stdtrit(degrees, 1 - alpha / _n_distinct(weights) / 2)
+    variance, degrees_of_all = both, np.full(both.shape, max(effective - 1, 1.0))
+    if n_seeds >= MIN_SEEDS:
+        seeds = np.maximum(alike * of_seeds.var(axis=1, ddof=1).mean(axis=0), both)
+        variance, degrees_of_all = crossed(both, seeds, both, effective, degrees)
+    return variance, degrees_of_all, stdtrit(degrees_of_all, 1 - alpha / _n_distinct(weights) / 2)
 
 
 def _contrasts(family, n_settings):

@@ -634,6 +634,9 @@ def _fits(table):
     return shown | {("training", "fit"): table["fit"].fillna("").replace("", "–")}
 
 
+_OF_BASELINES = "; of baselines with a loss of their own, wrong training labels are counted instead"
+
+
 def conclude_fits(table, names):
     """Which rows fitted and which did not, in a sentence; only the former decide claims.
 
@@ -651,8 +654,9 @@ def conclude_fits(table, names):
         rows = table.loc[table["fit"] == kind, list(names)].to_dict("records")
         told += [f"{kind}: {'; '.join(map(row_name, rows))}"] if rows else []
     return Markdown(
-        f"{'; '.join(told)}. A row fitted if its last training loss is at most {100 * fitted.BOUND:.0f} % of "
-        "that of a constant prediction. Rows that did not fit decide no claim."
+        f"{'; '.join(told)}. A row fitted if the last loss of each of its trainings is at most "
+        f"{100 * fitted.BOUND:.0f} % of that of a constant prediction{_OF_BASELINES * ('system' in names)}. "
+        "Rows that did not fit decide no claim."
     )
 
 

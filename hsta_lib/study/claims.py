@@ -59,6 +59,7 @@ _SCOPES = {
     REAL_MOTION: "In real motion, published pictures of flow",
 }
 _SIZES = ("smoke", "quick")  # presets too small for a verdict
+_FIT_UNKNOWN = "how the rows fit was not stored"
 
 
 # --- the rows and comparisons of a claim ------------------------------------------------------------------
@@ -79,8 +80,9 @@ def _matched(name, table, matrices):
     ours = table[keys].infer_objects().assign(place=range(len(table)), counts=[m.tobytes() for m in matrices])
     ours["lacks"] = np.where([np.isnan(cell).any() for cell in matrices], "rows without counts", "")
     ours["named"] = [row_name(row) for row in table[keys].to_dict("records")]
-    if "fit" in table:
-        ours["lacks"] = ours["lacks"].mask((table["fit"] == NOT_FITTED).to_numpy(), NOT_FITTED)
+    if "fit" in table:  # none does before its networks are trained
+        lacks = table["fit"].fillna("").map({NOT_FITTED: NOT_FITTED, "": _FIT_UNKNOWN})
+        ours["lacks"] = ours["lacks"].mask(lacks.notna().to_numpy(), lacks.to_numpy())
     several = ours.groupby(keys)["counts"].transform("nunique") > 1
     ours["lacks"] = ours["lacks"].mask(several, "several rows have the same setting")
     ours = ours.drop(columns="counts").drop_duplicates(keys)
@@ -175,7 +177,7 @@ def decide(name, table, matrices, scope):
         zero as claimed; ``details``: the same for each metric, in words. On the synthetic benchmark a verdict
         says whether the pattern is seen there. Fewer than five seeds decide nothing. Rows that are missing,
         that occur twice or that have no counts (NaN) test nothing. A claim about a row that did not fit (by
-        the table's column ``fit``) is *not fitted*.
+        the table's column ``fit``) is *not fitted*; where that was not stored, it is not tested.
 
     Raises
     ------
@@ -184,7 +186,7 @@ def decide(name, table, matrices, scope):
     """
     if scope not in (*_PLACES, "code") and not (scope.startswith("real:") and scope != "real:"):
         raise ValueError(f"scope = {scope!r} must be {', '.join(_PLACES)}, code or real:<dataset>")
-    claims, tested = _tested(name, table, matrices)
+    claims, tested = _tested(name, table if "fit" in table else table.assign(fit=""), matrices)
     n_seeds = min(len(cell) for cell in _on_all_clips(table, matrices)[1])
     return pd.DataFrame([_decide(claim, tested[claim.id], n_seeds, scope) for claim in claims])
 

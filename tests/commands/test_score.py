@@ -392,6 +392,8 @@ def changed(line, to):
     [
         (changed("epoch,", "step,"), "column 'epoch' is missing, which --epochs needs"),
         (changed("2,smile1", "last,smile1"), "must hold whole numbers, found 'last'"),
+        (changed("2,smile1", "1.5,smile1"), "must hold whole numbers, found '1.5'"),
+        (changed("2,smile1", "inf,smile1"), "must hold whole numbers, found 'inf'"),
         (changed("2,smile1,ann,happy,anger\n", ""), "epoch 2 has other clips than the first"),
         (
             changed("2,smile1,ann,happy", "2,smile1,ann,anger"),

@@ -15,12 +15,20 @@ def predictions_of(*trainings):
     return pd.concat([rows, rows], ignore_index=True)
 
 
-def test_a_row_fits_if_the_mean_loss_of_its_trainings_is_at_most_the_bound():
+def test_a_row_fits_if_the_loss_of_each_of_its_trainings_is_at_most_the_bound():
     found = fitted.by_cell(
-        predictions_of((0, 0.9, 0.2, True), (0, 0.5, 0.6, True), (1, 0.5, 0.4, True), (1, 0.3, 0.6, True))
+        predictions_of((0, 0.9, 0.2, True), (0, 0.5, 0.45, True), (1, 0.9, 0.1, True), (1, 0.3, 0.46, True))
     )
-    assert found.loc[0].tolist() == [pytest.approx(70), 25, pytest.approx(40), 60, "fitted"]
-    assert found.loc[1].tolist() == [pytest.approx(40), 25, pytest.approx(50), 60, "not fitted"]
+    assert found.loc[0].tolist() == [pytest.approx(70), 25, pytest.approx(32.5), 45, "fitted"]
+    assert found.loc[1].tolist() == [pytest.approx(60), 25, pytest.approx(28), 46, "not fitted"]
+
+
+def test_a_fold_whose_networks_never_learned_is_not_passed_over_by_a_mean():
+    trainings = [(0, 0.25 if fold == 2 else 0.9, 1.0 if fold == 2 else 0.2, True) for fold in range(5)]
+    assert fitted.by_cell(predictions_of(*trainings)).loc[0, ["loss_share", "fit"]].tolist() == [
+        pytest.approx(36),
+        "not fitted",
+    ]
 
 
 def test_a_row_that_reads_no_pixels_is_exempt():
@@ -29,7 +37,9 @@ def test_a_row_that_reads_no_pixels_is_exempt():
 
 
 def test_rows_whose_fit_was_not_stored_have_none():
-    stored = predictions_of((0, 0.9, 0.1, True), (1, np.nan, np.nan, np.nan))
-    assert fitted.by_cell(stored)["fit"].tolist() == ["fitted", ""]
+    stored = predictions_of(
+        (0, 0.9, 0.1, True), (1, np.nan, np.nan, np.nan), (2, 0.9, 0.1, True), (2, np.nan, np.nan, True)
+    )
+    assert fitted.by_cell(stored)["fit"].tolist() == ["fitted", "", ""]
     assert fitted.by_cell(stored[stored["cell"] == 1]).columns.tolist() == []
-    assert fitted.by_cell(stored[["cell", "trial_id"]]).index.tolist() == [0, 1]
+    assert fitted.by_cell(stored[["cell", "trial_id"]]).index.tolist() == [0, 1, 2]

@@ -446,6 +446,16 @@ def test_how_a_row_fits_is_shown_beside_its_scores(predictions):
     assert ">fitted<" in html
 
 
+def test_baselines_with_a_loss_of_their_own_are_told_where_there_are_some():
+    table = pd.DataFrame({"system": ["HSTA", "LBP-TOP"], "fit": ["fitted", "not fitted"]})
+    said = tables.conclude_fits(table, ["system"]).data
+    assert said.startswith(
+        "**Fitted** (1 of 2 rows); not fitted: LBP-TOP. A row fitted if the last loss of each of"
+    )
+    assert "wrong training labels are counted instead" in said
+    assert "labels" not in tables.conclude_fits(table.rename(columns={"system": "m"}), ["m"]).data
+
+
 def test_a_table_without_paper_is_shown_without_its_column(predictions):
     rows = tables.score_rows({"all": predictions[predictions["cell"] == 0].drop(columns="cell")}, 3)
     html = tables.show(rows).to_html()
