@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from hashlib import sha256
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -58,24 +59,25 @@ def _digests(path, _time, _size):
 
 
 def near_twins(clips, frames_path):
-    """Clips of different recordings that look alike: the same film under two names, or encoded once more.
+    """One film under two names, maybe encoded anew or cut otherwise: clips that look alike or share frames.
 
     Parameters
     ----------
     clips : DataFrame
-        With ``clip_id``, ``recording_id`` and ``folder``; one row per row of the file.
+        With ``clip_id, subject_id, recording_id, folder, onset, offset``; one row per row of the file.
     frames_path : Path
         Of cached frames. The first and the middle one of each video are compared, at 32 px.
 
     Returns
     -------
     list of tuple
-        ``(where, clip_id, problem, action)`` of each pair less than one grey level apart on average.
+        ``(where, clip_id, problem, action)`` of each pair of different recordings less than one grey level
+        apart on average, and of each other pair of different subjects with frames in common.
     """
     pictures = np.stack([_small(clip) for clip in np.load(frames_path, mmap_mode="r")])
     # Means differ by no more than the pictures: only neighbours in order of their means are compared.
     means = pictures.mean(axis=1)
-    order, problems = np.argsort(means, kind="stable"), []
+    order, found = np.argsort(means, kind="stable"), _sharing_frames(clips)
     pictures, means, rows = pictures[order], means[order], clips.iloc[order].reset_index(drop=True)
     for row, end in enumerate(np.searchsorted(means, means + _NEAR)):
         differences = np.abs(pictures[row + 1 : end] - pictures[row]).mean(axis=1)
@@ -83,9 +85,22 @@ def near_twins(clips, frames_path):
             pair = rows.iloc[[row, row + 1 + place]].sort_values("clip_id")
             if pair["recording_id"].nunique() > 1:
                 first, second = pair["clip_id"]
-                problem = f"looks like {first}: {differences[place]:.1f} grey levels apart on average"
-                problems.append((str(pair["folder"].iloc[1]), second, problem, "kept"))
-    return sorted(problems)
+                alike = f"looks like {first}: {differences[place]:.1f} grey levels apart on average"
+                found[first, second] = (str(pair["folder"].iloc[1]), second, alike, "kept")
+    return sorted(found.values())
+
+
+def _sharing_frames(clips):
+    """Problems of clips of different subjects that have frames of one folder in common, by both ids."""
+    found = {}
+    for folder, rows in clips.groupby("folder", sort=False):
+        several = rows["subject_id"].nunique() > 1
+        for first, second in combinations(rows.sort_values("clip_id").itertuples(), 2) if several else ():
+            n = min(first.offset, second.offset) - max(first.onset, second.onset) + 1
+            if n > 0 and first.subject_id != second.subject_id:
+                shared = f"has frames of {first.clip_id}, which is of another subject: {n}"
+                found[first.clip_id, second.clip_id] = (str(folder), second.clip_id, shared, "kept")
+    return found
 
 
 def _small(clip):

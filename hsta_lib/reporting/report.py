@@ -11,6 +11,7 @@ from IPython.display import Markdown
 from hsta_lib import SHIPPED, config
 from hsta_lib.data.table import default_labels
 from hsta_lib.evaluation import comparisons
+from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.evaluation.intervals import (
     RULE,
     bootstrap_scores,
@@ -119,22 +120,31 @@ def trend(table, matrices, x, by):
     Returns
     -------
     IPython.display.Markdown
-        A line per group, with the interval of the difference on the same clips, not corrected.
+        A line per group, with the interval of the difference on the same clips, corrected together; an end
+        whose networks have not fitted is named.
     """
-    rows = table.reset_index(drop=True)
-    lines = []
+    rows, ends = table.reset_index(drop=True), {}
     for values, group in rows.groupby(list(by), sort=False) if by else [((), rows)]:
         ordered = group[group[x] > 0].sort_values(x)
-        weights = np.zeros(len(rows))
-        weights[ordered.index[[0, -1]]] = -1, 1
-        changes = [
-            f"{tables.HEADINGS[metric]} {tables.number(value, '+')} points {tables.span(low, high, '+')}"
-            for metric, value, low, high in zip(METRICS, *_contrast(matrices, weights), strict=True)
-        ]
-        name = ", ".join(f"{word} {value}" for word, value in zip(by.values(), values, strict=True))
-        ends = f"{x.replace('_', ' ')} from {ordered[x].iloc[0]} to {ordered[x].iloc[-1]}"
-        lines.append(f"- **{', '.join(filter(None, (name, ends)))}**: {'; '.join(changes[1:])}.")
-    return Markdown("\n".join(lines))
+        if ordered[x].nunique() > 1:
+            named = [f"{word} {value}" for word, value in zip(by.values(), values, strict=True)]
+            span = f"{x.replace('_', ' ')} from {ordered[x].iloc[0]} to {ordered[x].iloc[-1]}"
+            ends[", ".join([*named, span])] = ordered.iloc[[0, -1]]
+    if not ends:
+        return Markdown(f"- There is one value of {x} alone: no trend.")
+    found = comparisons.compare(matrices, [comparisons.pair(*of_ends.index) for of_ends in ends.values()])
+    results = zip(ends.items(), 100 * found.estimate, 100 * found.low, 100 * found.high, strict=True)
+    return Markdown("\n".join(_trend_line(x, *end, *numbers) for end, *numbers in results))
+
+
+def _trend_line(x, name, ends, *numbers):
+    changes = [
+        f"{tables.HEADINGS[metric]} {tables.number(value, '+')} points {tables.span(low, high, '+')}"
+        for metric, value, low, high in zip(METRICS, *numbers, strict=True)
+    ]
+    unfit = ends.loc[ends["fit"] == NOT_FITTED, x] if "fit" in ends else ()
+    changes += [f"at {' and '.join(map(str, unfit))} the networks have not fitted"] * bool(len(unfit))
+    return f"- **{name}**: {'; '.join(changes[1:])}."
 
 
 def about_subjects(matrices, classes):
@@ -203,7 +213,7 @@ def as_summary(*differences):
     return pd.concat(differences).set_index("row")[scored]
 
 
-def conclude_differences(study, table, first="the first row"):
+def conclude_differences(study, table, first="the first row", fits=None):
     """Which rows differ from the first by more than chance, in sentences.
 
     Parameters
@@ -213,6 +223,9 @@ def conclude_differences(study, table, first="the first row"):
         From `against_first`.
     first : str
         What the rows are compared with.
+    fits : DataFrame, optional
+        The rows' scores, the first's too, with ``fit``: those that did not fit are named, for their
+        differences are about training.
     """
     lines, differs = [], {metric: tables.differs(table, metric) for metric in ("uar", "uf1")}
     for metric, shown in differs.items():
@@ -222,6 +235,9 @@ def conclude_differences(study, table, first="the first row"):
         lines.append(f"- {tables.HEADINGS[metric]}: **{count}**, in points: {rows or 'none'}.")
     neither = table.loc[~differs["uar"] & ~differs["uf1"], "row"]
     lines.append(f"- Not shown to differ in either: {'; '.join(neither) or 'none'}.")
+    if fits is not None and NOT_FITTED in set(fits.get("fit", ())):
+        unfit = fits.loc[fits["fit"] == NOT_FITTED, "row" if "row" in fits else "system"].unique()
+        lines.append(f"- Not fitted, so that their differences are not about the method: {'; '.join(unfit)}.")
     smallest = table["uf1_detectable"].median()
     if np.isfinite(smallest):
         lines.append(

@@ -634,6 +634,7 @@ def _fits(table):
     return shown | {("training", "fit"): table["fit"].fillna("").replace("", "–")}
 
 
+_ROWS_TO_CORRELATE = 5
 _OF_BASELINES = "; of baselines with a loss of their own, wrong training labels are counted instead"
 
 
@@ -656,8 +657,18 @@ def conclude_fits(table, names):
     return Markdown(
         f"{'; '.join(told)}. A row fitted if the last loss of each of its trainings is at most "
         f"{100 * fitted.BOUND:.0f} % of that of a constant prediction{_OF_BASELINES * ('system' in names)}. "
-        "Rows that did not fit decide no claim."
+        f"Rows that did not fit decide no claim.{_order_of_fit(table)}"
     )
+
+
+def _order_of_fit(table):
+    """Whether rows that fitted are better the better they fit, where they are of the same clips."""
+    rows = table[table["fit"] == fitted.FITTED]
+    if {"system", "labels"} & {*table} or len(rows) < _ROWS_TO_CORRELATE:
+        return ""
+    r = rows["uar"].corr(rows["loss_share"])
+    told = f" Among those that did, UAR and last loss correlate by {r:+.2f}: at -1 they are in order of fit."
+    return told if np.isfinite(r) else ""
 
 
 def row_name(row):

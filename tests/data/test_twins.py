@@ -92,6 +92,21 @@ def test_where_subjects_are_shared_they_are_counted_and_told_once(root, tmp_path
     assert capsys.readouterr().out == line
 
 
+def test_frames_of_one_folder_under_two_subjects_are_a_problem(root, tmp_path):
+    films = root / "s0" / "c0", root / "s1" / "c1"
+    for number in range(N_FRAMES):  # one folder of two films
+        shutil.copy(films[1] / f"{number}.jpg", films[0] / f"{N_FRAMES + number}.jpg")
+    table(root, [])
+    last = {"new": (3, 5, 7), "other": (4, 5, 7)}  # shares the frame 3 of s0/c0, and none of its
+    rows = [f"{s},c0,s0/c0,{onset},{apex},{offset},sad" for s, (onset, apex, offset) in last.items()]
+    (root / "clips.csv").write_text("\n".join([(root / "clips.csv").read_text().strip(), *rows]) + "\n")
+    problems = opened_by(root, tmp_path)[1].problems
+    told = set(problems["clip_id"] + ": " + problems["problem"])
+    assert "own/s0/c0: has frames of own/new/c0, which is of another subject: 1" in told
+    assert "own/other/c0: has frames of own/new/c0, which is of another subject: 4" in told
+    assert not [line for line in told if "other/c0" in line and "s0/c0" in line]
+
+
 def test_frames_encoded_once_more_are_a_problem(root, tmp_path):
     film(root / "new" / "c0", seed=0, quality=60)
     table(root, [("new", "c0", "new/c0")])

@@ -125,6 +125,19 @@ def test_a_setting_whose_seeds_scatter_more_counts_with_its_own():
     assert widths[1][0, 0] > 1.5 * 2 * own
 
 
+def test_a_setting_whose_seeds_scatter_more_is_rarely_called_different_with_five():
+    random, wrong = np.random.default_rng(8), 0
+    family = [pair(0, other) for other in range(1, 6)]
+    spread = np.array([0.08, *[0.005] * 5])[:, None, None]
+    for _ in range(150):
+        share = 0.55 + spread * random.normal(size=(6, 5, 1)) + 0.05 * random.normal(size=20)
+        hits = random.binomial(N_CLIPS, np.clip(share, 0, 1))
+        matrices = np.stack([of_hits(of_setting)[:, 0] for of_setting in hits])
+        wrong += (compare(matrices, family).p_adjusted[:, 0] < 0.05).any()
+    # 5 % of 150 families: 7.5, binomial s.d. of 2.7, and three of those.
+    assert wrong <= 15
+
+
 def test_training_again_counts_from_three_seeds_on():
     hits = np.array([[[4, 6]], [[5, 7]]]) + np.zeros((2, 11, 1), int) + np.arange(11)[:, None] % 3
     matrices = np.stack([of_hits(of_setting.T)[:, 0] for of_setting in hits])

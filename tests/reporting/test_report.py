@@ -148,6 +148,10 @@ def test_a_trend_is_the_difference_of_the_ends_of_each_group_on_the_same_clips(s
         said = rf"- \*\*{name}\*\*: UAR \+10\.0 points \[\+\d\.\d, \+1\d\.\d\]; UF1 \+"
         assert re.search(said, of_both)
     assert of_all.startswith("- **m from 1 to 8**: UAR ")
+    unfit = table.assign(fit=["fitted", "fitted", "fitted", "not fitted"])
+    said = report.trend(unfit, matrices, "m", {"l_v": "L_v ="}).data.splitlines()
+    assert [line.endswith("; at 4 the networks have not fitted.") for line in said] == [False, True]
+    assert report.trend(table.assign(m=4), matrices, "m", {"l_v": "L_v ="}).data.endswith("alone: no trend.")
     zero = report.trend(table.assign(m=[0, 8, 1, 4]), matrices, "m", {}).data
     assert zero.startswith("- **m from 1 to 8**: UAR +6.7 points")  # 2 hits more; a depth of 0 is a check
 
@@ -193,6 +197,16 @@ def test_where_the_data_gives_one_row_or_none_nothing_is_compared(differences):
         assert list(none) == list(differences)
     assert report.as_summary(differences, none).index.tolist() == NAMES[1:]
     assert "against the first row" in tables.show_comparisons(none).to_html()
+
+
+def test_rows_that_did_not_fit_are_named_where_differences_are_told(differences):
+    fits = pd.DataFrame(
+        {"row": NAMES, "fit": ["fitted", "fitted", "not fitted", "fitted", "reads no pixels"]}
+    )
+    said = "- Not fitted, so that their differences are not about the method: better."
+    assert said in report.conclude_differences(_study(), differences, fits=fits).data.splitlines()
+    for no_reason in (fits.assign(fit="fitted"), fits[["row"]], None):
+        assert "Not fitted" not in report.conclude_differences(_study(), differences, fits=no_reason).data
 
 
 def test_rows_that_differ_are_said_and_counted(differences):

@@ -456,6 +456,21 @@ def test_baselines_with_a_loss_of_their_own_are_told_where_there_are_some():
     assert "labels" not in tables.conclude_fits(table.rename(columns={"system": "m"}), ["m"]).data
 
 
+def test_rows_in_order_of_their_fit_are_told():
+    table = pd.DataFrame({"m": range(6), "fit": "fitted", "loss_share": [5, 10, 15, 20, 25, 90]})
+    table = table.assign(uar=50 - table["loss_share"])
+    table.loc[5, ["fit", "uar"]] = "not fitted", 99
+    said = tables.conclude_fits(table, ["m"]).data
+    assert said.endswith("UAR and last loss correlate by -1.00: at -1 they are in order of fit.")
+    for other in (
+        table.head(4),
+        table.assign(system="HSTA"),
+        table.assign(labels="objective7"),
+        table.assign(uar=9),
+    ):
+        assert "correlate" not in tables.conclude_fits(other, ["m"]).data
+
+
 def test_a_table_without_paper_is_shown_without_its_column(predictions):
     rows = tables.score_rows({"all": predictions[predictions["cell"] == 0].drop(columns="cell")}, 3)
     html = tables.show(rows).to_html()
