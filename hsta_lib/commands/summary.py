@@ -49,9 +49,8 @@ def paths_of(name):
 
 
 def has_fitted(record):
-    """Whether all rows of a record have fitted, but those that read no pixels; older ones do not tell."""
-    kinds = {row.get("fit", fitted.NOT_FITTED) for row in record["cells"]}
-    return fitted.NOT_FITTED not in kinds
+    """Whether all rows of a record are known to have fitted, but those that read no pixels."""
+    return {row.get("fit") for row in record["cells"]} <= {fitted.FITTED, fitted.NO_PIXELS}
 
 
 def draw():

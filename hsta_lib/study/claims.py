@@ -15,7 +15,7 @@ from IPython.display import Markdown
 from hsta_lib import ROOT, config
 from hsta_lib.data.splits import is_subject_dependent
 from hsta_lib.evaluation.comparisons import compare, detectable
-from hsta_lib.evaluation.fitted import NOT_FITTED
+from hsta_lib.evaluation.fitted import FITTED, NO_PIXELS, NOT_FITTED
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.files import write_whole
 from hsta_lib.paper import ROW_NAMES
@@ -60,6 +60,7 @@ _SCOPES = {
 }
 _SIZES = ("smoke", "quick")  # presets too small for a verdict
 _FIT_UNKNOWN = "how the rows fit was not stored"
+_FIT_LACKS = {FITTED: "", NO_PIXELS: "", NOT_FITTED: NOT_FITTED}
 
 
 # --- the rows and comparisons of a claim ------------------------------------------------------------------
@@ -81,8 +82,8 @@ def _matched(name, table, matrices):
     ours["lacks"] = np.where([np.isnan(cell).any() for cell in matrices], "rows without counts", "")
     ours["named"] = [row_name(row) for row in table[keys].to_dict("records")]
     if "fit" in table:  # none does before its networks are trained
-        lacks = table["fit"].fillna("").map({NOT_FITTED: NOT_FITTED, "": _FIT_UNKNOWN})
-        ours["lacks"] = ours["lacks"].mask(lacks.notna().to_numpy(), lacks.to_numpy())
+        lacks = np.array([_FIT_LACKS.get(kind, _FIT_UNKNOWN) for kind in table["fit"]])
+        ours["lacks"] = np.where(lacks == "", ours["lacks"], lacks)
     several = ours.groupby(keys)["counts"].transform("nunique") > 1
     ours["lacks"] = ours["lacks"].mask(several, "several rows have the same setting")
     ours = ours.drop(columns="counts").drop_duplicates(keys)

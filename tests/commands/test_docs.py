@@ -129,7 +129,12 @@ def test_readme_says_what_synthetic_reports_are_worth():
 def test_readme_tells_fitted_reports_from_others(tmp_path, monkeypatch):
     monkeypatch.setattr(summary, "ROOT", tmp_path)
     (tmp_path / "reports").mkdir()
-    for name, kinds in {"table1": ["fitted", "reads no pixels"], "table2": ["fitted", "not fitted"]}.items():
+    found = {
+        "table1": ["fitted", "reads no pixels"],
+        "table2": ["fitted", "not fitted"],
+        "table4": ["fitted", ""],
+    }
+    for name, kinds in found.items():
         cells = [{"fit": kind} for kind in kinds]
         path = tmp_path / "reports" / f"{name}-study-synthetic-holdout.json"
         path.write_text(json.dumps({"cells": cells}))
@@ -140,6 +145,7 @@ def test_readme_tells_fitted_reports_from_others(tmp_path, monkeypatch):
     assert "Table 1" not in others
     assert "[Table 2]" in others
     assert "[Table 3]" in others
+    assert "[Table 4]" in others  # how one of its rows fits was not stored
 
 
 def test_no_score_is_typed_into_prose():
