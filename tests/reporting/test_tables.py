@@ -450,7 +450,7 @@ def test_baselines_with_a_loss_of_their_own_are_told_where_there_are_some():
     table = pd.DataFrame({"system": ["HSTA", "LBP-TOP"], "fit": ["fitted", "not fitted"]})
     said = tables.conclude_fits(table, ["system"]).data
     assert said.startswith(
-        "**Fitted** (1 of 2 rows); not fitted: LBP-TOP. A row fitted if the last loss of each of"
+        "**Fitted** (1 of 2 rows); not fitted: LBP-TOP. A row fitted if in every fold its last"
     )
     assert "wrong training labels are counted instead" in said
     assert "labels" not in tables.conclude_fits(table.rename(columns={"system": "m"}), ["m"]).data
