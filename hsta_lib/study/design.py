@@ -10,7 +10,7 @@ from hsta_lib.reporting.tables import LEVEL, counted
 
 # What is assumed: the recall of every class, how alike two trainings of a setting are (the correlation over
 # clips of whether each is right), and by how much their recall differs on endlessly many clips (its standard
-# deviation). The stored trainings of Table 4 that fit have 0.52, 0.43 and 0.027.
+# deviation). The stored trainings of Table 4 that fit have 0.52, 0.43 and 0.026.
 _RECALL, _ALIKE, _SCATTER = 0.5, 0.5, 0.027
 _N_TRAININGS = 100
 _DIFFERENCES = (2, 3, 5, 10)  # points of UAR
@@ -77,7 +77,7 @@ def told(study, dataset, families, about=""):
     shares = [f"{points} points in {share:.0f} %" for points, share in zip(_DIFFERENCES, least, strict=True)]
     compared = counted(sum(len(family) for _, family in families), "comparison")
     return (
-        f"{opened}{compared}, corrected together. At least so many studies like this one find a difference "
+        f"{opened}{compared}, corrected together. About so many studies like this one find a difference "
         f"in UAR of {', '.join(shares)}. Assumed: every class has a recall of {100 * _RECALL:.0f} %, which "
         f"differs between trainings of a setting by {100 * _SCATTER:.1f} points (standard deviation); "
         f"whether two of them are right of a clip is correlated by {_ALIKE:g}."
