@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from second import RULES, Clips, sklearn_scores
+from second import RULES, Clips, difference, sklearn_scores
 from sklearn.metrics import f1_score, recall_score
 
 from hsta_lib import ROOT
@@ -50,8 +50,13 @@ def _part_of(record, labels, macro):
 @pytest.fixture(scope="module", params=PREDICTIONS, ids=lambda path: path.stem)
 def report(request):
     """The record of a report, its predictions in rows, and its classes."""
-    record = record_of(request.param)
-    wide = pd.read_csv(request.param, dtype=str)
+    return read(request.param)
+
+
+def read(path):
+    """As `report`, of a file of predictions."""
+    record = record_of(path)
+    wide = pd.read_csv(path, dtype=str)
     rows = wide.melt(_OF_CLIPS, var_name="column", value_name="y_pred").dropna(subset="y_pred")
     rows[["setting", "seed"]] = rows.pop("column").str.rsplit(" seed=", n=1, expand=True)
     classes = record["classes"]
@@ -122,6 +127,29 @@ def test_each_clip_is_predicted_once_by_every_setting_and_seed(report):
     if len(record["classes"]) == 7:  # label sets with fewer leave out clips
         assert counts["size"].iloc[0] == record["n_clips"]
     assert np.isfinite(rows["fold"]).all()
+
+
+# Pairs of rows that the claims of Table 2 are about, the one that is to score more last.
+PAIRS = {
+    "csta-alone": ["a1 a2"], "csta-below-usta": ["a2 a3", "a2 a4"], "csta-with-usta": ["a5 a6"],
+    "both-below-video": ["a5 a3"], "both-below-special": ["a5 a4"],
+    "whole-module-best": [f"a{n} a6" for n in range(1, 6)],
+}  # fmt: skip
+
+
+def test_verdicts_of_table_2_have_the_numbers_of_a_second_comparison():
+    (path,) = [path for path in PREDICTIONS if path.name.startswith("table2-")]
+    record, rows, classes = read(path)
+    claims = {claim["id"]: claim for claim in record["claims"] if not pd.isna(claim["estimate"])}
+    family = {pair for name in claims for pair in PAIRS[name]}
+    used = sorted({row for pair in family for row in pair.split()})
+    of_setting = {name.split()[0].removeprefix("setting="): part for name, part in rows.groupby("setting")}
+    clips = [as_clips(of_setting[row], len(classes)) for row in used]
+    for name, claim in claims.items():
+        places = [tuple(map(used.index, pair.split())) for pair in PAIRS[name]]
+        found = [difference(clips, pair, len(family))[:, METRICS.index(claim["score"])] for pair in places]
+        expected = [claim["estimate"] / 100, claim["low"] / 100, claim["high"] / 100, claim["p_adjusted"]]
+        assert np.isclose(found, expected, rtol=0, atol=1e-4).all(axis=1).any(), name
 
 
 # --- Reports on real motion: what is committed names clips and subjects by running numbers ------------------

@@ -5,11 +5,12 @@ import importlib.util
 import numpy as np
 import pytest
 from scipy.stats import t as student
+from second import Clips, difference
 
 from hsta_lib import ROOT
 from hsta_lib.evaluation.comparisons import compare, detectable, group_means, pair, peak
 from hsta_lib.evaluation.intervals import bootstrap_scores, score_interval
-from hsta_lib.evaluation.metrics import scores
+from hsta_lib.evaluation.metrics import confusion, scores
 
 _SPEC = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "coverage.py")
 benchmark = importlib.util.module_from_spec(_SPEC)
@@ -44,6 +45,20 @@ def with_seeds(n_settings, n_seeds, n_subjects=11, seed=0, spread=3, gain=0):
     )
     hits += gain * np.arange(n_settings)[:, None, None]
     return np.stack([of_hits(np.clip(of_setting, 0, 10))[:, 0] for of_setting in hits])
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3, 5])
+def test_comparisons_are_those_of_a_second_implementation(n_seeds):
+    random, n_clips, family = np.random.default_rng(n_seeds), 60, [(0, 1), (2, 0), (3, 1)]
+    y_true, subjects = np.arange(n_clips) % 3, np.sort(random.integers(8, size=n_clips))
+    spread = np.array([1, 1, 2, 4])[:, None, None]  # of trainings, by setting
+    wrong = random.random((4, n_seeds, n_clips)) < 0.4 + 0.05 * spread * random.normal(size=(4, n_seeds, 1))
+    y_pred = (y_true + wrong * random.integers(1, 3, size=wrong.shape)) % 3
+    matrices = [[confusion(y_true, said, 3, by=[subjects]) for said in setting] for setting in y_pred]
+    found = np.array(compare(matrices, [pair(*one) for one in family]))[[0, 1, 2, 4]]
+    clips = [Clips(y_true, setting, subjects.astype(str), 3) for setting in y_pred]
+    expected = [difference(clips, one, len(family)) for one in family]
+    np.testing.assert_allclose(np.moveaxis(found, 1, 0), expected, atol=1e-9)
 
 
 def test_a_pair_is_a_paired_t_test_by_hand():
