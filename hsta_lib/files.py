@@ -10,6 +10,7 @@ import shutil
 import sys
 import uuid
 from contextlib import contextmanager, suppress
+from operator import attrgetter
 
 import pandas as pd
 import psutil
@@ -18,6 +19,7 @@ from IPython.display import display
 from pandas.api.types import is_numeric_dtype
 from tqdm import tqdm
 
+_CHECKED = "checked"  # in a folder that was read whole: how its files look
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how text begins that spreadsheet programs compute
 _HOST = re.sub(r"\W", "-", platform.node())
 PROGRESS = {"progress": True}  # metadata of a bar's output in a notebook
@@ -84,6 +86,45 @@ def remove_abandoned(folder):
             path.unlink(missing_ok=True)
 
 
+def still_whole(root, is_whole):
+    """Whether a folder of `built_beside` is whole; looked into only if its files are not as they were then.
+
+    Parameters
+    ----------
+    root : Path
+    is_whole : callable
+        Reads it all. What it finds whole is noted in the folder: names, sizes and times of the files.
+
+    Returns
+    -------
+    bool
+    """
+    looks = _looks(root, root.name)
+    with suppress(OSError):
+        if (root / _CHECKED).read_text() == looks:
+            return True
+    if not is_whole():
+        return False
+    with suppress(OSError):  # may not be written
+        write_whole(root / _CHECKED, looks)
+    return True
+
+
+def _looks(root, name):
+    """Digest of names, sizes and times of the files in a folder of this name."""
+    digest, folders = hashlib.sha256(name.encode()), [root]
+    for folder in folders:
+        digest.update(os.path.relpath(folder, root).encode())
+        with suppress(OSError):
+            for entry in sorted(os.scandir(folder), key=attrgetter("name")):
+                if entry.is_dir():
+                    folders.append(entry.path)
+                elif entry.name != _CHECKED:
+                    stat = entry.stat()
+                    digest.update(f"/{entry.name}/{stat.st_size}/{stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
 @contextmanager
 def built_beside(root, is_whole):
     """A folder that appears under its name only when it is complete; of two that are built one stays.
@@ -105,6 +146,7 @@ def built_beside(root, is_whole):
     ruin = unfinished.with_name(f"{unfinished.name}-old")
     try:
         yield unfinished
+        write_whole(unfinished / _CHECKED, _looks(unfinished, root.name))
         if not is_whole():
             with suppress(FileNotFoundError):
                 root.rename(ruin)

@@ -84,14 +84,19 @@ def index_folder(folder):
         Empty if there is no such folder, it cannot be listed, ``folder`` is no path (None, NaN), or two files
         have one number; `why_no_frames` says which.
     """
+    return {number: Path(path) for number, path in _paths_by_number(folder).items()}
+
+
+def _paths_by_number(folder):
+    """`index_folder` with paths as text: to make a `Path` of each frame takes longer than to list them."""
     try:
         numbers = _names_by_number(folder)
     except OSError:
         return {}
     if any(len(names) > 1 for names in numbers.values()):
         return {}
-    folder = Path(folder)
-    return {number: folder / name for number, (name,) in numbers.items()}
+    start = os.path.join(Path(folder), "")
+    return {number: start + name for number, (name,) in numbers.items()}
 
 
 def why_no_frames(folder):
@@ -138,7 +143,7 @@ def _names_by_number(folder):
     """Names of frame files by their numbers, sorted."""
     with _scanned(folder) as entries:
         names = sorted(entry.name for entry in entries if _may_be_frame(entry))
-    stems = [os.path.splitext(name)[0] for name in names]
+    stems = [name.rpartition(".")[0] for name in names]
     bare = [_COPY.sub("", stem) for stem in stems]
     # Of "film3 (1)", "film3 (2)" the brackets hold the number.
     is_series = len(set(bare)) == 1
@@ -310,7 +315,7 @@ def cache_frames(clips, settings, folder):
     chosen, left_out, noted = _choose_files(clips, settings)
     faces = dict(zip(clips["clip_id"], clips["face"], strict=True)) if settings.crop == "boxes" else {}
     items = [(clip_id, (paths, faces.get(clip_id))) for clip_id, paths in chosen]
-    described = [[clip_id, [str(path) for path in paths], repr(face)] for clip_id, (paths, face) in items]
+    described = [[clip_id, paths, repr(face)] for clip_id, (paths, face) in items]
     key = cache_key(
         [_PIXELS_VERSION, settings.model_dump(exclude_defaults=True), described],
         [path for _, paths in chosen for path in paths],
@@ -329,7 +334,7 @@ def _choose_files(clips, settings):
     chosen, left_out, noted = [], [], []
     # Many clips share a folder, and come together in a table sorted by their ids. All the names of CAS(ME)^3
     # at once would take a gigabyte.
-    index = functools.lru_cache(maxsize=32)(index_folder)
+    index = functools.lru_cache(maxsize=32)(_paths_by_number)
     for clip in clips.itertuples():
         numbers = [*_video_frames(clip, settings), clip.onset, clip.apex, clip.offset]
         paths, problem = _files_of(clip, numbers, index(clip.folder))
@@ -346,8 +351,8 @@ def _choose_files(clips, settings):
 def _several_series(paths):
     """Words for frames whose names differ in more than their numbers and endings; none if they do not."""
     first_of = {}
-    for path in paths:
-        first_of.setdefault(_series(path.stem.lower()), path.name)
+    for name in map(os.path.basename, paths):
+        first_of.setdefault(_series(os.path.splitext(name)[0].lower()), name)
     return f"frames of {len(first_of)} series, {' and '.join(first_of.values())}" if len(first_of) > 1 else ""
 
 
@@ -384,7 +389,8 @@ def _files_of(clip, numbers, files):
 
 def _decode_clip(source, settings):
     """Video frames of a clip, in the order of its files, and its two special frames or pictures."""
-    (*video, onset, apex, offset), face = source
+    paths, face = source
+    *video, onset, apex, offset = map(Path, paths)
     size, place = settings.image_size, _placing(onset, face, settings.crop)
     frames = _placed([*video, onset, apex], place, size, settings.crop)
     if settings.special == "tracks":

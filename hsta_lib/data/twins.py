@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 _SIZE = 32  # px at which pictures are compared
+_ROUNDING = 1e-3  # grey levels, of means
 _NEAR = 1  # grey levels of mean absolute difference; clips of synthetic faces differ by 1.6 and more
 
 
@@ -75,27 +76,31 @@ def near_twins(clips, frames_path):
         apart on average, and of each other pair of different subjects with frames in common.
     """
     pictures = np.stack([_small(clip) for clip in np.load(frames_path, mmap_mode="r")])
-    # Means differ by no more than the pictures: only neighbours in order of their means are compared.
-    means = pictures.mean(axis=1)
+    # Means differ by no more than the pictures, be it of the whole or of lines: only neighbours in order of
+    # their means are compared, first by lines.
+    lines = pictures.reshape(len(pictures), -1, 3 * _SIZE).mean(axis=2)
+    means = lines.mean(axis=1)
     order, found = np.argsort(means, kind="stable"), _sharing_frames(clips)
-    pictures, means, rows = pictures[order], means[order], clips.iloc[order].reset_index(drop=True)
-    for row, end in enumerate(np.searchsorted(means, means + _NEAR)):
-        differences = np.abs(pictures[row + 1 : end] - pictures[row]).mean(axis=1)
-        for place in np.flatnonzero(differences < _NEAR):
-            pair = rows.iloc[[row, row + 1 + place]].sort_values("clip_id")
-            if pair["recording_id"].nunique() > 1:
+    pictures, lines, means = pictures[order], lines[order], means[order]
+    rows = clips.iloc[order].reset_index(drop=True)
+    for row, end in enumerate(np.searchsorted(means, means + _NEAR + _ROUNDING)):
+        by_lines = np.abs(lines[row + 1 : end] - lines[row]).mean(axis=1)
+        for other in row + 1 + np.flatnonzero(by_lines < _NEAR + _ROUNDING):
+            difference = np.abs(pictures[other] - pictures[row]).mean()
+            pair = rows.iloc[[row, other]].sort_values("clip_id")
+            if difference < _NEAR and pair["recording_id"].nunique() > 1:
                 first, second = pair["clip_id"]
-                alike = f"looks like {first}: {differences[place]:.1f} grey levels apart on average"
+                alike = f"looks like {first}: {difference:.1f} grey levels apart on average"
                 found[first, second] = (str(pair["folder"].iloc[1]), second, alike, "kept")
     return sorted(found.values())
 
 
 def _sharing_frames(clips):
     """Problems of clips of different subjects that have frames of one folder in common, by both ids."""
+    n_subjects = clips.groupby("folder", sort=False)["subject_id"].transform("nunique")
     found = {}
-    for folder, rows in clips.groupby("folder", sort=False):
-        several = rows["subject_id"].nunique() > 1
-        for first, second in combinations(rows.sort_values("clip_id").itertuples(), 2) if several else ():
+    for folder, rows in clips[n_subjects > 1].groupby("folder", sort=False):
+        for first, second in combinations(rows.sort_values("clip_id").itertuples(), 2):
             n = min(first.offset, second.offset) - max(first.onset, second.onset) + 1
             if n > 0 and first.subject_id != second.subject_id:
                 shared = f"has frames of {first.clip_id}, which is of another subject: {n}"

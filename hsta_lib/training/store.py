@@ -60,10 +60,15 @@ def record_of(trial, result):
         **result,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in _VERSIONS_OF},
+        "versions": _versions(_VERSIONS_OF),
         "commit": code_version(),
         "code": digests(trial),
     }
+
+
+@lru_cache
+def _versions(names):
+    return {name: version(name) for name in names}
 
 
 def write(record, folder):
@@ -227,7 +232,7 @@ def kept(makers, described, make, folder):
     -------
     DataFrame
     """
-    versions = {name: version(name) for name in _VERSIONS_OF_ROWS}
+    versions = _versions(_VERSIONS_OF_ROWS)
     description = {**described, "code": digest_of(makers), "versions": versions}
     folder = folder / _ROWS
     path = folder / f"{id_of(description)}.json"

@@ -541,8 +541,8 @@ def test_a_frame_is_decoded_once(clips, tmp_path, decoded):
 
 
 def test_a_folder_is_listed_once(clips, tmp_path, monkeypatch):
-    listed, index = [], frames.index_folder
-    monkeypatch.setattr(frames, "index_folder", lambda folder: (listed.append(folder), index(folder))[1])
+    listed, index = [], frames._paths_by_number
+    monkeypatch.setattr(frames, "_paths_by_number", lambda folder: (listed.append(folder), index(folder))[1])
     cached(pd.concat([clips, clips.assign(clip_id=["d", "e", "f"])]), tmp_path / "cache")
     assert listed == clips["folder"].tolist()
 
@@ -554,7 +554,7 @@ class Names(dict):
 
 
 def test_the_names_of_a_few_folders_are_kept_at_a_time(clips, monkeypatch):
-    listed, alive, index = weakref.WeakSet(), [], frames.index_folder
+    listed, alive, index = weakref.WeakSet(), [], frames._paths_by_number
 
     def watched(folder):
         names = Names(index(clips["folder"][0]))
@@ -562,7 +562,7 @@ def test_the_names_of_a_few_folders_are_kept_at_a_time(clips, monkeypatch):
         alive.append(len(listed))
         return names
 
-    monkeypatch.setattr(frames, "index_folder", watched)
+    monkeypatch.setattr(frames, "_paths_by_number", watched)
     many = pd.concat([clips[:1]] * 211).assign(folder=[f"folder {n}" for n in range(211)])
     chosen, *_ = frames._choose_files(many, SETTINGS)
     assert len(chosen) == len(alive) == 211
@@ -848,7 +848,7 @@ def forbid(monkeypatch):
         access = os.access
         monkeypatch.setattr(Path, "read_bytes", refusing(Path.read_bytes))
         monkeypatch.setattr(os, "scandir", refusing(os.scandir))
-        monkeypatch.setattr(os, "access", lambda path, mode: path != forbidden and access(path, mode))
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != forbidden and access(path, mode))
 
     return forbid
 

@@ -132,6 +132,17 @@ def test_clips_of_one_recording_may_look_alike(root, tmp_path):
     assert near_twins(of_one, tmp_path / "frames.npy") == []
 
 
+def test_pictures_whose_lines_are_as_bright_are_no_twins(root, tmp_path):
+    _, opened = opened_by(root, tmp_path)
+    frames = np.load(opened.frames_path)
+    frames[1] = frames[0][..., ::-1, :]  # mirrored
+    np.save(tmp_path / "frames.npy", frames)
+    assert near_twins(opened.clips, tmp_path / "frames.npy") == []
+    frames[1] = frames[0]
+    np.save(tmp_path / "frames.npy", frames)
+    assert len(near_twins(opened.clips, tmp_path / "frames.npy")) == 1
+
+
 def test_a_twin_in_another_dataset_of_the_union_is_refused(tmp_path):
     preset = PRESET.model_copy(update={"synthetic": Synthetic(n_subjects=9, n_micro=45, frame_size=32)})
     chosen = {"variant": "megc2019", "labels": "emotion3"}

@@ -167,7 +167,7 @@ def test_a_reference_row_of_other_data_code_or_libraries_is_made_again(tmp_path,
     rows_of(tmp_path, fingerprint="f")
     assert rows_of(tmp_path, fingerprint="g", value=5)[0]["y_pred"].tolist() == [5, 2]
     assert rows_of(tmp_path, never, fingerprint="f", value=5)[0]["y_pred"].tolist() == [0, 5]
-    monkeypatch.setattr(store, "version", lambda name: "0.0")
+    monkeypatch.setattr(store, "_versions", lambda names: dict.fromkeys(names, "0.0"))
     assert rows_of(tmp_path, fingerprint="f")[1]
 
 

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 from hsta_lib.data.readers.smic import parse_name
 from hsta_lib.data.synthetic import clips, layouts
-from hsta_lib.files import built_beside, file_digest, write_whole
+from hsta_lib.files import built_beside, file_digest, still_whole, write_whole
 
 VERSION = (
     1  # raise when `hsta_lib.data.synthetic.layouts` would write other clips or pixels for the same settings
@@ -43,7 +44,7 @@ def ensure(variant, spec, data_dir):
         raise ValueError(f"variant = {variant!r} is no layout of generated data; choose one of {known}")
     root = Path(data_dir) / f"synthetic-layouts-{_fingerprint(spec)}"
     for layout in layouts.LAYOUTS if variant == "megc2019" else [variant]:
-        if not _is_whole(root / layout):
+        if not still_whole(root / layout, partial(_is_whole, root / layout)):
             _build(layout, spec, root / layout)
     return root if variant == "megc2019" else root / variant
 
@@ -97,6 +98,6 @@ def _is_whole(root):
 
 
 def _build(layout, spec, root):
-    with built_beside(root, lambda: _is_whole(root)) as unfinished:
+    with built_beside(root, partial(_is_whole, root)) as unfinished:
         digests = layouts.write(layout, layouts.part(layout, spec), unfinished)
         write_whole(unfinished / _MANIFEST, json.dumps(digests, indent=0))

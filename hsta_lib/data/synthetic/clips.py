@@ -22,7 +22,7 @@ from hsta_lib.data.readers import casme3
 from hsta_lib.data.synthetic import portrait, render
 from hsta_lib.data.synthetic.population import FILMS, clip_rows, stream
 from hsta_lib.data.synthetic.sheets import all_workbook, micro_workbook
-from hsta_lib.files import built_beside, file_digest, progress_bar, write_whole
+from hsta_lib.files import built_beside, file_digest, progress_bar, still_whole, write_whole
 
 VERSION = 1  # raise when the same settings would give other clips or other pixels
 AMPLITUDE = {"easy": 0.06, "micro": 0.01}  # peak motion of a micro-expression, in face widths
@@ -44,7 +44,7 @@ def ensure(spec, data_dir):
         ``depth`` also ``part_A/spNO.1/a/depth/355.png`` of onset and apex, 16 bits, mm.
     """
     root = Path(data_dir) / f"synthetic-{_fingerprint(spec)}"
-    if not _is_whole(spec, root):
+    if not still_whole(root, partial(_is_whole, spec, root)):
         _build(spec, root)
     return root
 
@@ -76,7 +76,7 @@ def _is_whole(spec, root):
 def _build(spec, root):
     if root.exists():
         print(f"{root.name} is damaged or not whole: it is drawn again")
-    with built_beside(root, lambda: _is_whole(spec, root)) as unfinished:
+    with built_beside(root, partial(_is_whole, spec, root)) as unfinished:
         described = {
             "fingerprint": _fingerprint(spec),
             "videos": draw(partial(_write_videos, spec, unfinished), clip_rows(spec), "drawing clips"),

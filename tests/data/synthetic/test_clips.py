@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +20,7 @@ from hsta_lib.data.synthetic import population, portrait, render
 from hsta_lib.data.table import COLUMNS, labelled, objective_class, parse_action_units
 from hsta_lib.evaluation.metrics import METRICS, confusion, scores
 from hsta_lib.evaluation.pixel_free import vote
+from hsta_lib.files import still_whole
 
 SPEC = Synthetic(generator_seed=2, n_subjects=30, n_micro=300, frame_size=64)
 SMALL = Synthetic(generator_seed=2, n_subjects=3, n_micro=12, n_macro=3, frame_size=32)
@@ -396,6 +398,19 @@ def test_damage_is_noticed_and_drawn_again(small_root, tmp_path, capsys, lost):
     assert f"{small_root.name} is damaged or not whole: it is drawn again" in capsys.readouterr().out
     assert synthetic._is_whole(SMALL, small_root)
     assert (small_root / "manifest.json").read_text() == before
+
+
+def test_a_benchmark_is_read_again_only_if_a_file_looks_otherwise(small_root, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(synthetic, "_is_whole", lambda spec, root: read.append(root) or True)
+    synthetic.ensure(SMALL, tmp_path)
+    assert read == []
+    os.utime(next((small_root / "part_A").rglob("*.jpg")), (1e9, 1e9))
+    for _ in range(2):
+        synthetic.ensure(SMALL, tmp_path)
+    assert read == [small_root]
+    other = small_root.rename(tmp_path / "another benchmark")
+    assert not still_whole(other, lambda: False)
 
 
 @pytest.mark.parametrize("manifest", ["", "[1]", '{"videos": {}, "sheets": {}}', None])
