@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 
+import numpy as np
 import pandas as pd
 
 from hsta_lib import PACKAGE, ROOT, __version__
@@ -99,11 +100,23 @@ def _check(text):
 
 
 def _read(path):
+    """A record; a report asks for each several times, so those that look as they did are not read again."""
+    stat = path.stat()
+    record = _read_once(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return dict(record) if isinstance(record, dict) else record
+
+
+@lru_cache(maxsize=1024)
+def _read_once(path, *_looks):
     text = path.read_text()
     record = json.loads(text)
-    check = record.pop("check", None) if isinstance(record, dict) else None
+    if not isinstance(record, dict):
+        return record
+    check = record.pop("check", None)
     if check and check != _check("{" + text.partition(", ")[2]):
         raise ValueError("it is not as it was written")
+    if "row" not in record and not is_whole(record):
+        raise ValueError("its predictions are missing, uneven or not finite")
     return record
 
 
@@ -153,8 +166,6 @@ def load(trial, folder):
     record = _described(path, trial.description())
     if record is None:
         return None
-    if not is_whole(record):
-        raise DamagedResult(f"{path.name} is damaged: its predictions are missing, uneven or not finite")
     asked = trial.settings.training
     lacks_epochs = asked.store_epochs and "epoch_predictions" not in record
     lacks_draws = asked.store_draws > len(record.get("draw_predictions", []))
@@ -326,7 +337,7 @@ def is_whole(record):
         return False
     if not all(isinstance(column, list) for column in columns.values()):
         return False
-    typed = all(isinstance(value, _KINDS[name]) for name, column in columns.items() for value in column)
+    typed = all(set(map(type, column)) <= {_KINDS[name]} for name, column in columns.items())
     lengths = {len(column) for column in columns.values()}
     return (
         typed and len(lengths) == 1 and _are_finite(columns.get("scores", [])) and "absent_classes" in record
@@ -334,7 +345,11 @@ def is_whole(record):
 
 
 def _are_finite(scores):
-    return all(isinstance(one, int | float) and math.isfinite(one) for row in scores for one in row)
+    try:
+        values = np.array(scores)
+    except ValueError:  # of unequal length
+        return False
+    return values.dtype.kind in "fi" and bool(np.isfinite(values).all())
 
 
 @lru_cache

@@ -136,6 +136,19 @@ def test_a_result_of_an_earlier_version_has_no_check(tmp_path, trials):
     assert store.load(trials[0], tmp_path) == expected == record
 
 
+def test_a_result_is_read_once_and_again_only_if_its_file_is_another(tmp_path, trials, monkeypatch):
+    save(trials[0], RESULT, tmp_path)
+    read, loads = [], json.loads
+    monkeypatch.setattr(store.json, "loads", lambda text: read.append(1) or loads(text))
+    first = store.load(trials[0], tmp_path)
+    first["seconds"] = "changed by who asked"
+    assert store.load(trials[0], tmp_path)["seconds"] == RESULT["seconds"]
+    assert len(read) == 1
+    save(trials[0], RESULT | {"seconds": 0.2}, tmp_path)
+    assert store.load(trials[0], tmp_path)["seconds"] == 0.2
+    assert len(read) == 2
+
+
 # --- rows that are not trained ----------------------------------------------------------------------------
 
 
