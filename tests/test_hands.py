@@ -96,12 +96,8 @@ def test_one_cache_is_made_once(tmp_path, n, has_locks):
 @pytest.mark.parametrize("n", HANDS)
 def test_one_archive(tmp_path, n):
     trials = tiny_trials()
-    predictions = {
-        "clip_id": ["a"] * 999,
-        "subject_id": ["s"] * 999,
-        "y_true": [1] * 999,
-        "y_pred": [0] * 999,
-    }
+    columns = {"clip_id": "a", "subject_id": "s", "y_true": 1, "y_pred": 0}
+    predictions = {name: [value] * 999 for name, value in columns.items()}
     for trial in trials:
         save(trial, {"predictions": predictions, "losses": [], "absent_classes": []}, tmp_path / "stored")
     found = all_of(n, False, _pack_and_unpack, trials, tmp_path / "stored", tmp_path / "new")

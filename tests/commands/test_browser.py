@@ -278,16 +278,9 @@ def lab(tmp_path):
     (notices / "notification.jupyterlab-settings").write_text(
         '{"fetchNews": "false", "checkForUpdates": false}'
     )
-    folders = {
-        name: str(tmp_path / name.lower())
-        for name in (
-            "HSTA_DATA",
-            "HSTA_RESULTS",
-            "JUPYTER_CONFIG_DIR",
-            "JUPYTER_DATA_DIR",
-            "JUPYTER_RUNTIME_DIR",
-        )
-    }
+    names = [f"HSTA_{part}" for part in ("DATA", "RESULTS")]
+    names += [f"JUPYTER_{part}_DIR" for part in ("CONFIG", "DATA", "RUNTIME")]
+    folders = {name: str(tmp_path / name.lower()) for name in names}
     folders |= {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
     port, token = _free_port(), secrets.token_hex(16)
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]

@@ -94,9 +94,9 @@ def _soups(site):
     return {path.name: BeautifulSoup(path.read_text(), "html.parser") for path in sorted(site.glob("*.html"))}
 
 
-def _tiny_page(tiny, tmp_path):
+def _tiny_page(tiny, tmp_path, name="tiny"):
     index.build(tiny, tmp_path / "site")
-    return BeautifulSoup((tmp_path / "site" / "tiny.html").read_text(), "html.parser")
+    return BeautifulSoup((tmp_path / "site" / f"{name}.html").read_text(), "html.parser")
 
 
 def test_every_report_has_a_page_and_its_notebook_beside_it(committed):
@@ -253,8 +253,7 @@ def test_styles_of_single_tables_move_to_the_head(tiny, tmp_path):
 
 
 def test_the_index_leads_to_a_report_and_its_page_to_the_files_beside_it(tiny, tmp_path):
-    index.build(tiny, tmp_path / "site")
-    soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    soup = _tiny_page(tiny, tmp_path, "index")
     (item,) = soup.select(".reports li")
     assert (item.a["href"], item.a.get_text(), item.get_text()) == ("tiny.html", "Tiny", "Tiny: how small?")
     footer = BeautifulSoup((tmp_path / "site" / "tiny.html").read_text(), "html.parser").footer
@@ -269,8 +268,7 @@ def test_the_index_shows_the_first_sentence_of_an_answer(tiny, tmp_path):
     text = "## Answer\n\nmore\n\n- UAR: **1 of 3** rows [4.0, 5.0] differ.\n- More.\n"
     notebook.cells[1].outputs = [v4.new_output("display_data", {"text/markdown": text})]
     nbformat.write(notebook, tiny / "tiny.ipynb")
-    index.build(tiny, tmp_path / "site")
-    soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    soup = _tiny_page(tiny, tmp_path, "index")
     assert soup.select_one(".reports li .note").get_text() == "UAR: 1 of 3 rows [4.0, 5.0] differ."
 
 
@@ -391,8 +389,7 @@ CLAIMS = [
 def test_claims_are_counted_by_scope(tiny, tmp_path):
     (tiny / "claims.json").write_text(json.dumps(CLAIMS))
     nbformat.write(_notebook(), tiny / "claims.ipynb")
-    index.build(tiny, tmp_path / "site")
-    soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    soup = _tiny_page(tiny, tmp_path, "index")
     section = soup.find(id="claims").parent
     found = {term.get_text(): term.find_next("dd").get_text() for term in section("dt")}
     assert found == {
@@ -405,8 +402,7 @@ def test_claims_are_counted_by_scope(tiny, tmp_path):
 
 
 def test_without_claims_and_records_their_sections_are_left_out(tiny, tmp_path):
-    index.build(tiny, tmp_path / "site")
-    soup = BeautifulSoup((tmp_path / "site" / "index.html").read_text(), "html.parser")
+    soup = _tiny_page(tiny, tmp_path, "index")
     assert [tag.get_text() for tag in soup.find_all("h2")] == ["Data and networks"]
 
 

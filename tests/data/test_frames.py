@@ -339,12 +339,8 @@ def test_the_crop_is_the_whole_frame_or_its_central_square(tmp_path, crop, halve
 @pytest.mark.parametrize(
     ("picture", "size", "crop", "expected"),
     [
-        (
-            [[10, 20, 30, 40, 50]] * 2,
-            2,
-            "center_square",
-            [[20, 30]] * 2,
-        ),  # an odd margin is larger at the end
+        # An odd margin is larger at the end.
+        ([[10, 20, 30, 40, 50]] * 2, 2, "center_square", [[20, 30]] * 2),
         (160 * np.eye(4)[:, [0, 2, 1, 3]], 2, "none", [[40, 40], [40, 40]]),  # every pixel is averaged
         (np.full((3, 3), 7), 16, "none", [[7] * 16] * 16),
     ],
@@ -601,11 +597,6 @@ def remove(folder, *numbers):
     ("missing", "numbers"),
     [
         ([12], [10, 11, 14, 16, 18, 20, 10, 15]),  # 11 and 13 are as near: the earlier
-        ([12, 11], [10, 13, 14, 16, 18, 20, 10, 15]),
-        ([12, 11, 13], [10, 10, 14, 16, 18, 20, 10, 15]),
-        ([10], [11, 12, 14, 16, 18, 20, 11, 15]),
-        ([20, 19], [10, 12, 14, 16, 18, 18, 10, 15]),
-        ([15], [10, 12, 14, 16, 18, 20, 10, 14]),
         ([10, 11, 12, 13, 14], [15, 15, 15, 16, 18, 20, 15, 15]),  # 6 of 11 are there
     ],
 )
@@ -642,19 +633,6 @@ def test_two_series_whose_numbers_do_not_overlap_are_told(clips, tmp_path, name,
     assert (numbers, left_out) == (list(NUMBERS.values()), [])
     told = f"frames of 2 series, 10.png and {name.format(18)}", "taken as one"
     assert noted == [(str(folder), "a", *told)] * is_told
-
-
-def test_at_least_half_of_the_frames_must_be_there(clips, tmp_path):
-    clips.loc[0, "offset"] = 19  # 10 frames
-    folder = clips["folder"][0]
-    remove(folder, 11, 12, 13, 14, 15)
-    _, numbers, left_out, noted = cached(clips, tmp_path / "cache")
-    assert (len(numbers), left_out) == (3, [])
-    assert [problem for _, _, problem, _ in noted] == ["5 of 10 frames missing"]
-    remove(folder, 16)
-    _, numbers, left_out, noted = cached(clips, tmp_path / "cache")
-    assert (len(numbers), noted) == (2, [])
-    assert left_out == [(str(folder), "a", "6 of 10 frames missing", "clip left out")]
 
 
 @st.composite

@@ -334,15 +334,6 @@ def test_published_and_released_leave_what_is_in_order_and_a_missing_apex_missin
     assert problems.empty
 
 
-def test_drop(with_errors):
-    clips, problems, *_ = casme2.read(with_errors, repair="drop")
-    assert numbers_of(clips) == LEFT_ALONE
-    assert problems.to_numpy().tolist() == [
-        ["annotation sheet", f"casme2/{clip}", known_error(shipped), "clip left out"]
-        for clip, (shipped, _, _) in ERRORS.items()
-    ]
-
-
 def test_the_same_name_under_another_subject_is_not_corrected(tree):
     clips = casme2.read(tree([row(261, "/", 321, subject="05", name="EP12_01f")])).clips
     assert numbers_of(clips) == {"sub05/EP12_01f": [261, None, 321]}

@@ -218,19 +218,6 @@ def test_repaired(with_errors):
     ]
 
 
-LEFT_OUT = [
-    ["annotation sheet", "samm/028/028_4_1", "apex 1143 outside onset..offset 1071..1134", "clip left out"],
-    ["annotation sheet", "samm/032/032_3_1", "apex 1930 outside onset..offset 4896..4970", "clip left out"],
-]
-
-
-@pytest.mark.parametrize("rule", ["published", "drop"])
-def test_published_and_drop_leave_the_contradictions_out(with_errors, rule):
-    clips, problems, *_ = samm.read(with_errors, repair=rule)
-    assert numbers_of(clips) == {clip: SHIPPED[clip] for clip in ("006/006_1_2", "032/032_3_2")}
-    assert problems.to_numpy().tolist() == LEFT_OUT
-
-
 def test_released(with_errors):
     clips, problems, *_ = samm.read(with_errors, repair="released")
     assert numbers_of(clips) == {  # (1071 + 1134) // 2; the onset
