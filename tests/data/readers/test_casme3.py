@@ -460,9 +460,9 @@ def test_of_two_rows_the_first_that_can_be_used_counts(tree):
 
 
 def test_a_root_without_part_a_is_named(tmp_path):
-    write_sheet(tmp_path / casme3.MICRO_SHEET, [row()])
+    write_sheet(tmp_path / "labels" / casme3.MICRO_SHEET, [row()])  # around which frames are looked for too
     with pytest.raises(FileNotFoundError, match="or hold, part_A or Part_A_ME_clip"):
-        casme3.read(tmp_path)
+        casme3.read(tmp_path / "labels")
 
 
 def test_a_missing_sheet_is_named(tmp_path):
