@@ -24,7 +24,7 @@ from hsta_lib.attention import own_clip, weights
 from hsta_lib.attention.networks import Network, digest_of, open_network
 from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.faces import find_face
-from hsta_lib.data.frames import frames_between, index_folder, read_image
+from hsta_lib.data.frames import frames_between, holds_frames, index_folder, read_image
 from hsta_lib.data.readers.find import nearest_folder
 from hsta_lib.data.splits import is_subject_dependent
 from hsta_lib.data.table import problems_table
@@ -34,7 +34,7 @@ from hsta_lib.reporting.tables import LEFT, in_full
 from hsta_lib.training.trials import Trial
 
 COVERED = 0.9  # of the clips have their true class in the set
-_VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".wmv")
+_VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".wmv", ".mpg", ".mpeg")
 _WITH_NETWORK = ("preset", "network", "clips")
 _KEY = "hsta_lib"  # of the metadata in a kept file
 _LICENCE = (
@@ -114,11 +114,11 @@ def clips_in(folder):
         raise FileNotFoundError(
             f"clips = {folder!r}: no such file or folder; the nearest is {nearest_folder(root.absolute())}"
         )
-    if root.is_file() or index_folder(root):
+    if root.is_file() or holds_frames(root):
         return {root.name: root}
     inside = sorted(root.rglob("*"))
     found = [path for path in inside if path.is_file() and path.suffix.lower() in _VIDEOS]
-    found += [path for path in inside if path.is_dir() and index_folder(path)]
+    found += [path for path in inside if path.is_dir() and holds_frames(path)]
     if not found:
         raise ValueError(
             f"clips = {folder!r}: it holds neither a video ({', '.join(_VIDEOS)}) nor a folder of frames"

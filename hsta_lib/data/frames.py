@@ -99,6 +99,14 @@ def _paths_by_number(folder):
     return {number: start + name for number, (name,) in numbers.items()}
 
 
+def holds_frames(folder):
+    """Whether a folder has numbered frames, be it that `index_folder` finds none as two have one number."""
+    try:
+        return bool(_names_by_number(folder))
+    except OSError:
+        return False
+
+
 def why_no_frames(folder):
     """Why `index_folder` finds nothing."""
     try:

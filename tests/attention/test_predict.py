@@ -29,7 +29,7 @@ def kept(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five frames, the third unlike the others; a video in which nothing moves; no video; a single frame."""
+    """Five frames, the third unlike the others; a still video; no video; a single frame; two series."""
     rng = np.random.default_rng(3)
     picture = rng.integers(0, 255, (48, 48, 3), dtype=np.uint8)
     frames = [picture, picture, 255 - picture, picture, picture]
@@ -45,6 +45,9 @@ def folder(tmp_path):
         video.write(picture)
     video.release()
     (tmp_path / "clips" / "broken.mp4").write_bytes(b"no video")
+    (tmp_path / "clips" / "two").mkdir()
+    for name in ("a_7.png", "b_7.png"):
+        cv2.imwrite(str(tmp_path / "clips" / "two" / name), picture)
     return tmp_path / "clips"
 
 
@@ -75,7 +78,8 @@ def test_clips_of_a_folder_are_predicted_flagged_and_none_is_lost(kept, folder):
     table, problems = predict.of_folder(kept[0], str(folder))
     table = table.set_index("clip_id")
     assert list(table.index) == ["ann/moves", "still.avi"]
-    assert sorted(problems["clip_id"]) == ["broken.mp4", "one"]
+    assert sorted(problems["clip_id"]) == ["broken.mp4", "one", "two"]
+    assert "a_7.png and b_7.png both have the number 7" in problems.set_index("clip_id").loc["two", "problem"]
     assert table["subject_id"].tolist() == ["ann", "still.avi"]
     assert table["nothing_moves"].tolist() == [False, True]
     assert table["not_a_face"].tolist() == [True, True]
@@ -162,7 +166,8 @@ def test_subjects_that_calibrate_are_neither_trained_on_nor_shown(kept):
 
 
 def test_a_folder_without_a_clip_is_named(folder):
-    shutil.rmtree(folder / "ann")
+    for name in ("ann", "two"):
+        shutil.rmtree(folder / name)
     for name in ("still.avi", "broken.mp4"):
         (folder / name).unlink()
     (folder / "one" / "1.png").unlink()
