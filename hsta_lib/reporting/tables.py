@@ -546,7 +546,7 @@ def off_zero(row, column):
     column : str
     """
     low, high = row[f"{column}_low"], row[f"{column}_high"]
-    return (low * high > 0) & (high - low > _ROUNDING)
+    return ((low > _ROUNDING) | (high < -_ROUNDING)) & (low < high)
 
 
 def differs(table, metric):

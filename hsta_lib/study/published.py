@@ -28,18 +28,7 @@ _NO_SHORTCUT = "none known"
 
 
 def reduced(study):
-    """The study as its preset has these tables: no more generated clips than that, and the seeds.
-
-    Raises
-    ------
-    ValueError
-        If Table 6 is to be about other data than CAS(ME)^3: the paper's scores stand beside ours.
-    """
-    if study.name == "table6" and study.parameters.dataset not in ("synthetic", "casme3"):
-        raise ValueError(
-            f"notebook parameters: dataset = {study.parameters.dataset!r}: Table 6 is about CAS(ME)^3; "
-            "choose casme3 or synthetic, or another notebook: make table4"
-        )
+    """The study as its preset has these tables: no more generated clips than that, and the seeds."""
     chosen = study.preset.datasets
     spec = {"n_micro": min(study.preset.synthetic.n_micro, chosen.n_micro)}
     spec |= {"depth": True} if study.name == "table6" and study.is_synthetic else {}

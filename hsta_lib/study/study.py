@@ -38,7 +38,10 @@ _SHUFFLES = 3
 _PRINTED = ("table1", "table2", "table3", "table4")  # whose rows are trained where no grid is given
 # Notebooks that can do with published pictures of flow, what HSTA is given of them, and the modules it has
 # there. A deviation from the mean of a picture shown twice would be nothing: pixels are as ImageNet's.
-_ON_FLOW = ("data", "table1", "table3", "table4", "table5", "controls", "reproduce", "extractions", "honest")
+_ON_FLOW_ALONE = ("reproduce", "extractions", "honest")
+_ON_FLOW = ("data", "table1", "table3", "table4", "table5", "controls", *_ON_FLOW_ALONE)
+# Notebooks of certain data alone: published scores or weights stand beside ours.
+_ABOUT = {"table6": ("synthetic", "casme3"), **dict.fromkeys(_ON_FLOW_ALONE, ("megc2019_flow",))}
 _FLOW_FIELDS = {
     **flow_images.FRAMES, "special": "flow", "drawing": "uniform", "keep_apex": False, "pixels": "imagenet",
     "patch_size": 7, "patch_size_special": 0, "tubelet_size": 2,
@@ -497,6 +500,11 @@ def start(name, namespace):
         raise ValueError(
             f"notebook parameters: dataset = 'megc2019_flow' has no frames, which {name} needs; it serves "
             f"{', '.join(_ON_FLOW)}"
+        )
+    if parameters.dataset not in _ABOUT.get(name, (parameters.dataset,)):
+        raise ValueError(
+            f"notebook parameters: dataset = {parameters.dataset!r}: {name} is about "
+            f"{' or '.join(_ABOUT[name])} alone; other notebooks take it: make table4"
         )
     variant = parameters.variant or ("htnet" if parameters.shows_flow else "")
     variant = flow_images.BOTH if name in ("extractions", "honest") else variant

@@ -394,7 +394,7 @@ def _differences(one, other):
 @pytest.mark.usefixtures("tiny_data")
 @pytest.mark.parametrize("chosen", [{"split": "paper"}, {"macro_clips": "all"}, {"recipe": "released"}])
 def test_the_honest_run_is_honest_whatever_the_study_s_own_parameters(chosen):
-    (data,) = shortcuts.prepare(_study(**chosen), [0]).values()
+    (data,) = shortcuts.prepare(_study().variant(**chosen), [0]).values()
     settings = data.trials["subjects apart"][0].settings
     assert (settings.split.split, settings.split.macro_clips) == ("subject", "none")
     assert settings.frames.drawing == "uniform"

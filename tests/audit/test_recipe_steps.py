@@ -95,9 +95,8 @@ def opened(tmp_path, monkeypatch):
 
 
 def test_frames_are_opened_once_for_each_way_to_choose_and_show_them(opened):
-    found, trials, datasets = recipe_steps.prepare(
-        _study(seeds=[3, 5], grid={"m": [2, 3], "depths": [[1, 2]]})
-    )
+    study = dataclasses.replace(_study(seeds=[3, 5]), grid={"m": [2, 3], "depths": [[1, 2]]})
+    found, trials, datasets = recipe_steps.prepare(study)
     assert opened == [("uniform", "frames"), ("random", "frames"), ("uniform", "tracks"), ("uniform", "flow")]
     assert len(datasets) == 4
     assert len(found) == len(trials) == 31
@@ -112,7 +111,8 @@ def test_frames_are_opened_once_for_each_way_to_choose_and_show_them(opened):
 
 
 def test_the_walk_begins_at_the_equations_whatever_the_study_s_recipe(opened):
-    released, equations = (recipe_steps.prepare(_study(recipe=name))[0] for name in ("released", "equations"))
+    recipes = ("released", "equations")
+    released, equations = (recipe_steps.prepare(_study().variant(recipe=name))[0] for name in recipes)
     assert released == equations
     assert equations[0].settings.training.loss == "mse"
 

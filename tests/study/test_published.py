@@ -113,15 +113,6 @@ def test_what_keeps_scores_from_being_compared_is_said(given, words):
     assert bool(systems.comparable(study)) == bool(words)
 
 
-@pytest.mark.parametrize("dataset", ["own", "casme2"])
-def test_table_6_is_of_casme3_alone(dataset):
-    study = start("table6", {"preset": "smoke", "dataset": dataset, "data_root": "/x"})
-    with pytest.raises(
-        ValueError, match=f"dataset = '{dataset}': Table 6 is about .* choose casme3 or synth"
-    ):
-        systems.reduced(study)
-
-
 def test_the_summary_keeps_the_printed_scores_of_the_same_row(printed):
     summary = systems.summarise(ours("dataset", ["SMIC", "all three"]), printed, "dataset")
     assert summary.loc["HSTA, SMIC, trained on own", ["uf1_paper", "uar_paper"]].tolist() == [84.7, 78.0]

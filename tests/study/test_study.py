@@ -800,6 +800,8 @@ def test_the_released_recipe_has_epochs_of_its_own_or_is_refused(monkeypatch):
         ("table7", {"grid": {"m": [1]}}, "grid has no effect in table7; leave it out"),
         ("table4", {"baselines": ["STSTNet"]}, "baselines has no effect in table4; leave it out"),
         ("data", {"seeds": [1]}, "seeds has no effect in data; leave it out. Known here: preset, dataset,"),
+        ("table6", {"dataset": "own"}, "dataset = 'own': table6 is about synthetic or casme3 alone; other"),
+        ("reproduce", {"dataset": "synthetic"}, "'synthetic': reproduce is about megc2019_flow alone; other"),
         ("claims", {"dataset": "own"}, "dataset has no effect in claims; leave it out. Known here: preset,"),
         ("table4", {"lists_root": "x"}, "lists_root has no effect with split = 'subject'; leave it out, or"),
         ("table6", {"baselines": ["Foo"]}, "baselines: 'Foo' is none of Bi-WOOF, "),
