@@ -10,10 +10,11 @@ import seaborn as sns
 from IPython.display import Image, Markdown
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator, ScalarFormatter
 from PIL import Image as pillow
 
 from hsta_lib.data.flow import flow_colours, optical_flow
+from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.reporting.tables import HEADINGS, NO_NUMBERS, differs
 
@@ -285,7 +286,7 @@ def losses(records, held_out=None):
 
 
 def learning(steps, sizes, lines):
-    """Loss and test score by training steps; training accuracy and test score by training clips.
+    """Loss and test score by training steps; test score and training accuracy by training clips.
 
     Parameters
     ----------
@@ -294,31 +295,36 @@ def learning(steps, sizes, lines):
     lines : dict of str to float
         Test scores that do not depend on them, drawn dotted.
     """
-    with _panels((10, 4.2), 1, 2, sharey=True) as (figure, (left, right)):
-        left.plot(steps["steps"], steps["loss_share"], color="0.4", linestyle="--", marker="o", ms=3,
-                  label="training loss, of a constant prediction's")  # fmt: skip
-        left.plot(steps["steps"], steps["uar"], color=_PALETTE[0], marker="o", ms=3, label="HSTA, test UAR")
-        for color, (name, of_network) in zip(
-            _PALETTE, sizes.groupby("system", sort=False) if len(sizes) else (), strict=False
-        ):
-            _line_of_clips(right, name, of_network.sort_values("clips"), color)
-        for panel, label in ((left, "training steps"), (right, "training clips, as many steps")):
+    titles = ["HSTA: loss and test UAR", *["test UAR", "training accuracy"][: 2 * bool(len(sizes))]]
+    with _panels((3.6 * len(titles), 4), 1, len(titles), sharey=True, squeeze=False) as (figure, (panels,)):
+        panels[0].plot(steps["steps"], steps["loss_share"], color="0.4", linestyle="--",
+                       label="training loss of HSTA, of a constant prediction's")  # fmt: skip
+        panels[0].plot(steps["steps"], steps["uar"], color=_PALETTE[0], label="HSTA")
+        panels[0].set_xlabel("training steps")
+        for panel in panels[1:]:
+            _axis_of_clips(panel, sizes["clips"].unique())
+        for panel, column in zip(panels[1:], ("uar", "train_accuracy"), strict=False):
+            for color, (name, rows) in zip(_PALETTE, sizes.groupby("system", sort=False), strict=False):
+                rows = rows.sort_values("clips")
+                panel.plot(rows["clips"], rows[column], color=color, marker="o", ms=4, label=name)
+                if column == "uar":
+                    panel.fill_between(
+                        rows["clips"], rows["uar_low"], rows["uar_high"], color=color, alpha=0.12, lw=0
+                    )
+        for panel in panels[:2]:
             for style, (name, value) in zip((":", "-.", (0, (5, 1))), lines.items(), strict=False):
                 panel.axhline(value, color="0.25", lw=1, linestyle=style, label=name)
-            panel.set(xlabel=label, ylabel="%", ylim=(0, 105))
-        if len(sizes):
-            right.set_xscale("log")
-            right.set_xticks(sizes["clips"].unique(), sizes["clips"].unique(), minor=False)
-            right.xaxis.set_minor_locator(NullLocator())
-        _legend_below(figure, left, right, ncols=3)
+        for panel, title in zip(panels, titles, strict=True):
+            panel.set_title(title, fontsize=10)
+        panels[0].set(ylabel="%", ylim=(0, 105))
+        _legend_below(figure, *panels, ncols=len(titles) + 1)
     return figure
 
 
-def _line_of_clips(panel, name, rows, color):
-    panel.plot(rows["clips"], rows["uar"], color=color, marker="o", ms=4, label=f"{name}, test UAR")
-    panel.fill_between(rows["clips"], rows["uar_low"], rows["uar_high"], color=color, alpha=0.12, lw=0)
-    panel.plot(rows["clips"], rows["train_accuracy"], color=color, linestyle="--", lw=1.2,
-               label=f"{name}, training accuracy")  # fmt: skip
+def _axis_of_clips(panel, sizes):
+    panel.set(xscale="log", xlabel="training clips, as many steps")
+    panel.set_xticks(sizes, sizes, minor=False)
+    panel.xaxis.set_minor_locator(NullLocator())
 
 
 def confusion(recalls):
@@ -580,12 +586,12 @@ def inflation(table):
     return figure
 
 
-def _intervals(panel, rows, column, places, color, label=None):
+def _intervals(panel, rows, column, places, label=None, **style):
     """Dots of a column at some heights, with its intervals."""
     value = rows[column]
     ends = np.stack([value - rows[f"{column}_low"], rows[f"{column}_high"] - value]).astype(float)
     ends[np.abs(ends) < 1e-9] = 0  # an end at 100 % may miss a score of 100 % by rounding
-    dots, *_ = panel.errorbar(value, places, xerr=ends, fmt="o", markersize=4, elinewidth=1.5, color=color)
+    dots, *_ = panel.errorbar(value, places, xerr=ends, fmt="o", markersize=4, elinewidth=1.5, **style)
     dots.set_label(label)
 
 
@@ -903,42 +909,59 @@ def published_to_honest(table, reached):
 
 
 def scores_by_cost(table, costs, by):
-    """UAR of each system against the time of one training, a panel per dataset or number of classes.
+    """UAR of each system, the highest first, beside its size and the time of one training.
 
     Parameters
     ----------
     table : DataFrame
-        Scores with ``system``, ``chance``, ``uar``, ``uar_low`` and ``uar_high``, one row per system and
-        group. A group of one system has no panel.
+        Scores with ``system``, ``chance``, ``uar``, ``uar_low``, ``uar_high`` and, if known, ``fit``;
+        one row per system and group. A group of one system has no panels.
     costs : DataFrame
-        From `hsta_lib.study.comparison.costs`.
+        From `hsta_lib.study.comparison.costs`. A system without a network has no size.
     by : {"dataset", "n_classes"}
+
+    A row of panels per dataset or number of classes. Systems that have not fitted are rings.
     """
-    seconds = costs.drop_duplicates("system").set_index("system")["seconds"].clip(lower=1e-2)
+    costs = costs.drop_duplicates("system").set_index("system")
     groups = {group: rows for group, rows in table.groupby(by, sort=False) if len(rows) > 1}
-    shape = (2 + 5 * len(groups), 2 + 0.18 * max(map(len, groups.values())))
-    with _panels(shape, 1, len(groups), sharey=True, squeeze=False) as (figure, (panels,)):
-        for panel, (group, rows) in zip(panels, groups.items(), strict=True):
-            rows = rows.sort_values("uar", ignore_index=True)
-            panel.axhline(rows["chance"].iloc[0], color="0.5", lw=1, ls=":", label="UAR of chance")
-            for place, row in enumerate(rows.to_dict("records")):
-                color = _PALETTE[0] if row["system"].startswith("HSTA") else "0.3"
-                x, y, ends = seconds[row["system"]], row["uar"], np.array([row["uar_low"], row["uar_high"]])
-                panel.errorbar(
-                    x, y, yerr=np.abs(ends - y)[:, None], fmt="o", markersize=5, color=color, elinewidth=1
-                )
-                _label_at_the_side(panel, row["system"], (x, y), (place + 0.5) / len(rows), color)
-            title = group if by == "dataset" else f"{group} classes"
-            panel.set(xscale="log", xlabel="one training, s", title=title, ylim=(0, 100))
-            panel.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
-            panel.xaxis.set_major_formatter(ScalarFormatter())
-        panels[0].set_ylabel("UAR, %, 95 % interval")
-        _legend_below(figure, panels[0])
+    heights = [1 + len(rows) for rows in groups.values()]
+    size, shape = (10, 1 + 0.28 * sum(heights)), (len(groups), 3)
+    ratios = {"height_ratios": heights, "width_ratios": (2.2, 1, 1)}
+    with _panels(size, *shape, sharex="col", sharey="row", squeeze=False, **ratios) as (figure, panels):
+        for line, (group, rows) in zip(panels, groups.items(), strict=True):
+            rows = rows.sort_values("uar", ascending=False, ignore_index=True)
+            _scores_in_order(line[0], rows)
+            cost = costs.loc[rows["system"]]
+            sizes = cost["parameters"].where(cost["parameters"] > 0)
+            for panel, values in zip(line[1:], (sizes, cost["seconds"]), strict=True):
+                panel.plot(values, rows.index, "o", color="0.3", ms=4)
+            line[0].set_title(group if by == "dataset" else f"{group} classes", loc="left", fontsize=9)
+        labels = "UAR, %, 95 % interval", "weights of the network", "one training, s"
+        for panel, label in zip(panels[-1], labels, strict=True):
+            panel.set_xlabel(label)
+        panels[0, 0].set_xlim(0, 100)
+        panels[0, 1].set_xscale("log")
+        panels[0, 1].xaxis.set(major_formatter=EngFormatter(), minor_locator=NullLocator())
+        panels[0, 2].set_xlim(0, 1.1 * costs["seconds"].max())
+        _legend_below(figure, *panels[:, 0], ncols=4)
     return figure
 
 
-def _label_at_the_side(panel, text, point, height, color):
-    """A name to the right of a panel, at a share of its height, with a line to its point."""
-    line = {"arrowstyle": "-", "color": "0.8", "lw": 0.7}
-    panel.annotate(text, point, (1.04, height), textcoords="axes fraction", fontsize=8, color=color,
-                   va="center", arrowprops=line, annotation_clip=False)  # fmt: skip
+def _scores_in_order(panel, rows):
+    """A line per system: HSTA's in colour, rings where it has not fitted, chance dotted."""
+    panel.axvline(rows["chance"].iloc[0], color="0.25", linestyle=":", label="chance")
+    is_hsta, is_fitted = rows["system"].str.startswith("HSTA"), ~_is_not_fitted(rows)
+    kinds = {
+        "HSTA": (is_hsta & is_fitted, {"color": _PALETTE[0]}),
+        "HSTA, not fitted": (is_hsta & ~is_fitted, {"color": _PALETTE[0], "mfc": "white"}),
+        "baseline": (~is_hsta & is_fitted, {"color": "0.3"}),
+        "baseline, not fitted": (~is_hsta & ~is_fitted, {"color": "0.3", "mfc": "white"}),
+    }
+    for label, (chosen, style) in kinds.items():
+        if chosen.any():
+            _intervals(panel, rows[chosen], "uar", rows.index[chosen], label=label, **style)
+    _name_rows(panel, rows["system"])
+
+
+def _is_not_fitted(rows):
+    return rows["fit"].eq(NOT_FITTED) if "fit" in rows else np.zeros(len(rows), dtype=bool)

@@ -4,6 +4,7 @@ Skipped where Chromium, playwright or axe is missing; the extra ``browser`` brin
 """
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -13,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 
 import nbformat
 import pytest
@@ -313,6 +315,7 @@ def lab(tmp_path):
 
 IDLE = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 RUN_ALL = "async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')"
+INTERRUPT = "async () => await window.jupyterapp.commands.execute('notebook:interrupt-kernel')"
 # Of the model, not of the page: errors and plain stderr look alike there.
 CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets
     .filter(cell => cell.model.type === 'code')
@@ -323,8 +326,9 @@ CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets
     }))"""
 
 
-def _run_in_lab(chromium, address):
-    """Run a notebook's cells in a browser; their sources, counts and outputs, and what was asked for."""
+@contextmanager
+def _opened_in_lab(chromium, address):
+    """A notebook in a browser whose kernel is ready, and what was asked for."""
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
     requests = []
     try:
@@ -333,11 +337,16 @@ def _run_in_lab(chromium, address):
         page.goto(address)
         page.wait_for_selector(".jp-NotebookPanel .jp-Notebook .jp-CodeCell", timeout=60_000)
         page.wait_for_function(IDLE, timeout=60_000)
-        page.evaluate(RUN_ALL)
-        page.wait_for_function(IDLE, timeout=300_000)
-        return page.evaluate(CELLS), requests
+        yield page, requests
     finally:
         context.close()
+
+
+def _run_in_lab(page):
+    """Run a notebook's cells; their sources, counts and outputs."""
+    page.evaluate(RUN_ALL)
+    page.wait_for_function(IDLE, timeout=300_000)
+    return page.evaluate(CELLS)
 
 
 def _errors(cells):
@@ -349,8 +358,15 @@ def _errors(cells):
     ]
 
 
+def _shown_errors(page):
+    """The lines of each error, or of what else a kernel complains of, as JupyterLab shows it."""
+    shown = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']")
+    return [text.strip().splitlines() for text in shown.all_inner_texts()]
+
+
 def test_a_notebook_runs_whole_in_jupyterlab(chromium, lab, tmp_path):
-    cells, requests = _run_in_lab(chromium, lab("notebooks/table4.ipynb"))
+    with _opened_in_lab(chromium, lab("notebooks/table4.ipynb")) as (page, requests):
+        cells = _run_in_lab(page)
     assert _errors(cells) == []
     assert len(cells) > 5
     assert all(cell["count"] for cell in cells if cell["source"].strip())
@@ -359,12 +375,30 @@ def test_a_notebook_runs_whole_in_jupyterlab(chromium, lab, tmp_path):
     assert all(url.startswith(("http://127.0.0.1:", "data:", "blob:")) for url in requests), requests
 
 
-def test_an_error_in_jupyterlab_is_noticed(chromium, lab, tmp_path):
-    notebook = (tmp_path / "notebooks" / "data.ipynb").read_text()
-    (tmp_path / "broken.ipynb").write_text(
-        notebook.replace('dataset = \\"synthetic\\"', 'dataset = \\"unknown\\"')
-    )
-    cells, _ = _run_in_lab(chromium, lab("broken.ipynb"))
-    assert any("unknown" in error for error in _errors(cells))
-    shown = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
-    assert len(shown[0]["traceback"]) == 1, "the message alone"
+def test_a_refused_parameter_is_its_message_alone_in_jupyterlab(chromium, lab, tmp_path):
+    notebook = nbformat.read(tmp_path / "notebooks" / "table4.ipynb", 4)
+    cell = notebook.cells[1]
+    assert "\ngrid = {} " in cell.source
+    cell.source = cell.source.replace("\ngrid = {} ", '\ngrid = {"d": [7], "heads": [3]} ')
+    nbformat.write(notebook, tmp_path / "refused.ipynb")
+    with _opened_in_lab(chromium, lab("refused.ipynb")) as (page, _):
+        cells = _run_in_lab(page)
+        (lines,) = _shown_errors(page)
+    (error,) = _errors(cells)
+    assert [cell["count"] for cell in cells] == [1, 2] + [None] * (len(cells) - 2), "it stops at once"
+    assert lines[0] == lines[-1] == error
+    assert "7" in error
+
+
+def test_an_interrupt_in_jupyterlab_is_one_line(chromium, lab, tmp_path):
+    with _opened_in_lab(chromium, lab("notebooks/table4.ipynb")) as (page, _):
+        page.evaluate(f"() => {{ ({RUN_ALL})() }}")
+        deadline = time.monotonic() + 200
+        while not list((tmp_path / "hsta_results").glob("*.json")) and time.monotonic() < deadline:
+            page.wait_for_timeout(50)
+        page.evaluate(INTERRUPT)
+        page.wait_for_function(IDLE, timeout=60_000)
+        page.wait_for_timeout(500)  # what the kernel says at last is shown
+        (lines,) = _shown_errors(page)
+    assert len(lines) == 1
+    assert re.fullmatch(r"stopped: \d+ of \d+ trials are stored; the same command continues", lines[0])

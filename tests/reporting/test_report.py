@@ -1,7 +1,6 @@
 """Reports: sentences follow from numbers, records do not replace one another, figures show what they say."""
 
 import io
-import itertools
 import json
 import os
 import re
@@ -13,7 +12,6 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.text import Text
 from PIL import Image as pillow
 from tiny import save, tiny_trials
 
@@ -405,19 +403,24 @@ def test_claims_are_drawn_by_what_decides_them_and_by_verdict():
     assert named[1:] == ["supported, or pattern seen", "contradicted, or reverse seen"]
 
 
-def test_costs_are_drawn_of_groups_with_several_systems_beside_their_own_chance():
-    rows = [("HSTA", 3, 50.0), ("X", 3, 50.1), ("Y", 3, 50.2), ("HSTA", 4, 30.0)]
-    table = pd.DataFrame(rows, columns=["system", "n_classes", "uar"]).assign(chance=33.3)
-    table = table.assign(uar_low=table["uar"] - 2, uar_high=table["uar"] + 3)
-    costs = pd.DataFrame({"system": ["HSTA", "X", "Y"], "seconds": [7.0, 7.1, 7.2]})
+def test_scores_are_drawn_in_order_beside_what_they_cost():
+    rows = [("HSTA", 3, 50.0, "fitted"), ("X", 3, 60.1, "fitted"), ("Y", 3, 40.2, "not fitted"),
+            ("HSTA", 4, 30.0, "fitted"), ("X", 7, 20.0, "fitted"), ("HSTA", 7, 25.0, "fitted")]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["system", "n_classes", "uar", "fit"])
+    table = table.assign(uar_low=table["uar"] - 2, uar_high=table["uar"] + 3, chance=100 / table["n_classes"])
+    costs = pd.DataFrame({"system": ["HSTA", "X", "Y"], "parameters": [9000, 0, 70], "seconds": [39, 40, 41]})
     figure = plots.scores_by_cost(table, costs, "n_classes")
-    (panel,) = figure.axes
-    assert (panel.get_title(), panel.get_ylabel()) == ("3 classes", "UAR, %, 95 % interval")
-    assert panel.lines[0].get_ydata()[0] == 33.3
-    figure.draw_without_rendering()
-    boxes = [Text.get_window_extent(text) for text in panel.texts]  # without the lines to the dots
-    assert [text.get_text() for text in panel.texts] == ["HSTA", "X", "Y"]
-    assert all(low.y1 < high.y0 for low, high in itertools.pairwise(boxes)), "labels overlap"
+    three, *of_three, seven, _, _ = figure.axes
+    assert [panel.get_title(loc="left") for panel in (three, seven)] == ["3 classes", "7 classes"]
+    assert [text.get_text() for text in three.get_yticklabels()] == ["X", "HSTA", "Y"]
+    assert [text.get_text() for text in seven.get_yticklabels()] == ["HSTA", "X"]
+    assert (three.lines[0].get_xdata()[0], seven.lines[0].get_xdata()[0]) == pytest.approx((100 / 3, 100 / 7))
+    sizes, seconds = (panel.lines[0].get_xdata().tolist() for panel in of_three)
+    assert sizes == pytest.approx([np.nan, 9000, 70], nan_ok=True)
+    assert seconds == [40, 39, 41]
+    (ring,) = [line for line in three.lines if line.get_label() == "baseline, not fitted"]
+    assert (ring.get_xdata().tolist(), ring.get_markerfacecolor()) == ([40.2], "white")
+    assert plots.scores_by_cost(table.drop(columns="fit"), costs, "n_classes").axes
 
 
 def test_a_figure_is_described_by_its_words():

@@ -103,9 +103,13 @@ def test_the_sentence_tells_what_few_clips_give(trained):
 
 def test_the_figure_draws_every_network_and_what_is_possible(trained):
     figure = learning.figure(trained, REFERENCES, 50, 2)
-    left, right = figure.axes
+    by_steps, scored, accuracy = figure.axes
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert {"chance", "ceiling", "HTNet, training accuracy", "HSTA, test UAR"} <= set(names)
-    (line,) = [line for line in right.lines if line.get_label() == "HTNet, training accuracy"]
-    assert line.get_ydata().tolist() == [80, 70]
-    assert left.get_xlabel() == "training steps"
+    assert names[0] == "training loss of HSTA, of a constant prediction's"
+    assert names[1:] == ["HSTA", "chance", "ceiling", "linear model on apex less onset", "HTNet"]
+    for panel, values in ((scored, [20, 25]), (accuracy, [80, 70])):
+        (line,) = [line for line in panel.lines if line.get_label() == "HTNet"]
+        assert line.get_ydata().tolist() == values
+        assert line.get_xdata().tolist() == [247, 1980]
+    assert by_steps.get_xlabel() == "training steps"
+    assert {line.get_label() for line in accuracy.lines} == {"HSTA", "HTNet"}, "UAR of others is none of it"
