@@ -206,6 +206,16 @@ def rounded(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def times_note():
+    """How long the commands of the README take, from the benchmarks' record."""
+    table = pd.read_csv(ROOT / "benchmarks" / "results.csv")
+    told = [
+        f"`{row.what}` {rounded(row.median)} minutes on {row.machine}"
+        for row in table[table["script"] == "commands.py"].itertuples()
+    ]
+    return f"After the set-up: {'; '.join(told) or 'each takes minutes on two cores'}."
+
+
 def departures_table():
     """Paper, released code and this study, from ``departures.csv``; a field's values, from the settings."""
     rows = [
@@ -241,7 +251,7 @@ def presets_table():
 
 
 SECTIONS = {
-    "README.md": {"fit": fit_note, "lists": lists_table, "findings": findings_table},
+    "README.md": {"fit": fit_note, "lists": lists_table, "findings": findings_table, "times": times_note},
     "docs/baselines.md": {"systems": systems_table},
     "docs/benchmarks.md": {"benchmarks": benchmarks_table},
     "docs/cluster.md": {"plan": plan_table, "scale": scale_table},

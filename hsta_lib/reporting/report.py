@@ -163,7 +163,8 @@ def about_subjects(matrices, classes):
         for metric, before, after in zip(METRICS, whole, without, strict=True)
     )
     lines = [
-        f"- The {len(sizes)} subjects weigh as much as {effective_subjects(sizes):.1f} with equal clips.",
+        f"- The {len(sizes)} subjects count as much as {effective_subjects(sizes):.1f} with equally many "
+        "clips each.",
         f"- Without the largest ({sizes.max()} of {sizes.sum()} clips) the mean of all settings changes by "
         f"{changes} points.",
     ]
@@ -246,7 +247,7 @@ def conclude_differences(study, table, first="the first row", fits=None):
         )
     if len(study.seeds) < _SEEDS:
         told = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
-        lines.append(f"- With {told} this is about the networks trained, not the settings.")
+        lines.append(f"- With {told} this compares the networks that were trained, not their settings.")
     return Markdown("\n".join(lines))
 
 

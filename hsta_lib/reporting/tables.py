@@ -412,8 +412,8 @@ def describe_problems(dataset):
 
 
 _OF_CHANNELS = (
-    "Red, green and blue are taken as u, v and strain. Measured: the strain of two colours, correlated with "
-    "the third, the median over clips, for each order; and how many clips each order is the best for."
+    "Red, green and blue are taken as u, v and strain. Measured for each order: how the strain of two "
+    "colours correlates with the third (median over clips), and how many clips this order fits best."
 )
 
 

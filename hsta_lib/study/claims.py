@@ -509,8 +509,8 @@ def conclude(verdicts):
         )
     if scopes - {PAPER, *_PLACES}:
         lines.append(
-            "- On data, *supported*: what is claimed is there for sure in every score; *contradicted*: its "
-            "reverse is, in every score; *undecided*: neither."
+            "- On data, *supported*: every score is as claimed, by more than chance; *contradicted*: every "
+            "score is the reverse, by more than chance; *undecided*: neither."
         )
     if SYNTHETIC in scopes:
         lines.append("- A pattern on synthetic faces neither supports nor contradicts the paper.")

@@ -74,11 +74,12 @@ def told(study, dataset, families, about=""):
     asked, alpha, uar = np.array(_DIFFERENCES) / 100, LEVEL / len(families), METRICS.index("uar")
     found = [chances(trainings, family, asked, n_seeds, alpha)[..., uar] for trainings, family in families]
     least = 100 * np.concatenate(found, axis=1).min(axis=1)
-    shares = [f"{points} points in {share:.0f} %" for points, share in zip(_DIFFERENCES, least, strict=True)]
+    shares = [f"{points} points: {share:.0f} %" for points, share in zip(_DIFFERENCES, least, strict=True)]
     compared = counted(sum(len(family) for _, family in families), "comparison")
     return (
-        f"{opened}{compared}, corrected together. About so many studies like this one find a difference "
-        f"in UAR of {', '.join(shares)}. Assumed: every class has a recall of {100 * _RECALL:.0f} %, which "
-        f"differs between trainings of a setting by {100 * _SCATTER:.1f} points (standard deviation); "
-        f"whether two of them are right of a clip is correlated by {_ALIKE:g}."
+        f"{opened}{compared}, corrected together. About this share of studies like this one finds a "
+        f"difference in UAR of {', '.join(shares)}. Assumed: every class has a recall of "
+        f"{100 * _RECALL:.0f} %, which differs between trainings of a setting by {100 * _SCATTER:.1f} points "
+        "(standard deviation); two of them are right of the same clips with a correlation of "
+        f"{_ALIKE:g}."
     )

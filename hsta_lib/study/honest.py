@@ -165,9 +165,11 @@ def conclude(table, form):
         )
     reached = reaches(table)
     others = [name for name in table.dropna(subset="uf1_published")["system"].unique() if name not in reached]
-    lines.append(f"- Their published UF1 is reached here, done as there, by: {', '.join(reached) or 'none'}.")
     lines.append(
-        f"- It is not by: {', '.join(others) or 'none'}. Ours have the form `{form}`: size, recipe or "
+        f"- Evaluated as there, these reach their published UF1 here: {', '.join(reached) or 'none'}."
+    )
+    lines.append(
+        f"- These do not: {', '.join(others) or 'none'}. Ours have the form `{form}`: size, recipe or "
         "pictures may explain the difference, and no arrow is drawn."
     )
     return Markdown("\n".join(lines))

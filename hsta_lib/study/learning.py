@@ -166,9 +166,9 @@ def conclude(curves, references, chance, n_classes):
     steps = by_steps(curves.named, n_classes)
     half = (steps["steps"] - steps["steps"].iloc[-1] / 2).abs().idxmin()
     told = [
-        f"- Of the {steps['steps'].iloc[-1]:.0f} training steps of the named setting the second half moves "
-        f"its UAR by {number(steps['uar'].iloc[-1] - steps['uar'][half], '+')} points, to "
-        f"{number(steps['uar'].iloc[-1])} %; its loss ends at {steps['loss_share'].iloc[-1]:.0f} % of a "
+        f"- The second half of the named setting's {steps['steps'].iloc[-1]:.0f} training steps changes its "
+        f"UAR by {number(steps['uar'].iloc[-1] - steps['uar'][half], '+')} points, to "
+        f"{number(steps['uar'].iloc[-1])} %. Its loss ends at {steps['loss_share'].iloc[-1]:.0f} % of a "
         "constant prediction's."
     ]
     table = by_clips(curves, n_classes)
@@ -179,7 +179,7 @@ def conclude(curves, references, chance, n_classes):
         first = "; ".join(map(_named, here.index, here["train_accuracy"], here["uar"]))
         last = ", ".join(f"{name} {number(uar)}" for name, uar in there["uar"].items())
         told.append(
-            f"- **With about {asked} training clips expect** such training accuracy and test UAR: {first}. "
+            f"- **With about {asked} training clips expect** this training accuracy and test UAR: {first}. "
             f"With {most} clips, after as many steps, the UAR is: {last}."
         )
     beside = {"chance": chance} | _beside(references)

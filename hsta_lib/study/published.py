@@ -335,7 +335,7 @@ def comparable(study):
         return "ours are of synthetic faces: not comparable with the published scores, of real ones"
     reasons = []
     if study.parameters.shows_flow:
-        reasons.append("ours see published pictures of flow, resized where a system needs others")
+        reasons.append("ours see published pictures of flow, resized where a system needs another size")
     if study.settings.split.split != "loso":
         reasons.append("the published scores are of leave-one-subject-out, ours are not")
     return "; ".join(reasons)

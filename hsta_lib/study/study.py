@@ -450,7 +450,7 @@ class Study:
         if self.parameters.shows_flow:
             told.append(f"> **{_REAL_MOTION}.**")
         if self.parameters.lists_root:
-            told.append("**Where the authors' lists are read, it is said so: that is about real clips.**")
+            told.append("**What is made from the authors' lists says so: that is about real clips.**")
         return told
 
     def _repr_markdown_(self):
@@ -617,7 +617,7 @@ def _settings(parameters, preset):
         if preset.released_epochs == 0:
             raise ValueError(
                 "recipe = 'released' does not learn in this preset: its dropout and stochastic depth need "
-                "more clips and steps, and it would name two classes; choose preset study or full"
+                "more clips and steps, and it would predict two classes alone; choose preset study or full"
             )
         epochs = preset.released_epochs or settings.training.epochs
         settings = config.as_released(config.with_fields(settings, epochs=epochs))

@@ -52,8 +52,8 @@ def test_an_arrow_is_drawn_only_where_the_original_way_reaches_the_published_sco
     figure = plots.published_to_honest(table, honest.reaches(table))
     assert len(figure.axes[0].texts) == 2  # arrows
     said = honest.conclude(table, "reduced").data
-    assert "done as there, by: STSTNet, HTNet." in said
-    assert "It is not by: CausalNet. Ours have the form `reduced`" in said
+    assert "these reach their published UF1 here: STSTNet, HTNet." in said
+    assert "These do not: CausalNet. Ours have the form `reduced`" in said
     assert "HTNet: UF1 " in said
 
 

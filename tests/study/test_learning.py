@@ -92,9 +92,9 @@ def test_steps_are_counted_and_seeds_averaged(trained):
 
 def test_the_sentence_tells_what_few_clips_give(trained):
     said = learning.conclude(trained, REFERENCES, 50, 2).data
-    assert "6 training steps of the named setting the second half moves its UAR by +37.5 points" in said
+    assert "named setting's 6 training steps changes its UAR by +37.5 points" in said
     assert (
-        "With about 247 training clips expect** such training accuracy and test UAR: HSTA 99 % and 30.0"
+        "With about 247 training clips expect** this training accuracy and test UAR: HSTA 99 % and 30.0"
         in said
     )
     assert "With 1980 clips, after as many steps, the UAR is: HSTA 50.0, HTNet 25.0" in said

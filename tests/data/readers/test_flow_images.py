@@ -524,7 +524,7 @@ def test_both_extractions_are_one_dataset_in_which_each_clip_is_twice(both, tmp_
     ("name", "told"),
     [
         ("extractions", "STSTNet trained on CausalNet's differs"),
-        ("honest", "Their published UF1 is reached here, done as there"),
+        ("honest", "Evaluated as there, these reach their published UF1 here"),
     ],
 )
 def test_notebooks_on_both_extractions_are_made(both, made_of, name, told):
