@@ -215,9 +215,10 @@ def answer(table):
     for ties, rows in table[table["protocol"] != table["against"]].groupby("ties", sort=False):
         told = [_said(row) for row in rows.to_dict("records")]
         shown = [said for said in told if said]
+        changed = f", in points: {'; '.join(shown)}" if shown else ""
         lines.append(
-            f"- **Shortcuts, {ties}**: {len(shown)} of {len(told)} change UAR or UF1 by more than chance, in "
-            f"points: {'; '.join(shown) or 'none'}."
+            f"- **Shortcuts, {ties}**: {len(shown)} of {len(told)} change UAR or UF1 by more than "
+            f"chance{changed}."
         )
     lines.append("- Of shortcuts that are worth nothing, one interval in twenty misses zero by chance.")
     return Markdown("\n".join(lines))

@@ -233,7 +233,8 @@ def conclude_differences(study, table, first="the first row", fits=None):
         ordered = table[shown].sort_values(metric, key=abs, ascending=False).to_dict("records")
         rows = "; ".join(f"{row['row']} ({tables.with_span(row, metric, '+')})" for row in ordered)
         count = f"{len(ordered)} of {len(table)} differ from {first}"
-        lines.append(f"- {tables.HEADINGS[metric]}: **{count}**, in points: {rows or 'none'}.")
+        told = f", in points: {rows}" if rows else ""
+        lines.append(f"- {tables.HEADINGS[metric]}: **{count}**{told}.")
     neither = table.loc[~differs["uar"] & ~differs["uf1"], "row"]
     lines.append(f"- Not shown to differ in either: {'; '.join(neither) or 'none'}.")
     if fits is not None and NOT_FITTED in set(fits.get("fit", ())):

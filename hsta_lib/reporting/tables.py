@@ -694,9 +694,10 @@ def _styled(shown, hide_index):
         {"selector": "th.row_heading", "props": "text-align: left; font-weight: normal"},
         {"selector": "th.col_heading.level0", "props": "text-align: center"},
     ]
+    for number, column in enumerate(shown.columns):
+        if not column[0] and shown[column].dtype.kind not in "bif":  # words; the style of a cell is too weak
+            lines.append({"selector": f"th.col{number}, td.col{number}", "props": "text-align: left"})
     styler = shown.style.set_table_styles(lines)
     ours = [column for column in shown.columns if column[1] == "ours"]
-    words = [column for column in shown.columns if not column[0] and shown[column].dtype.kind not in "bif"]
     styler = styler.set_properties(subset=ours, **{"font-weight": "bold"})
-    styler = styler.set_properties(subset=words, **{"text-align": "left"})
     return styler.hide(axis="index") if hide_index else styler

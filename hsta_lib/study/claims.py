@@ -435,7 +435,7 @@ def show(verdicts):
     quoted = verdicts["basis"] == QUOTED
     shown = pd.DataFrame(
         {
-            "where": verdicts["where"],
+            "where": verdicts["where"] + "<br>" + verdicts["id"],
             "claim": verdicts["says"] + np.where(quoted, ": “" + verdicts["quote"] + "”", " *"),
             "decided by": verdicts["scope"].replace({PAPER: "printed numbers"}),
             "verdict": verdicts["verdict"],
@@ -443,6 +443,7 @@ def show(verdicts):
         }
     )
     styler = shown.style.hide(axis="index").set_table_styles(LEFT)
+    styler = styler.set_properties(subset=["claim"], **{"min-width": "14em"})
     styler = styler.set_properties(
         subset=shown.columns[-1:], **{"white-space": "nowrap", "max-width": "none"}
     )

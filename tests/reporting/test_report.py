@@ -218,7 +218,7 @@ def test_rows_that_differ_are_said_and_counted(differences):
     assert "With one seed this compares the networks that were trained" in text
     assert "With" not in report.conclude_differences(_study(seeds=[0, 1, 2, 3, 4]), differences).data
     assert (
-        "UF1: **0 of 1 differ from the first row**, in points: none."
+        "UF1: **0 of 1 differ from the first row**."
         in report.conclude_differences(_study(), differences.tail(1)).data
     )
 

@@ -1,6 +1,7 @@
 """Predictions are checked before they are scored; scores by hand; the paper's cells land beside ours."""
 
 import dataclasses
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -435,6 +436,15 @@ def test_a_shown_table_holds_the_numbers_prints_no_nan_and_sets_ours_bold(shown_
         assert f">{text}</t" in shown_html
     assert "nan" not in shown_html
     assert "font-weight: bold" in shown_html
+
+
+def test_words_are_at_the_left_of_their_column_and_numbers_at_its_right():
+    scores = {f"{metric}{end}": [21.3] for metric in METRICS for end in ("", "_low", "_high", "_folds")}
+    html = tables.show(pd.DataFrame({"m": [4], "row": ["as it is"], **scores}), keys=["m", "row"]).to_html()
+    # A style of the whole table is stronger than one of a cell.
+    styled = re.findall(r"#T_\w+ +td\.(\w+) {\s*text-align: left", html)
+    assert styled == ["col1"]
+    assert re.search(r'class="data row0 col1" *>as it is<', html)
 
 
 def test_how_a_row_fits_is_shown_beside_its_scores(predictions):

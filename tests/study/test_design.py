@@ -61,7 +61,7 @@ def test_more_clips_and_seeds_find_more_and_more_comparisons_less():
     def least(n_clips, n_seeds, n_rows):
         study = SimpleNamespace(seeds=range(n_seeds))
         said = design.power(study, dataset(n_clips), n_rows).data
-        return float(said.split("3 points in ")[1].split(" %")[0])
+        return float(said.split("3 points: ")[1].split(" %")[0])
 
     usual = least(800, 5, 3)
     assert 5 < usual < 95
