@@ -583,7 +583,7 @@ def test_the_commit_is_marked_dirty_by_code_alone(tmp_path):
     assert re.fullmatch(r"[0-9a-f]{12}", version())
     (tmp_path / "clone" / "README.md").write_text("other")
     assert re.fullmatch(r"[0-9a-f]{12}", version())
-    (tmp_path / "clone" / "hsta_lib" / "config.py").write_text("")
+    (tmp_path / "clone" / "hsta_lib" / "score.py").write_text("")
     assert version().endswith("-dirty")
 
 
