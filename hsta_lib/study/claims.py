@@ -444,9 +444,6 @@ def show(verdicts):
     )
     styler = shown.style.hide(axis="index").set_table_styles(LEFT)
     styler = styler.set_properties(subset=["claim"], **{"min-width": "14em"})
-    styler = styler.set_properties(
-        subset=shown.columns[-1:], **{"white-space": "nowrap", "max-width": "none"}
-    )
     caption = "* our own reading or rewording: no sentence of the paper is quoted for it"
     return styler if quoted.all() else styler.set_caption(caption)
 
@@ -477,6 +474,7 @@ def count(verdicts):
     lines = []
     for scope, rows in verdicts.groupby("scope", sort=False):
         kinds = rows["verdict"].str.split(":").str[0].value_counts()
+        kinds.index = kinds.index.str.removesuffix(f" {_PLACES.get(scope, '')}")
         told = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
         lines.append(f"- **{_SCOPES.get(scope, scope)}**, {counted(len(rows), 'claim')}: {told}.")
     return Markdown("\n".join(lines))

@@ -1,6 +1,8 @@
 """Worker processes on this machine, one torch thread each. No failure of their start or end spoils a run."""
 
+import signal
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 
 import psutil
 
@@ -68,15 +70,27 @@ def _started(n):
 
     for start in range(_STARTS):
         try:
-            return LocalCluster(
-                n_workers=n, threads_per_worker=1, memory_limit=0, death_timeout=_START_SECONDS,
-                silence_logs="CRITICAL",  # what fails reaches the run; one that ends may log a traceback
-                host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: two runs may meet
-            )  # fmt: skip
+            with _spared():
+                return LocalCluster(
+                    n_workers=n, threads_per_worker=1, memory_limit=0, death_timeout=_START_SECONDS,
+                    silence_logs="CRITICAL",  # what fails reaches the run; one that ends may log a traceback
+                    host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: two runs may meet
+                )  # fmt: skip
         except Exception as error:  # one was killed or stopped before it was ready; Dask raises what it likes
             reason = error.__cause__ or error
             print(f"the workers did not start ({reason}); start {start + 1} of {_STARTS}")
     raise RuntimeError(f"no local workers can be started: {reason}. workers = 0 trains in this process")
+
+
+@contextmanager
+def _spared():
+    """Threads begun meanwhile and their processes get no interrupt, which JupyterLab sends to all."""
+    resource_tracker.ensure_running()  # a thread that starts it can be interrupted from then on
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def revive(cluster):

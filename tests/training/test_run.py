@@ -331,3 +331,11 @@ def test_a_trial_of_none_of_the_datasets_is_named_before_any_training(dataset, t
     with pytest.raises(ValueError, match=rf"trial {stray.id} is of data other, the datasets are tiny"):
         run.run([good, stray], [dataset], tmp_path, workers=0)
     assert store.missing([good], tmp_path) == [good]
+
+
+def test_an_interrupt_that_goes_to_all_processes_spares_the_workers():  # JupyterLab sends it so
+    with local.local_workers(1) as client:
+        pids = list(client.run(os.getpid).values())
+        os.kill(pids[0], signal.SIGINT)
+        time.sleep(0.5)
+        assert list(client.run(os.getpid).values()) == pids
