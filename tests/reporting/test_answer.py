@@ -77,7 +77,7 @@ def test_real_data_are_not_called_synthetic_and_shared_subjects_are_said(outputs
         ({"dataset": "own", "variant": "raw"}, "variant = 'raw' is unknown; own has no variants"),
         ({"dataset": "smic", "macro_clips": "all"}, "smic has no macro-expressions"),
         ({"dataset": "samm", "data_root": ""}, "'samm' needs the folder that holds it"),
-        ({"lists_root": "."}, "give the folder of a clone of OceanSummerDay/HSTA_MER"),
+        ({"lists_root": ".", "split": "authors"}, "give the folder of a clone of OceanSummerDay/HSTA_MER"),
         ({"scheduler": "nowhere.json"}, "neither an address, as tcp://host:8786, nor a scheduler file"),
         ({"scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),
     ],
@@ -103,7 +103,8 @@ def test_the_command_has_every_parameter_that_was_given(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["data_root", "lists_root"])
 def test_a_folder_that_is_not_there_is_refused_before_anything_is_shown(outputs, name):
-    study = _study(**{"dataset": "casme3", "data_root": "/", name: "/not/there"})
+    split = {"split": "authors"} if name == "lists_root" else {}
+    study = _study(**{"dataset": "casme3", "data_root": "/", name: "/not/there"} | split)
     with pytest.raises(FileNotFoundError, match=f"{name} = '/not/there': no such folder"):
         answer.Answer(study)
     assert outputs == []

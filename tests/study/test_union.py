@@ -207,7 +207,7 @@ def test_a_split_that_is_named_is_taken():
         ({"dataset": "casme3", "data_root": "/x"}, "dataset = 'casme3'.*Table 5 is about the union"),
         ({"variant": "smic"}, "variant = 'smic'.*choose megc2019"),
         ({"variant": "megc2019", "labels": "emotion7"}, "labels = 'emotion7' does not exist for megc2019"),
-        ({"dataset": "own", "labels": "objective6"}, "dataset = 'own'"),
+        ({"dataset": "own", "data_root": "/x"}, "dataset = 'own'.*Table 5 is about the union"),
     ],
 )
 def test_what_is_not_the_union_in_three_classes_is_refused(given, message):
