@@ -4,6 +4,7 @@ Skipped where Chromium, playwright or axe is missing; the extra ``browser`` brin
 """
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -314,6 +315,7 @@ def lab(tmp_path):
 
 IDLE = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 RUN_ALL = "async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')"
+INTERRUPT = "async () => await window.jupyterapp.commands.execute('notebook:interrupt-kernel')"
 # Of the model, not of the page: errors and plain stderr look alike there.
 CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets
     .filter(cell => cell.model.type === 'code')
@@ -386,3 +388,18 @@ def test_a_refused_parameter_is_its_message_alone_in_jupyterlab(chromium, lab, t
     assert [cell["count"] for cell in cells] == [1, 2] + [None] * (len(cells) - 2), "it stops at once"
     assert lines[0] == lines[-1] == error
     assert "7" in error
+
+
+def test_an_interrupt_in_jupyterlab_is_one_line(chromium, lab, tmp_path):
+    with _opened_in_lab(chromium, lab("notebooks/table4.ipynb")) as (page, _):
+        page.evaluate(f"() => {{ ({RUN_ALL})() }}")
+        deadline = time.monotonic() + 300
+        while not list((tmp_path / "hsta_results").glob("*.json")):
+            assert time.monotonic() < deadline, "nothing was trained"
+            page.wait_for_timeout(50)
+        page.evaluate(INTERRUPT)
+        page.wait_for_function(IDLE, timeout=300_000)
+        page.wait_for_timeout(500)  # what the kernel says at last is shown
+        (lines,) = _shown_errors(page)
+    assert len(lines) == 1
+    assert re.fullmatch(r"stopped: \d+ of \d+ trials are stored; the same command continues", lines[0])
