@@ -298,9 +298,9 @@ def predictions(trials, folder):
     Returns
     -------
     DataFrame
-        ``trial_id, fold, seed, clip_id, subject_id, y_true, y_pred``, and ``scores`` where they are stored:
-        results from `hsta_lib.training.archive` have none. Of the training, for
-        `hsta_lib.evaluation.fitted.by_cell`: ``train_accuracy, constant_accuracy, loss_share, reads_pixels``.
+        ``trial_id, fold, seed, clip_id, subject_id, y_true, y_pred``; class scores, which no table uses, are
+        left out. Of the training, for `hsta_lib.evaluation.fitted.by_cell`: ``train_accuracy,
+        constant_accuracy, loss_share, reads_pixels``.
 
     Raises
     ------
@@ -312,7 +312,7 @@ def predictions(trials, folder):
         record = load(trial, folder)
         if record is None:
             raise ValueError(f"{trial.id} (fold {trial.fold}, seed {trial.seed}) has no result in {folder}")
-        rows = pd.DataFrame(record["predictions"])
+        rows = pd.DataFrame({name: record["predictions"][name] for name in _KINDS if name != "scores"})
         fits = _fit_of(record) | {"reads_pixels": trial.settings.reads_pixels}
         parts.append(rows.assign(trial_id=trial.id, fold=trial.fold, seed=trial.seed, **fits))
     return pd.concat(parts, ignore_index=True)

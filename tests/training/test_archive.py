@@ -65,7 +65,7 @@ def test_all_but_the_scores_comes_back(packed, tmp_path):
 def test_predictions_need_no_scores(packed, tmp_path):
     trials, stored, path = packed
     archive.unpack(path, tmp_path / "new")
-    expected = store.predictions(trials, stored).drop(columns="scores")
+    expected = store.predictions(trials, stored)
     assert store.predictions(trials, tmp_path / "new").equals(expected)
 
 
