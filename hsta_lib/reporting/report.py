@@ -28,6 +28,7 @@ from hsta_lib.training.trials import NAMED_CELL
 
 _RARE = 0.05  # percent of resamples without a class, from which on it is mentioned
 _SEEDS = 5  # from which on a difference is about settings, not about the networks that happened to be trained
+_ORDERED = {"m": "HSTA modules", "n_layers": "USTA layers", "n_frames": "frames"}
 _LIBRARIES = ("numpy", "pandas", "scikit-learn", "papermill")
 
 
@@ -112,7 +113,7 @@ def trend(table, matrices, x, by):
         From `hsta_lib.reporting.tables.score_table`.
     matrices : ndarray, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
         Of its rows.
-    x : str
+    x : {"m", "n_layers", "n_frames"}
         Column of the ordered setting.
     by : dict of str to str
         Columns that tell groups of settings, and how they are written; may be empty.
@@ -128,10 +129,10 @@ def trend(table, matrices, x, by):
         ordered = group[group[x] > 0].sort_values(x)
         if ordered[x].nunique() > 1:
             named = [f"{word} {value}" for word, value in zip(by.values(), values, strict=True)]
-            span = f"{x.replace('_', ' ')} from {ordered[x].iloc[0]} to {ordered[x].iloc[-1]}"
+            span = f"{_ORDERED[x]} from {ordered[x].iloc[0]} to {ordered[x].iloc[-1]}"
             ends[", ".join([*named, span])] = ordered.iloc[[0, -1]]
     if not ends:
-        return Markdown(f"- There is one value of {x} alone: no trend.")
+        return Markdown(f"- There is one number of {_ORDERED[x]} alone: no trend.")
     found = comparisons.compare(matrices, [comparisons.pair(*of_ends.index) for of_ends in ends.values()])
     results = zip(ends.items(), 100 * found.estimate, 100 * found.low, 100 * found.high, strict=True)
     return Markdown("\n".join(_trend_line(x, *end, *numbers) for end, *numbers in results))

@@ -47,8 +47,6 @@ _FLOW_FIELDS = {
     "patch_size": 7, "patch_size_special": 0, "tubelet_size": 2,
 }  # fmt: skip
 _MODULES_ON_FLOW = (1, 2, 4, 8)
-# Parameters that a notebook takes beside those of its parameter cell.
-_ALSO_TAKEN = {"table5": ("variant",), "audit": ("variant", "repair")}
 _PATHS = ("data_root", "lists_root")
 _PICTURE_SIZE = 160  # px
 
@@ -590,7 +588,7 @@ def _taken(name):
     path = SHIPPED / "notebooks" / f"{name}.ipynb"
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"] if path.is_file() else []
     sources = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", ())]
-    return [key for source in sources for key in (*_plain_assignments(source), *_ALSO_TAKEN.get(name, ()))]
+    return [key for source in sources for key in _plain_assignments(source)]
 
 
 def _check_systems(names):

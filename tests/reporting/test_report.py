@@ -142,16 +142,16 @@ def test_a_trend_is_the_difference_of_the_ends_of_each_group_on_the_same_clips(s
     table, matrices = scored
     of_both, of_all = (report.trend(table, matrices, "m", by).data for by in ({"l_v": "L_v ="}, {}))
     # Three more of ten hits in each subject are a tenth of the mean of three recalls.
-    for name in ("L_v = 1, m from 1 to 8", "L_v = 2, m from 1 to 4"):
+    for name in ("L_v = 1, HSTA modules from 1 to 8", "L_v = 2, HSTA modules from 1 to 4"):
         said = rf"- \*\*{name}\*\*: UAR \+10\.0 points \[\+\d\.\d, \+1\d\.\d\]; UF1 \+"
         assert re.search(said, of_both)
-    assert of_all.startswith("- **m from 1 to 8**: UAR ")
+    assert of_all.startswith("- **HSTA modules from 1 to 8**: UAR ")
     unfit = table.assign(fit=["fitted", "fitted", "fitted", "not fitted"])
     said = report.trend(unfit, matrices, "m", {"l_v": "L_v ="}).data.splitlines()
     assert [line.endswith("; at 4 the networks have not fitted.") for line in said] == [False, True]
     assert report.trend(table.assign(m=4), matrices, "m", {"l_v": "L_v ="}).data.endswith("alone: no trend.")
     zero = report.trend(table.assign(m=[0, 8, 1, 4]), matrices, "m", {}).data
-    assert zero.startswith("- **m from 1 to 8**: UAR +6.7 points")  # 2 hits more; a depth of 0 is a check
+    assert zero.startswith("- **HSTA modules from 1 to 8**: UAR +6.7 points")  # 2 hits more; a depth of 0 is a check
 
 
 # --- differences from the first row -----------------------------------------------------------------------

@@ -29,7 +29,7 @@ NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path
 NOT_TAKEN = {
     **{name: ["baselines"] for name in ("table1", "table2", "table3", "table4", "figure3")},
     "controls": ["grid", "baselines"],
-    "table5": ["variant", "labels", "lists_root", "macro_clips", "grid"],
+    "table5": ["labels", "lists_root", "macro_clips", "grid"],
     "table6": ["variant", "labels", "lists_root", "macro_clips", "grid"],
     "table7": ["labels", "macro_clips", "grid", "baselines"],
 }

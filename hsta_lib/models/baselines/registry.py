@@ -158,7 +158,8 @@ SYSTEMS = {
         _picture_system(
             ststnet.STSTNet, ststnet.prepare,
             {"learning_rate": 5e-5, "batch_size": 256, "epochs": 800, "sampling": "in_order"},
-        )
+        ),
+        recipe={"learning_rate": 1e-3},
     ),
     "MERSiamC3D": _forms(
         System(
