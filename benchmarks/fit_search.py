@@ -2,8 +2,8 @@
 
 ``python benchmarks/fit_search.py``, and ``--baselines`` for those of Tables 5 and 6. These rows chose the
 presets, for fit at the least cost, and set the bound of `hsta_lib.evaluation.fitted`. Reports are made with
-generator seed 2. What stands in ``fit_search.csv`` is not trained again. Its rows of baselines are from a busy
-machine: their seconds are too many.
+generator seed 2. What stands in ``fit_search.csv`` is not trained again. Its rows of baselines are from a
+busy machine: their seconds are too many.
 """
 
 import argparse

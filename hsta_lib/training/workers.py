@@ -50,6 +50,7 @@ def local_workers(n):
     """
     import dask
     from distributed import Client
+    from distributed.gc import disable_gc_diagnosis
 
     environment = dask.config.get("distributed.nanny.pre-spawn-environ") | WORKER_ENVIRONMENT
     settings = _SETTINGS | {
@@ -58,6 +59,7 @@ def local_workers(n):
     }
     with dask.config.set(settings):
         cluster = _started(n)
+        disable_gc_diagnosis(force=True)  # an interrupt that arrives in its callback would be lost
         client = Client(cluster)
         try:
             yield client

@@ -151,7 +151,8 @@ def test_a_trend_is_the_difference_of_the_ends_of_each_group_on_the_same_clips(s
     assert [line.endswith("; at 4 the networks have not fitted.") for line in said] == [False, True]
     assert report.trend(table.assign(m=4), matrices, "m", {"l_v": "L_v ="}).data.endswith("alone: no trend.")
     zero = report.trend(table.assign(m=[0, 8, 1, 4]), matrices, "m", {}).data
-    assert zero.startswith("- **HSTA modules from 1 to 8**: UAR +6.7 points")  # 2 hits more; a depth of 0 is a check
+    # 2 hits more; a depth of 0 is a check.
+    assert zero.startswith("- **HSTA modules from 1 to 8**: UAR +6.7 points")
 
 
 # --- differences from the first row -----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import errno
+import gc
 import json
 import os
 import shutil
@@ -339,3 +340,5 @@ def test_an_interrupt_that_goes_to_all_processes_spares_the_workers():  # Jupyte
         os.kill(pids[0], signal.SIGINT)
         time.sleep(0.5)
         assert list(client.run(os.getpid).values()) == pids
+        # One that arrives in a callback of the garbage collector would be lost.
+        assert not [one for one in gc.callbacks if "distributed" in repr(one)]
