@@ -18,6 +18,7 @@ from hsta_lib.evaluation.metrics import METRICS, confusion, scores
 from hsta_lib.models.baselines.registry import SYSTEMS
 from hsta_lib.study import comparison, published
 from hsta_lib.study.study import start
+from hsta_lib.training import store
 from hsta_lib.training.fit import fit
 
 RESULTS = Path(__file__).with_name("fit_search.csv")
@@ -60,12 +61,12 @@ def measure(trial, dataset):
     found = result["predictions"]
     matrix = confusion(found["y_true"], found["y_pred"], len(dataset.classes))
     tested = dict(zip(METRICS, 100 * scores(matrix[None])[0], strict=True))
-    last = result["losses"][-1] if result["losses"] else float("nan")
+    fits = store.fit_of(result)
     return {
         "core_seconds": time.process_time() - before,
         "training_clips": result["n_train"],
-        "loss_share": last / result["constant_loss"] if result["constant_loss"] else float("nan"),
-        "train_accuracy": 100 * result["train_accuracy"],
+        "loss_share": fits["loss_share"],
+        "train_accuracy": 100 * fits["train_accuracy"],
     } | tested
 
 

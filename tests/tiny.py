@@ -85,3 +85,10 @@ def tiny_trials(*, seeds=(0,), n_folds=3, **fields):
     """One trial per fold and seed."""
     settings = tiny_settings(**fields)
     return [Trial(settings, fold, seed, FINGERPRINT) for seed in seeds for fold in range(n_folds)]
+
+
+def with_folders(root, frames, names):
+    """The root, with empty clip folders in its folder of frames."""
+    for name in names:
+        (root / frames / name).mkdir(parents=True, exist_ok=True)
+    return root

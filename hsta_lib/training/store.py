@@ -313,13 +313,24 @@ def predictions(trials, folder):
         if record is None:
             raise ValueError(f"{trial.id} (fold {trial.fold}, seed {trial.seed}) has no result in {folder}")
         rows = pd.DataFrame({name: record["predictions"][name] for name in _KINDS if name != "scores"})
-        fits = _fit_of(record) | {"reads_pixels": trial.settings.reads_pixels}
+        fits = fit_of(record) | {"reads_pixels": trial.settings.reads_pixels}
         parts.append(rows.assign(trial_id=trial.id, fold=trial.fold, seed=trial.seed, **fits))
     return pd.concat(parts, ignore_index=True)
 
 
-def _fit_of(record):
-    """Accuracy on the training clips, and what is left of a constant prediction's loss, or of its errors."""
+def fit_of(record):
+    """Accuracy on the training clips, and what is left of a constant prediction's loss, or of its errors.
+
+    Parameters
+    ----------
+    record : dict
+        A result, or what `hsta_lib.training.fit.fit` gives.
+
+    Returns
+    -------
+    dict of str to float
+        ``train_accuracy, constant_accuracy, loss_share``; NaN in an older protocol, which has none.
+    """
     if "train_accuracy" not in record:  # of an older protocol
         return {"train_accuracy": math.nan, "constant_accuracy": math.nan, "loss_share": math.nan}
     reached, constant = record["train_accuracy"], record["constant_accuracy"]

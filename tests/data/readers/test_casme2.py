@@ -5,6 +5,7 @@ from functools import partial
 import openpyxl
 import pandas as pd
 import pytest
+from tiny import with_folders
 
 from hsta_lib.data.frames import index_folder
 from hsta_lib.data.readers import casme2
@@ -41,10 +42,8 @@ def write_sheet(path, rows, header=HEADER):
 def build(root, rows, frames="Cropped", *, sheet=casme2.SHEET, header=HEADER, folders=None):
     """Write a sheet, and the empty clip folders of its rows; returns the root."""
     write_sheet(root / sheet, rows, header)
-    names = {f"sub{int(cells[0]):02d}/{cells[1].strip()}" for cells in rows} if folders is None else folders
-    for name in names:
-        (root / frames / name).mkdir(parents=True, exist_ok=True)
-    return root
+    own = (f"sub{int(cells[0]):02d}/{cells[1].strip()}" for cells in rows)
+    return with_folders(root, frames, own if folders is None else folders)
 
 
 @pytest.fixture
