@@ -22,7 +22,7 @@ from hsta_lib.training import store
 from hsta_lib.training.fit import fit
 
 RESULTS = Path(__file__).with_name("fit_search.csv")
-PRESET = "fitted-study"
+PRESET = "study"
 # Fields of the settings that differ from the preset's.
 CASES = [
     {"m": 4, "epochs": 20, "learning_rate": 1e-3},

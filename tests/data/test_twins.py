@@ -51,7 +51,7 @@ def opened_by(root, tmp_path, **parameters):
     """A study of the data, and the data."""
     chosen = {"dataset": "own", "data_root": str(root), "labels": "emotion7", **parameters}
     opened = open_dataset(Parameters(**chosen), PRESET, tmp_path / "data")
-    return start("table4", {"preset": "quick", **chosen}), opened  # five folds
+    return start("table4", {"preset": "quick", "split": "subject", **chosen}), opened  # five folds
 
 
 def test_different_clips_are_no_twins(root, tmp_path, capsys):

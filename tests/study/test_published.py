@@ -260,7 +260,7 @@ def test_each_system_is_said_to_be_in_the_module_it_is_in():
 def test_table_6_has_three_label_sets_and_no_more_clips_than_the_preset_allows():
     assert systems.label_sets()["labels"].tolist() == ["emotion3", "emotion4", "emotion7"]
     study = systems.reduced(start("table6", {"preset": "quick", "split": ""}))
-    assert study.preset.synthetic.n_micro == 120
+    assert study.preset.synthetic.n_micro == 300
     assert systems.reduced(start("table6", {"preset": "full"})).preset.synthetic.n_micro == 860
 
 

@@ -136,7 +136,7 @@ def test_rows_that_are_printed_carry_their_names_and_settings():
 
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4"])
 def test_every_row_of_a_printed_table_stands_beside_its_scores(name):
-    study = start(name, {"preset": "quick"})
+    study = start(name, {"preset": "full"})
     scores = dict.fromkeys(("acc", "uar", "uf1"), 1.5)
     table = study.beside_paper(study.cells().assign(**scores))
     for metric in scores:
@@ -149,13 +149,13 @@ def test_every_row_of_a_printed_table_stands_beside_its_scores(name):
 def test_a_notebook_as_it_is_starts_with_the_defaults():
     study = start("table4", kernel())
     assert (study.name, study.preset_name) == ("table4", "quick")
-    assert study.parameters == config.Parameters(labels="emotion7", split="subject")
+    assert study.parameters == config.Parameters(labels="emotion7", split="holdout")
     preset = config.load_preset("quick")[1]
     expected = config.Settings(
         frames=preset.frames,
         model=preset.model,
         training=preset.training.model_dump(exclude={"precision"}),
-        split=preset.split.model_dump(),
+        split=preset.split.model_dump() | {"split": "holdout"},
     )
     assert study.settings == with_precision(expected, "auto")
 

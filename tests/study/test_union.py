@@ -189,7 +189,7 @@ def test_the_real_union_is_taken_as_it_is():
 
 @pytest.mark.parametrize(
     ("preset", "sizes", "split"),
-    [("smoke", (60, 6), "subject"), ("quick", (120, 24), "subject"), ("full", (576, 68), "loso")],
+    [("smoke", (60, 6), "subject"), ("quick", (300, 100), "holdout"), ("full", (576, 68), "loso")],
 )
 def test_presets_choose_the_split_and_the_number_of_clips(preset, sizes, split):
     study = composite.union(study_of(preset=preset))

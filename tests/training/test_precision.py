@@ -70,12 +70,17 @@ def test_a_precision_that_is_named_is_kept(machine, named):
     assert with_precision(LARGE, named) == with_fields(LARGE, precision=named)
 
 
-@pytest.mark.parametrize("preset", ["quick", "study", "smoke"])
-def test_presets_for_a_cpu_stay_in_float32(machine, preset):
+@pytest.mark.parametrize(
+    ("preset", "recipe"),
+    [
+        ("quick", "equations"),
+        *[(size, name) for size in ("study", "smoke") for name in ("equations", "released")],
+    ],
+)
+def test_presets_for_a_cpu_stay_in_float32(machine, preset, recipe):
     machine("amx_bf16", "avx512_bf16")
-    for name in ("equations", "released"):
-        made = study.start("table4", {"preset": preset, "recipe": name})
-        assert made.settings.training.precision == "float32"
+    made = study.start("table4", {"preset": preset, "recipe": recipe})
+    assert made.settings.training.precision == "float32"
 
 
 def test_what_the_preset_says_is_resolved_before_a_trial_is_made(machine):
