@@ -1,10 +1,11 @@
-"""Misfortunes of runs, one at a time: ``nice python benchmarks/chaos.py --events 20``.
+"""Misfortunes of runs, one at a time: ``nice python benchmarks/chaos.py --events 200``.
 
-Table 4 or Table 5, preset smoke, is made from nothing. At a random moment a random process of the run is
-killed, stopped or interrupted, or the disk of its results fills up or becomes read-only. What a user would do
-follows: a run that hangs because it was stopped itself is ended, and the same command is given again. Then
-every trial must be stored once with the predictions of an undisturbed run, and nothing else may be left: no
-process, no half-written file. A line per event is added to chaos.csv; a campaign that is broken off goes on.
+Table 4 or 5, preset smoke, is made from nothing, on workers of its own or on those of a Dask scheduler. At a
+random moment a process is killed, stopped or interrupted, a disk fills up or becomes read-only, the clock is
+set back or the machine is busy. What a user would do follows: a run that hangs because it was stopped itself
+is ended, and the same command is given again. Then every trial must be stored once with the predictions of an
+undisturbed run, and nothing else may be left: no process, no half-written file. A line per event is added to
+chaos.csv; a campaign that is broken off goes on.
 """
 
 import argparse
@@ -18,58 +19,123 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 RECORD = Path(__file__).with_name("chaos.csv")
 COLUMNS = ("event", "command", "what", "whom", "after", "ended", "recovery", "fault")
-SIGNALS = ("SIGKILL", "SIGSEGV", "SIGTERM", "SIGINT", "SIGSTOP", "SIGSTOP, SIGCONT after 20 s")
-DISKS = ("disk full", "disk read-only")
-ROLES = {"kernel": "ipykernel_launcher", "worker": "spawn_main"}
+_CONTINUED = "SIGSTOP, SIGCONT after a minute"
+SIGNALS = ("SIGKILL", "SIGSEGV", "SIGTERM", "SIGINT", "SIGSTOP", _CONTINUED)
+ROLES = {
+    "kernel": "ipykernel_launcher", "worker": "spawn_main",
+    "scheduler": "-m dask scheduler", "nanny": "-m dask worker",
+}  # fmt: skip
+# Disks, and when in a run something is written there: caches, results, reports with archives.
+DISKS = {"data": (0, 0.5), "results": (0, 1), "reports": (0.5, 1)}
+_SIZE = "size=256m"
+_WHOLE = (0, 1)
 HANGS = 600  # s, after which a run counts as waiting for ever
 PATIENCE = 30  # s that processes of an ended run have to end
+# Seen by every Python process of a run: its clock goes back an hour when a file appears.
+CLOCK = """
+import os, time
+real = time.time
+time.time = lambda: real() - 3600 * os.path.exists({file!r})
+"""
 
 
 class Place:
-    """Where a command runs: its results, on a disk of their own where one may be mounted."""
+    """Where commands run: each folder that they write in is a disk of its own where one may be mounted.
+
+    ``commands`` are argument lists by name; those that name ``scheduler.json`` run on a scheduler's workers.
+    """
 
     def __init__(self, folder, commands, environment=()):
-        self.results, self.commands = folder / "results", commands
-        self.environment = os.environ | {"HSTA_RESULTS": str(self.results)} | dict(environment)
-        self.results.mkdir(parents=True, exist_ok=True)
-        self.has_disk = self._mount("-t", "tmpfs", "-o", "size=64m", "tmpfs", str(self.results))
+        self.folder, self.commands = folder, commands
+        self.disks = {name: folder / name for name in DISKS}
+        for disk in self.disks.values():
+            disk.mkdir(parents=True, exist_ok=True)
+        mounted = [
+            self._mount("-t", "tmpfs", "-o", _SIZE, "tmpfs", str(disk)) for disk in self.disks.values()
+        ]
+        self.has_disks, self.file = all(mounted), folder / "scheduler.json"
+        self.set_back = folder / "set-back"
+        (folder / "clock").mkdir(exist_ok=True)
+        (folder / "clock" / "sitecustomize.py").write_text(CLOCK.format(file=str(self.set_back)))
+        given = os.environ | dict(environment)
+        paths = [str(folder / "clock"), *filter(None, [given.get("PYTHONPATH")])]
+        own = {"HSTA_RESULTS": self.disks["results"], "HSTA_DATA": self.disks["data"]}
+        self.environment = given | {name: str(disk) for name, disk in own.items()}
+        self.environment["PYTHONPATH"] = os.pathsep.join(paths)
 
-    def start(self, name):
-        """The command, in a session of its own."""
+    def has_scheduler(self, name):
+        return str(self.file) in self.commands[name]
+
+    def kinds(self):
+        """Everything that can happen: a command, what, and to whom."""
+        for name, command in self.commands.items():
+            roles = ["command", "worker"] + ["kernel"] * ("papermill" in command[0])
+            roles += ["scheduler", "nanny"] * self.has_scheduler(name)
+            yield from ((name, what, role) for what in SIGNALS for role in roles)
+            for disk in self.disks if self.has_disks else ():
+                yield from ((name, what, disk) for what in ("disk full", "disk read-only"))
+            yield from ((name, "clock set back", "all"), (name, "load of 15", "machine"))
+
+    def start(self, *command):
+        """A process in a session of its own."""
         return subprocess.Popen(
-            self.commands[name], env=self.environment, start_new_session=True,
+            command, env=self.environment, start_new_session=True, cwd=Path(__file__).parents[1],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def remount(self, *options):
-        return self._mount("-o", ",".join(("remount", *options)), str(self.results))
+    @contextmanager
+    def cluster(self, name):
+        """A scheduler with two workers, if a command needs it."""
+        self.file.unlink(missing_ok=True)
+        if not self.has_scheduler(name):
+            yield []
+            return
+        dask, file = (sys.executable, "-m", "dask"), ("--scheduler-file", str(self.file), "--no-dashboard")
+        only = ("--nthreads", "1", "--memory-limit", "0")
+        started = [self.start(*dask, "scheduler", *file, "--host", "127.0.0.1", "--port", "0")]
+        try:
+            while not self.file.exists():  # a command would not wait for it
+                time.sleep(0.1)
+            started += [self.start(*dask, "worker", *file, *only) for _ in range(2)]
+            yield started
+        finally:
+            for one in [child for process in started for child in _with_children(process.pid)]:
+                with suppress(psutil.Error):
+                    one.kill()
+            for process in started:
+                process.wait()
 
-    def clear(self):
-        for path in self.results.iterdir():
+    def remount(self, disk, *options):
+        return self._mount("-o", ",".join(("remount", *options)), str(self.disks[disk]))
+
+    def clear(self, *names):
+        self.set_back.unlink(missing_ok=True)
+        for path in [path for name in names for path in self.disks[name].iterdir()]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def close(self):
-        if self.has_disk:
-            subprocess.run(["umount", str(self.results)], check=False)
+        for disk in self.disks.values() if self.has_disks else ():
+            subprocess.run(["umount", str(disk)], check=False)
 
-    def digests(self):
-        """Of every result what it predicts, and the names of files that are no results."""
-        found, others = {}, []
-        for path in sorted(self.results.iterdir()):
+    def stored(self):
+        """Digests of what results and tables of predictions tell, and what only a broken run leaves."""
+        results, data, reports = (self.disks[name] for name in ("results", "data", "reports"))
+        found, left = {}, [path.name for path in reports.glob(".*")]
+        left += [f"{path.parent.name}/rows" for path in data.glob("*/*/rows")]
+        for path in sorted(results.iterdir()):
             if path.suffix == ".json" and not path.name.startswith("."):
                 record = json.loads(path.read_text())
-                told = json.dumps([record["predictions"], record["losses"]])
-                found[path.stem] = hashlib.sha256(told.encode()).hexdigest()
+                found[path.name] = _digest(json.dumps([record["predictions"], record["losses"]]))
             else:
-                others.append(path.name)
-        return found, others
+                left.append(path.name)
+        return found | {path.name: _digest(path.read_text()) for path in reports.glob("*.csv")}, left
 
     @staticmethod
     def _mount(*options):
@@ -78,41 +144,63 @@ class Place:
         ).returncode  # fmt: skip
 
 
-def family(process):
-    """The process and its descendants, which have sessions of their own, by role."""
-    roles = {"command": [psutil.Process(process.pid)]}
-    for child in roles["command"][0].children(recursive=True):
+def _digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _with_children(pid):
+    with suppress(psutil.NoSuchProcess):
+        return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return []
+
+
+def victims(role, process, cluster):
+    """Processes of a role: of the command and its descendants, which have sessions of their own."""
+    if role == "command":
+        return _with_children(process.pid)[:1]
+    found = []
+    for one in [one for part in (process, *cluster) for one in _with_children(part.pid)]:
         with suppress(psutil.Error):
-            line = " ".join(child.cmdline())
-            for role in (role for role, word in ROLES.items() if word in line):
-                roles.setdefault(role, []).append(child)
-    return roles
+            found += [one] * (ROLES[role] in " ".join(one.cmdline()))
+    return found
 
 
-def strike(what, process, place, rng):
-    """Have something happen; returns whom it hit, and what undoes it."""
-    if what in DISKS:
-        full = what == "disk full"
-        used = shutil.disk_usage(place.results).used
-        place.remount(f"size={max(used, 4096)}" if full else "ro")
-        return "results", lambda: place.remount("size=64m" if full else "rw")
-    roles = family(process)
-    role = rng.choice(sorted(roles))
-    victim = rng.choice(roles[role])
-    number, *then = what.split(", ")
+@contextmanager
+def misfortune(what, whom, process, place, cluster, rng):
+    """Have something happen and, when the command has ended, undo it; gives whether it did happen."""
+    if whom in DISKS:
+        used = max(shutil.disk_usage(place.disks[whom]).used, 4096)
+        yield place.remount(whom, f"size={used}" if what == "disk full" else "ro")
+        place.remount(whom, _SIZE if what == "disk full" else "rw")
+    elif what == "clock set back":
+        place.set_back.touch()
+        yield True
+    elif what == "load of 15":
+        busy = [place.start(sys.executable, "-c", "while True: pass") for _ in range(15)]
+        try:
+            yield True
+        finally:
+            for one in busy:
+                one.kill()
+                one.wait()
+    else:
+        while not (found := victims(whom, process, cluster)) and process.poll() is None:
+            time.sleep(0.2)  # it is yet to be started
+        if found:
+            _signal(rng.choice(found), what, whom, process)
+        yield bool(found)
+
+
+def _signal(victim, what, whom, process):
     with suppress(psutil.Error):
-        victim.send_signal(getattr(signal, number))
-    if then:
-        return role, lambda: _continue(victim)
-    # A stopped worker is the run's business; a run that was stopped itself is ended by its user.
-    ends = number == "SIGSTOP" and role != "worker"
-    return role, (lambda: end(process, victim)) if ends else lambda: None
-
-
-def _continue(victim):
-    time.sleep(20)
-    with suppress(psutil.Error):
-        victim.send_signal(signal.SIGCONT)
+        victim.send_signal(getattr(signal, what.partition(",")[0]))
+    if what == _CONTINUED:
+        time.sleep(60)
+        with suppress(psutil.Error):
+            victim.send_signal(signal.SIGCONT)
+    elif what == "SIGSTOP" and whom in ("command", "kernel"):
+        # What else is stopped is the run's business; a run that was stopped itself is ended by its user.
+        end(process, victim)
 
 
 def end(process, *stopped):
@@ -126,36 +214,40 @@ def end(process, *stopped):
 
 def event(number, place, expected, lasts, seed):
     """One misfortune and what follows, as a line of the record."""
-    rng = random.Random(f"{seed}/{number}")
-    name = rng.choice(sorted(place.commands))
-    place.clear()
-    after = rng.uniform(0, lasts[name])
-    what = rng.choice(SIGNALS + DISKS * place.has_disk)
-    process = place.start(name)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(after)
-    whom, began, members, fault = "", time.monotonic(), set(), ""
-    if process.poll() is None:
-        members = set(psutil.Process(process.pid).children(recursive=True))
-        whom, undo = strike(what, process, place, rng)
-        undo() if what not in DISKS else None
-        fault = _waited(process)
-        undo() if what in DISKS else None
+    kinds, rng = list(place.kinds()), random.Random(f"{seed}/{number}")
+    random.Random(f"{seed}/{number // len(kinds)}").shuffle(kinds)  # each once before any comes again
+    name, what, whom = kinds[number % len(kinds)]
+    place.clear("results", "reports", *["data"] * (whom == "data"))
+    after = lasts[name] * rng.uniform(*DISKS.get(whom, _WHOLE))
+    with place.cluster(name) as cluster:
+        process, hit, fault = place.start(*place.commands[name]), False, ""
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(after)
+        began, members = time.monotonic(), _with_children(process.pid)[1:]
+        if process.poll() is None:
+            with misfortune(what, whom, process, place, cluster, rng) as hit:
+                fault = _waited(process)
+        fault = fault or _left(members)
     ended = process.returncode
+    if ended:
+        with place.cluster(name):
+            again = place.start(*place.commands[name])
+            fault = fault or _waited(again) or ("the same command failed" if again.returncode else "")
+    found, left = place.stored()
+    fault = fault or ("predictions differ" if found != expected[name] else "")
+    fault = fault or (f"left: {', '.join(left)}" if left else "")
+    recovery = time.monotonic() - began
+    line = number, name, what, whom if hit else "", f"{after:.1f}", ended, f"{recovery:.0f}", fault
+    return dict(zip(COLUMNS, line, strict=True))
+
+
+def _left(members):
+    """Processes of a command that do not end with it, in words; they are killed."""
     left = psutil.wait_procs(members, timeout=PATIENCE)[1]
-    fault = fault or (f"{len(left)} processes left" if left else "")
     for one in left:
         with suppress(psutil.Error):
             one.kill()
-    if ended:
-        again = place.start(name)
-        fault = fault or _waited(again) or ("the same command failed" if again.returncode else "")
-    found, others = place.digests()
-    fault = fault or ("predictions differ" if found != expected[name] else "")
-    fault = fault or (f"left: {', '.join(others)}" if others else "")
-    recovery = time.monotonic() - began
-    line = number, name, what, whom, f"{after:.1f}", ended, f"{recovery:.0f}", fault
-    return dict(zip(COLUMNS, line, strict=True))
+    return f"{len(left)} processes left" if left else ""
 
 
 def _waited(process):
@@ -171,14 +263,15 @@ def _waited(process):
 def undisturbed(place):
     """What every command stores when nothing happens, and how long it takes."""
     expected, lasts = {}, {}
-    for name in place.commands:
-        place.clear()
+    for name, command in place.commands.items():
+        place.clear(*DISKS)
         started = time.monotonic()
-        process = place.start(name)
-        if _waited(process) or process.returncode:
-            raise RuntimeError(f"{name} fails without any misfortune: {' '.join(place.commands[name])}")
+        with place.cluster(name):
+            process = place.start(*command)
+            if _waited(process) or process.returncode:
+                raise RuntimeError(f"{name} fails without any misfortune: {' '.join(command)}")
         lasts[name] = time.monotonic() - started
-        expected[name], _ = place.digests()
+        expected[name], _ = place.stored()
     return expected, lasts
 
 
@@ -198,12 +291,17 @@ def campaign(place, events, record, seed=0):
 
 
 def tables(folder):
-    """Commands that make Tables 4 and 5, preset smoke."""
+    """Commands that make Tables 4 and 5, preset smoke, on workers of their own and on a scheduler's."""
     papermill = [str(Path(sys.executable).with_name("papermill")), "--no-progress-bar"]
+    ways = {"": [], " on a scheduler": ["-p", "scheduler", str(folder / "scheduler.json")]}
     return {
-        name: [*papermill, f"notebooks/{name}.ipynb", str(folder / f"{name}.ipynb"), "-p", "preset", "smoke"]
+        f"{name}{way}": [
+            *papermill, f"notebooks/{name}.ipynb", str(folder / "reports" / f"{name}.ipynb"),
+            "-p", "preset", "smoke", *given,
+        ]
         for name in ("table4", "table5")
-    }
+        for way, given in ways.items()
+    }  # fmt: skip
 
 
 def main():

@@ -10,13 +10,13 @@ from hsta_lib import ROOT
 
 RUN = """
 import sys
-from pathlib import Path
 sys.path.insert(0, {tests!r})
 from tiny import tiny_dataset, tiny_trials
 from hsta_lib import config
 from hsta_lib.training import run
 if __name__ == "__main__":
-    run.run(tiny_trials(epochs=60), [tiny_dataset(Path({data!r}))], config.results_dir(), workers=1)
+    where = {{"scheduler": sys.argv[1]}} if sys.argv[1:] else {{"workers": 1}}
+    run.run(tiny_trials(epochs=60), [tiny_dataset(config.data_dir())], config.results_dir(), **where)
 """
 
 
@@ -26,13 +26,15 @@ def chaos(monkeypatch):
     return importlib.import_module("chaos")
 
 
-# The three of the first: a worker's crash, an interrupt, a disk that becomes read-only.
-@pytest.mark.parametrize(("events", "seed"), [(3, 7), pytest.param(20, 0, marks=pytest.mark.slow)])
+# The three of the first: a full disk of data, a killed worker, a disk of results that becomes read-only.
+@pytest.mark.parametrize(("events", "seed"), [(3, 29), pytest.param(20, 0, marks=pytest.mark.slow)])
 def test_whatever_happens_to_a_run_nothing_is_lost(chaos, tmp_path, events, seed):
     script = tmp_path / "run.py"
-    script.write_text(RUN.format(tests=str(ROOT / "tests"), data=str(tmp_path)))
-    command = {"run": [sys.executable, str(script)]}
-    place = chaos.Place(tmp_path, command, {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *sys.path)))})
+    script.write_text(RUN.format(tests=str(ROOT / "tests")))
+    commands = {"run": [sys.executable, str(script)]}
+    if events > 3:
+        commands["run on a scheduler"] = [*commands["run"], str(tmp_path / "scheduler.json")]
+    place = chaos.Place(tmp_path, commands, {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *sys.path)))})
     try:
         lines = chaos.campaign(place, events, tmp_path / "chaos.csv", seed)
     finally:
