@@ -89,8 +89,7 @@ on_flow = $(call report,$(word 1,$(1)),reports,-p preset study -p dataset megc20
 $(NOTEBOOKS): setup
 	$(call report,$@,reports/local,$(if $(filter audit,$@),$(LISTS)) $(CHOSEN))
 
-# The audit comes first: the trials it shares with the tables are then stored with their epochs. It decides no
-# claim and makes do with two seeds. The claims, which are gathered from the other reports, come last.
+# The claims, which are gathered from the other reports, come last.
 reports: setup
 	$(call report,audit,reports,-p preset study $(LISTS))
 	$(foreach name,$(filter-out audit claims $(REAL),$(NOTEBOOKS)) claims,$(call report,$(name),reports,-p preset study)$(NEWLINE))
