@@ -256,7 +256,10 @@ class _Crew:
     def _workers(self):
         """What the scheduler says of its workers; of one that is stopped, as its machine may be, nothing."""
         identity = self.client.scheduler.identity
-        return self.client.sync(identity, n_workers=-1, callback_timeout=SILENT_SECONDS)["workers"]
+        return self.client.sync(identity, n_workers=-1, callback_timeout=self._answers_within())["workers"]
+
+    def _answers_within(self):
+        return SILENT_SECONDS
 
     def _silent(self, workers):
         """Those that have not beaten for a minute; only this machine's clock is asked, which nobody sets."""
@@ -307,6 +310,9 @@ class _LocalCrew(_Crew):
             super().look()
             self.looked = time.monotonic()
 
+    def _answers_within(self):
+        return _LOCAL_PATIENCE_SECONDS  # the scheduler is in this process: late on a busy machine, not gone
+
     def _look_over(self, new):
         self.shares |= dict.fromkeys(new, True)
 
@@ -320,6 +326,11 @@ class _LocalCrew(_Crew):
 
 def gone(scheduler, error):
     """The error of a scheduler that no longer answers."""
+    if not scheduler:
+        return ConnectionError(
+            f"the workers of this machine no longer answer ({error}): the same command continues, and what "
+            "was trained is kept; workers = 0 trains in this process"
+        )
     return ConnectionError(
         f"scheduler = {scheduler!r} no longer answers ({error}): start it and its workers again, and the "
         "same call continues; what was trained is kept"

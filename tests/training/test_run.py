@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -191,6 +192,22 @@ def test_a_run_without_any_worker_ends_with_a_message(monkeypatch, tmp_path):
     clock[0] = 1200
     with pytest.raises(RuntimeError, match=r"no local worker has come back for 10 minutes.*workers = 0"):
         crew.look()
+
+
+def test_workers_of_a_busy_machine_are_waited_for_longer_than_a_scheduler_elsewhere(monkeypatch, tmp_path):
+    def sync(*_, callback_timeout, **__):
+        if callback_timeout < 300:
+            raise TimeoutError(f"timed out after {callback_timeout} s.")
+        return {"workers": {"one": {"resources": {}, "status": "running", "last_seen": 1}}}
+
+    monkeypatch.setattr(cluster, "revive", lambda _: None)
+    client = SimpleNamespace(cluster=None, scheduler=SimpleNamespace(identity=None), sync=sync)
+    crew = cluster._LocalCrew(client, "", (), tmp_path)
+    crew.look()
+    assert crew.ready == {"one"}
+    with pytest.raises(ConnectionError, match=r"scheduler = 'tcp://far:1' no longer answers \(TimeoutError"):
+        cluster._Crew(client, "tcp://far:1", (), tmp_path).look()
+    assert re.match("the workers of this machine no longer answer", str(cluster.gone("", "it is gone")))
 
 
 def test_an_end_that_fails_is_a_line_and_leaves_no_process(dataset, tmp_path, monkeypatch, capsys):
