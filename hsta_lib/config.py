@@ -274,7 +274,7 @@ class Preset(Group):
     released_epochs: int | None = Field(None, ge=0)  # None: as of the other recipe
     grids: dict[str, dict[str, list]] = {}
     # Of tables whose least networks need more steps: epochs of their rows, by recipe equations.
-    epochs: dict[Literal["table1", "table2", "table3", "table4"], Annotated[int, Field(ge=1)]] = {}
+    epochs: dict[Literal["figure3", "table1", "table2", "table3", "table4"], Annotated[int, Field(ge=1)]] = {}
     datasets: Datasets = Datasets()
 
     @property

@@ -175,19 +175,19 @@ class Study:
         See `trials.expand_grid`, `hsta_lib.study.ablations` and `hsta_lib.paper.printed_cells`.
         """
         if not self.grid and self.name in DESIGNS:
-            return self._given(self._on_flow(DESIGNS[self.name]()))
+            return self._trained_longer(self._given(self._on_flow(DESIGNS[self.name]())))
         cells = expand_grid(self.grid) if self.grid else self._on_flow(printed_cells(self.name))
         variants = settings_of(self.settings, cells)
         kept = cells[[name for name in cells if name in ROW_NAMES]]
         names = [*NAMED_CELL, *(name for name in cells if name not in (*NAMED_CELL, *ROW_NAMES))]
         made = kept.assign(**{name: [config.field_value(v, name) for v in variants] for name in names})
-        made = with_branch(made) if self.grid and self.name == "table1" else made
-        epochs = self.preset.epochs.get(self.name)
-        return made.assign(epochs=epochs) if epochs and self._trains_by_equations else made
+        return self._trained_longer(with_branch(made) if self.grid and self.name == "table1" else made)
 
-    @property
-    def _trains_by_equations(self):
-        return self.parameters.recipe == "equations" and "epochs" not in self.grid
+    def _trained_longer(self, cells):
+        """Cells with the epochs that the preset gives this notebook, if it does and nobody chose others."""
+        epochs = self.preset.epochs.get(self.name)
+        chosen = self.parameters.recipe != "equations" or "epochs" in self.grid
+        return cells.assign(epochs=epochs) if epochs and not chosen else cells
 
     def _on_flow(self, cells):
         """Rows that pictures of flow can have: none of the video alone or of frames, and few modules."""

@@ -120,7 +120,7 @@ def test_every_preset_has_a_grid_or_all_rows_of_every_table(name, preset):
     if study.grid:
         assert len(cells) == len(expand_grid(study.grid))
     elif name in DESIGNS:
-        pd.testing.assert_frame_equal(cells, DESIGNS[name]())
+        pd.testing.assert_frame_equal(cells.drop(columns="epochs", errors="ignore"), DESIGNS[name]())
     else:
         assert len(cells) == len(load_table(name))
 
@@ -492,6 +492,18 @@ def test_trials_are_those_of_the_grid_seeds_and_folds(dataset):
     assert {trial.fingerprint for cell in trials for trial in cell} == {"data"}
     ((trial, *_), *_) = study.trials(dataset, study.cells(), epochs=9)
     assert (trial.settings.training.epochs, study.settings.training.epochs) == (9, 1)
+
+
+@pytest.mark.parametrize("name", ["figure3", "table1", "table2"])
+def test_a_preset_may_give_the_rows_of_a_notebook_epochs_of_their_own(name):
+    given = {"preset": "study"}
+    study = start(name, given)
+    assert study.cells()["epochs"].unique().tolist() == [study.preset.epochs[name]]
+    assert study.preset.epochs[name] > study.settings.training.epochs
+    assert "epochs" not in start("table3", given).cells()
+    assert "epochs" not in start(name, given | {"recipe": "released"}).cells()
+    chosen = start(name, given | {"grid": {"l_v": [1], "l_s": [0], "epochs": [7]}}).cells()
+    assert chosen["epochs"].tolist() == [7]
 
 
 def test_references_are_variants_of_the_named_setting_with_at_least_three_shuffles(dataset):
