@@ -48,7 +48,7 @@ help:
 	@echo "              parameters in capitals: make table4 PRESET=study SEEDS=0,1 DATASET=own DATA_ROOT=~/mine"
 	@echo "make test     all tests: ruff, pytest, every notebook, what needs no training in reports"
 	@echo "make setup    the environment alone, in .venv"
-	@echo "make reports  all reports as committed, preset study (two hours on two cores; resumable)"
+	@echo "make reports  all reports as committed, preset study (hours on two cores; resumable)"
 	@echo "make real     the reports on real motion, reports/real-*, from clones in external/ (docs/datasets.md)"
 	@echo "make export   all reports once more in reports/local, their figures as SVG and PNG, their tables as CSV"
 	@echo "              and LaTeX beside them; EXPORT=true does it for one report"
