@@ -6,15 +6,16 @@ Clips, subjects and folds are those of the real datasets as published; nothing i
 import argparse
 import heapq
 from functools import lru_cache
+from itertools import chain, groupby
 
 import numpy as np
 import pandas as pd
 
-from hsta_lib import config
+from hsta_lib.commands.terminal import print_to_pipe
 from hsta_lib.config import Settings, as_released, with_fields
 from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.table import class_names, labelled, problems_table
-from hsta_lib.paper import ROW_NAMES, load_subjects
+from hsta_lib.paper import load_subjects
 from hsta_lib.paper_check.findings import SUBJECTS
 from hsta_lib.study import published, union
 from hsta_lib.study.study import start
@@ -130,13 +131,9 @@ def _start(name, recipe):
 
 
 def _trials(study, cells):
-    trials = []
-    for cell in cells.drop(columns=[name for name in ROW_NAMES if name in cells]).to_dict("records"):
-        parameters = {name: value for name, value in cell.items() if name in config.Parameters.model_fields}
-        fields = {name: value for name, value in cell.items() if name not in parameters}
-        chosen = study.variant(**parameters, fields=fields)
-        trials += chosen.trials_of([chosen.settings], _dataset_of(chosen))[0]
-    return trials
+    groups = [list(alike) for _, alike in groupby(study.of_cells(cells), key=lambda one: one.parameters)]
+    lists = (of[0].trials_of([one.settings for one in of], _dataset_of(of[0])) for of in groups)
+    return [*chain.from_iterable(chain.from_iterable(lists))]
 
 
 def _references(study, *names):
@@ -217,8 +214,8 @@ def main(arguments=None):
     parser.add_argument("--tflops", type=float, default=ACHIEVED * PEAK_TFLOPS, help="achieved, of one GPU")
     chosen = parser.parse_args(arguments)
     planned = plan_paper(tflops=chosen.tflops)
-    print(planned.to_string(index=False, float_format="{:,.1f}".format))
-    print(describe(chosen.tflops))
+    print_to_pipe(planned.to_string(index=False, float_format="{:,.1f}".format))
+    print_to_pipe(describe(chosen.tflops))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ columns, or files, are compared on the same clips. With ``--epochs`` it has one 
 
 import argparse
 import csv
-import os
 import re
 import sys
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hsta_lib.commands.terminal import print_to_pipe
 from hsta_lib.data.splits import Fold
 from hsta_lib.data.table import COLUMNS, clean_emotion, subject_key
 from hsta_lib.evaluation import comparisons, epochs, pixel_free, references
@@ -393,10 +393,7 @@ def main(arguments=None):
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # of `hsta-score ... | head`; nothing more is to be written at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print_to_pipe(text)
     return 0
 
 

@@ -1,9 +1,18 @@
 """What a run shows in a terminal: its sections, and a bar."""
 
+import os
 import sys
 import time
 
 _EVERY = 30  # seconds between the lines of a bar where nothing can be overwritten
+
+
+def print_to_pipe(text):
+    """Print; silent where the reader has enough, as in ``hsta-score ... | head``."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # nothing more is to be written when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Terminal:

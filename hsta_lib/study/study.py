@@ -239,7 +239,7 @@ class Study:
         trials : list of list of Trial
             Of each cell.
         """
-        studies = self._of_cells(cells)
+        studies = self.of_cells(cells)
         opened = {}
         datasets = []
         for study in studies:
@@ -251,7 +251,8 @@ class Study:
         trials = [study.trials_of([study.settings], dataset)[0] for study, dataset in pairs]
         return studies, datasets, trials
 
-    def _of_cells(self, cells):
+    def of_cells(self, cells):
+        """The study of each cell, as for `prepare`."""
         chosen = cells.drop(columns=[name for name in cells if name in ROW_NAMES])
         return [self._with_cell(cell) for cell in chosen.to_dict("records")]
 

@@ -43,8 +43,8 @@ def parameters_and_flops(settings, n_classes):
         return _count_baseline(settings.comparison, n_classes)
     model = settings.model
     shown = Frames(n_frames=settings.frames.n_frames, image_size=settings.frames.image_size)
-    # What else there is does not matter: fewer networks to count.
-    sizes = with_fields(Settings(frames=shown, model=model), m=1, l_v=0, l_s=0)
+    # What else there is does not matter: fewer networks to count. Tables of positions cost nothing but time.
+    sizes = with_fields(Settings(frames=shown, model=model), m=1, l_v=0, l_s=0, positions="none")
     # All modules, all layers of a branch and all classes are alike: five small networks tell the cost of any.
     bare, *others = (_count(with_fields(sizes, **field), 1) for field in ({}, *_ONE_MORE))
     module, video, special = (count - bare for count in others)
