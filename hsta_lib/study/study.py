@@ -206,7 +206,7 @@ class Study:
         """Rows that the data can give; a line names the others, before anything is trained."""
         if self.is_synthetic or self.parameters.shows_flow:
             return cells
-        studies = self._of_cells(cells)
+        studies = self.of_cells(cells)
         keys = [study.parameters.model_dump_json() for study in studies]
         different = dict(zip(keys, studies, strict=True)).items()
         lacking = {key: why_lacking(s.parameters, s.preset, config.data_dir()) for key, s in different}
