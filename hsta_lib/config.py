@@ -275,6 +275,8 @@ class Preset(Group):
     grids: dict[str, dict[str, list]] = {}
     # Of tables whose least networks need more steps: epochs of their rows, by recipe equations.
     epochs: dict[Literal["figure3", "table1", "table2", "table3", "table4"], Annotated[int, Field(ge=1)]] = {}
+    # Training steps that HSTA takes at least on real data: more epochs where clips are few; 0: no more.
+    least_steps: int = Field(0, ge=0)
     datasets: Datasets = Datasets()
 
     @property

@@ -306,6 +306,7 @@ def provenance(study, dataset, trials):
         "trained on": _listed(record["device"] for record in records),
         "precision of products": _listed(trial.settings.training.precision for trial in trials),
         "trials": len(records),
+        "epochs of HSTA": _epochs_of(trials),
         "training time": f"{minutes:.1f} minutes, one trial after the other",
         "classes absent from a training fold": _listed(
             name for record in records for name in record["absent_classes"]
@@ -322,6 +323,11 @@ def provenance(study, dataset, trials):
         {"selector": "thead", "props": "display: none"},
     ]
     return pd.DataFrame({"fact": facts}).style.set_table_styles(left)
+
+
+def _epochs_of(trials):
+    chosen = {trial.settings.training.epochs for trial in trials if not trial.settings.comparison.baseline}
+    return ", ".join(map(str, sorted(chosen))) or "–"
 
 
 def _listed(values):

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -262,13 +263,22 @@ class Study:
         return self.variant(**parameters, fields=fields)
 
     def trials_of(self, variants, dataset):
-        """Trials of some settings, one list for each: every seed and fold."""
+        """Trials of some settings, one list for each: every seed and fold; of enough steps on real data."""
         # Each seed of a holdout draws other subjects, who must show every class.
         seeds = self.seeds if self.settings.split.split == HOLDOUT else self.seeds[:1]
-        n_folds = max(len(self.folds(dataset, seed=seed)) for seed in seeds)
+        folds = [self.folds(dataset, seed=seed) for seed in seeds]
         chosen = {name: getattr(self.parameters, name) for name in ("accept_other_code", "device")}
-        more = n_folds, self.seeds, dataset.fingerprint
-        return [make_trials(settings, *more, **chosen) for settings in variants]
+        more = max(map(len, folds)), self.seeds, dataset.fingerprint
+        n_train = min(len(fold.train) for of_seed in folds for fold in of_seed)
+        return [make_trials(self._long_enough(settings, n_train), *more, **chosen) for settings in variants]
+
+    def _long_enough(self, settings, n_train):
+        """Settings with as many epochs as the preset's least steps need, if nobody chose their number."""
+        training = settings.training
+        if self.is_synthetic or settings.comparison.baseline or "epochs" in self.grid:
+            return settings
+        needed = math.ceil(self.preset.least_steps * training.batch_size / n_train)
+        return config.with_fields(settings, epochs=max(needed, training.epochs))
 
     def reference_trials(self, dataset, names=("named", *_REFERENCES), named=None):
         """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation; or of some.
@@ -391,10 +401,12 @@ class Study:
         """How the clips are divided, as a sentence."""
         split = self.settings.split
         own = "; trained on clips of the tested dataset alone" * (split.train_on == "own")
+        least = 0 if self.is_synthetic or "epochs" in self.grid else self.preset.least_steps
+        steps = f"; HSTA takes at least {least} training steps, by more epochs where clips are few"
         sizes = {"n": len(folds)} | {
             part: sum(len(getattr(fold, part)) for fold in folds) for part in Fold._fields
         }
-        return _PROTOCOLS[split.split].format(**sizes) + _MACRO[split.macro_clips] + own
+        return _PROTOCOLS[split.split].format(**sizes) + _MACRO[split.macro_clips] + own + steps * (least > 0)
 
     @property
     def is_synthetic(self):

@@ -676,6 +676,27 @@ def test_rows_of_a_table_may_train_longer_than_its_reference_rows(dataset, monke
         config.validated(config.Preset, {"epochs": {"table9": 7}}, "params/mine.yaml")
 
 
+def test_real_data_of_few_clips_are_trained_for_as_many_steps(dataset, monkeypatch):
+    with_preset(monkeypatch, least_steps=100)
+    study = started(dataset="own", data_root="/somewhere")
+    fewest = min(len(fold.train) for fold in study.folds(dataset))
+    needed = -(-100 * study.settings.training.batch_size // fewest)
+    named = pd.DataFrame([NAMED_CELL])
+    asked = started(dataset="own", data_root="/somewhere", grid={"epochs": [2], "m": [4]})
+    for of, cells, epochs in [
+        (study, named, needed),
+        (study, named.assign(epochs=needed + 3), needed + 3),
+        (asked, asked.cells(), 2),
+        (started(), named, 1),  # synthetic
+    ]:
+        assert {trial.settings.training.epochs for trial in of.trials(dataset, cells)[0]} == {epochs}
+    assert needed > 1
+    assert "at least 100 training steps" in study.protocol(study.folds(dataset))
+    assert "training steps" not in asked.protocol(study.folds(dataset))
+    shuffled = study.reference_trials(dataset, ["fold"]).values()
+    assert {trial.settings.training.epochs for runs in shuffled for trial in runs} == {needed}
+
+
 def test_the_papers_scores_are_of_casme3_and_of_nothing_else():
     table = pd.DataFrame({"m": [4], "l_v": [2], "l_s": [1], "acc": [1.0], "uar": [1.0], "uf1": [1.0]})
     given = {"data_root": "/somewhere"}
