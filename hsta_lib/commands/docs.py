@@ -133,8 +133,8 @@ def systems_table():
     rows = []
     for row in load_systems().to_dict("records"):
         module = f"[{row['called']}](../hsta_lib/models/baselines/{row['module']}.py)"
-        rows.append([module, row["tables"] or "extra", *(row[name] for name in told)])
-    return _table(["baseline", "Table", *told.values()], rows)
+        rows.append([module, f"`{row['system']}`", row["tables"] or "extra", *(row[name] for name in told)])
+    return _table(["baseline", "`BASELINES`", "Table", *told.values()], rows)
 
 
 def plan_table():
@@ -185,8 +185,8 @@ def comparisons_table():
         found = [f"{row.uf1_difference:.1f} points: {row.uf1_found:.0f} %" for row in better.itertuples()]
         said = f"{better['uf1_detectable'].mean():.1f}" if len(better) else "–"
         rows.append([*design, from_to(wrong.min(), wrong.max()), ", ".join(found) or "–", said])
-    headings = ["subjects as in", "how many", "seeds", "skill", "families that are wrong, %"]
-    return _table([*headings, "differences in UF1: found", "said to be found four times in five"], rows)
+    headings = ["subjects as in", "how many", "seeds", "skill", "family-wise error, %"]
+    return _table([*headings, "power: differences in UF1 that are found", "stated for a power of 80 %"], rows)
 
 
 def benchmarks_table():

@@ -55,6 +55,8 @@ class Answer:
         """The answer, what it is about, and the command."""
         clips = "" if dataset is None else _clips(dataset)
         about = f"*Data*: {self._study.data_name}{clips}{self._study.dependence}; {self._study.chosen}."
+        if self._study.name == "claims":
+            about = "*Data*: those of the reports that it gathers, each with its split, labels and seeds."
         parts = ["## Answer", answer, *self._study.warnings, f"{about} *Made by* `{command(self._study)}`."]
         return Markdown("\n\n".join(parts))
 

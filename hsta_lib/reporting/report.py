@@ -11,7 +11,7 @@ from IPython.display import Markdown
 from hsta_lib import SHIPPED, config
 from hsta_lib.data.table import default_labels
 from hsta_lib.evaluation import comparisons
-from hsta_lib.evaluation.fitted import NOT_FITTED
+from hsta_lib.evaluation.fitted import NO_PIXELS, NOT_FITTED
 from hsta_lib.evaluation.intervals import (
     RULE,
     bootstrap_scores,
@@ -46,7 +46,7 @@ def summarise(table, matrices):
     -------
     DataFrame
         Rows ``named setting`` (if it is in the grid) and ``mean of all settings``, columns as ``table``'s
-        scores. The best of the cells proves nothing and is not used.
+        scores. Settings that read no pixels are not in the mean. The best of the cells proves nothing.
     """
     scored = [column for column in table if column.split("_")[0] in METRICS]
     rows = {}
@@ -54,7 +54,9 @@ def summarise(table, matrices):
     if named.any():
         name = "named setting (M = {m}, L_v = {l_v}, L_s = {l_s})".format(**NAMED_CELL)
         rows[name] = table.loc[named, scored].iloc[0]
-    rows[f"mean of all {len(table)} settings"] = _mean_row(table[scored], matrices)
+    reads = (table["fit"] != NO_PIXELS).to_numpy() if "fit" in table else np.ones(len(table), dtype=bool)
+    which = "" if reads.all() else " that read pixels"
+    rows[f"mean of all {reads.sum()} settings{which}"] = _mean_row(table.loc[reads, scored], matrices[reads])
     return pd.DataFrame(rows).T
 
 
@@ -164,14 +166,14 @@ def about_subjects(matrices, classes):
         for metric, before, after in zip(METRICS, whole, without, strict=True)
     )
     lines = [
-        f"- The {len(sizes)} subjects count as much as {effective_subjects(sizes):.1f} with equally many "
-        "clips each.",
+        f"- The {len(sizes)} subjects have unequal numbers of clips. They weigh as much as "
+        f"{effective_subjects(sizes):.1f} with equal ones.",
         f"- Without the largest ({sizes.max()} of {sizes.sum()} clips) the mean of all settings changes by "
         f"{changes} points.",
     ]
     shares = dict(zip(classes, 100 * vanishing(matrices), strict=True))
     rare = ", ".join(f"{name} {share:.1f} %" for name, share in shares.items() if share >= _RARE)
-    lines.append(f"- Classes absent from a resample of subjects, where they count 0: {rare or 'none'}.")
+    lines.append(f"- Classes that a draw of as many subjects, with replacement, may lack: {rare or 'none'}.")
     return Markdown("\n".join(lines))
 
 

@@ -668,7 +668,7 @@ def _order_of_fit(table):
     if {"system", "labels"} & {*table} or len(rows) < _ROWS_TO_CORRELATE:
         return ""
     r = rows["uar"].corr(rows["loss_share"])
-    told = f" Among those that did, UAR and last loss correlate by {r:+.2f}: at -1 they are in order of fit."
+    told = f" Among those that did, UAR and last loss correlate by r = {r:+.2f}; near -1 scores show fit."
     return told if np.isfinite(r) else ""
 
 

@@ -77,9 +77,8 @@ def told(study, dataset, families, about=""):
     shares = [f"{points} points: {share:.0f} %" for points, share in zip(_DIFFERENCES, least, strict=True)]
     compared = counted(sum(len(family) for _, family in families), "comparison")
     return (
-        f"{opened}{compared}, corrected together. About this share of studies like this one finds a "
-        f"difference in UAR of {', '.join(shares)}. Assumed: every class has a recall of "
-        f"{100 * _RECALL:.0f} %, which differs between trainings of a setting by {100 * _SCATTER:.1f} points "
-        "(standard deviation); two of them are right of the same clips with a correlation of "
-        f"{_ALIKE:g}."
+        f"{opened}{compared}, corrected together. Its power, the share of such studies that find a "
+        f"difference in UAR: {', '.join(shares)}. Assumed: every class has a recall of "
+        f"{100 * _RECALL:.0f} %; recalls of one setting's trainings have a standard deviation of "
+        f"{100 * _SCATTER:.1f} points; which clips two trainings get right correlates by {_ALIKE:g}."
     )

@@ -179,8 +179,8 @@ def conclude(curves, references, chance, n_classes):
         first = "; ".join(map(_named, here.index, here["train_accuracy"], here["uar"]))
         last = ", ".join(f"{name} {number(uar)}" for name, uar in there["uar"].items())
         told.append(
-            f"- **With about {asked} training clips expect** this training accuracy and test UAR: {first}. "
-            f"With {most} clips, after as many steps, the UAR is: {last}."
+            f"- **With {asked} training clips** of these faces, training accuracy and test UAR were: "
+            f"{first}. With {most} clips, after as many steps, the UAR was: {last}. Real faces may need more."
         )
     beside = {"chance": chance} | _beside(references)
     said = ", ".join(f"{name} {number(uar)}" for name, uar in beside.items())

@@ -61,8 +61,8 @@ _PROTOCOLS = {
     "nearly every test clip's subject is also in training",
     "subject_seen": "subject-dependent: {n} folds; of the clips of a fold's test subjects half are tested, "
     "the others are in training",
-    "holdout": "held out: each seed trains on subjects of its own ({train} clips with the "
-    "first); all are tested on the same {test} clips of other subjects",
+    "holdout": "held out: each seed draws its training subjects from the same people ({train} clips with "
+    "the first seed); all are tested on the same {test} clips of other subjects",
 }
 _REFERENCES = {
     "fold": "labels shuffled",

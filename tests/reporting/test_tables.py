@@ -471,7 +471,7 @@ def test_rows_in_order_of_their_fit_are_told():
     table = table.assign(uar=50 - table["loss_share"])
     table.loc[5, ["fit", "uar"]] = "not fitted", 99
     said = tables.conclude_fits(table, ["m"]).data
-    assert said.endswith("UAR and last loss correlate by -1.00: at -1 they are in order of fit.")
+    assert said.endswith("UAR and last loss correlate by r = -1.00; near -1 scores show fit.")
     for other in (
         table.head(4),
         table.assign(system="HSTA"),

@@ -94,10 +94,10 @@ def test_the_sentence_tells_what_few_clips_give(trained):
     said = learning.conclude(trained, REFERENCES, 50, 2).data
     assert "named setting's 6 training steps changes its UAR by +37.5 points" in said
     assert (
-        "With about 247 training clips expect** this training accuracy and test UAR: HSTA 99 % and 30.0"
+        "With 247 training clips** of these faces, training accuracy and test UAR were: HSTA 99 % and 30.0"
         in said
     )
-    assert "With 1980 clips, after as many steps, the UAR is: HSTA 50.0, HTNet 25.0" in said
+    assert "With 1980 clips, after as many steps, the UAR was: HSTA 50.0, HTNet 25.0" in said
     assert "chance 50.0, ceiling 86.0, linear model on apex less onset 61.0" in said
 
 
