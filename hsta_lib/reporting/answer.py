@@ -15,10 +15,7 @@ _NOT_SAID = ("preset", "workers", "scheduler", "export")
 class Answer:
     """Two outputs of a notebook's first cell that its last cell replaces.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-        With the parameter ``export``, what is shown from here on is written beside the report too.
+    With the parameter ``export`` of ``study``, what is shown from here on is written beside the report too.
 
     Raises
     ------

@@ -85,7 +85,9 @@ def _panels(figsize, *shape, **options):
 
 
 def score_lines(table, x, by, chance, xlabel):
-    """Scores against an ordered setting, one line per group: ours with its interval, the paper's dashed.
+    """Scores by an ordered setting, a panel per metric, a line per group: ours with its interval.
+
+    The paper's are dashed.
 
     Parameters
     ----------
@@ -97,12 +99,6 @@ def score_lines(table, x, by, chance, xlabel):
         Columns that tell the groups, and how they are written in the legend; may be empty.
     chance : dict of str to float
         From `hsta_lib.reporting.tables.chance`, drawn dotted.
-    xlabel : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel per metric.
     """
     groups = table.groupby(list(by), sort=False) if by else [((), table)]
     with _panels((10, 3.9), 1, len(METRICS), sharex=True) as (figure, panels):
@@ -152,7 +148,9 @@ def seconds(times, settings, xlabel):
 
 
 def score_dots(table, names, chance):
-    """Scores of settings without an order, a line for each: ours with its interval, the paper's as a ring.
+    """Scores of settings without an order, a panel per metric, a line each: ours with its interval.
+
+    The paper's are rings.
 
     Parameters
     ----------
@@ -162,11 +160,6 @@ def score_dots(table, names, chance):
         Of the rows of ``table``.
     chance : dict of str to float
         From `hsta_lib.reporting.tables.chance`, drawn dotted; NaN where the rows have none in common.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel per metric.
     """
     places = np.arange(len(table))
     with _panels((10, 1.4 + 0.3 * len(table)), 1, len(METRICS), sharey=True) as (figure, panels):
@@ -184,19 +177,9 @@ def score_dots(table, names, chance):
 
 
 def differences(table, first="the first row"):
-    """Differences of rows from the first with their intervals; those that could be chance are grey.
+    """Differences of rows from ``first`` in UAR and UF1, with intervals; grey: those that could be chance.
 
-    Parameters
-    ----------
-    table : DataFrame
-        From `hsta_lib.reporting.report.against_first`.
-    first : str
-        What the rows are compared with.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A panel for UAR and one for UF1.
+    ``table``: from `hsta_lib.reporting.report.against_first`.
     """
     table = table.reset_index(drop=True)
     with _panels((10, 1.3 + 0.3 * len(table)), 1, 2, sharey=True) as (figure, panels):
@@ -228,15 +211,10 @@ def _legend_below(figure, *panels, **options):
 
 
 def claims(verdicts):
-    """Effects that decide the paper's claims: by the printed numbers and, with intervals, by studies.
+    """Effects that decide the paper's claims, a line per claim, by table, above zero as claimed.
 
-    ``verdicts``: from `hsta_lib.study.claims.gather`; claims without any number are left out.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A line per claim, by table, above zero as claimed. Dots: studies, coloured by verdict; rings: printed
-        numbers.
+    Dots: studies with their intervals, coloured by verdict; rings: printed numbers. ``verdicts``: from
+    `hsta_lib.study.claims.gather`; claims without any number are left out.
     """
     rows = verdicts[verdicts["estimate"].notna()]
     told = rows.drop_duplicates("id").sort_values("table", kind="stable").set_index("id")
@@ -263,10 +241,8 @@ def claims(verdicts):
 def losses(records, held_out=None):
     """Training loss of each epoch and, where epochs are stored, accuracy on held-out clips beside it.
 
-    Parameters
-    ----------
-    records, held_out : dict of str to list of list of float
-        Name of a group of trials to a curve of each; drawn are the mean over trials and their range.
+    ``records`` and ``held_out`` (dict of str to list of list of float): name of a group of trials to a curve
+    of each. Drawn are the mean over trials and their range.
     """
     parts = {"training loss": records, "accuracy on held-out clips, %": held_out or {}}
     parts = {label: curves for label, curves in parts.items() if curves}
@@ -349,7 +325,7 @@ def confusion(recalls):
 
 
 def contact_sheet(clips, frames, classes, flow=False, pictures=None):
-    """Onset, apex and their amplified difference for one clip of each class.
+    """Onset, apex and their amplified difference for one clip of each class; without frames a sentence.
 
     Parameters
     ----------
@@ -357,16 +333,10 @@ def contact_sheet(clips, frames, classes, flow=False, pictures=None):
         With ``label`` and ``action_units``; the first clip of each class is shown.
     frames : ndarray, uint8, shape (n_clips, n_frames + 2, size, size, 3)
         The last two are onset and apex. None: see `hsta_lib.study.study.Study.pictures`.
-    classes : sequence of str
     flow : bool
         Also draw the optical flow from onset to apex (DIS), direction as colour, all on one scale.
     pictures : tuple of str, optional
         Names of the last two where they are no frames, but pictures of tracks or flow; they alone are shown.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Without frames a sentence.
     """
     if frames is None:
         return Markdown("Pictures of others' repositories are not shown; a report holds numbers alone.")
@@ -405,13 +375,7 @@ def _action_units(clip):
 
 
 def as_photograph(figure):
-    """A figure that holds photographs, as JPEG: noise takes a third of the room it has as PNG.
-
-    Returns
-    -------
-    IPython.display.Image
-        A sentence in place of a figure stays as it is.
-    """
+    """A figure of photographs as JPEG: noise takes a third of its room as PNG. A sentence stays as it is."""
     if isinstance(figure, Markdown):
         return figure
     content = io.BytesIO()
@@ -420,19 +384,9 @@ def as_photograph(figure):
 
 
 def animation(clips, frames):
-    """The frames of one clip of each class side by side, as a small animated PNG that plays three times.
+    """The first clip of each class side by side, in their order: a small animated PNG, played three times.
 
-    Parameters
-    ----------
-    clips : DataFrame
-        With ``label``; the first clip of each class is shown, in order of the classes.
-    frames : ndarray, uint8, shape (n_clips, n_frames + 2, size, size, 3)
-        The last two are onset and apex. None: see `hsta_lib.study.study.Study.pictures`.
-
-    Returns
-    -------
-    IPython.display.Image
-        Without frames nothing.
+    ``clips`` and ``frames`` are those of `contact_sheet`; nothing is made without frames.
     """
     if frames is None:
         return None
@@ -449,14 +403,9 @@ def animation(clips, frames):
 
 
 def timing(clips):
-    """How long the clips are, and how soon their apex comes.
+    """How long the clips are, and how soon their apex comes; of pictures of flow a sentence.
 
     ``clips``: with ``onset``, ``apex``, ``offset``.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Of pictures of flow a sentence.
     """
     if clips["onset"].isna().all():
         return Markdown(NO_NUMBERS)
@@ -475,7 +424,7 @@ def timing(clips):
 
 
 def attainable_uf1(curve, pairs, method="HSTA"):
-    """UF1 that each UAR allows, with the pairs that are printed for that dataset.
+    """UF1 that each UAR allows, with the pairs printed for that dataset, those of ``method`` in colour.
 
     Parameters
     ----------
@@ -483,8 +432,6 @@ def attainable_uf1(curve, pairs, method="HSTA"):
         From `hsta_lib.audit.lists.attainable`.
     pairs : DataFrame
         With ``method``, ``uar``, ``uf1`` and ``possible``; pairs that are not possible are named.
-    method : str
-        Drawn in colour.
     """
     with _panels((6, 4.2)) as (figure, panel):
         panel.fill_between(
@@ -513,12 +460,7 @@ def attainable_uf1(curve, pairs, method="HSTA"):
 def spread(noise):
     """Standard deviation of Table 4's cells beside that of equally good models, by their disagreement.
 
-    ``noise``: from `hsta_lib.paper_check.noise.table4_noise`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel per metric.
+    A panel per metric. ``noise``: from `hsta_lib.paper_check.noise.table4_noise`.
     """
     with _panels((10, 2.9), 1, len(METRICS), sharey=True) as (figure, panels):
         for panel, metric in zip(panels, METRICS, strict=True):
@@ -647,6 +589,9 @@ def chance_by_best_epoch(table):
 def attention_maps(frames, maps, *, patch_size, clip_names, frame_names):
     """Attention of the CLS token laid over the frames of clips, tubelet by tubelet.
 
+    A column per clip, time downwards; of a single clip time runs to the right. One scale for all, whose
+    middle is the share that every token has where all have the same.
+
     Parameters
     ----------
     frames : ndarray, uint8, shape (n_clips, n_frames, size, size, 3)
@@ -655,13 +600,6 @@ def attention_maps(frames, maps, *, patch_size, clip_names, frame_names):
         no patch covers stay bare.
     patch_size : int
         px.
-    clip_names, frame_names : sequence of str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A column per clip, time downwards; of a single clip time runs to the right. One scale for all, whose
-        middle is the share that every token has where all have the same.
     """
     n_clips, n_frames = frames.shape[:2]
     per_time, is_single = n_frames // maps.shape[1], n_clips == 1
@@ -692,18 +630,10 @@ def attention_maps(frames, maps, *, patch_size, clip_names, frame_names):
 
 
 def attention_over_time(ways, clip_names):
-    """Attention on the CLS token itself and on all tubelets of a time, beside equal shares.
+    """Attention on the CLS token itself and on all tubelets of a time, beside equal shares: a panel per clip.
 
-    Parameters
-    ----------
-    ways : dict of str to tuple
-        Name to ``shares`` (n_clips, 1 + n_times) and ``equal`` (1 + n_times,); the first entry is CLS itself.
-    clip_names : sequence of str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel per clip.
+    ``ways`` (dict of str to tuple): name to ``shares`` (n_clips, 1 + n_times) and ``equal`` (1 + n_times,);
+    the first entry is CLS itself.
     """
     width, n_clips = 0.8 / len(ways), len(clip_names)
     with _panels((1.5 + 1.4 * n_clips, 2.7), 1, n_clips, sharey=True, squeeze=False) as (figure, (panels,)):
@@ -725,15 +655,9 @@ def attention_over_time(ways, clip_names):
 
 
 def class_probabilities(probabilities, classes, labels, clip_names):
-    """Softmax of the class scores, a panel per clip; the true class in colour, where it is known.
+    """Softmax of the class scores, shape (n_clips, n_classes): a panel per clip, its true class in colour.
 
-    Parameters
-    ----------
-    probabilities : ndarray, shape (n_clips, n_classes)
-    classes : sequence of str
-    labels : sequence of int
-        True class of each clip, -1 where it is not known.
-    clip_names : sequence of str
+    ``labels`` (sequence of int): true class of each clip, -1 where it is not known.
     """
     places, n_clips = np.arange(len(classes)), len(clip_names)
     size = (1.5 + 1.3 * n_clips, 0.9 + 0.22 * len(classes))
@@ -786,6 +710,8 @@ def attention_on_motion(table, names):
 def published_scores(printed, table, by, title):
     """Published scores of each system, and ours with their intervals, for each dataset or number of classes.
 
+    A row of panels for UF1 and one for UAR, a column for each dataset or number of classes.
+
     Parameters
     ----------
     printed : DataFrame
@@ -795,11 +721,6 @@ def published_scores(printed, table, by, title):
     by : {"dataset", "n_classes"}
     title : str
         What our scores are of, and what keeps them from being compared.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A row of panels for UF1 and one for UAR, a column for each dataset or number of classes.
     """
     groups = list(dict.fromkeys([*printed[by], *table[by]]))
     groups = groups if by == "dataset" else sorted(groups)
@@ -849,10 +770,7 @@ def _published_dots(panel, printed, metric, places):
 def growth(rows):
     """Time of a training step against what makes it longer, a panel per setting, a line per size of network.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        From `hsta_lib.reporting.report.measured_growth`; the exponent is written at the end of its line.
+    ``rows``: from `hsta_lib.reporting.report.measured_growth`; the exponent stands at the end of its line.
     """
     settings = list(dict.fromkeys(rows["setting"]))
     with _panels((2.6 * len(settings), 3.2), 1, len(settings), sharey=True) as (figure, panels):
@@ -911,6 +829,8 @@ def published_to_honest(table, reached):
 def scores_by_cost(table, costs, by):
     """UAR of each system, the highest first, beside its size and the time of one training.
 
+    A row of panels per dataset or number of classes. Systems that have not fitted are rings.
+
     Parameters
     ----------
     table : DataFrame
@@ -919,8 +839,6 @@ def scores_by_cost(table, costs, by):
     costs : DataFrame
         From `hsta_lib.study.comparison.costs`. A system without a network has no size.
     by : {"dataset", "n_classes"}
-
-    A row of panels per dataset or number of classes. Systems that have not fitted are rings.
     """
     costs = costs.drop_duplicates("system").set_index("system")
     groups = {group: rows for group, rows in table.groupby(by, sort=False) if len(rows) > 1}

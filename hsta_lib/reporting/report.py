@@ -1,4 +1,7 @@
-"""The sentences, the provenance and the record of a report: everything said is made from numbers."""
+"""The sentences, the provenance and the record of a report: everything said is made from numbers.
+
+Functions that write a file return its path, from the repository's root if it lies there.
+"""
 
 import hashlib
 import json
@@ -109,6 +112,9 @@ def conclude(summary, references, chance):
 def trend(table, matrices, x, by):
     """What the scores of an ordered setting come to, from its least value above zero to its largest.
 
+    A line per group, with the interval of the difference on the same clips, corrected together; an end whose
+    networks have not fitted is named.
+
     Parameters
     ----------
     table : DataFrame
@@ -119,12 +125,6 @@ def trend(table, matrices, x, by):
         Column of the ordered setting.
     by : dict of str to str
         Columns that tell groups of settings, and how they are written; may be empty.
-
-    Returns
-    -------
-    IPython.display.Markdown
-        A line per group, with the interval of the difference on the same clips, corrected together; an end
-        whose networks have not fitted is named.
     """
     rows, ends = table.reset_index(drop=True), {}
     for values, group in rows.groupby(list(by), sort=False) if by else [((), rows)]:
@@ -153,10 +153,7 @@ def _trend_line(x, name, ends, *numbers):
 def about_subjects(matrices, classes):
     """How much hangs on few subjects: their number, scores without the largest, classes that vanish.
 
-    Parameters
-    ----------
-    matrices : ndarray, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
-    classes : sequence of str
+    ``matrices``: from `hsta_lib.reporting.tables.score_table`.
     """
     sizes = matrices[0, 0].sum(axis=(1, 2))
     scored = score_interval(matrices).estimate, without_largest(matrices)
@@ -180,11 +177,8 @@ def about_subjects(matrices, classes):
 def measured_growth():
     """Times of training steps by size, from the record of ``benchmarks/growth.py``.
 
-    Returns
-    -------
-    DataFrame
-        ``size`` (of the network), ``setting`` (the one that is varied), ``value``, ``seconds`` of a step,
-        ``machine``; ``exponent``: slope of a line through log(seconds) over log(value).
+    Columns: ``size`` (of the network), ``setting`` (the one that is varied), ``value``, ``seconds`` of a
+    step, ``machine``; ``exponent``: slope of a line through log(seconds) over log(value).
     """
     rows = pd.read_csv(SHIPPED / "benchmarks" / "growth.csv")
     for _, group in rows.groupby(["size", "setting"]):
@@ -196,11 +190,7 @@ def measured_growth():
 def against_first(names, matrices):
     """Every row of a design against its first, corrected together; see `tables.compare_rows`.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Of all rows.
-    matrices : ndarray, shape (n_rows, n_seeds, n_subjects, n_classes, n_classes)
+    ``names`` and ``matrices``, see `tables.matrices_of`, are those of all rows.
     """
     if len(matrices) < 2:  # the data gives no other row
         none = np.empty((0, len(METRICS)))
@@ -222,7 +212,6 @@ def conclude_differences(study, table, first="the first row", fits=None):
 
     Parameters
     ----------
-    study : hsta_lib.study.study.Study
     table : DataFrame
         From `against_first`.
     first : str
@@ -258,17 +247,8 @@ def conclude_differences(study, table, first="the first row", fits=None):
 def peaks(settings, matrices, n_boot):
     """Where scores peak over ordered settings: percent of bootstrap draws with the best score at each.
 
-    Parameters
-    ----------
-    settings : Series
-        Values of the ordered setting; its name is kept.
-    matrices : ndarray, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
-    n_boot : int
-
-    Returns
-    -------
-    DataFrame
-        One row per setting; for each score the share of draws, and whether the score itself is highest there.
+    One row per setting; it also says where the score itself is highest. ``settings`` (Series): values of the
+    ordered setting; its name is kept. ``matrices``: from `hsta_lib.reporting.tables.score_table`.
     """
     draws = bootstrap_scores(matrices, n_boot, np.random.default_rng(0))
     estimates = score_interval(matrices).estimate
@@ -291,13 +271,7 @@ def seconds_of(trials):
 
 
 def provenance(study, dataset, trials):
-    """Where a report's numbers come from: code, libraries, machine, data, trials.
-
-    Returns
-    -------
-    pandas.io.formats.style.Styler
-        One row per fact.
-    """
+    """Where a report's numbers come from, a row per fact: code, libraries, machine, data, trials."""
     records = [store.load(trial, config.results_dir()) for trial in dict.fromkeys(trials)]
     minutes = sum(record["seconds"] for record in records) / 60
     facts = {
@@ -342,11 +316,6 @@ def record(study, dataset, trials, table, summary, references, verdicts=None):
     The file is ``<name>-<preset>-<dataset>-<split>.json`` in `hsta_lib.config.records_dir`; a run with other
     labels, seeds or grid than the preset's has ``-custom-<hash>`` in its name: it replaces no other run's
     numbers.
-
-    Returns
-    -------
-    str
-        Its path, from the repository's root if it lies there.
     """
     content = {
         "report": study.name,
@@ -381,11 +350,7 @@ def _written(path, content):
 
 
 def predictions_table(cells, predictions, references, classes):
-    """Predicted classes of every tested clip, by name: a row per clip, a column per setting and seed.
-
-    Columns are headed by their settings, as in ``m=4 l_v=2 l_s=1 seed=0``. A clip that is predicted twice or
-    not at all, or whose subject, fold or label differs between columns, is refused.
-    """
+    """Predicted classes by name, a row per clip, a column per setting and seed; see `record_predictions`."""
     names = [" ".join(f"{key}={value}" for key, value in cell.items()) for cell in cells.to_dict("records")]
     parts = [predictions.assign(row=predictions["cell"].map(dict(enumerate(names))))]
     parts += [rows.assign(row=name) for name, rows in references.items()]
@@ -409,14 +374,15 @@ def predictions_table(cells, predictions, references, classes):
 
 
 def record_predictions(study, dataset, cells, predictions, references, part=""):
-    """Write the table of `predictions_table` beside the report, as ``<record's name>-predictions.csv``.
+    """Write predicted classes beside the report, as ``<record's name>-predictions.csv``.
 
-    Of a report that has several such tables each is a ``part``: ``<record's name>-<part>-predictions.csv``.
+    A row per tested clip; a column per setting and seed, headed as ``m=4 l_v=2 l_s=1 seed=0``. Of a report
+    that has several such tables each is a ``part``: ``<record's name>-<part>-predictions.csv``.
 
-    Returns
-    -------
-    str
-        Its path, from the repository's root if it lies there.
+    Raises
+    ------
+    ValueError
+        If a clip is predicted twice or not at all, or its subject, fold or label differs between columns.
     """
     table = predictions_table(cells, predictions, references, dataset.classes)
     path = report_path(study, f"-{part}-predictions.csv" if part else "-predictions.csv")
@@ -431,7 +397,6 @@ def record_by_labels(study, datasets, cells, predictions, references):
 
     Parameters
     ----------
-    study : hsta_lib.study.study.Study
     datasets : list of hsta_lib.data.dataset.Dataset
         Of each row; those of one file have the same tested clips.
     cells : DataFrame
@@ -440,11 +405,6 @@ def record_by_labels(study, datasets, cells, predictions, references):
         Of each row.
     references : dict of str to dict of str to DataFrame
         Predictions of the reference rows, by file, e.g. ``emotion7``; there may be none of some.
-
-    Returns
-    -------
-    list of str
-        Their paths, see `record`.
     """
     has_macro = ["macro" in set(dataset.clips["expression_type"]) for dataset in datasets]
     parts = cells["labels"] + np.where(has_macro, "-macro", "")
@@ -457,13 +417,7 @@ def record_by_labels(study, datasets, cells, predictions, references):
 
 
 def keep(study, trials):
-    """Write the stored results of a report's trials beside it, so that it can be made again untrained.
-
-    Returns
-    -------
-    str
-        Its path, from the repository's root if it lies there; see `hsta_lib.training.archive`.
-    """
+    """Write a report's stored trials beside it, to make it again untrained: `hsta_lib.training.archive`."""
     path = report_path(study, archive.ENDING)
     archive.pack(trials, config.results_dir(), path)
     return config.shown_path(path)

@@ -63,14 +63,8 @@ def counted(n, noun):
 def with_span(row, column, sign="", unit=""):
     """A value and its interval for reading: ``27.6 [23.0, 32.2]``; with a unit, ``27.6 % [23.0, 32.2]``.
 
-    Parameters
-    ----------
-    row : mapping of str to float
-        With ``<column>``, ``<column>_low`` and ``<column>_high``.
-    column : str
-    sign : {"", "+"}
-        ``+`` for differences.
-    unit : str
+    ``row`` (mapping of str to float): with ``<column>``, ``<column>_low`` and ``<column>_high``. Differences
+    have ``sign="+"``.
     """
     value = number(row[column], sign) + (unit and f" {unit}")
     return f"{value} {span(row[f'{column}_low'], row[f'{column}_high'], sign)}"
@@ -133,18 +127,9 @@ def check_predictions(predictions, clips):
 
 
 def count(predictions, unit, n_classes):
-    """Confusion matrices by cell, seed and subject or fold.
+    """Confusion matrices, int, shape (n_cells, n_seeds, n_units, n_classes, n_classes).
 
-    Parameters
-    ----------
-    predictions : DataFrame
-        With ``cell, seed, y_true, y_pred`` and the column ``unit``.
-    unit : {"subject_id", "fold"}
-    n_classes : int
-
-    Returns
-    -------
-    ndarray of int, shape (n_cells, n_seeds, n_units, n_classes, n_classes)
+    ``predictions``: with ``cell, seed, y_true, y_pred`` and the ``unit``, "subject_id" or "fold".
     """
     groups = [pd.factorize(predictions[name], sort=True)[0] for name in ("cell", "seed", unit)]
     return confusion(predictions["y_true"], predictions["y_pred"], n_classes, by=groups)
@@ -159,7 +144,6 @@ def score_table(cells, predictions, n_classes):
         One row per cell, its settings.
     predictions : DataFrame
         Of these cells, counted by the column ``cell``.
-    n_classes : int
 
     Returns
     -------
@@ -183,14 +167,9 @@ def score_table(cells, predictions, n_classes):
 
 
 def score_rows(rows, n_classes):
-    """Scores of predictions that need not share seeds or folds: reference rows, controls.
+    """As the table of `score_table`, of predictions that need not share seeds or folds: references, controls.
 
-    ``rows`` (dict of str to DataFrame): name of the row to its predictions, without ``cell``.
-
-    Returns
-    -------
-    DataFrame
-        As the table of `score_table`, indexed by the row's name.
+    ``rows`` (dict of str to DataFrame): name of the row, the index, to its predictions, without ``cell``.
     """
     parts = [
         score_table(pd.DataFrame({"row": [name]}), predictions.assign(cell=0), n_classes)[0]
@@ -200,22 +179,17 @@ def score_rows(rows, n_classes):
 
 
 def by_recording(predictions, clips, folds, n_classes):
-    """Scores on test clips whose recording is in training, and on the others.
+    """Scores of test clips whose recording is in training, and of the others, with ``clips``.
+
+    The columns are those of `score_rows`. A group without two subjects and two classes is left out, as it has
+    no interval.
 
     Parameters
     ----------
     predictions : DataFrame
         Of one setting, all seeds; from `hsta_lib.training.store.predictions`.
-    clips : DataFrame
     folds : list of hsta_lib.data.splits.Fold
         That the predictions were made in.
-    n_classes : int
-
-    Returns
-    -------
-    DataFrame
-        As from `score_rows`, with ``clips``; a group without two subjects and two classes is left out, as it
-        has no interval.
     """
     seen = predictions["clip_id"].map(recording_in_training(clips, folds))
     groups = {"recording in training": predictions[seen], "recording not in training": predictions[~seen]}
@@ -227,14 +201,7 @@ def by_recording(predictions, clips, folds, n_classes):
 
 
 def class_recalls(predictions, classes):
-    """Confusion matrix of one setting, a mean over seeds, and the recall of each class.
-
-    Returns
-    -------
-    DataFrame
-        One row per true class: clips predicted to be of each class, a mean over seeds, and ``recall`` in
-        percent.
-    """
+    """Confusion matrix of one setting, a row per true class, a mean over seeds; and ``recall`` in percent."""
     matrix = confusion(predictions["y_true"], predictions["y_pred"], len(classes))
     matrix = matrix / predictions["seed"].nunique()
     table = pd.DataFrame(matrix, index=pd.Index(classes, name="true class"), columns=list(classes))
@@ -244,12 +211,7 @@ def class_recalls(predictions, classes):
 def show_protocols(cells, studies, datasets):
     """Rows of a design with their number of clips in training and test, and how they are divided.
 
-    Parameters
-    ----------
-    cells : DataFrame
-        With ``row``.
-    studies, datasets : list
-        Of each row, from `hsta_lib.study.study.Study.prepare`.
+    ``cells``: with ``row``; ``studies`` and ``datasets``: of each row, from `study.Study.prepare`.
     """
     table = pd.DataFrame({"row": cells["row"]})
     folds = [study.folds(dataset) for study, dataset in zip(studies, datasets, strict=True)]
@@ -262,12 +224,7 @@ def show_protocols(cells, studies, datasets):
 def check_rows(rows, datasets):
     """As `check_predictions`, for rows of different datasets or labels.
 
-    Parameters
-    ----------
-    rows : dict of str to DataFrame
-        Predictions of each row.
-    datasets : list of hsta_lib.data.dataset.Dataset
-        Of each row.
+    ``rows`` (dict of str to DataFrame): name of a row to its predictions; ``datasets``: that of each.
     """
     checks = [
         check_predictions(predictions.assign(cell=0), dataset.tested)
@@ -288,11 +245,7 @@ def score_cells(cells, rows, datasets):
 def matrices_of(rows, n_classes):
     """Confusion matrices of rows with the same number of classes, for `study.claims` and comparisons.
 
-    ``rows``: predictions of each row.
-
-    Returns
-    -------
-    ndarray of int, shape (n_rows, n_seeds, n_subjects, n_classes, n_classes)
+    Shape (n_rows, n_seeds, n_subjects, n_classes, n_classes). ``rows``: predictions of each row.
     """
     stacked = pd.concat([predictions.assign(cell=cell) for cell, predictions in enumerate(rows)])
     return count(stacked, "subject_id", n_classes)
@@ -316,7 +269,7 @@ def beside_printed(table, name):
 
 
 def beside_paper(table, name):
-    """Put the paper's printed scores beside ours.
+    """Put the paper's printed scores beside ours: ``<metric>_paper``, in percent, NaN where it has none.
 
     Parameters
     ----------
@@ -324,11 +277,6 @@ def beside_paper(table, name):
         From `score_table`.
     name : str
         Of the paper's table; joined on the settings both have.
-
-    Returns
-    -------
-    DataFrame
-        ``table`` with ``<metric>_paper``, in percent; NaN where the paper has no such setting.
 
     Raises
     ------
@@ -352,10 +300,6 @@ def chance(labels, n_classes):
     They are those of the expected confusion matrix. A class without clips is none that training could name.
 
     ``labels``: of all clips.
-
-    Returns
-    -------
-    dict of str to float
     """
     counts = np.bincount(labels, minlength=n_classes)
     guessed = np.outer(counts, (counts > 0) / (counts > 0).sum())
@@ -455,14 +399,10 @@ def describe_subjects(dataset):
 
 
 def overlaps(clips, folds_of):
-    """What share of the test clips training has seen clips near to, for several ways to divide the data.
+    """Percent of test clips that training has seen clips near to; see `hsta_lib.data.overlap.overlap`.
 
-    ``folds_of`` (dict of str to list of Fold): name of a split to its folds; without any it is left out.
-
-    Returns
-    -------
-    pandas.io.formats.style.Styler
-        Percent of all test clips, see `hsta_lib.data.overlap.overlap`. Of pictures of flow a sentence.
+    ``folds_of`` (dict of str to list of Fold): name of a way to divide the data to its folds; without any it
+    is left out. Of pictures of flow a sentence.
     """
     if clips["onset"].isna().all():
         return Markdown(NO_NUMBERS)
@@ -498,14 +438,9 @@ def answer_data(dataset, folds_of):
 
 
 def padding(clips, n_frames):
-    """Share of clips that are shorter than a number of frames and repeat some: a confound of Figure 3.
+    """Percent of clips that are shorter than ``n_frames`` and repeat some: a confound of Figure 3.
 
-    ``clips``: with ``onset`` and ``offset``.
-
-    Returns
-    -------
-    DataFrame
-        ``n_frames``, ``padded`` (percent of the clips).
+    Columns ``n_frames``, ``padded``. ``clips``: with ``onset`` and ``offset``.
     """
     lengths = clips["offset"] - clips["onset"] + 1
     return pd.DataFrame({"n_frames": n_frames, "padded": [100 * (lengths < n).mean() for n in n_frames]})
@@ -518,7 +453,6 @@ def compare_rows(names, compared, smallest):
     ----------
     names : sequence of str
         Of the rows that are compared with the first.
-    compared : hsta_lib.evaluation.comparisons.Compared
     smallest : ndarray
         From `hsta_lib.evaluation.comparisons.detectable`.
 
@@ -539,11 +473,7 @@ def compare_rows(names, compared, smallest):
 def off_zero(row, column):
     """Whether an interval misses zero: of a row, or of each of a table; one without spread tells nothing.
 
-    Parameters
-    ----------
-    row : mapping of str to float, or DataFrame
-        With ``<column>_low`` and ``<column>_high``.
-    column : str
+    ``row`` (mapping of str to float, or DataFrame): with ``<column>_low`` and ``<column>_high``.
     """
     low, high = row[f"{column}_low"], row[f"{column}_high"]
     return ((low > _ROUNDING) | (high < -_ROUNDING)) & (low < high)
@@ -571,7 +501,7 @@ def show_plan(plan):
 
 
 def show(table, keys=(), caption="", best=False):
-    """A table of scores for reading: per metric the paper's score if there is one, ours, its interval.
+    """A table of scores for reading: per metric the paper's score if any, ours in bold, its interval.
 
     Parameters
     ----------
@@ -583,11 +513,6 @@ def show(table, keys=(), caption="", best=False):
         Shown above the table.
     best : bool
         Underline the best score of each metric, and shade those that lie within its interval.
-
-    Returns
-    -------
-    pandas.io.formats.style.Styler
-        Our scores are set in bold type.
     """
     shown = pd.DataFrame({("", key): table[key] for key in keys}, index=table.index)
     for metric in METRICS:
@@ -641,12 +566,7 @@ _OF_BASELINES = "; of baselines with a loss of their own, wrong training labels 
 def conclude_fits(table, names):
     """Which rows fitted and which did not, in a sentence; only the former decide claims.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As for `show_fits`.
-    names : sequence of str
-        Columns that name a row.
+    ``table``: as for `show_fits`; ``names``: columns that name a row.
     """
     if "fit" not in table:
         return show_fits(table)
