@@ -67,10 +67,7 @@ _FIT_LACKS = {FITTED: "", NO_PIXELS: "", NOT_FITTED: NOT_FITTED}
 
 
 def _matched(name, table, matrices):
-    """The paper's rows with ``place``, where our table has the same setting, and ``lacks``: why it is no use.
-
-    Of Figure 3 they are ours. A setting that occurs twice must have the same counts both times.
-    """
+    """The paper's rows with their ``place`` in our table, and what makes one no use, ``lacks``."""
     printed = printed_rows(name).drop(columns="place")
     table = table.rename(columns={"system": "method"} if "method" in printed else {})
     if "csta" in printed and "csta" not in table:
@@ -119,18 +116,14 @@ def _options(claim, rows, block):
 def power(study, cells, *datasets):
     """What differences the tests of a table's claims find, by its design alone: before anything is trained.
 
+    In words, see `hsta_lib.study.design.told`; claims that these rows cannot test are named.
+
     Parameters
     ----------
-    study : hsta_lib.study.study.Study
     cells : DataFrame
         The rows that are to be trained, with the settings' columns of the printed table.
     *datasets : hsta_lib.data.dataset.Dataset
         Of each row, or one of all.
-
-    Returns
-    -------
-    IPython.display.Markdown
-        See `hsta_lib.study.design.told`; claims that these rows cannot test are named.
     """
     trainings = {id(dataset): design.assumed(dataset) for dataset in datasets}
     assumed = [trainings[id(dataset)] for dataset in datasets] * (len(cells) if len(datasets) == 1 else 1)
@@ -322,13 +315,9 @@ def _in_words(result):
 def gather(folder=REPORTS):
     """Verdicts on the printed numbers, and those that the records of the reports hold.
 
-    ``folder``: of the records, see `report.record`; of the presets `smoke` and `quick` they are passed over.
-
-    Returns
-    -------
-    DataFrame
-        As `decide`, with ``report``: the record's name, empty for the printed numbers. A verdict by another
-        test of its claim than the present one is *out of date*; of a withdrawn claim there is none.
+    As `decide`, with ``report``: the record's name, empty for the printed numbers. A verdict by another test
+    of its claim than the present one is *out of date*; of a withdrawn claim there is none. ``folder``: of the
+    records, see `report.record`; of the presets `smoke` and `quick` they are passed over.
 
     Raises
     ------
@@ -381,12 +370,7 @@ def _recorded(rows, path):
 def without_report(verdicts, folder=REPORTS):
     """Which tables and figures have claims, but no verdict on data, and what is lacking for it.
 
-    Parameters
-    ----------
-    verdicts : DataFrame
-        From `gather`.
-    folder : Path
-        Of the records: whether a report is there, and how many seeds it has.
+    ``verdicts``: from `gather`; ``folder``: of the records, which tell the reports and their seeds.
     """
     tested = set(verdicts.loc[verdicts["scope"] != PAPER, "table"])
     absent = [name for name in dict.fromkeys(verdicts["table"].sort_values()) if name not in tested]
@@ -410,13 +394,7 @@ def _lacking(n_seeds):
 
 
 def record(verdicts):
-    """Write all verdicts for the web page. ``verdicts``: from `gather`.
-
-    Returns
-    -------
-    str
-        The file's path, see `hsta_lib.reporting.report.record`.
-    """
+    """Write all verdicts, from `gather`, for the web page; see `hsta_lib.reporting.report.record`."""
     path = config.records_dir() / RECORD.name
     columns = ["id", "where", "quote", "says", "scope", "verdict", "table", "basis", "report"]
     write_whole(path, json.dumps(verdicts[columns].to_dict("records"), indent=1, ensure_ascii=False) + "\n")
@@ -424,13 +402,10 @@ def record(verdicts):
 
 
 def show(verdicts):
-    """Verdicts for reading. ``verdicts``: from `decide`, `decide_printed` or `gather`.
+    """Verdicts for reading; a caption says what a star means, if there is one.
 
-    Returns
-    -------
-    pandas.io.formats.style.Styler
-        Differences are in points and above zero as claimed, the least of them for each score. A caption says
-        what a star means, if there is one.
+    Differences are in points and above zero as claimed, the least of them for each score. ``verdicts``: from
+    `decide`, `decide_printed` or `gather`.
     """
     quoted = verdicts["basis"] == QUOTED
     shown = pd.DataFrame(
@@ -485,12 +460,7 @@ def count(verdicts):
 def conclude(verdicts):
     """How many claims have which verdict, by what decides, and which claims those are.
 
-    ``verdicts``: from `decide`, `decide_printed` or `gather`.
-
-    Returns
-    -------
-    IPython.display.Markdown
-        Claims that are our own reading are counted apart from those that are quoted.
+    Claims that are our own reading are counted apart from those that are quoted. ``verdicts``: as for `show`.
     """
     if verdicts.empty:
         return Markdown("No study has tested a claim yet.")

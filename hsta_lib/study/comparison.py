@@ -56,18 +56,10 @@ class Baselines(NamedTuple):
 
 
 def prepare(study, rows, **fields):
-    """Datasets, inputs and trials of baselines; ``fields`` replace fields of their settings.
+    """Datasets, inputs and trials of `Baselines`; ``fields`` replace fields of their settings.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-    rows : DataFrame
-        ``system``, and notebook parameters by which rows differ.
-
-    Returns
-    -------
-    Baselines
-        Systems that the data has no input for are left out.
+    ``rows`` (DataFrame): ``system``, and notebook parameters by which rows differ. Systems that the data has
+    no input for are left out.
 
     Raises
     ------
@@ -113,17 +105,8 @@ def _controls(trials):
 def predictions(trials, baselines):
     """Predictions of HSTA's rows, of each baseline, and of some once more with their shortcut.
 
-    Parameters
-    ----------
-    trials : list of list of Trial
-        Of HSTA's rows, trained.
-    baselines : Baselines
-        Trained.
-
-    Returns
-    -------
-    list of DataFrame
-        In the order of `hsta_lib.study.published.joined`.
+    In the order of `hsta_lib.study.published.joined`. ``trials`` (list of list of Trial), of HSTA's rows, and
+    ``baselines`` are trained.
     """
     folder = config.results_dir()
     last = [store.predictions(runs, folder) for runs in [*trials, *baselines.trials]]
@@ -132,10 +115,7 @@ def predictions(trials, baselines):
 
 
 def best_epochs(trials, n_classes):
-    """Predictions of each trial after the epoch that has the highest UF1 on its own test fold.
-
-    Of equal epochs the first is taken.
-    """
+    """Predictions of each trial after the first of the epochs with the highest UF1 on its own test fold."""
     parts = []
     for trial in trials:
         record = store.load(trial, config.results_dir())
@@ -151,15 +131,10 @@ def best_epochs(trials, n_classes):
 def gains(baselines):
     """What each system learns from the labels: its score, less that of its training on shuffled ones.
 
-    ``baselines``: trained.
-
-    Returns
-    -------
-    DataFrame
-        ``row``, the system's name (and label set); ``<metric>_shuffled`` in percent and ``<metric>,
-        <metric>_low, <metric>_high``, the difference in points, of all test folds pooled, with the seed of
-        the control. Each interval is of one row alone, see `intervals.score_interval`, and of this one
-        shuffle. No rows without controls.
+    Columns: ``row``, the system's name (and label set); ``<metric>_shuffled`` in percent; ``<metric>,
+    <metric>_low, <metric>_high``, the difference in points, of all test folds pooled, with the seed of the
+    control. Each interval is of one row alone, see `intervals.score_interval`, and of this one shuffle. There
+    are no rows without controls. ``baselines``: trained.
     """
     if not baselines.controls:
         return pd.DataFrame()
@@ -224,19 +199,8 @@ def _given(dataset, trials):
 def costs(names, trials, datasets):
     """Size, arithmetic and training time of systems.
 
-    Parameters
-    ----------
-    names : sequence of str
-    trials : list of list of Trial
-        Of each system, trained.
-    datasets : list of hsta_lib.data.dataset.Dataset
-        Of each system.
-
-    Returns
-    -------
-    DataFrame
-        ``system``, ``parameters``, ``mflop`` (10^6 FLOP of one clip's forward pass), ``seconds``: of one
-        training, a mean.
+    Columns: ``system``, ``parameters``, ``mflop`` (10^6 FLOP of one clip's forward pass), ``seconds``: of one
+    training, a mean. ``trials`` (list of list of Trial), trained, and ``datasets`` are those of each system.
     """
     counts = [
         parameters_and_flops(runs[0].settings, len(dataset.classes))

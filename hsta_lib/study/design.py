@@ -19,11 +19,7 @@ _DIFFERENCES = (2, 3, 5, 10)  # points of UAR
 def assumed(dataset):
     """Counts of trainings that are right of every class in about half of the clips, alike as assumed.
 
-    ``dataset``: whose tested clips and subjects are counted.
-
-    Returns
-    -------
-    ndarray of int, shape (n_trainings, n_subjects, n_classes, n_classes)
+    Int, shape (n_trainings, n_subjects, n_classes, n_classes), of the tested clips of ``dataset``.
     """
     clips, n_classes, rng = dataset.tested, len(dataset.classes), np.random.default_rng(0)
     scale = (1 / _ALIKE - 1) * _RECALL
@@ -40,31 +36,22 @@ def assumed(dataset):
 
 
 def power(study, dataset, n_rows):
-    """What differences are found between the first row of a design and each of the others.
-
-    ``n_rows``: with the first.
-    """
+    """What differences are found between the first of a design's ``n_rows`` and each of the others."""
     family = [pair(0, row) for row in range(1, n_rows)]
     return Markdown(told(study, dataset, [(assumed(dataset), family)] if family else []))
 
 
 def told(study, dataset, families, about=""):
-    """How often differences in UAR are found, in a paragraph.
+    """How often differences in UAR are found, in a paragraph about the comparison that is hardest to decide.
 
     Parameters
     ----------
-    study : hsta_lib.study.study.Study
     dataset : hsta_lib.data.dataset.Dataset
         Whose clips are counted.
     families : list of (ndarray, list of Comparison)
         Of each group of rows with the same clips: what `assumed` gives, and what is compared.
     about : str
         Said before the number of comparisons.
-
-    Returns
-    -------
-    str
-        About the comparison that is hardest to decide.
     """
     clips, n_seeds = dataset.tested, len(study.seeds)
     sizes = f"{len(clips):,} test clips of {counted(clips['subject_id'].nunique(), 'subject')}"

@@ -25,13 +25,9 @@ def cells(study):
 def agreement(dataset):
     """How far the pictures of a clip agree, channel by channel.
 
-    ``dataset``: of both extractions, see `hsta_lib.data.readers.flow_images.read_both`.
-
-    Returns
-    -------
-    DataFrame
-        One row per ``channel``: quartiles over clips of the correlation of both pictures, ``lower``,
-        ``median``, ``upper``; ``above half``, the percentage of clips with more than 0.5, and ``below zero``.
+    One row per ``channel``: quartiles over clips of the correlation of both pictures, ``lower``, ``median``,
+    ``upper``; ``above half``, the percentage of clips with more than 0.5, and ``below zero``. ``dataset``: of
+    both extractions, see `hsta_lib.data.readers.flow_images.read_both`.
     """
     pictures, names = dataset.flow(dataset.frames().shape[2]), dataset.clips["clip_id"]
     first, second = (pictures[names.str.endswith(f"/{name}").to_numpy()] for name in VARIANTS)
@@ -55,16 +51,9 @@ def show_agreement(table):
 
 
 def crossed(predictions):
-    """Predictions of both networks on both extractions, under the ids that both have.
+    """All four cells, ``trained on`` and ``tested on``, and predictions under ids that both extractions have.
 
     ``predictions``: of `cells`, counted by the column ``cell``.
-
-    Returns
-    -------
-    cells : DataFrame
-        ``trained on`` and ``tested on``, all four ways.
-    predictions : DataFrame
-        Of these rows.
     """
     clip_ids, tested = (predictions["clip_id"].str.rpartition("/")[part] for part in (0, 2))
     ways = [(trained, other) for trained in VARIANTS for other in VARIANTS]
@@ -79,17 +68,9 @@ def crossed(predictions):
 def differences(cells, matrices):
     """What is lost on an extraction by training on the other, on the same clips.
 
-    Parameters
-    ----------
-    cells : DataFrame
-        From `crossed`.
-    matrices : ndarray, shape (4, n_seeds, n_subjects, 3, 3)
-
-    Returns
-    -------
-    DataFrame
-        ``tested on`` and, in points, ``<metric>``, ``<metric>_low``, ``<metric>_high``: trained on the other,
-        less trained on the same. Each interval is of one row alone.
+    Columns: ``tested on`` and, in points, ``<metric>``, ``<metric>_low``, ``<metric>_high``: trained on the
+    other, less trained on the same. Each interval is of one row alone. ``matrices`` (ndarray, shape (4,
+    n_seeds, n_subjects, 3, 3)): of the ``cells`` from `crossed`.
     """
     rows = []
     for tested in VARIANTS.values():

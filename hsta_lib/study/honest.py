@@ -25,19 +25,10 @@ _SHUFFLES = 200
 
 
 def prepare(study):
-    """Datasets and trials of the published networks, and of HSTA's special branch.
+    """Names, datasets and trials of the published networks, and of HSTA's special branch.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-        ``data_root``: folder that holds a clone of each extraction; empty: ``external/``.
-
-    Returns
-    -------
-    names : list of str
-    datasets : list of hsta_lib.data.dataset.Dataset
-    trials : list of list of Trial
-        They store the predictions of all epochs.
+    The trials store the predictions of all epochs. ``data_root`` of the study is a folder that holds a clone
+    of each extraction; empty: ``external/``.
     """
     study = published.reduced(study)
     names = (
@@ -60,14 +51,9 @@ def _place(study, name):
 
 
 def predictions(names, trials, n_classes):
-    """Predictions by the last epoch and by the best of each fold.
+    """Predictions of each system by the last epoch, ``LAST``, and by the best of each fold, ``BEST``.
 
-    ``trials`` (list of list of Trial): of each system, trained.
-
-    Returns
-    -------
-    dict of tuple to DataFrame
-        By system and ``LAST`` or ``BEST``.
+    By system and choice. ``trials`` (list of list of Trial): of each system, trained.
     """
     found = {}
     for name, runs in zip(names, trials, strict=True):
@@ -79,12 +65,8 @@ def predictions(names, trials, n_classes):
 def gain_by_chance(trials, n_classes):
     """What choosing the best epoch of each fold gains in UF1, where labels are dealt out at random.
 
-    ``trials`` (list of Trial): of one system, trained; those of the first seed are used.
-
-    Returns
-    -------
-    mean, low, high : float
-        Points; the ends of the middle 95 %.
+    In points: the mean, and the ends of the middle 95 %. ``trials`` (list of Trial): of one system, trained;
+    those of the first seed are used.
     """
     records = [store.load(trial, config.results_dir()) for trial in trials if trial.seed == trials[0].seed]
     true, subject = (
@@ -109,7 +91,6 @@ def score(found, chance, n_classes):
         From `predictions`.
     chance : dict of str to tuple
         Of each system, from `gain_by_chance`.
-    n_classes : int
 
     Returns
     -------

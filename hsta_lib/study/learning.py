@@ -34,10 +34,7 @@ _REFERENCES = {
 
 
 class Curves(NamedTuple):
-    """Trainings of networks on more and more clips, and of the named setting, whose epochs are stored.
-
-    All are empty where they are not shown.
-    """
+    """Trainings on more and more clips, and of the named setting with stored epochs; empty if not shown."""
 
     cells: pd.DataFrame
     datasets: list
@@ -53,14 +50,8 @@ class Curves(NamedTuple):
 def prepare(study, dataset):
     """Trials of HSTA, of its parts of a baseline: by the number of training clips, as many steps each.
 
-    Numbers of clips that leave a class out, or that there are not, are left out with a line.
-
-    ``dataset``: of the study.
-
-    Returns
-    -------
-    Curves
-        Empty, with a line, without a holdout. At most three seeds; of a single one fewer sizes.
+    Numbers of clips that leave a class out, or that there are not, are left out with a line. Without a
+    holdout all are. Of seeds there are at most three; with one there are fewer sizes.
     """
     if study.settings.split.split != HOLDOUT:
         print(f"Left out: {_NOT_SHOWN}.")
@@ -133,20 +124,8 @@ def by_clips(curves, n_classes):
 def figure(curves, references, chance, n_classes):
     """Loss and score by training steps, and scores by training clips, beside what is possible.
 
-    Parameters
-    ----------
-    curves : Curves
-        Trained.
-    references : DataFrame
-        From `hsta_lib.reporting.tables.score_rows`.
-    chance : float
-        UAR of chance, in percent.
-    n_classes : int
-
-    Returns
-    -------
-    matplotlib.figure.Figure or IPython.display.Markdown
-        A sentence where there are no curves.
+    A sentence where there are no curves. ``references``: from `hsta_lib.reporting.tables.score_rows`;
+    ``chance``: UAR of chance, in percent.
     """
     if not curves.named:
         return Markdown(f"Not shown: {_NOT_SHOWN}.")

@@ -46,12 +46,8 @@ def label_sets():
 def compared(study):
     """Baselines of a table: those the notebook or the preset names, else those the paper prints.
 
-    On published pictures of flow, all there are.
-
-    Returns
-    -------
-    DataFrame
-        ``system``; for Table 6 also ``labels``: those it is printed for, or all three.
+    On published pictures of flow, all there are. Columns: ``system``; for Table 6 also ``labels``: those it
+    is printed for, or all three.
     """
     names = study.parameters.baselines or study.preset.datasets.baselines
     if not names and study.parameters.shows_flow:
@@ -69,15 +65,10 @@ def _others(printed):
 
 
 def joined(cells, baselines):
-    """Rows of HSTA and of baselines, by their names alone.
+    """Rows of HSTA, of the systems, and of those with a shortcut once more, by their names alone.
 
-    ``cells``: with ``system`` and ``train_on`` or ``labels``.
-
-    Returns
-    -------
-    DataFrame
-        Rows of HSTA, of the systems, and of those with a shortcut once more, in the order of
-        `hsta_lib.study.comparison.predictions`.
+    In the order of `hsta_lib.study.comparison.predictions`. ``cells``: with ``system`` and ``train_on`` or
+    ``labels``.
     """
     names = [name for name in ("system", "train_on", "labels") if name in cells]
     own = cells[names] if "train_on" in names else cells[names].assign(train_on="own")
@@ -134,7 +125,7 @@ def score_label_sets(cells, predictions):
 
 
 def against_hsta(cells, matrices, train_on):
-    """Baselines against HSTA on the same clips, corrected together.
+    """Baselines against HSTA on the same clips, corrected together; see `report.against_first`.
 
     Parameters
     ----------
@@ -143,11 +134,6 @@ def against_hsta(cells, matrices, train_on):
     matrices : ndarray, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
     train_on : {"own", "composite"}
         What both sides are trained on.
-
-    Returns
-    -------
-    DataFrame
-        See `hsta_lib.reporting.report.against_first`, whose first row is HSTA.
     """
     rows = cells.index[cells["train_on"] == train_on]
     return against_first(cells.loc[rows, "system"], matrices[rows])
@@ -165,7 +151,7 @@ def against_hsta_by_labels(table, matrices):
 
 
 def score_references(rows, sizes):
-    """Scores of the reference rows of several datasets or label sets.
+    """Reference rows ``<dataset>, <row>`` of several datasets or label sets, as by `tables.score_rows`.
 
     Parameters
     ----------
@@ -173,11 +159,6 @@ def score_references(rows, sizes):
         Of each dataset, by name: its rows' predictions.
     sizes : dict of str to int
         Number of classes by the same names.
-
-    Returns
-    -------
-    DataFrame
-        As from `hsta_lib.reporting.tables.score_rows`; rows are named ``<dataset>, <row>``.
     """
     parts = [score_rows(rows[name], sizes[name]).rename(f"{name}, {{}}".format) for name in rows]
     return pd.concat(parts)
@@ -235,16 +216,9 @@ def _reason(pair):
 
 
 def show_published(printed, table, by, caption):
-    """The published rows, with ours beside those of the same system.
+    """The published rows, with ours beside those of the same system; ours without a published one come last.
 
-    Parameters
-    ----------
-    printed : DataFrame
-        From `published`.
-    table : DataFrame
-        Ours; rows without a published one come last.
-    by : {"dataset", "n_classes"}
-    caption : str
+    ``printed``: from `published`; ``by``: "dataset" or "n_classes", as in all functions here.
     """
     rows = beside_published(printed, table, by)
     shown = {("", name): rows[name] for name in ("system", "year", by)}
@@ -267,14 +241,7 @@ def told_of_pair(row):
 
 
 def notes(printed, by):
-    """Below the table: why pairs are impossible, and where scores are from that the paper does not print.
-
-    Parameters
-    ----------
-    printed : DataFrame
-        From `published`.
-    by : {"dataset", "n_classes"}
-    """
+    """Below the table of `published`: why pairs are impossible, and where scores from elsewhere are from."""
     lines = []
     for row in printed.to_dict("records"):
         told = [row["reason"], row["source"] and f"not in the paper, from {row['source']}"]
@@ -299,14 +266,7 @@ def _shortcuts():
 
 
 def beside_published(printed, table, by):
-    """Ours joined to the published rows by system and dataset.
-
-    Returns
-    -------
-    DataFrame
-        Columns of ``printed``, its ``method`` called ``system``; for UF1, UAR and each ``train_on``,
-        ``<metric>_<train_on>``, ``..._low`` and ``..._high``, missing where we have none.
-    """
+    """Ours, as ``<metric>_<train_on>`` with ``_low`` and ``_high``, joined to published rows by system."""
     keys = ["system", by]
     rows = printed.rename(columns={"method": "system"})
     missing = table[keys].drop_duplicates().merge(rows[keys], on=keys, how="left", indicator=True)
@@ -344,14 +304,7 @@ def comparable(study):
 def describe_protocol(study, datasets, studies, folds):
     """How each row's clips are divided, and whether that is the paper's way.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-    datasets : dict of str to hsta_lib.data.dataset.Dataset
-        By the name of the row.
-    studies : list of hsta_lib.study.study.Study
-        Of each row.
-    folds : dict of str to list of Fold
+    ``datasets`` and ``folds`` are by the name of the row; ``studies`` has one of each row.
     """
     lines = []
     for (name, dataset), of_row in zip(datasets.items(), studies, strict=True):
@@ -371,11 +324,7 @@ def describe_protocol(study, datasets, studies, folds):
 def summarise(table, printed, by):
     """Our rows by their names, the published scores beside them: what `report.record` keeps.
 
-    Returns
-    -------
-    DataFrame
-        Index ``<dataset>, trained on <train_on>``; the scores with their intervals; ``uf1_paper``,
-        ``uar_paper``.
+    Index ``<dataset>, trained on <train_on>``; the scores with their intervals; ``uf1_paper``, ``uar_paper``.
     """
     paper = printed.set_index(["method", by])
     ends = ("", "_low", "_high", "_skipped", "_zero")
@@ -403,12 +352,8 @@ def describe_left_out(baselines):
 def show_costs(costs, form):
     """What each system is here, how near it is to the original, and what it costs.
 
-    Parameters
-    ----------
-    costs : DataFrame
-        From `comparison.costs`; of systems that are not in `hsta_lib.paper.load_systems` it is said.
-    form : {"published", "reduced"}
-        Of the baselines.
+    ``costs``: from `comparison.costs`; of systems that are not in `hsta_lib.paper.load_systems` it is said.
+    ``form``: "published" or "reduced" baselines.
     """
     told = load_systems().set_index("system").reindex(costs["system"])
     shown = costs.assign(form=told[f"{form}_form"].to_numpy(), guessed=told["guessed"].to_numpy())
@@ -426,14 +371,7 @@ def show_costs(costs, form):
 
 
 def conclude(table, by):
-    """Which rows are above chance, in sentences.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `score`.
-    by : {"dataset", "n_classes"}
-    """
+    """Which rows of a table from `score` are above chance, in sentences."""
     lines = []
     honest = table[~table["train_on"].str.endswith(SHORTCUT)]
     for _, rows in honest.groupby(by, sort=False):

@@ -125,17 +125,9 @@ def _whole(predicted, path, clips, folder):
 
 
 def own_trials(study):
-    """Trials of STSTNet as published, every subject left out once, by seed.
+    """Trials of STSTNet as published, every subject left out once, by seed; and their datasets.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-        Its ``seeds``, where the notebook names some, are trained; else those are taken that are stored.
-
-    Returns
-    -------
-    dict of int to list of Trial
-    datasets : list of hsta_lib.data.dataset.Dataset
+    The study's ``seeds``, where the notebook names some, are trained; else those are taken that are stored.
     """
     seeds = tuple(study.parameters.seeds or range(_SEEDS))
     preset = study.preset.model_copy(update={"datasets": Datasets(form="published")})
@@ -164,14 +156,10 @@ def with_own(table, dataset, by_seed):
 def score(table):
     """Scores of each column of predictions, and how many agree with the log.
 
-    ``table``: from `reproduce` or `with_own`.
-
-    Returns
-    -------
-    DataFrame
-        One row per column: ``<metric>``, ``<metric>_low``, ``<metric>_high`` in percent, pooled over
-        subjects, with 95 % intervals over subjects; ``precision``, macro precision in percent, which the
-        article's table prints as UAR; ``equal``, clips predicted as in the log of PyTorch.
+    One row per column: ``<metric>``, ``<metric>_low``, ``<metric>_high`` in percent, pooled over subjects,
+    with 95 % intervals over subjects; ``precision``, macro precision in percent, which the article's table
+    prints as UAR; ``equal``, clips predicted as in the log of PyTorch. ``table``: from `reproduce` or
+    `with_own`.
     """
     about = table[_ABOUT].set_axis(["clip_id", "subject_id", "y_true"], axis=1)
     about = about.assign(fold=table["subject"], seed=0)
@@ -229,13 +217,7 @@ def _lie_among(scored):
 
 
 def record(table, scored):
-    """Write predictions, by running numbers, and scores beside the report.
-
-    Returns
-    -------
-    list of str
-        Their paths, from the repository's root if they lie there.
-    """
+    """Write predictions, by running numbers, and scores beside the report; see `reporting.report`."""
     rows = json.loads(scored.to_json(orient="index", double_precision=4))
     content = {"data": "published pictures of flow, no face", "n_clips": len(table), "rows": rows}
     files = {

@@ -105,9 +105,7 @@ class Study:
     def check_given(self):
         """Refuse before anything is made what is not there: a folder, a variant of the data, a scheduler.
 
-        Raises
-        ------
-        FileNotFoundError, ValueError, ConnectionError
+        Raises FileNotFoundError, ValueError or ConnectionError.
         """
         for name in _PATHS:
             if name in self.given and not Path(self.given[name]).expanduser().exists():
@@ -224,21 +222,10 @@ class Study:
         return self.trials_of(variants, dataset)
 
     def prepare(self, cells):
-        """Datasets and trials of cells that may differ in any parameter or field, also in their frames.
+        """Studies, datasets, trials of cells that may differ in any parameter or field, also in their frames.
 
-        Parameters
-        ----------
-        cells : DataFrame
-            One row per cell; columns are notebook parameters, fields of the settings, or names of rows.
-
-        Returns
-        -------
-        studies : list of Study
-            Of each cell.
-        datasets : list of Dataset
-            Of each cell; those that are the same are opened once.
-        trials : list of list of Trial
-            Of each cell.
+        One of each for every row of ``cells``, whose columns are notebook parameters, fields of the settings,
+        or names of rows. Datasets that are the same are opened once.
         """
         studies = self.of_cells(cells)
         opened = {}
@@ -284,9 +271,9 @@ class Study:
         """Trials of the named setting: as it is, on shuffled labels, on ImageNet's normalisation; or of some.
 
         ``named``, cells as for `trials`, takes the place of the paper's named setting; what it predicts after
-        each epoch is stored, for `held_out`. One shuffle of the
-        labels scatters by more than its interval shows: there are at least three. Labels shuffled within
-        recordings are left out, with a line, where a fold's training clips share none.
+        each epoch is stored, for `held_out`. One shuffle of the labels scatters by more than its interval
+        shows: there are at least three. Labels shuffled within recordings are left out, with a line, where a
+        fold's training clips share none.
         """
         several = self if len(self.seeds) >= _SHUFFLES else replace(self, seeds=tuple(range(_SHUFFLES)))
         runs = {
@@ -486,10 +473,6 @@ def start(name, namespace):
     namespace : dict
         The notebook's ``globals()``.
 
-    Returns
-    -------
-    Study
-
     Raises
     ------
     ValueError
@@ -668,10 +651,7 @@ def _check_networks(study, cells):
 
 
 def _kept_row(dataset, of_seeds, described, predict, *source):
-    """A row's predictions of each seed's folds, stored or made now.
-
-    ``source``, if the predictor needs features: what makes them of the dataset, and its arguments.
-    """
+    """A row's predictions of each seed's folds, stored or made now; ``source`` makes features, if needed."""
     features = cache(lambda: source[0](dataset, *source[1:]))
 
     def make(folds):
@@ -692,11 +672,7 @@ def _heading(name):
 
 
 def _assigned_before(history):
-    """Names assigned in the parameter cells that ran just before this one.
-
-    papermill injects a misspelt parameter without complaint, so its name is looked for in the cells
-    executed before the current one, as far back as they only assign plain values.
-    """
+    """Names assigned in the parameter cells just before this one: papermill accepts a misspelt parameter."""
     names = []
     for source in reversed(history[:-1]):
         assigned = _plain_assignments(source)

@@ -22,14 +22,7 @@ _SIZES = {"n_micro": 576, "n_subjects": 68}  # with which the generated union is
 def union(study):
     """The study on the union of the three datasets, in three classes.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-        With ``dataset`` synthetic, which is then written in the three layouts, megc2019 or megc2019_flow.
-
-    Returns
-    -------
-    hsta_lib.study.study.Study
+    ``study``: with ``dataset`` megc2019, megc2019_flow or synthetic, which is then written in three layouts.
 
     Raises
     ------
@@ -101,7 +94,7 @@ def of_source(predictions, dataset):
 
 
 def by_source(rows):
-    """Predictions of reference rows, apart for each of the three datasets; for `systems.score_references`."""
+    """Predictions of reference rows, apart for each of three datasets; for `published.score_references`."""
     return {
         dataset: {name: of_source(predictions, dataset) for name, predictions in rows.items()}
         for dataset in SOURCES
@@ -117,7 +110,6 @@ def score(cells, predictions, n_classes):
         From `cells`; rows of other systems may follow.
     predictions : DataFrame
         Of these rows, counted by the column ``cell``; ids of clips begin with their dataset's.
-    n_classes : int
 
     Returns
     -------
@@ -137,19 +129,16 @@ def score(cells, predictions, n_classes):
 def differences(cells, matrices):
     """What training on the union adds to training on the tested dataset alone.
 
+    One row per dataset and system that was trained both ways: ``system, dataset`` and, for each metric,
+    ``<metric>``, ``<metric>_low``, ``<metric>_high``, in points; see `intervals.score_interval`. Intervals
+    are not corrected for their number.
+
     Parameters
     ----------
     cells : DataFrame
         With ``system`` and ``train_on``.
     matrices : dict of str to ndarray
         From `score`; both sides of a difference are of the same clips.
-
-    Returns
-    -------
-    DataFrame
-        One row per dataset and system that was trained both ways: ``system, dataset`` and, for each metric,
-        ``<metric>``, ``<metric>_low``, ``<metric>_high``, in points; see `intervals.score_interval`.
-        Intervals are not corrected for their number.
     """
     rows = []
     for dataset, of_dataset in matrices.items():
