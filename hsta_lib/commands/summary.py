@@ -54,13 +54,7 @@ def has_fitted(record):
 
 
 def draw():
-    """The figure, from the committed records; equal records give equal text.
-
-    Returns
-    -------
-    str
-        SVG.
-    """
+    """The figure as SVG text, from the committed records; equal records give equal text."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(10, 5.3), facecolor="white")
         _heading(figure, _LEFT, "Real clips, no picture", "What a clip’s film or recording alone gives away")

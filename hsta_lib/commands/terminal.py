@@ -18,10 +18,7 @@ def print_to_pipe(text):
 class Terminal:
     """Lines of a run: its sections, and below them a bar that is overwritten.
 
-    Parameters
-    ----------
-    stream : text file
-        A terminal; or a file or pipe, which gets a bar's line every thirty seconds.
+    ``stream``: a terminal; or a file or pipe, which gets a bar's line every thirty seconds.
     """
 
     def __init__(self, stream=sys.stderr):

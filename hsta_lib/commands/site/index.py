@@ -134,11 +134,7 @@ def _records(reports):
 
 
 def headline(records, titles):
-    """The results of Table 4 that were named beforehand, beside the paper's, and two reference rows.
-
-    One entry for each record of Table 4: ``title``, ``page`` ('' if there is no such report), ``data`` and
-    ``rows``, of paper and ours for each metric.
-    """
+    """Results of Table 4 named beforehand, beside the paper's, and two reference rows: a block per record."""
     blocks = []
     for record in records:
         if record["report"] == _HEADLINE:

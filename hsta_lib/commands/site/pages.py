@@ -35,13 +35,7 @@ class Links(NamedTuple):
 
 
 def read_report(path):
-    """A report's notebook, after checking that it ran whole.
-
-    ``path``: of an executed notebook.
-
-    Returns
-    -------
-    nbformat.NotebookNode
+    """A report's notebook, executed, after checking that it ran whole.
 
     Raises
     ------
@@ -124,7 +118,6 @@ def render_report(notebook, folder, links, files=()):
         From `read_report` or `read_guide`.
     folder : Path
         Where it lies: pictures and links that its text names are relative to that.
-    links : Links
     files : sequence of (str, str)
         Name and text of links to files beside the page.
 
