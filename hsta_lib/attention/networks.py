@@ -37,16 +37,10 @@ def open_network(study, dataset, fold, checkpoint=""):
 
     Parameters
     ----------
-    study : hsta_lib.study.study.Study
-    dataset : hsta_lib.data.dataset.Dataset
     fold : int
         From 0; that of the first seed is trained.
     checkpoint : str
         File or folder of the authors' network, or empty; M, L_v and L_s are those of its tensors.
-
-    Returns
-    -------
-    Network
 
     Raises
     ------

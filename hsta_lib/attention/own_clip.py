@@ -26,7 +26,7 @@ _LONGEST = 1000  # frames of a video; a micro-expression lasts half a second
 
 @contextmanager
 def own_clip(choice, frames, dataset, tell=print):
-    """A dataset of this one clip, as long as the context lasts; then nothing of it is left on the disk.
+    """A dataset of this one clip, label -1, while the context lasts; then nothing of it is left on the disk.
 
     Parameters
     ----------
@@ -40,11 +40,6 @@ def own_clip(choice, frames, dataset, tell=print):
         Of which the classes are taken.
     tell : callable
         Given a line for each thing that was taken or found.
-
-    Yields
-    ------
-    hsta_lib.data.dataset.Dataset
-        Its clip has the label -1.
 
     Raises
     ------
@@ -143,11 +138,7 @@ def _numbers(choice, where, there, path):
 
 
 def _extracted(path, where, choice, folder, tell):
-    """Frames of a video as files, from onset to offset; their numbers, with those that are not decoded.
-
-    A place that cannot be decoded is not the end of a video: its header says how many frames it has. That of
-    MPEG-PS does not, and what OpenCV says instead is estimated.
-    """
+    """Write a video's frames from onset to offset; their numbers. A place that fails is not its end."""
     video = cv2.VideoCapture(str(path))
     stated = video.get(cv2.CAP_PROP_FRAME_COUNT)
     first, last, number = max(choice.onset or 1, 1), choice.offset or np.inf, 0

@@ -62,19 +62,7 @@ class Kept(NamedTuple):
 
 
 def start(name, namespace):
-    """Check the notebook's parameters, see `hsta_lib.study.study.start`, and those that only it has.
-
-    Parameters
-    ----------
-    name : str
-        Of the notebook.
-    namespace : dict
-        Its ``globals()``.
-
-    Returns
-    -------
-    study : hsta_lib.study.study.Study
-    choice : Choice
+    """The study and the `Choice` of the notebook's parameters, as by `hsta_lib.study.study.start`.
 
     Raises
     ------
@@ -129,11 +117,7 @@ def clips_in(folder):
 def open_kept(study, choice):
     """The network that is given; else one trained on a fold and calibrated on half of its test subjects.
 
-    Returns
-    -------
-    kept : Kept
-    others : hsta_lib.attention.weights.Looked or None
-        Clips of the other half; None where the network is given.
+    With it come the clips of the other half as `Looked`, or None where the network is given.
     """
     if choice.network:
         return load(choice.network), None
@@ -288,7 +272,7 @@ def of_others(kept, others):
 def conclude(kept, predictions):
     """How often the network can tell, and how often it is then right where that is known.
 
-    ``predictions``: from `of_folder` or `of_others`.
+    ``predictions``: from `of_clips`.
     """
     n, telling = len(predictions), predictions[~predictions["cannot_tell"].astype(bool)]
     lines = [f"- The network tells a single class for {len(telling)} of {n} clips."]
@@ -316,10 +300,7 @@ def conclude(kept, predictions):
 
 
 def show(predictions, classes):
-    """The table of predictions for reading: what was found first, probabilities in percent.
-
-    ``predictions``: from `of_folder` or `of_others`.
-    """
+    """Predictions, from `of_clips`, for reading: what was found first, probabilities in percent."""
     shown = predictions.rename(columns={f"p_{name}": name for name in classes})
     shown = shown.rename(columns=lambda name: name.replace("_", " ")).drop(columns="trained on")
     flags = [name for name in ("cannot tell", "nothing moves", "not a face") if name in shown]
@@ -337,13 +318,7 @@ def describe(kept):
 
 
 def write(kept, predictions):
-    """Write network and predictions beside the report.
-
-    Returns
-    -------
-    list of str
-        Their paths, from the repository's root if they lie there.
-    """
+    """Write network and predictions beside the report; see `hsta_lib.reporting.report`."""
     folder = config.records_dir()
     save(kept, folder / "predict-network.safetensors")
     write_whole(folder / "predict-clips.csv", csv_of(predictions))

@@ -129,13 +129,9 @@ class Looked:
         }
 
     def over_time(self, way):
-        """Attention of the last module on CLS itself and on each time, and what equal shares would be.
+        """Attention of the last module on CLS itself and on each time, shape (n_clips, 1 + n_times).
 
-        Returns
-        -------
-        shares : ndarray, shape (n_clips, 1 + n_times)
-        equal : ndarray, shape (1 + n_times,)
-            If CLS and every tubelet got the same.
+        Second, shape (1 + n_times,), what it would be if CLS and every tubelet got the same.
         """
         own = self.weights[way][:, -1, :1]
         maps = self.maps(way)[:, -1]
@@ -144,19 +140,7 @@ class Looked:
 
 
 def start(name, namespace):
-    """Check the notebook's parameters, see `hsta_lib.study.study.start`, and those that only it has.
-
-    Parameters
-    ----------
-    name : str
-        Of the notebook.
-    namespace : dict
-        Its ``globals()``.
-
-    Returns
-    -------
-    study : hsta_lib.study.study.Study
-    choice : Choice
+    """The study and the `Choice` of the notebook's parameters, as by `hsta_lib.study.study.start`.
 
     Raises
     ------
@@ -260,10 +244,6 @@ def look(network, dataset, rows):
 
     ``rows``: rows of the dataset's clips. Frames that are drawn at random are those of the trial's
     predictions if these are the rows of its test fold.
-
-    Returns
-    -------
-    Looked
     """
     parts = {name: [] for name in ("frames", "scores", *READS)}
     for frames, video, special in seen_batches(network.trial, dataset, rows, network.model.cut):
@@ -300,14 +280,7 @@ def first_of_each_class(looked):
 
 
 def shown_clips(network, dataset, tested, choice):
-    """The clip of one's own if there is one, else the first of each class of the test fold.
-
-    ``tested``: at the clips of the network's test fold.
-
-    Returns
-    -------
-    Looked
-    """
+    """The clip of one's own if there is one, else the first of each class of the test fold, of ``tested``."""
     if not choice.clip:
         return first_of_each_class(tested)
     with own_clip.own_clip(choice, network.trial.settings.frames, dataset) as own:
@@ -332,11 +305,7 @@ def _most_moving(length, patch_size):
 
 
 def share_on_motion(looked, moving):
-    """Share of the attention on tubelets that lies where the clip moves, in every module, in fractions.
-
-    Attention may prefer the places where any face moves: what lies on the moving places of the *other* clips
-    stands beside it (``others``), and the ``difference``, each with ``_low`` and ``_high``.
-    """
+    """Share of the attention, in every module, on tubelets where the clip moves: the table of `motion_of`."""
     rows = []
     for way, branch in READS.items():
         on_places = looked.maps(way).sum(axis=2)
@@ -370,12 +339,11 @@ def subject_interval(values, subjects, level=0.95):
 def motion_of(study, looked, choice):
     """Where attention and movement are compared: on your clip if there is one, else on a test fold.
 
-    ``looked``: at your clip, or at the clips of a test fold.
-
-    Returns
-    -------
-    DataFrame or None
-        From `share_on_motion`, or of one clip `_motion_of_own`; None where the movement is not known.
+    In every module: ``share``, in fractions, of the attention on tubelets that lies where the clip moves.
+    Attention may prefer the places where any face moves: beside it stands what lies on the moving places of
+    the *other* clips, ``others``, and the ``difference``. Each has ``_low`` and ``_high``; of one clip there
+    is but the share. None where the movement is not known. ``looked``: at your clip, or at the clips of a
+    test fold.
     """
     if choice.clip:
         return _motion_of_own(looked)
@@ -453,13 +421,7 @@ def describe(study, network, shown, choice):
 
 
 def provenance(study, dataset, network):
-    """Where the figures come from: code, network, data.
-
-    Returns
-    -------
-    DataFrame
-        One row per fact.
-    """
+    """Where the figures come from: code, network, data, a row per fact."""
     facts = {
         "code that made this report": store.code_version(),
         "network": network.origin.replace("`", ""),
