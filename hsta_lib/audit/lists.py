@@ -62,10 +62,7 @@ def check_pairs():
 
 
 def find(pairs, spread):
-    """All findings about the paper; see `hsta_lib.paper_check.findings.findings`.
-
-    ``pairs, spread``: from `check_pairs` and `noise`.
-    """
+    """All findings about the paper, from `check_pairs` and `noise`; see `findings.findings`."""
     released = config.as_released(config.Settings())
     flops = cost.flops_of_plain_csta(released, len(class_names(released.labels)))
     return findings.findings(pairs, spread, gmac=flops / 2e9)
@@ -99,11 +96,8 @@ def conclude_findings(found, pairs):
 def attainable(dataset="SMIC"):
     """UF1 that each UAR allows: pooled, and as a mean over left-out subjects.
 
-    Returns
-    -------
-    DataFrame
-        ``uar, low, high, folds_low, folds_high``, in percent. The second range counts the classes a subject
-        shows; it is a bound, the first is exact.
+    Columns ``uar, low, high, folds_low, folds_high``, in percent. The second range counts the classes a
+    subject shows; it is a bound, the first is exact.
     """
     rows = []
     for uar in np.arange(40.0, 100.1, 1):
@@ -118,16 +112,9 @@ def attainable(dataset="SMIC"):
 def divisions(study):
     """The authors' lists if their folder is given, else the dataset's clips, in the divisions of the paper.
 
-    Parameters
-    ----------
-    study : hsta_lib.study.study.Study
-        ``lists_root`` of its parameters decides. Without it: the dataset at ``data_root``, or the synthetic
-        benchmark, once with labels that depend on the action units alone and once tied to film and recording.
-
-    Returns
-    -------
-    dict of str to Division
-        No image is read.
+    ``lists_root`` of the study's parameters decides. Without it: the dataset at ``data_root``, or the
+    synthetic benchmark, once with labels that depend on the action units alone and once tied to film and
+    recording. No image is read.
     """
     parameters = study.parameters
     if parameters.lists_root:
@@ -250,14 +237,9 @@ def _expected(division):
 def pixel_free_scores(found):
     """Scores of predictors that see no pixels, with intervals over subjects, beside the paper's.
 
+    ``protocol``, ``predictor``, and the columns of `tables.score_rows` with ``<metric>_paper``. Predictors by
+    subject or recording are left out where no subject is on both sides: they would be the majority class.
     ``found``: from `divisions`.
-
-    Returns
-    -------
-    DataFrame
-        ``protocol``, ``predictor``, and the columns of `tables.score_rows` with ``<metric>_paper``.
-        Predictors by subject or recording are left out where no subject is on both sides: they would be the
-        majority class.
     """
     parts = []
     for name, division in found.items():
@@ -326,10 +308,7 @@ def _beside(row, metric):
 def record(study, found, scored):
     """Write the named predictors' scores on the authors' lists beside the report, for the README.
 
-    Returns
-    -------
-    str
-        What was written. Scores on other data are not: they are in the report.
+    Returns what was written, in words. Scores on other data are not written: they are in the report.
     """
     if not study.parameters.lists_root:
         return "nothing written: these are not the authors' lists"

@@ -40,17 +40,9 @@ def stops(settings):
 
 
 def prepare(study):
-    """Datasets and trials of every stop.
+    """The stops, trials of each, and a dataset for each way to choose and show frames.
 
-    ``study``: the first cell of its grid is where the walk begins, by the equations whatever its recipe.
-
-    Returns
-    -------
-    stops : list of Stop
-    trials : list of list of Trial
-        Of each stop.
-    datasets : list of Dataset
-        One for each way to choose and show frames.
+    The first cell of the study's grid is where the walk begins, by the equations whatever its recipe.
 
     Raises
     ------
@@ -72,13 +64,9 @@ def prepare(study):
 def score(found, trials, study, n_classes):
     """Size, cost and scores of every stop, and what sets it apart from the equations.
 
-    ``trials`` (list of list of Trial): of each stop, in the same order, trained; both from `prepare`.
-
-    Returns
-    -------
-    DataFrame
-        ``step, way, parameters, mflop``, the columns of `hsta_lib.reporting.tables.score_table`, and
-        ``<metric>_change`` with ``_low`` and ``_high``, in points, see `intervals.score_interval`.
+    ``step, way, parameters, mflop``, the columns of `hsta_lib.reporting.tables.score_table`, and
+    ``<metric>_change`` with ``_low`` and ``_high``, in points, see `intervals.score_interval`. ``trials``, of
+    each stop ``found``, are trained; both are from `prepare`.
     """
     sizes = [cost.parameters_and_flops(stop.settings, n_classes) for stop in found]
     cells = pd.DataFrame(

@@ -79,17 +79,14 @@ class Data(NamedTuple):
 def prepare(study, strengths=(0, 1)):
     """Datasets and trials for every protocol, by the strength of the labels' tie to film and recording.
 
+    Runs with macro clips are left out where the dataset has none that are read.
+
     Parameters
     ----------
     study : hsta_lib.study.study.Study
         The first cell of its grid is trained, on folds that share no subject but where a protocol says so.
     strengths : sequence of float
         Of a synthetic benchmark; a real dataset is as it is.
-
-    Returns
-    -------
-    dict of str to Data
-        Runs with macro clips are left out where the dataset has none that are read.
 
     Raises
     ------
@@ -126,15 +123,11 @@ def train(study, prepared):
 def worth(prepared):
     """Scores of every protocol, and what each adds to the one it is compared with.
 
-    ``prepared``: from `prepare`, trained.
-
-    Returns
-    -------
-    DataFrame
-        ``ties, protocol, against``, ``subjects`` (those of test clips are ``apart`` from training, or
-        ``shared``) and, for each metric, ``<metric>`` and ``<metric>_inflation``, each with ``_low`` and
-        ``_high``, in percent and points: intervals over subjects and seeds, of a difference over those of
-        both sides together. A best epoch stays what it is when a subject is left out.
+    Columns: ``ties, protocol, against``, ``subjects`` (those of test clips are ``apart`` from training, or
+    ``shared``) and, for each metric, ``<metric>`` and ``<metric>_inflation``, each with ``_low`` and
+    ``_high``, in percent and points. Intervals are over subjects and seeds, of a difference over those of
+    both sides together. A best epoch stays what it is when a subject is left out. ``prepared``: from
+    `prepare`, trained.
     """
     parts = [_worth(data).assign(ties=ties) for ties, data in prepared.items()]
     return pd.concat(parts, ignore_index=True)
@@ -246,13 +239,7 @@ def conclude_draws(draws):
 
 
 def by_recording(prepared):
-    """Under folds over clips: scores on test clips whose recording is in training, and on the others.
-
-    Returns
-    -------
-    DataFrame
-        ``ties``, ``test clips`` and the columns of `hsta_lib.reporting.tables.by_recording`.
-    """
+    """Under folds over clips: scores as of `tables.by_recording`, with ``ties`` and ``test clips``."""
     parts = []
     for ties, data in prepared.items():
         dataset, trials = data.datasets["clips apart"], data.trials["clips apart"]
@@ -266,10 +253,7 @@ def by_recording(prepared):
 def frame_draws(prepared):
     """Scores of the same trained networks over draws of the test clips' frames.
 
-    Returns
-    -------
-    DataFrame
-        One row per ``ties`` and ``draw``: the three metrics, in percent, pooled over folds, means over seeds.
+    One row per ``ties`` and ``draw``: the three metrics, in percent, pooled over folds, means over seeds.
     """
     rows = []
     for ties, data in prepared.items():
@@ -290,8 +274,9 @@ def frame_draws(prepared):
 def chance_by_best_epoch(n_epochs=(1, 2, 5, 10, 30, 100), n_draws=200, seed=0):
     """Pooled scores of pure chance when each left-out subject keeps its best epoch.
 
-    The subjects are those of MEGC2019's composite, 68 with 442 clips of three classes. An epoch is a guess
-    of every clip, independent of all other guesses; of a subject's epochs the most accurate is kept.
+    The subjects are those of MEGC2019's composite, 68 with 442 clips of three classes. An epoch is a guess of
+    every clip, independent of all other guesses; of a subject's epochs the most accurate is kept. Columns:
+    ``n_epochs`` and, for each metric, its mean and the range of 95 % of the studies, in percent.
 
     Parameters
     ----------
@@ -299,12 +284,6 @@ def chance_by_best_epoch(n_epochs=(1, 2, 5, 10, 30, 100), n_draws=200, seed=0):
         Independent epochs to choose from; those of a real training resemble each other and count as fewer.
     n_draws : int
         Simulated studies.
-    seed : int
-
-    Returns
-    -------
-    DataFrame
-        ``n_epochs`` and, for each metric, its mean and the range of 95 % of the studies, in percent.
     """
     rng = np.random.default_rng(seed)
     subjects = np.array(
