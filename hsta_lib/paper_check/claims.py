@@ -149,10 +149,6 @@ def load_claims(path=CLAIMS):
 def load_changes(path=CLAIMS):
     """The edits of the file since the first study, in order of time.
 
-    Returns
-    -------
-    list of Change
-
     Raises
     ------
     ValueError
@@ -299,11 +295,8 @@ def _name(column, value):
 def decide_printed():
     """Verdicts of all claims by arithmetic on the printed numbers.
 
-    Returns
-    -------
-    DataFrame
-        One row per claim, see `verdict_row`: *supported* if what it says is so in all scores that it names,
-        *contradicted* if in none, else *undecided*. No chance enters, so there are no intervals.
+    One row per claim, see `verdict_row`: *supported* if what it says is so in all scores that it names,
+    *contradicted* if in none, else *undecided*. No chance enters, so there are no intervals.
     """
     return pd.DataFrame([_decide_printed(claim) for claim in all_claims()])
 
@@ -311,12 +304,8 @@ def decide_printed():
 def verdict_row(claim, scope, verdict, **found):
     """A verdict as tables of verdicts hold it.
 
-    ``found``: ``score, estimate, low, high, p_adjusted, detectable`` and ``details``, where they are known.
-
-    Returns
-    -------
-    dict
-        With ``id, table, where, quote, says, basis`` of the claim and ``test``, its digest.
+    It has ``id, table, where, quote, says, basis`` of the claim, ``test``, its digest, and what is ``found``:
+    ``score, estimate, low, high, p_adjusted, detectable`` and ``details``, where they are known.
     """
     told = {name: getattr(claim, name) for name in ("id", "table", "where", "quote", "says", "basis")}
     unknown = {"score": "", **dict.fromkeys(NUMBERS, np.nan), "details": ""}

@@ -130,12 +130,7 @@ def _all_cells():
 
 
 def constant_prediction(folds=EMOTION_FOLDS):
-    """Highest UF1, in percent, that a network can reach that does not read its input: Table 2, a1.
-
-    With no layer in either branch and no CSTA, the class tokens never meet the frames, so each fold's network
-    predicts one class. All choices of one class per fold are tried. ``at printed scores``: those where ACC
-    and UAR print as in a1 (NaN if they never do).
-    """
+    """Highest UF1, in percent, of one predicted class per fold (Table 2, a1); and at its printed scores."""
     folds = np.array(folds)
     n_folds, n_classes = folds.shape
     choices = np.array(list(itertools.product(range(n_classes), repeat=n_folds)))

@@ -50,15 +50,11 @@ def fold_range(folds, uar, *, absent):
 
 
 def folds_with(folds, uar, uf1, rng, *, absent, n_starts=59):
-    """Look for scores of single folds whose means print as given.
+    """Look for scores of single folds whose means print as given, of some confusion matrix of each fold.
 
-    From corners in common directions, those first whose means are nearest, one fold after the other takes
-    that of its possible pairs which brings the means nearest.
-
-    Returns
-    -------
-    ndarray of float, shape (n_folds, 2), or None
-        UAR and UF1 of each fold, in percent, each of some confusion matrix of that fold. None is no proof.
+    UAR and UF1 in percent, float, shape (n_folds, 2), or None, which is no proof. From corners in common
+    directions, those first whose means are nearest, one fold after the other takes that of its possible pairs
+    which brings the means nearest.
     """
     low, high = fold_range(folds, uar, absent=absent)
     if not low - 0.05 <= uf1 <= high + 0.05:

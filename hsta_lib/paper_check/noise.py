@@ -70,7 +70,6 @@ def table4_noise(counts, disagreements=(2, 5, 10, 15, 20, 27, 36), *, seed=0, n_
         Clips of each class.
     disagreements : sequence of float
         Percent of clips, see `simulate_spread`.
-    seed, n_draws : int
 
     Returns
     -------
@@ -96,12 +95,9 @@ def table4_noise(counts, disagreements=(2, 5, 10, 15, 20, 27, 36), *, seed=0, n_
 def product_of_eight():
     """Table 4's cells whose product M x L is near eight against the rest, and the scores against M.
 
-    Returns
-    -------
-    DataFrame
-        By score: ``cells``, their number, as the claim `EIGHT` selects them; ``p``, the share of all choices
-        of as many cells whose mean is at least as high (eight was chosen after seeing the table, so p is too
-        small); ``rank_correlation`` with M of the ten cells with L_v = L_s = 1.
+    By score: ``cells``, their number, as the claim `EIGHT` selects them; ``p``, the share of all choices of
+    as many cells whose mean is at least as high; ``rank_correlation`` with M of the ten cells with L_v = L_s
+    = 1. Eight was chosen after seeing the table, so p is too small.
     """
     table = load_table("table4")
     (claim,) = [claim for claim in all_claims() if claim.id == EIGHT]

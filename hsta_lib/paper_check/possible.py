@@ -23,7 +23,7 @@ def band(name, value):
 
 
 def check_counts(counts, totals=None):
-    """Class counts as an array.
+    """Class counts as an array, int, shape (n_classes,).
 
     Parameters
     ----------
@@ -31,10 +31,6 @@ def check_counts(counts, totals=None):
         Clips of each class, at least two classes.
     totals : sequence of int, optional
         The same as added up from elsewhere.
-
-    Returns
-    -------
-    ndarray of int, shape (n_classes,)
 
     Raises
     ------
@@ -108,24 +104,11 @@ def uf1_range(counts, uar, average="macro"):
 
 
 def is_possible(counts, uar, uf1, rng):
-    """Whether some confusion matrix has a UAR and a UF1 that print as given.
+    """Whether some confusion matrix has a UAR and a UF1 that print as given; arguments: see `uf1_range`.
 
-    Up to three classes all hits of that UAR and all their false positives are gone through. Beyond, a search:
-    random hits, then false positives moved one by one from those of the lowest to those of the highest UF1.
-
-    Parameters
-    ----------
-    counts : sequence of int
-        Clips of each class.
-    uar, uf1 : float
-        Percent.
-    rng : numpy.random.Generator
-        Of the search.
-
-    Returns
-    -------
-    bool or None
-        None where the search found none but it is not excluded either.
+    Up to three classes all hits of that UAR and all their false positives are gone through. Beyond, a search
+    with ``rng``: random hits, then false positives moved one by one from those of the lowest to those of the
+    highest UF1. What it does not find is not excluded either: None.
     """
     counts, ends = check_counts(counts), band("uf1", uf1)
     low, high = uf1_range(counts, uar)
