@@ -55,16 +55,7 @@ class Peak(NamedTuple):
 
 
 def pair(first, second):
-    """The comparison of two settings: the second less the first.
-
-    Parameters
-    ----------
-    first, second : int
-        Settings, counted from 0.
-
-    Returns
-    -------
-    Comparison
+    """The comparison of two settings, counted from 0: the second less the first.
 
     Raises
     ------
@@ -77,16 +68,7 @@ def pair(first, second):
 
 
 def group_means(first, second):
-    """The comparison of two groups of settings: the mean of the second less that of the first.
-
-    Parameters
-    ----------
-    first, second : sequence of int
-        One or more settings each.
-
-    Returns
-    -------
-    Comparison
+    """The comparison of two groups of one or more settings: the mean of the second less that of the first.
 
     Raises
     ------
@@ -174,17 +156,14 @@ def _residuals(values):
 def peak(estimates, draws):
     """Which of some settings is the best, in the data and under resampling.
 
+    Of equal settings the first is named; in ``shares`` they share a draw equally.
+
     Parameters
     ----------
     estimates : array_like, shape (n_settings,)
         One score of each setting.
     draws : array_like, shape (n_boot, n_settings)
         The same under resampling, from `hsta_lib.evaluation.intervals.bootstrap_scores`.
-
-    Returns
-    -------
-    Peak
-        Of equal settings the first is named; in ``shares`` they share a draw equally.
 
     Raises
     ------
@@ -235,20 +214,16 @@ def detectable(matrices, family, alpha=0.05, power=0.8):
 def chances(trainings, family, differences, n_seeds, alpha=0.05):
     """How often differences of some size are found, as assumed trainings of one setting scatter.
 
+    Shape (n_differences, n_comparisons, 3). ``family`` and ``alpha``: as for `detectable`.
+
     Parameters
     ----------
     trainings : array_like, shape (n_trainings, n_subjects, n_classes, n_classes)
         Two or more.
-    family, alpha
-        As for `detectable`.
     differences : sequence of float
         In 0..1.
     n_seeds : int
         Of the design that is asked about.
-
-    Returns
-    -------
-    ndarray of float, shape (n_differences, n_comparisons, 3)
     """
     matrices = check_matrices(np.asarray(trainings)[None])
     weights = _contrasts(family, 1 + max(max(*one.first, *one.second) for one in family))
@@ -258,10 +233,7 @@ def chances(trainings, family, differences, n_seeds, alpha=0.05):
 
 
 def _noise(matrices, weights, n_seeds, degrees, alpha):
-    """Variance of contrasts of settings alike, its degrees of freedom, and the critical t of the family.
-
-    ``degrees``: those of the seeds; of few, a comparison is about the networks that were trained.
-    """
+    """Variance of contrasts of settings alike, its degrees of freedom, and the critical t of the family."""
     of_seeds, deviations = deviations_of(matrices)
     both = (deviations - deviations.mean(axis=1, keepdims=True)) ** 2
     alike = (weights**2).sum(axis=1)[:, None] / n_seeds

@@ -28,7 +28,8 @@ class Chosen(NamedTuple):
 def compare(y_true, y_pred, subject, fold, n_classes, rng, n_shuffles=200):
     """Score the last epoch, the best one on the pooled test, and the best one of each fold.
 
-    An epoch is best by UF1 over all classes of the protocol; of equal ones the first is.
+    An epoch is best by UF1 over all classes of the protocol; of equal ones the first is. Each choice is made
+    anew without each subject, so that the intervals know of it. They are of this one training per fold.
 
     Parameters
     ----------
@@ -37,16 +38,8 @@ def compare(y_true, y_pred, subject, fold, n_classes, rng, n_shuffles=200):
         In the order of training.
     subject, fold : array_like of int, shape (n_clips,)
         Numbered from 0.
-    n_classes : int
-    rng : numpy.random.Generator
     n_shuffles : int
         How often labels are dealt out anew among all clips, for what chance gains by the same choices.
-
-    Returns
-    -------
-    Chosen
-        Each choice is made anew without each subject, so that the intervals know of it. They are of this one
-        training per fold.
     """
     y_true, y_pred, subject, fold = (np.asarray(values) for values in (y_true, y_pred, subject, fold))
     groups, group = np.unique(np.stack([fold, subject]), axis=1, return_inverse=True)

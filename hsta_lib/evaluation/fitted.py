@@ -14,16 +14,13 @@ NO_PIXELS = "reads no pixels"  # by its design: it cannot fit
 def by_cell(predictions):
     """How well the trainings of each cell fit.
 
-    ``predictions``: from `hsta_lib.training.store.predictions`, counted by the column ``cell``.
+    By ``cell``: ``train_accuracy``, ``constant_accuracy``, ``loss_share`` (means over trainings) and
+    ``loss_share_worst``, in percent; ``fit``: `FITTED`, `NOT_FITTED`, `NO_PIXELS`, or empty where that of a
+    training was not stored. No columns if no cell has them.
 
-    Returns
-    -------
-    DataFrame
-        By ``cell``: ``train_accuracy``, ``constant_accuracy``, ``loss_share`` (means over trainings) and
-        ``loss_share_worst``, in percent; ``fit``: `FITTED`, `NOT_FITTED`, `NO_PIXELS`, or empty where that of
-        a training was not stored. A loss share is the last loss over that of a constant prediction; where a
-        baseline has a loss of its own, the share of wrong training labels over that of a constant
-        prediction. No columns if no cell has them.
+    A loss share is the last loss over that of a constant prediction. Where a baseline has a loss of its own,
+    it is the share of wrong training labels over that of a constant prediction. ``predictions``: from
+    `hsta_lib.training.store.predictions`, counted by the column ``cell``.
     """
     names = ["train_accuracy", "constant_accuracy", "loss_share"]
     cells = pd.Index(sorted(predictions["cell"].unique()), name="cell")

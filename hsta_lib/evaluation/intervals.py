@@ -28,8 +28,8 @@ class Interval(NamedTuple):
 def bootstrap_scores(matrices, n_boot, rng):
     """Pooled scores under resampling of subjects, and of seeds where there are several.
 
-    The clips of a subject are not independent, so subjects are drawn, not clips. Every setting sees the
-    same draws: differences and means of settings are taken draw by draw.
+    The clips of a subject are not independent, so subjects are drawn, not clips. Every setting sees the same
+    draws: differences and means of settings are taken draw by draw.
 
     Parameters
     ----------
@@ -37,7 +37,6 @@ def bootstrap_scores(matrices, n_boot, rng):
         Confusion matrix of each setting, seed and subject.
     n_boot : int
         Number of draws.
-    rng : numpy.random.Generator
 
     Returns
     -------
@@ -60,15 +59,7 @@ def bootstrap_scores(matrices, n_boot, rng):
 def interval(draws, level=0.95):
     """Percentile interval along the first axis; of few subjects too short, unlike `score_interval`.
 
-    Parameters
-    ----------
-    draws : array_like, shape (n_boot, ...)
-    level : float
-        Coverage in 0..1.
-
-    Returns
-    -------
-    low, high : ndarray, shape (...)
+    ``draws``: shape (n_boot, ...); ``level``: coverage in 0..1. Each end has the shape of a draw.
     """
     tail = (1 - level) / 2
     return np.quantile(draws, tail, axis=0), np.quantile(draws, 1 - tail, axis=0)
@@ -140,7 +131,7 @@ class Known(NamedTuple):
 
 
 def known(matrices, weights, variance_of):
-    """How well contrasts of settings are known, with imagined clips or without, whichever says less.
+    """How well contrasts of settings are known (`Known`), with imagined clips or without: the less of both.
 
     Parameters
     ----------
@@ -149,10 +140,6 @@ def known(matrices, weights, variance_of):
     weights : ndarray, shape (n_contrasts, n_settings)
     variance_of : callable
         Of ``of_seeds, deviations, weights, effective`` as in `deviations_of`; returns variance and degrees.
-
-    Returns
-    -------
-    Known
     """
     low, high = (part(weights, 0).sum(axis=1)[:, None] for part in (np.minimum, np.maximum))
     effective = effective_subjects(matrices[0, 0].sum(axis=(1, 2)))
@@ -174,17 +161,9 @@ def _least_known(found, low, high):
 
 
 def within_possible(found, level=0.95):
-    """The values that a `Known` contrast does not contradict.
+    """The `Interval` of values that a `Known` contrast does not contradict.
 
-    Parameters
-    ----------
-    found : Known
-    level : float or ndarray, shape (3,)
-        Coverage in 0..1.
-
-    Returns
-    -------
-    Interval
+    ``level`` (float or ndarray, shape (3,)): coverage in 0..1.
     """
     estimate, spread, degrees, low, high = found
     times = stdtrit(degrees, (1 + np.asarray(level)) / 2) ** 2 * spread
@@ -213,15 +192,8 @@ def imagined_clips(n_classes):
 def deviations_of(matrices):
     """Scores of each setting and seed, and how far they move when a subject is left out.
 
-    Parameters
-    ----------
-    matrices : ndarray, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
-
-    Returns
-    -------
-    of_seeds : ndarray, shape (n_settings, n_seeds, 3)
-    deviations : ndarray, shape (n_settings, n_seeds, n_subjects, 3)
-        Scaled so that the sum of their squares is the jackknife's variance.
+    Shapes (n_settings, n_seeds, 3) and (n_settings, n_seeds, n_subjects, 3). The second is scaled: its
+    squares sum to the jackknife's variance. ``matrices``: from `check_matrices`.
     """
     pooled = matrices.sum(axis=2)
     return scores(pooled), _scaled(scores(pooled[:, :, None] - matrices))
@@ -246,10 +218,6 @@ def jackknife(found, sizes, level=0.95, possible=None):
         Coverage in 0..1.
     possible : tuple of float, optional
         The least and the most that a score can be; without, the interval is symmetric, of a t quantile.
-
-    Returns
-    -------
-    Interval
     """
     each, effective = np.eye(len(found[0][0])), effective_subjects(sizes)
     known_by = [
@@ -279,6 +247,8 @@ def _contrast_variance(of_seeds, deviations, weights, effective):
 def crossed(subjects, seeds, both, effective, degrees):
     """Variance where subjects and seeds are crossed, and its degrees of freedom after Satterthwaite.
 
+    The variance is never less than that over subjects or over seeds.
+
     Parameters
     ----------
     subjects, seeds, both : ndarray
@@ -287,11 +257,6 @@ def crossed(subjects, seeds, both, effective, degrees):
         Effective number of subjects.
     degrees : float
         Degrees of freedom of ``seeds``.
-
-    Returns
-    -------
-    variance, degrees : ndarray
-        The variance is never less than the first two are.
     """
     of_subjects = float(max(effective - 1, 1))
     subjects, seeds, both = (np.where(part > _ROUNDING**2, part, 0) for part in (subjects, seeds, both))
@@ -307,15 +272,7 @@ def _ratio(variance, room):
 def effective_subjects(sizes):
     """Number of equal subjects that would weigh as much: ``(sum n)^2 / sum n^2`` (Kish 1965).
 
-    Parameters
-    ----------
-    sizes : array_like, shape (n_subjects,)
-        Clips of each subject.
-
-    Returns
-    -------
-    float
-        Between 1 and the number of subjects.
+    It lies between 1 and the number of subjects. ``sizes`` (shape (n_subjects,)): clips of each subject.
 
     Raises
     ------
@@ -336,14 +293,8 @@ def effective_subjects(sizes):
 def without_largest(matrices):
     """Pooled scores without the subject that has most clips (the first of several such).
 
-    Parameters
-    ----------
-    matrices : array_like, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
-
-    Returns
-    -------
-    ndarray of float, shape (n_settings, 3)
-        Means over seeds, in the order of `hsta_lib.evaluation.metrics.METRICS`.
+    Means over seeds, float, shape (n_settings, 3), in the order of `hsta_lib.evaluation.metrics.METRICS`.
+    ``matrices``: as for `score_interval`.
     """
     matrices = check_matrices(matrices)
     largest = matrices[0, 0].sum(axis=(1, 2)).argmax()
@@ -353,30 +304,14 @@ def without_largest(matrices):
 def vanishing(matrices):
     """Probability of each class to be absent from a bootstrap draw of subjects, where it counts 0.
 
-    Parameters
-    ----------
-    matrices : array_like, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
-
-    Returns
-    -------
-    ndarray of float, shape (n_classes,)
-        1 for a class without clips.
+    Float, shape (n_classes,); 1 for a class without clips. ``matrices``: as for `score_interval`.
     """
     has_class = check_matrices(matrices)[0, 0].sum(axis=-1) > 0
     return (1 - has_class.mean(axis=0)) ** len(has_class)
 
 
 def check_matrices(matrices):
-    """Confusion matrices by setting, seed and subject that can be resampled and compared.
-
-    Parameters
-    ----------
-    matrices : array_like, shape (n_settings, n_seeds, n_subjects, n_classes, n_classes)
-
-    Returns
-    -------
-    ndarray of float
-        The same without the subjects that have no clips.
+    """Confusion matrices as for `score_interval`, without the subjects that have no clips.
 
     Raises
     ------

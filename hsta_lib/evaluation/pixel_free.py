@@ -2,6 +2,8 @@
 
 A model of the pixels has shown something only where it beats these on the same folds. All return what
 `hsta_lib.evaluation.references.predicted` does, and none is given the labels of the clips it predicts.
+Trained people annotated action units from all frames: these are what the label keeps of the face, not what a
+model could see.
 """
 
 import re
@@ -44,15 +46,9 @@ def predictors(clips):
 
 
 def useful(clips, folds):
-    """Predictors that can do more on these folds than name the majority class.
+    """`predictors` that can do more on these folds than name the majority class.
 
-    ``clips``: as for `predictors`.
-
-    Returns
-    -------
-    dict of str to callable
-        As from `predictors`. Where no subject is on both sides of a fold, rows of the subject
-        and the recording are left out.
+    Where no subject is on both sides of a fold, rows of the subject and the recording are left out.
     """
     chosen = predictors(clips)
     if not share_subjects(clips, folds):
@@ -75,24 +71,19 @@ def vote(clips, folds, *keys, balanced=True):
     """Predict the class that is most frequent, in training, among clips with the same key.
 
     A clip whose first key does not occur in training is decided by the second, and so on; where none occurs,
-    it is of the most frequent class of the training fold. Ties go to the first class.
+    it is of the most frequent class of the training fold. Ties go to the first class. Columns are those of
+    `hsta_lib.evaluation.references.predicted`.
 
     Parameters
     ----------
     clips : DataFrame
         With ``clip_id, subject_id, label`` and what the keys are read from: ``recording_id``; ``dataset`` for
         the film; ``action_units``.
-    folds : list of hsta_lib.data.splits.Fold
     keys : {"subject", "recording", "film", "action_units"}
         One or more. ``film``: of CAS(ME)^3 the video letter, of CASME II and SAMM read from the clip's name.
         ``action_units``: the exact set, sides ignored; a clip without any has no key.
     balanced : bool
         Count a clip as 1 / clips of its class in training, so that rare classes have a vote; else as 1.
-
-    Returns
-    -------
-    DataFrame
-        ``clip_id, subject_id, y_true, y_pred, fold, seed``.
 
     Raises
     ------
@@ -107,11 +98,7 @@ def vote(clips, folds, *keys, balanced=True):
 
 
 def timing(clips, folds):
-    """Small decision tree on onset, apex, offset, length and time to the apex, in frames; as `vote`.
-
-    It knows where in its video a clip lies and how long it lasts. Classes weigh the same, a leaf holds at
-    least five training clips, and neither was tuned. What to do where the apex is missing the tree learns.
-    """
+    """Untuned decision tree on onset, apex, offset, length and time to the apex, in frames; as `vote`."""
     from sklearn.tree import DecisionTreeClassifier  # slow to import
 
     times = clips[["onset", "apex", "offset"]].astype("Float64").to_numpy(dtype=float, na_value=np.nan)
@@ -128,11 +115,7 @@ def timing(clips, folds):
 
 
 def action_units(clips, folds):
-    """Logistic regression on annotated action units, sides ignored; classes weigh the same; as `vote`.
-
-    The annotation was made from all frames by trained people: this is what the label keeps of the face, not
-    what a model could see. Action units that training lacks are ignored.
-    """
+    """Logistic regression on annotated action units, sides ignored; classes weigh the same; as `vote`."""
     from sklearn.linear_model import LogisticRegression  # slow to import
 
     sets = clips["action_units"].map(parse_action_units).tolist()

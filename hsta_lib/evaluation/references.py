@@ -13,19 +13,15 @@ _FLOW_GRID = 16  # px; the true flow is averaged to this size for the linear mod
 def predicted(clips, folds, fit_predict):
     """Predictions of every fold's test clips.
 
+    Columns: ``clip_id, subject_id, y_true, y_pred, fold, seed``, as of all functions here.
+
     Parameters
     ----------
     clips : DataFrame
         With ``clip_id, subject_id, label``.
-    folds : list of hsta_lib.data.splits.Fold
     fit_predict : callable
         Of ``train, test, labels``: rows of both, and the labels of the training clips alone. Returns a class,
         or one for each test clip.
-
-    Returns
-    -------
-    DataFrame
-        ``clip_id, subject_id, y_true, y_pred, fold, seed``, as all functions here.
     """
     parts, labels = [], clips["label"].to_numpy()
     for number, (train, test) in enumerate(folds):
