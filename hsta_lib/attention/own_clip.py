@@ -140,6 +140,7 @@ def _numbers(choice, where, there, path):
 def _extracted(path, where, choice, folder, tell):
     """Write a video's frames from onset to offset; their numbers. A place that fails is not its end."""
     video = cv2.VideoCapture(str(path))
+    # Its header tells how many frames it has; that of MPEG-PS does not, and OpenCV then estimates.
     stated = video.get(cv2.CAP_PROP_FRAME_COUNT)
     first, last, number = max(choice.onset or 1, 1), choice.offset or np.inf, 0
     folder.mkdir()

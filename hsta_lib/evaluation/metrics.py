@@ -46,13 +46,19 @@ def confusion(y_true, y_pred, n_classes, by=()):
 def scores(matrices):
     """ACC, UAR and UF1 of confusion matrices, pooled: sum the matrices of all folds first.
 
-    UF1 is the mean over classes of ``2 TP / (2 TP + FP + FN)``, UAR of ``TP / n`` (Eq. 17); a class with a
-    zero denominator counts 0, so the mean is always over all classes of the protocol. Pooling is the rule of
-    MEGC2019; it is not the mean of per-fold scores, for which see `per_fold_means`.
+    UF1 is the mean over classes of ``2 TP / (2 TP + FP + FN)``, UAR of ``TP / n`` (Eq. 17); a class
+    with a zero denominator counts 0, so the mean is always over all classes of the protocol. Pooling
+    is the rule of MEGC2019; it is not the mean of per-fold scores, for which see `per_fold_means`.
 
-    ``matrices`` (array_like, shape (..., n_classes, n_classes)): rows are reference, columns predicted
-    classes; counts or weighted counts. Scores: float, shape (..., 3), in the order of `METRICS`, each in
-    ``[0, 1]``.
+    Parameters
+    ----------
+    matrices : array_like, shape (..., n_classes, n_classes)
+        Rows are reference, columns predicted classes; counts or weighted counts.
+
+    Returns
+    -------
+    ndarray of float, shape (..., 3)
+        In the order of `METRICS`, each in ``[0, 1]``.
 
     Examples
     --------

@@ -48,7 +48,7 @@ class Curves(NamedTuple):
 
 
 def prepare(study, dataset):
-    """Trials of HSTA, of its parts of a baseline: by the number of training clips, as many steps each.
+    """Trials of HSTA, of its parts and of a baseline: by the number of training clips, as many steps each.
 
     Numbers of clips that leave a class out, or that there are not, are left out with a line. Without a
     holdout all are. Of seeds there are at most three; with one there are fewer sizes.
