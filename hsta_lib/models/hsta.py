@@ -75,9 +75,8 @@ class StochasticDepth(nn.Module):
 def stochastic_depth_rates(rate, *, m, l_v, l_s):
     """Rates of each module's video and special USTA layers, dealt out as the authors' code does.
 
-    One list of M * L_v rates rises from 0 to ``rate``; module by module a slice of length max(L_v, L_s) is
-    cut off it, and layer i of either branch takes entry i. Where the slice has run out (special branch
-    first), the rest of the module has rate 0.
+    Of M * L_v rates, rising from 0 to ``rate``, each module cuts off max(L_v, L_s); layer i of either branch
+    takes entry i. Where they have run out (special branch first), the rest of the module has rate 0.
     """
     rates = [rate * i / max(m * l_v - 1, 1) for i in range(m * l_v)]
     longest = max(l_v, l_s)
@@ -292,7 +291,6 @@ class HSTA(nn.Module):
         frames. Without ``csta`` the branches meet only in the head (Table 2).
     n_frames, image_size : int
         Of the video branch; the special branch has the onset and the apex frame at the same size.
-    n_classes : int
 
     Raises
     ------
@@ -350,32 +348,14 @@ class HSTA(nn.Module):
             nn.init.trunc_normal_(embed.cls, std=0.02)
 
     def cut(self, video, special):
-        """Tubelets of both branches, for `forward`.
+        """Tubelets of both branches, ``(b, n_tokens, 3 * tubelet_size * patch_size ** 2)``, for `forward`.
 
-        Parameters
-        ----------
-        video : Tensor, float, shape (b, 3, n_frames, image_size, image_size)
-        special : Tensor, float, shape (b, 3, 2, image_size, image_size)
-            Onset, apex.
-
-        Returns
-        -------
-        video, special : Tensor, shape (b, n_tokens, 3 * tubelet_size * patch_size ** 2)
+        Of float pixels ``(b, 3, n_frames, image_size, image_size)``; those of onset and apex are two frames.
         """
         return self.embed_video.cut(video), self.embed_special.cut(special)
 
     def forward(self, video, special):
-        """Class scores (logits) of a batch of clips.
-
-        Parameters
-        ----------
-        video, special : Tensor, float, shape (b, n_tokens, values of a tubelet)
-            From `cut`, which needs to be done but once for each clip.
-
-        Returns
-        -------
-        Tensor, shape (b, n_classes)
-        """
+        """Class scores (logits) ``(b, n_classes)`` of tubelets from `cut`, which each clip needs but once."""
         video, special = self.embed_video(video), self.embed_special(special)
         for block in self.blocks:
             video, special = block(video, special)

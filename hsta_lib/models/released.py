@@ -51,12 +51,8 @@ def load_released_state_dict(model, state_dict):
         Built with the recipe ``released``, with the checkpoint's M, L_v and L_s. Position tables are not in
         their files: frame count and image size are this model's.
     state_dict : dict of str to Tensor
-        As their ``VisionTransformer.state_dict()``.
-
-    Raises
-    ------
-    ValueError
-        If a tensor is missing, not known here, or of another shape; the message names it as they do.
+        As their ``VisionTransformer.state_dict()``. If a tensor is missing, not known here, or of another
+        shape, a ValueError names it as they do.
     """
     theirs = {our_name(name): name for name in state_dict}
     wanted = {name: value.shape for name, value in model.state_dict().items()}
@@ -93,10 +89,7 @@ def our_name(name):
 def checkpoint_file(path):
     """A file of weights; of a folder that DeepSpeed writes, ``mp_rank_00_model_states.pt`` in it.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file, or no or several in the folder.
+    A FileNotFoundError if there is no such file, or no or several in the folder.
     """
     files = sorted(path.glob("*model_states.pt")) if path.is_dir() else [path] * path.is_file()
     if len(files) != 1:
@@ -105,7 +98,9 @@ def checkpoint_file(path):
 
 
 def read_released_checkpoint(path):
-    """State dict of a checkpoint, as trainers save it.
+    """State dict of a checkpoint, as trainers save it, by the tensors' names.
+
+    Without what DataParallel (``module.``) and ``torch.compile`` (``_orig_mod.``) put before the names.
 
     Parameters
     ----------
@@ -113,11 +108,6 @@ def read_released_checkpoint(path):
         See `checkpoint_file`. A bare state dict, or one under ``model``, ``module``, ``state_dict`` or
         ``model_state_dict``; beside it may stand what trainers add: plain values, tensors, numpy numbers,
         paths and an ``argparse.Namespace``.
-
-    Returns
-    -------
-    dict of str to Tensor
-        Without what DataParallel (``module.``) and ``torch.compile`` (``_orig_mod.``) put before the names.
 
     Raises
     ------

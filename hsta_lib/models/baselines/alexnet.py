@@ -22,22 +22,9 @@ _DEPTH_KEPT = (0.1, 0.9)
 
 
 def prepare(flow):
-    """Flow with each channel stretched to 0..255, depth without its extremes; a constant channel becomes 0.
+    """Flow with each channel stretched to 0..255, depth without its extremes: float32 ``(c, h, w)``.
 
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (h, w, 3) or (h, w, 4)
-        u and v in px, x right and y down, optical strain and, for RGB-D, the change of depth, from onset to
-        apex.
-
-    Returns
-    -------
-    ndarray, float32, shape (3, h, w) or (4, h, w)
-
-    Raises
-    ------
-    ValueError
-        If the flow has another shape.
+    There are 3 channels, or 4 with the change of depth; a constant one becomes 0. See `registry.System`.
     """
     if flow.ndim != 3 or flow.shape[2] not in (3, 4):
         raise ValueError(
@@ -54,11 +41,10 @@ class AlexNet(Network):
 
     Parameters
     ----------
-    n_classes : int
     in_channels : int
         3, or 4 with the change of depth.
     image_size : int
-        px, square.
+        px, square; a ValueError if nothing is left of it after the last pooling.
     widths : sequence of int
         Channels of the five convolutions.
     stride : int
@@ -67,11 +53,6 @@ class AlexNet(Network):
         Side that the last feature map is averaged to.
     hidden : int
         Width of the fully connected layers.
-
-    Raises
-    ------
-    ValueError
-        If nothing is left of the image after the last pooling.
     """
 
     def __init__(

@@ -28,23 +28,11 @@ class BiWOOF(LinearSVM):
 
 
 def prepare(flow):
-    """Descriptor of one clip: where its blocks move, the more weight the more the skin there is strained.
+    """Where the blocks of a clip move, weighted by how far their skin is strained: float32 ``(200,)``.
 
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (h, w, 3)
-        u and v in px (x right, y down) and optical strain, from onset to apex; at least 6 px each way.
-
-    Returns
-    -------
-    ndarray, float32, shape (200,)
-        Axes (row of blocks, column of blocks, bin) laid out in one, of length 1. Angles run from x towards y,
-        in (-180, 180] degrees. All zeros if no block has both motion and strain, as when the head shifts.
-
-    Raises
-    ------
-    ValueError
-        If the flow is of another shape, too small, or not finite.
+    Axes (row of blocks, column of blocks, bin) laid out in one, of length 1; all zeros if no block has both
+    motion and strain, as when the head shifts. Angles run from x towards y. The flow, see `registry.System`,
+    must be finite and have 6 px each way.
     """
     if flow.ndim != 3 or flow.shape[2] != 3:
         raise ValueError(f"flow must be of shape (h, w, 3): u, v, strain; found {flow.shape}")
@@ -62,10 +50,7 @@ def prepare(flow):
 
 
 def orientation_bins(u, v):
-    """Bin of each direction ``(u, v)``, in 0..7.
-
-    Bin b holds angles from ``45 b - 180`` degrees, included, to ``45 b - 135``, not included but in the last.
-    """
+    """Bin, 0..7, of each direction ``(u, v)``: bin b starts at ``45 b - 180`` degrees; 180 is in the last."""
     # Zero is added because that makes a negative zero positive: straight left is 180 degrees, never -180.
     degrees = np.degrees(np.arctan2(v + 0.0, u))
     width = 360 / _BINS

@@ -84,20 +84,14 @@ class CapsuleNet(nn.Module):
 
     Parameters
     ----------
-    n_classes : int
     image_size : int
-        px, square.
+        px, square; a ValueError if no place is left for a capsule.
     d : int
         Channels of the first stage; the third has four times as many.
     d_capsules : int
         Channels of the convolution after it and of the primary capsules, a multiple of 8.
     kernel : int
         Side of the kernels of these two.
-
-    Raises
-    ------
-    ValueError
-        If 8 does not divide ``d_capsules``, or no place is left for a capsule.
     """
 
     def __init__(self, n_classes, *, image_size=224, d=64, d_capsules=256, kernel=9):
@@ -124,7 +118,7 @@ class CapsuleNet(nn.Module):
         return torch.linalg.vector_norm(route(votes), dim=-1)
 
     def loss(self, x, labels):
-        """Margin loss of clips ``x`` with ``labels (b,)`` in 0..n_classes-1, see `margin_loss`."""
+        """See `margin_loss`."""
         return margin_loss(self(x), labels)
 
 

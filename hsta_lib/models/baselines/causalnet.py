@@ -27,16 +27,10 @@ _HALF = 7  # px, half the side of a window
 
 
 def prepare(clip):
-    """Four windows of each picture, tiled two by two, as they are: 0..255.
+    """Four windows of each picture, tiled two by two, as they are, 0..255: uint8 ``(4, 3, 28, 28)``.
 
-    Parameters
-    ----------
-    clip : ndarray, uint8, shape (4 or more, 28, 28, 3)
-        Flow from onset to apex, from apex to offset, and the directions of both.
-
-    Returns
-    -------
-    ndarray, uint8, shape (4, 3, 28, 28)
+    The pictures, uint8 ``(4 or more, 28, 28, 3)``, are the flow from onset to apex, that from apex to offset,
+    and the directions of both.
     """
     windows = [clip[:N_PICTURES, y - _HALF : y + _HALF, x - _HALF : x + _HALF] for x, y in WINDOW_CENTRES]
     tiled = rearrange(np.stack(windows), "(down right) n h w c -> n c (down h) (right w)", down=2)
@@ -132,19 +126,13 @@ class CausalNet(nn.Module):
 
     Parameters
     ----------
-    n_classes : int
     d, heads, depths, patch_size
-        Of the hierarchies, see `hsta_lib.models.baselines.htnet.HTNet`. The attention of the directions is as
-        deep as their last level.
+        Of the hierarchies, see `htnet.HTNet`, also for errors. The attention of the directions is as deep as
+        their last level.
     place_heads : int
-        Of all other attention.
+        Of all other attention; must divide the channels of a place.
     gamma : float
         See `PlaceAttention`.
-
-    Raises
-    ------
-    ValueError
-        As `HTNet`; or if the vector of a place is not divisible by the heads.
     """
 
     def __init__(
@@ -180,7 +168,7 @@ class CausalNet(nn.Module):
         return first + self.feed_forward(first), second + self.feed_forward(second)
 
     def loss(self, x, labels):
-        """Mean cross-entropy of clips ``x`` with ``labels (b,)`` in 0..n_classes-1."""
+        """Mean cross-entropy."""
         return functional.cross_entropy(self(x), labels)
 
 

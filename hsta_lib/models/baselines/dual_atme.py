@@ -31,22 +31,9 @@ _COSINE_WEIGHT = 0.01
 
 
 def prepare(flow):
-    """The network's input: the picture of the flow, each channel stretched to -1..1, and its puzzle.
+    """The flow as a picture, each channel stretched to -1..1, and its `puzzle`: float32 ``(2, 3, h, w)``.
 
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (h, w, 3)
-        u and v in px and strain, at least 8 px each way.
-
-    Returns
-    -------
-    ndarray, float32, shape (2, 3, h, w)
-        Picture and `puzzle`. A channel that is constant is -1.
-
-    Raises
-    ------
-    ValueError
-        If the picture is too small, or as in `hsta_lib.models.baselines.layers.min_max_picture`.
+    A constant channel is -1. At least 8 px each way; see `layers.min_max_picture`.
     """
     picture = 2 * min_max_picture(flow) - 1
     if min(picture.shape[1:]) < _SMALLEST:
@@ -86,17 +73,7 @@ class CBAM(nn.Module):
 class DualATME(nn.Module):
     """A branch for the flow picture, another for the puzzle, one CBAM for both, one hidden layer.
 
-    Parameters
-    ----------
-    n_classes : int
-    image_size : int
-        Side of the pictures, px.
-    hidden : int
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two classes, the pictures are too small or the layer has no width.
+    The pictures have ``image_size`` px; sizes that do not fit are refused, see `layers.check_sizes`.
     """
 
     def __init__(self, n_classes, *, image_size=28, hidden=1024):

@@ -19,29 +19,12 @@ from hsta_lib.models.baselines.layers import InceptionBlock, Network, check_size
 
 
 def prepare(flow):
-    """The network's input: u and v, each stretched to 0..1 by its own range.
-
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (h, w, 3)
-        u and v in px and strain; see `hsta_lib.models.baselines.layers.min_max_picture`, also for errors.
-
-    Returns
-    -------
-    ndarray, float32, shape (2, h, w)
-        A channel that is constant is 0.
-    """
+    """u and v, each stretched to 0..1: float32 ``(2, h, w)``; see `layers.min_max_picture`."""
     return min_max_picture(flow)[:2]
 
 
 class Trunk(nn.Module):
-    """A stream for u, another for v: everything before the first hidden layer.
-
-    Parameters
-    ----------
-    image_size : int
-        Side of the pictures, px, at least 4.
-    """
+    """A stream for u, another for v, of ``image_size`` px, 4 or more: all before the first hidden layer."""
 
     def __init__(self, image_size):
         super().__init__()
@@ -71,17 +54,7 @@ def initialise_as_keras(model):
 class DualInception(Network):
     """Two Inception streams and one hidden layer.
 
-    Parameters
-    ----------
-    n_classes : int
-    image_size : int
-        Side of the pictures, px.
-    hidden : int
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two classes, nothing is left of the pictures or the layer has no width.
+    The pictures have ``image_size`` px; sizes that do not fit are refused, see `layers.check_sizes`.
     """
 
     def __init__(self, n_classes, *, image_size=28, hidden=1024):

@@ -38,18 +38,8 @@ class Proposal(nn.Module):
 class FeatRefApproximation(nn.Module):
     """Stand-in for FeatRef: Dual-Inception's streams, a branch for each class, a linear layer on all.
 
-    Parameters
-    ----------
-    n_classes : int
-    image_size : int
-        Side of the pictures, px.
-    shared, own : int
-        Widths of the shared features and of each class's own.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two classes, nothing is left of the pictures or a layer has no width.
+    ``shared`` and ``own`` are the widths of the shared features and of each class's own; the pictures have
+    ``image_size`` px. Sizes that do not fit are refused, see `layers.check_sizes`.
     """
 
     def __init__(self, n_classes, *, image_size=28, shared=128, own=64):

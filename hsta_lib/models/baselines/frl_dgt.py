@@ -32,22 +32,7 @@ _SMALLEST_STD = 1.0  # grey level; a plain pair stays plain
 
 
 def prepare(frames):
-    """Onset and apex of a clip, grey, less their common mean, divided by their common deviation.
-
-    Parameters
-    ----------
-    frames : ndarray, uint8, shape (t + 2, h, w, 3)
-        RGB; the last two are onset and apex.
-
-    Returns
-    -------
-    ndarray, float32, shape (2, 112, 112)
-
-    Raises
-    ------
-    ValueError
-        If these are no RGB frames, or fewer than two.
-    """
+    """Onset and apex, grey, less their common mean, by their common deviation: float32 ``(2, 112, 112)``."""
     check_rgb(frames)
     size = (IMAGE_SIZE, IMAGE_SIZE)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) for frame in frames[-2:]]
@@ -56,7 +41,7 @@ def prepare(frames):
 
 
 def warp(pictures, displacement):
-    """Pictures ``(b, c, h, w)`` at displaced places, in px right and down ``(b, 2, h, w)``.
+    """Pictures ``(b, c, h, w)`` at places displaced by px right and down ``(b, 2, h, w)``.
 
     Linear between pixels, beyond the border as at it.
     """
@@ -72,8 +57,8 @@ def warp(pictures, displacement):
 def displacement_loss(pair, displacement):
     """How far onset, displaced, is from apex, and how rough the displacement, in px ``(b, 2, h, w)``.
 
-    ``mean |warp(onset) - apex| + SMOOTHNESS * (mean |dx| + mean |dy|)``, dx and dy being the differences of
-    displacements one px apart along rows and columns.
+    ``mean |warp(onset) - apex| + SMOOTHNESS * (mean |dx| + mean |dy|)``; dx and dy are differences of
+    displacements one px apart.
     """
     onset, apex = pair.split(1, dim=1)
     missed = (warp(onset, displacement) - apex).abs().mean()
@@ -128,17 +113,7 @@ class Fusion(nn.Module):
 
 
 class FRLDGT(nn.Module):
-    """Displacement generation, three fusions, linear head; about 0.2 million parameters.
-
-    Parameters
-    ----------
-    n_classes : int
-
-    Raises
-    ------
-    ValueError
-        If ``n_classes < 2``.
-    """
+    """Displacement generation, three fusions, linear head; about 0.2 million parameters."""
 
     def __init__(self, n_classes):
         super().__init__()
@@ -156,7 +131,7 @@ class FRLDGT(nn.Module):
         return self._classify(self.generate(x))
 
     def loss(self, x, labels):
-        """Cross-entropy plus `displacement_loss`, at half the size, see `forward`; ``labels`` int64, (b,)."""
+        """Cross-entropy plus `displacement_loss` at half the size."""
         displacement = self.generate(x)
         seen = displacement_loss(functional.avg_pool2d(x, 2), displacement)
         return functional.cross_entropy(self._classify(displacement), labels) + seen

@@ -32,24 +32,10 @@ WINDOW_CENTRES = ((9, 11), (21, 10), (10, 21), (20, 21))
 
 
 def prepare(flow):
-    """Four windows of the flow, tiled two by two.
+    """Four windows of the flow, tiled two by two, each channel first stretched to 0..255 over the whole face.
 
-    Each channel is first stretched to 0..255 over the whole face; a constant channel becomes 0.
-
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (28, 28, 3)
-        u and v in px, x right and y down, and optical strain, from onset to apex.
-
-    Returns
-    -------
-    ndarray, float32, shape (3, 28, 28)
-        Left eye of the picture, right eye; left corner of the mouth, right corner.
-
-    Raises
-    ------
-    ValueError
-        If the flow has another shape.
+    The flow has 28 px, the result is float32 ``(3, 28, 28)``, a constant channel 0: left eye of the picture,
+    right eye; left corner of the mouth, right corner. See `registry.System`.
     """
     if flow.shape != (SIZE, SIZE, 3):
         raise ValueError(f"flow must have shape ({SIZE}, {SIZE}, 3), found {flow.shape}; use {SIZE} px")
@@ -112,7 +98,6 @@ class HTNet(Network):
 
     Parameters
     ----------
-    n_classes : int
     image_size, patch_size : int
         px.
     d, heads : int

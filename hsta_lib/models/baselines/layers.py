@@ -11,17 +11,9 @@ _IMAGENET = {"mean": (0.485, 0.456, 0.406), "deviation": (0.229, 0.224, 0.225)} 
 
 
 def check_sizes(**sizes):
-    """Refuse sizes of a network that cannot be.
+    """Refuse sizes of a network that cannot be: a ValueError names the size, its value and the smallest.
 
-    Parameters
-    ----------
-    **sizes : tuple of int
-        Of each size, by its name: its value and the smallest that is possible.
-
-    Raises
-    ------
-    ValueError
-        Naming the size, its value and the smallest.
+    ``sizes`` (tuple of int): of each size, by its name, its value and the smallest that is possible.
     """
     for name, (value, smallest) in sizes.items():
         if value < smallest:
@@ -31,16 +23,7 @@ def check_sizes(**sizes):
 def check_rgb(frames, smallest=1):
     """Refuse what are no RGB frames of a clip, uint8 ``(t + 2, h, w, 3)``, the last two onset and apex.
 
-    Parameters
-    ----------
-    frames : ndarray
-    smallest : int
-        px that are needed each way.
-
-    Raises
-    ------
-    ValueError
-        Naming dtype and shape.
+    ``smallest`` (int): px that are needed each way. A ValueError names dtype and shape.
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or len(frames) < 2:
         raise ValueError(
@@ -59,24 +42,14 @@ def onset_and_apex(frames):
 
 
 def stretched(flow):
-    """A flow, every channel over its own range.
-
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (h, w, c)
-
-    Returns
-    -------
-    ndarray, float32, shape (c, h, w)
-        In 0..1; a channel that is constant is 0.
-    """
+    """A flow ``(h, w, c)``, every channel over its own range: ``(c, h, w)`` in 0..1; a constant one is 0."""
     picture = np.ascontiguousarray(flow.transpose(2, 0, 1))
     low, high = (end(picture, axis=(1, 2), keepdims=True) for end in (np.min, np.max))
     return (picture - low) / np.where(high > low, high - low, 1)
 
 
 def min_max_picture(flow):
-    """Flow and strain of one clip as a picture, every channel stretched to 0..1 by its own range.
+    """Flow and strain as a picture, every channel stretched to 0..1 by its own range; a constant one is 0.
 
     Where nothing moves is then not the same grey in every clip, and which channel moves most is lost.
 
@@ -88,7 +61,6 @@ def min_max_picture(flow):
     Returns
     -------
     ndarray, float32, shape (3, h, w)
-        A channel that is constant is 0.
 
     Raises
     ------
@@ -108,7 +80,7 @@ class Network(nn.Module):
     """A network that is trained by the cross-entropy of its class scores, unless it says otherwise."""
 
     def loss(self, x, labels):
-        """Mean over a batch: ``x`` as for ``forward``, ``labels`` int64 of shape (b,)."""
+        """Mean cross-entropy, see `registry.System`."""
         return functional.cross_entropy(self(x), labels)
 
 
@@ -190,16 +162,7 @@ def feed_forward(d, factor, eps):
 def focal_loss(scores, labels):
     """Cross-entropy in which clips that are already right count less (Lin and others, ICCV 2017).
 
-    Parameters
-    ----------
-    scores : Tensor, float, shape (b, n_classes)
-        Logits; p is the softmax at the label.
-    labels : Tensor, int64, shape (b,)
-
-    Returns
-    -------
-    Tensor, scalar
-        The mean of ``-(1 - p)^2 log p``.
+    The mean of ``-(1 - p)^2 log p``, p being the softmax of ``scores (b, n_classes)`` at ``labels (b,)``.
     """
     log_p = -functional.cross_entropy(scores, labels, reduction="none")
     return -((1 - log_p.exp()) ** 2 * log_p).mean()

@@ -37,24 +37,11 @@ class LBPTOP(LinearSVM):
 
 
 def prepare(frames):
-    """Descriptor of one clip: histograms of its patterns, one per block of the face and plane.
+    """Histograms of a clip's patterns, one per block of the face and plane: float32 ``(4425,)``.
 
-    Parameters
-    ----------
-    frames : ndarray, uint8, shape (t + 2, h, w, 3)
-        RGB: t frames in their order, at least 3, then onset and apex, which are not used; at least 7 px each
-        way.
-
-    Returns
-    -------
-    ndarray, float32, shape (4425,)
-        Axes (row of blocks, column of blocks, plane XY, XT, YT, code) laid out in one; each histogram over
-        codes sums to 1.
-
-    Raises
-    ------
-    ValueError
-        If the frames are too few, too small or no RGB uint8.
+    Axes (row of blocks, column of blocks, plane XY, XT, YT, code) laid out in one; each histogram over codes
+    sums to 1. Onset and apex are not used. Three frames or more are needed, and 7 px each way; see
+    `registry.System`.
     """
     check_rgb(frames, smallest=_GRID + 2)
     t, height, width = len(frames) - 2, *frames.shape[1:3]
@@ -68,11 +55,11 @@ def prepare(frames):
 
 
 def patterns(grey):
-    """Local binary patterns on three orthogonal planes, radius 1, eight neighbours.
+    """Local binary patterns of grey frames uint8 ``(t, h, w)``: uint8 ``(3, t - 2, h - 2, w - 2)``.
 
-    Of grey frames uint8 ``(t, h, w)``, 3 or more each way, uint8 ``(3, t - 2, h - 2, w - 2)``: on the planes
-    XY, XT and YT, of every pixel but the outermost. Bit k belongs to the neighbour at k times 45 degrees,
-    from the plane's columns (x, x, y) against its rows (y, t, t): in XY bit 0 is right, bit 2 above.
+    On the planes XY, XT and YT, of every pixel but the outermost; 3 or more each way are needed. Bit k
+    belongs to the neighbour at k times 45 degrees, from the plane's columns (x, x, y) against its rows (y, t,
+    t): in XY bit 0 is right, bit 2 above.
     """
     return np.stack([_plane_patterns(grey.astype(np.int16), *axes) for axes in _PLANES])
 

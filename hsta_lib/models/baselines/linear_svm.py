@@ -7,18 +7,7 @@ class LinearSVM:
     """Linear soft-margin machines, one for each pair of classes that training shows (libsvm).
 
     Nothing in it is random. Features are taken as they are, and classes weigh as many clips as they have.
-
-    Parameters
-    ----------
-    n_classes : int
-        Classes of the protocol, at least 2; training need not show all of them.
-    c : float
-        Price of a clip inside the margin, above 0.
-
-    Raises
-    ------
-    ValueError
-        If either is out of range.
+    ``c`` (float): price of a clip inside the margin. It must be above 0 and ``n_classes`` 2 or more.
     """
 
     def __init__(self, n_classes, *, c=1.0):
@@ -30,24 +19,10 @@ class LinearSVM:
         self.c = c
 
     def fit(self, x, labels):
-        """Learn from the training clips of one fold.
+        """Learn from descriptors ``(n, d)`` and labels ``(n,)``; returns itself.
 
-        Parameters
-        ----------
-        x : ndarray, float, shape (n, d)
-            Descriptors, one row per clip.
-        labels : array_like of int, shape (n,)
-            In ``0..n_classes-1``. If they are all the same, that class will win every clip.
-
-        Returns
-        -------
-        LinearSVM
-            Itself.
-
-        Raises
-        ------
-        ValueError
-            If there are no clips, numbers of rows differ, or a label lies outside the range.
+        If all labels are the same, that class will win every clip. No clips, another number of labels, or a
+        label outside 0..n_classes-1 is a ValueError.
         """
         from sklearn.svm import SVC  # slow to import
 
@@ -63,18 +38,11 @@ class LinearSVM:
         return self
 
     def scores(self, x):
-        """Score of each class for each clip, the higher the more likely.
+        """Score of each class for descriptors ``(n, d)``: float64 ``(n, n_classes)``, higher is more likely.
 
-        Parameters
-        ----------
-        x : ndarray, float, shape (n, d)
-
-        Returns
-        -------
-        ndarray, float64, shape (n, n_classes)
-            Of three classes or more: comparisons with another class that were won, plus less than a half from
-            the margins, by which ties are broken. Of two: the signed margin. A class without a training clip
-            has -inf.
+        Of three classes or more: comparisons with another class that were won, plus less than a half from the
+        margins, by which ties are broken. Of two: the signed margin. A class without a training clip has
+        -inf.
         """
         scores = np.full((len(x), self.n_classes), -np.inf)
         scores[:, self._present] = self._among_present(x)

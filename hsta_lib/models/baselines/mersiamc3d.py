@@ -30,23 +30,10 @@ _SMALLEST = 12  # px; OpenCV's DIS refuses less
 
 
 def prepare(frames):
-    """Optical flow between consecutive frames of a clip.
+    """Optical flow, right and down, between nine evenly spaced frames: float32 ``(2, 8, 56, 56)``.
 
-    Parameters
-    ----------
-    frames : ndarray, uint8, shape (11, h, w, 3)
-        RGB: nine evenly spaced ones, then onset and apex, which are not used.
-
-    Returns
-    -------
-    ndarray, float32, shape (2, 8, 56, 56)
-        Displacement right and down, in px of these maps. The flow is found at the frames' own size and
-        averaged: the larger they are, the better it is.
-
-    Raises
-    ------
-    ValueError
-        If these are no RGB frames, too small, or of another number.
+    In px of these maps; onset and apex are not used. The flow is found at the frames' own size, 12 px or more
+    each way, and averaged: the larger they are, the better it is. See `registry.System`.
     """
     check_rgb(frames, smallest=_SMALLEST)
     if len(frames) != N_FRAMES + 2:
@@ -78,10 +65,10 @@ def _flow_map(search, first, second):
 
 
 def contrastive_loss(embeddings, labels):
-    """Margin loss of all pairs of a batch ``(b, d)`` (Hadsell, Chopra and LeCun 2006).
+    """Margin loss of all pairs of a batch ``(b, d)`` (Hadsell, Chopra and LeCun 2006), 0 for one clip.
 
-    The mean over all pairs ``i < j``, at Euclidean distance D, of ``D^2 / 2`` where their labels are equal
-    and of ``max(0, MARGIN - D)^2 / 2`` where they differ. Zero for one clip, which has no pair.
+    The mean over pairs, at Euclidean distance D, of ``D^2 / 2`` where their labels are equal and of
+    ``max(0, MARGIN - D)^2 / 2`` where they differ.
     """
     if len(embeddings) < 2:
         return 0.0 * embeddings.sum()
@@ -92,17 +79,7 @@ def contrastive_loss(embeddings, labels):
 
 
 class MERSiamC3D(nn.Module):
-    """Four 3-D convolutions, an embedding, a linear head; about 0.24 million parameters.
-
-    Parameters
-    ----------
-    n_classes : int
-
-    Raises
-    ------
-    ValueError
-        If ``n_classes < 2``.
-    """
+    """Four 3-D convolutions, an embedding, a linear head; about 0.24 million parameters."""
 
     def __init__(self, n_classes):
         super().__init__()
@@ -129,9 +106,9 @@ class MERSiamC3D(nn.Module):
         return self.head(self.embed(x))
 
     def loss(self, x, labels):
-        """`focal_loss` of a batch, see `forward`; ``labels`` int64, shape (b,)."""
+        """See `focal_loss`."""
         return focal_loss(self(x), labels)
 
     def pretraining_loss(self, x, labels):
-        """`contrastive_loss` of a batch, see `forward`; ``labels`` int64, shape (b,)."""
+        """See `contrastive_loss`."""
         return contrastive_loss(self.embed(x), labels)

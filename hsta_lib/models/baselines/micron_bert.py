@@ -123,18 +123,12 @@ class MicronBERT(Network):
 
     Parameters
     ----------
-    n_classes : int
     image_size, patch_size : int
-        px, square.
+        px, square; the patch must divide the image.
     d, layers, heads : int
-        Width, depth and heads of the encoder.
+        Width, depth and heads of the encoder; 4 and the heads must divide the width.
     decoder_layers : int
         Of the first stage.
-
-    Raises
-    ------
-    ValueError
-        If the image is not divisible by the patch, the width not by 4 or the heads, or ``n_classes < 2``.
     """
 
     def __init__(

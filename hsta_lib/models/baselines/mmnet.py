@@ -124,22 +124,16 @@ class MMNet(Network):
 
     Parameters
     ----------
-    n_classes : int
     image_size : int
-        px, square.
+        px, square, a multiple of 16.
     stem : int
         Channels of the first convolution.
     widths : sequence of int
-        Channels of the four blocks; the last is the transformer's width too.
+        Channels of the four blocks; the last, a multiple of ``heads``, is the transformer's width too.
     heads, depth : int
         Of the transformer.
     drop_path : float
         Rate at which its last layer is left out in training.
-
-    Raises
-    ------
-    ValueError
-        If 16 does not divide the image or the heads do not divide the last width.
     """
 
     def __init__(

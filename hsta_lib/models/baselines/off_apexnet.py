@@ -26,20 +26,9 @@ def stream():
 
 
 class OffApexNet(Network):
-    """A stream for u, another for v, two hidden layers on both.
+    """A stream for u, another for v, and two hidden layers of one width on both.
 
-    Parameters
-    ----------
-    n_classes : int
-    image_size : int
-        Side of the pictures, px.
-    hidden : int
-        Width of both hidden layers.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two classes, nothing is left of the pictures or a layer has no width.
+    The pictures have ``image_size`` px; sizes that do not fit are refused, see `layers.check_sizes`.
     """
 
     def __init__(self, n_classes, *, image_size=28, hidden=1024):

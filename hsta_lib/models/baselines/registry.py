@@ -34,12 +34,15 @@ class System:
     ----------
     build : callable
         From the number of classes and ``sizes`` to a torch module with ``forward(x)``, class scores
-        ``(b, n_classes)``, and ``loss(x, labels)``; where the recipe has a first stage also
-        ``pretraining_loss(x, labels)``. Or to a classifier with ``fit(x, labels)`` and ``scores(x)``.
+        ``(b, n_classes)``, and ``loss(x, labels)``, a mean over clips. Its ``x`` is a batch of what
+        ``prepare`` returns, its labels int64 ``(b,)`` in 0..n_classes-1. Where the recipe has a first stage
+        the module has ``pretraining_loss(x, labels)`` too. Or to a classifier with ``fit(x, labels)`` and
+        ``scores(x)``. Sizes that do not fit are a ValueError.
     prepare : callable
         From one clip to the input ``x`` of one clip, an array of fixed shape, float32 or uint8. The clip is
-        its stored frames, uint8 ``(n_frames + 2, h, w, 3)``, the last two onset and apex; or, with
-        ``flow_size``, its flow.
+        its stored frames, RGB uint8 ``(n_frames + 2, h, w, 3)``, the last two onset and apex. With
+        ``flow_size`` it is its flow from onset to apex, float32 ``(h, w, 3)``: u and v in px, x right and y
+        down, and optical strain. A clip of another kind is a ValueError.
     frames : dict
         Fields of `hsta_lib.config.Frames`.
     recipe : dict
@@ -47,7 +50,7 @@ class System:
     sizes : dict
         Keywords of ``build``.
     flow_size : int
-        px of the optical flow from onset to apex (TV-L1; u, v, strain) that is seen instead of frames; or 0.
+        px, height and width of the flow (TV-L1) that is seen instead of frames; or 0.
     stretches : bool
         Whether ``prepare`` stretches each channel of the flow by its own range, so that published pictures of
         flow, in which no px are left, will do.

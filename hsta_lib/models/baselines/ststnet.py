@@ -32,34 +32,14 @@ _JOINED = {
 
 
 def prepare(flow):
-    """The network's input: u, v and strain, each stretched to 0..255 by its own range.
-
-    Parameters
-    ----------
-    flow : ndarray, float32, shape (h, w, 3)
-        See `hsta_lib.models.baselines.layers.min_max_picture`, also for errors.
-
-    Returns
-    -------
-    ndarray, float32, shape (3, h, w)
-        A channel that is constant is 0.
-    """
+    """u, v and strain, each stretched to 0..255: float32 ``(3, h, w)``; see `layers.min_max_picture`."""
     return 255 * min_max_picture(flow)
 
 
 class STSTNet(Network):
     """One convolution of 16 filters, two poolings and a linear layer.
 
-    Parameters
-    ----------
-    n_classes : int
-    image_size : int
-        Side of the picture, px.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two classes or nothing is left of the picture.
+    The picture has ``image_size`` px; sizes that do not fit are refused, see `layers.check_sizes`.
     """
 
     def __init__(self, n_classes, *, image_size=28):
@@ -80,23 +60,12 @@ class STSTNet(Network):
 
 
 def with_authors_weights(path):
-    """The network with the weights of a checkpoint that the authors published.
+    """The network, in evaluation mode, with the weights of a checkpoint that the authors published.
 
-    Parameters
-    ----------
-    path : Path
-        One of ``STSTNet_Weights/`` of their repository (christy1206/STSTNet): three streams, three classes.
-
-    Returns
-    -------
-    STSTNet
-        In evaluation mode. It takes pictures of 28 px, 0..255, whose channels are in the order in which
-        OpenCV reads them: blue, green, red.
-
-    Raises
-    ------
-    ValueError
-        If the file is no checkpoint or that of another network.
+    It takes pictures of 28 px, 0..255, whose channels are in the order in which OpenCV reads them: blue,
+    green, red. ``path`` (Path): one of ``STSTNet_Weights/`` of their repository (christy1206/STSTNet), of
+    three streams and three classes. A file that is no checkpoint, or that of another network, is a
+    ValueError.
     """
     network = STSTNet(3)
     try:
