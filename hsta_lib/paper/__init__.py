@@ -16,19 +16,10 @@ def table_names():
 
 
 def load_table(name):
-    """Published numbers of a table.
+    """Published numbers of a table: its settings and its scores, in percent as printed.
 
-    ``name``: ``table1`` to ``table7``. Figure 3 is printed only as a picture and has no numbers.
-
-    Returns
-    -------
-    DataFrame
-        The table's settings and its scores, in percent as printed.
-
-    Raises
-    ------
-    ValueError
-        If there is no such table.
+    ``name``: ``table1`` to ``table7``; another is a ValueError. Figure 3 is printed only as a picture and has
+    no numbers.
     """
     if name not in table_names():
         raise ValueError(f"the paper has no {name!r} with printed numbers; known: {', '.join(table_names())}")
@@ -38,13 +29,8 @@ def load_table(name):
 def printed_cells(name):
     """Settings of each row of Tables 1 to 4, as fields of the settings, with the printed names of the rows.
 
-    Table 1's columns are one branch with its layers, the other without any, no CSTA and M = 1; Table 2 has
-    M = 1. Their shared rows agree with this reading.
-
-    Returns
-    -------
-    DataFrame
-        In printed order.
+    In printed order. Table 1's columns are one branch with its layers, the other without any, no CSTA and
+    M = 1; Table 2 has M = 1. Their shared rows agree with this reading.
     """
     table = load_table(name)
     cells = table[[column for column in table if column in (*ROW_NAMES, "m", "l_v", "l_s", "csta")]]
@@ -60,17 +46,8 @@ def printed_cells(name):
 def with_branch(cells):
     """Names that Table 1 would give to rows of other settings: the branch that has layers, and how many.
 
-    ``cells``: with ``l_v`` and ``l_s``.
-
-    Returns
-    -------
-    DataFrame
-        ``cells`` after ``branch`` and ``n_layers``.
-
-    Raises
-    ------
-    ValueError
-        If both branches have layers.
+    Returns ``cells``, which have ``l_v`` and ``l_s``, after ``branch`` and ``n_layers``. A ValueError if both
+    branches have layers.
     """
     both = cells[(cells["l_v"] > 0) & (cells["l_s"] > 0)]
     if len(both):
