@@ -33,24 +33,11 @@ class Unpacked(NamedTuple):
 
 
 def pack(trials, folder, path):
-    """Write the results of some trials into one file.
+    """Write the results of some trials into one file, each once; a file that is there is replaced.
 
     Its lines are JSON, compressed by gzip: a header; the tested clips of each fold, once; then one record per
-    trial, in order of their ids, which counts the fold's clips from 0. Equal results give equal bytes.
-
-    Parameters
-    ----------
-    trials : iterable of Trial
-        Each is written once.
-    folder : Path
-        Of the results.
-    path : Path
-        Replaced if it is there.
-
-    Raises
-    ------
-    ValueError
-        If a trial has no result yet.
+    trial, in order of their ids, which counts the fold's clips from 0. Equal results give equal bytes. A
+    ValueError if a trial has no result yet.
     """
     tested, lines = {}, []
     for trial in sorted(set(trials), key=lambda trial: trial.id):
@@ -73,8 +60,7 @@ def _line(value):
 def unpack(path, folder):
     """Store those results of an archive that are not there yet; what is stored is never replaced.
 
-    A result of an older protocol or of settings that are no more is stored too: nothing asks for it. Of a
-    damaged archive nothing is stored.
+    Results of an older protocol or of settings that are no more are stored too; of a damaged archive none is.
     """
     records = _read(path)
     new = [record for record in records if not (folder / f"{record['id']}.json").exists()]

@@ -22,22 +22,7 @@ _NOT_A_RECIPE = ("shuffled_labels", "video", "store_draws")
 
 
 def find(name, form):
-    """A system by its name.
-
-    Parameters
-    ----------
-    name : str
-    form : {"published", "reduced"}
-
-    Returns
-    -------
-    hsta_lib.models.baselines.registry.System
-
-    Raises
-    ------
-    ValueError
-        If there is none of that name.
-    """
+    """A system by its name and its form, ``published`` or ``reduced``; a ValueError if there is none."""
     if name not in SYSTEMS:
         why = "was removed: no table of the paper lists it" if name in REMOVED else "is no baseline"
         raise ValueError(f"baselines: {name!r} {why}; choose from {', '.join(SYSTEMS)}")
@@ -45,7 +30,9 @@ def find(name, form):
 
 
 def cells(rows, datasets):
-    """Rows of a table for baselines, for `hsta_lib.study.study.Study.prepare`.
+    """Rows of a table for baselines, with the fields of their settings; for `study.Study.prepare`.
+
+    Each system has its own recipe, whatever HSTA's is.
 
     Parameters
     ----------
@@ -53,11 +40,6 @@ def cells(rows, datasets):
         ``system``, and notebook parameters by which rows differ.
     datasets : hsta_lib.config.Datasets
         Of a preset: its form and how many epochs at most.
-
-    Returns
-    -------
-    DataFrame
-        These and the fields of the settings. Each system has its own recipe, whatever HSTA's is.
     """
     return pd.DataFrame([row | _fields(row["system"], datasets) for row in rows.to_dict("records")])
 
@@ -90,8 +72,8 @@ def input_shape(comparison):
 def given(dataset, settings):
     """The dataset as a system is given it, its inputs computed: with depth maps, if it sees them.
 
-    Parameters and errors are those of `inputs`; also a ``ValueError`` if ``prepare`` makes another input of a
-    clip when it sees that clip alone, or after others. A trial is of the fingerprint of what is returned.
+    A trial is of the fingerprint of what is returned. Errors are those of `inputs`; also a ValueError if
+    ``prepare`` makes another input of a clip when it sees that clip alone, or after others.
     """
     system = find(settings.comparison.baseline, settings.comparison.form)
     found = dataset.with_depth(system.flow_size) if system.depth else dataset
@@ -131,11 +113,7 @@ def _shown(dataset, system):
 def inputs(dataset, settings):
     """What a system is given of every clip, computed once; later calls open what is there.
 
-    Parameters
-    ----------
-    dataset : hsta_lib.data.dataset.Dataset
-        From `given`, if the system sees depth.
-    settings : hsta_lib.config.Settings
+    ``dataset`` (Dataset): from `given`, if the system sees depth.
 
     Returns
     -------

@@ -20,12 +20,7 @@ _MOST_KEPT = 2**29  # bytes
 class Clips:
     """The dataset's frames on the device as uint8; what a network is given of them is made there.
 
-    Parameters
-    ----------
-    dataset : hsta_lib.data.dataset.Dataset
-    trial : hsta_lib.training.trials.Trial
-    cut : callable
-        `hsta_lib.models.hsta.HSTA.cut` of the trial's network.
+    ``cut`` (callable): `hsta_lib.models.hsta.HSTA.cut` of the trial's network.
     """
 
     def __init__(self, dataset, trial, cut):
@@ -135,15 +130,10 @@ class Inputs:
 
 
 def seen_batches(trial, dataset, rows, cut):
-    """Some clips, batch by batch, as a trial's network sees them when it is tested on them.
+    """Clips of some ``rows``, batch by batch, as a trial's network sees them when it is tested on them.
 
-    Frames that are drawn at random are those of `fit` if ``rows`` are the trial's test fold.
-
-    Parameters
-    ----------
-    trial, dataset, cut
-        As for `Clips`.
-    rows : ndarray of int
+    Frames that are drawn at random are those of `fit` if ``rows`` are the trial's test fold. ``cut``: see
+    `Clips`.
 
     Yields
     ------
@@ -160,7 +150,7 @@ def seen_batches(trial, dataset, rows, cut):
 
 
 def normalise(pixels, kind):
-    """Pixels of a batch as the network sees them.
+    """Pixels of a batch as the network sees them: float32 of the same shape.
 
     Parameters
     ----------
@@ -170,10 +160,6 @@ def normalise(pixels, kind):
         ``imagenet``: ImageNet's mean and deviation per channel. ``clip``: minus the clip's mean frame,
         divided by the deviation of what is left. A still face fills nearly all of a clip's pixel
         variance; this leaves what moves.
-
-    Returns
-    -------
-    Tensor, float32, shape (b, t, h, w, 3)
     """
     pixels = pixels.float()
     if kind == "clip":
@@ -190,20 +176,10 @@ def _channel_constants(device):
 
 
 def draw_frames(length, n_frames, rng):
-    """Frames of a clip as the released loader draws them (``my_utils.py``), or evenly spaced.
+    """Places, ascending, of frames drawn as by the released loader (``my_utils.py``), or evenly spaced.
 
-    Parameters
-    ----------
-    length, n_frames : int
-        Frames there are, frames wanted.
-    rng : numpy.random.Generator or None
-
-    Returns
-    -------
-    ndarray of int, shape (n_frames,)
-        Places from 0, ascending: without replacement; of a shorter clip all, the first repeated in front for
-        half of what is missing, the last behind for the rest. Without ``rng``: see
-        `hsta_lib.data.frames.choose_frames`.
+    Evenly spaced without ``rng``. A shorter clip has its first frame repeated in front for half of what is
+    missing, its last behind.
     """
     if rng is None:
         return choose_frames(0, length - 1, n_frames)
@@ -220,21 +196,9 @@ def check_frames(shape, frames):
 
 
 def device_of(name):
-    """The device a parameter names.
+    """The device a parameter names: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``.
 
-    Parameters
-    ----------
-    name : str
-        ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``.
-
-    Returns
-    -------
-    torch.device
-
-    Raises
-    ------
-    ValueError
-        If this machine does not have it; the message names those that are there.
+    A ValueError if this machine does not have it; the message names those that are there.
     """
     gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if name not in ("auto", "cpu", *["cuda"][: len(gpus)], *gpus):

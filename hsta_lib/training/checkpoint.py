@@ -33,13 +33,8 @@ _before = []  # what SIGTERM does without them
 class Checkpoint:
     """What continues one training; removed when the training's result is stored.
 
-    As a context it also heeds SIGTERM, which then waits for the end of the epoch and its checkpoint.
-
-    Parameters
-    ----------
-    trial : hsta_lib.training.trials.Trial, optional
-    folder : Path, optional
-        Of the results; without one nothing is kept.
+    As a context it also heeds SIGTERM, which then waits for the end of the epoch and its checkpoint. Without
+    ``folder``, that of the results, nothing is kept.
     """
 
     def __init__(self, trial=None, folder=None):
@@ -64,10 +59,7 @@ class Checkpoint:
     def restore(self, parts):
         """Put a training where it was when its checkpoint was written; without one nothing happens.
 
-        Parameters
-        ----------
-        parts : sequence
-            Networks, optimisers, numpy's random generators, lists of plain values, or None.
+        ``parts``: networks, optimisers, numpy's random generators, lists of plain values, or None.
         """
         found = self.path and self._read()
         if not found:

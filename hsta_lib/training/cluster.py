@@ -415,7 +415,7 @@ def _killed(address, worker):
 
 
 def _unpacked():
-    """A function that calls what was pickled. Itself it is pickled by value, as it is no global one.
+    """A function that calls what was pickled; it is pickled by value, as it is no global one.
 
     A scheduler imports whatever it is sent refers to, and is deaf meanwhile: it is sent bytes.
     """

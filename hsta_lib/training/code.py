@@ -36,14 +36,7 @@ _SOURCES = {str(path): path.read_text() for path in PACKAGE.rglob("*.py")}
 def digests(trial):
     """Digests of the code that computes a trial's result in this process.
 
-    Parameters
-    ----------
-    trial : hsta_lib.training.trials.Trial
-
-    Returns
-    -------
-    dict of str to str
-        For each module, named from the library's root (``training.fit``), eight hex digits.
+    By module, named from the library's root (``training.fit``), eight hex digits each.
     """
     comparison = trial.settings.comparison
     if comparison not in _walks or not _walks[comparison].holds():
@@ -59,10 +52,7 @@ def digest_of(function):
 
 
 def differing(made_by, now):
-    """Modules whose part in a result differs, by their names; none if a file was but renamed.
-
-    ``made_by`` and ``now`` are from `digests`.
-    """
+    """Modules whose part in a result differs, of two `digests`; none if a file was but renamed."""
     if sorted(made_by.values()) == sorted(now.values()):
         return []
     return sorted(name for name in made_by.keys() | now.keys() if made_by.get(name) != now.get(name))

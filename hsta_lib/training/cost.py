@@ -20,11 +20,6 @@ _PASSES = 3  # a training step costs as many forward passes: the backward one co
 def parameters_and_flops(settings, n_classes):
     """Size of the network and cost of one forward pass of one clip.
 
-    Parameters
-    ----------
-    settings : hsta_lib.config.Settings
-    n_classes : int
-
     Returns
     -------
     n_parameters : int
@@ -102,35 +97,18 @@ def _forward_flops(model, *inputs):
 def plan(settings, cells, n_classes):
     """Size and cost of every cell of a grid, before any is trained.
 
-    Parameters
-    ----------
-    settings : hsta_lib.config.Settings
-    cells : DataFrame
-        From `hsta_lib.training.trials.expand_grid`.
-    n_classes : int
-
-    Returns
-    -------
-    DataFrame
-        ``cells`` with ``parameters`` and ``mflop``, 10^6 FLOP of one clip's forward pass.
+    Returns ``cells``, from `expand_grid`, with ``parameters`` and ``mflop``, 10^6 FLOP of one clip's forward
+    pass.
     """
     counts = [parameters_and_flops(variant, n_classes) for variant in settings_of(settings, cells)]
     return cells.assign(parameters=[n for n, _ in counts], mflop=[flops / 1e6 for _, flops in counts])
 
 
 def training_flops(trials, datasets):
-    """FLOP of each training, evaluation apart: three forward passes of every clip it sees.
+    """FLOP of each training, a list, evaluation apart: three forward passes of every clip it sees.
 
-    Parameters
-    ----------
-    trials : list of hsta_lib.training.trials.Trial
-    datasets : dict of str to hsta_lib.data.dataset.Dataset
-        By fingerprint; their clips give the folds, no frame is read.
-
-    Returns
-    -------
-    list of int
-        0 for a classifier without a network, which costs next to nothing beside one.
+    ``datasets`` (dict): by fingerprint; their clips give the folds, no frame is read. A classifier without a
+    network has 0, since it costs next to nothing beside one.
     """
     folds, found = {}, []
     for trial in trials:

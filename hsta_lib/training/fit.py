@@ -21,12 +21,7 @@ def fit(trial, dataset, checkpoint=None):
     Runs on one torch thread, so that its result does not depend on how many workers or cores there are:
     on the CPU of one machine, a trial repeated gives bit-identical predictions.
 
-    Parameters
-    ----------
-    trial : hsta_lib.training.trials.Trial
-    dataset : hsta_lib.data.dataset.Dataset
-    checkpoint : hsta_lib.training.checkpoint.Checkpoint, optional
-        Where the training goes on, and what it keeps of itself meanwhile.
+    ``checkpoint`` (Checkpoint, optional): where the training goes on, and what it keeps of itself meanwhile.
 
     Returns
     -------
@@ -74,10 +69,7 @@ def fit(trial, dataset, checkpoint=None):
 def train_model(trial, dataset):
     """Train as `fit` does and keep the network: its scores are bit-identical to those of `fit`.
 
-    Parameters
-    ----------
-    trial, dataset
-        As for `fit`, which raises the same errors.
+    Errors are those of `fit`.
 
     Returns
     -------
@@ -136,8 +128,7 @@ def _data_and_model(trial, dataset):
 def _reproducible(trial):
     """One thread, and the trial's own random numbers; both as before afterwards.
 
-    The seed of the weights is shared by all settings of a grid, like the folds: settings are compared
-    with the same draws.
+    All settings of a grid share the weights' seed, like the folds: they are compared with the same draws.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -210,13 +201,11 @@ def train_step(model, optimizer, inputs, labels, training, is_first_stage=False)
 
     Parameters
     ----------
-    model : torch.nn.Module
     optimizer : torch.optim.Optimizer
         From `hsta_lib.training.recipe.optimizer_of`.
     inputs : tuple of Tensor
         What the model takes.
     labels : Tensor, int64, shape (b,)
-    training : hsta_lib.config.TrialTraining
     is_first_stage : bool
         Of a baseline that has two.
 

@@ -17,18 +17,9 @@ def with_precision(settings, precision):
     """Settings with a precision; ``auto`` becomes what this machine gains from.
 
     That is bfloat16 on a GPU that has it, and of large networks on a CPU with AMX or AVX512-bf16; otherwise
-    float32. A trial's id contains the outcome: where trials are sent to other machines, it is this one that
+    float32. The cost of ``settings`` decides, before a grid varies them: all cells of a table have one
+    precision. A trial's id contains the outcome: where trials are sent to other machines, it is this one that
     decides for all of them.
-
-    Parameters
-    ----------
-    settings : hsta_lib.config.Settings
-        Their cost decides, before a grid varies them: all cells of a table have one precision.
-    precision : {"auto", "float32", "bfloat16"}
-
-    Returns
-    -------
-    hsta_lib.config.Settings
     """
     if precision == "auto":
         precision = "bfloat16" if _gains_from_bfloat16(settings) else "float32"

@@ -23,17 +23,8 @@ def training_labels(clips, train, shuffled, rng):
     shuffled : {"none", "fold", "recording"}
         ``fold``: labels permuted within the training fold. ``recording``: every clip gets the label of
         another clip of its recording (a rotation in random order), so that only what the clips of a
-        recording have in common is left in the labels; clips alone in their recording are left out.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    rows, labels : ndarray of int
-
-    Raises
-    ------
-    ValueError
-        If ``recording`` finds no recording with two clips.
+        recording have in common is left in the labels. Clips alone in their recording are left out; a
+        ValueError if all are.
     """
     labels = clips["label"].to_numpy()[train]
     if shuffled == "fold":
@@ -50,20 +41,10 @@ def training_labels(clips, train, shuffled, rng):
 
 
 def epoch_order(labels, sampling, rng):
-    """Order in which an epoch visits the training clips.
+    """Positions in ``labels (n,)`` of the training clips, in the order in which an epoch visits them.
 
-    Parameters
-    ----------
-    labels : ndarray of int, shape (n,)
-    sampling : {"balanced", "uniform", "in_order"}
-        ``balanced``: n draws with replacement, every class that occurs equally likely (section 4.1);
-        ``uniform``: each clip once; ``in_order``: each clip once, in the order of the clip table.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        Positions in ``labels``.
+    ``sampling``: ``balanced``, n draws with replacement, every class that occurs equally likely (section
+    4.1); ``uniform``, each clip once; ``in_order``, each clip once, in the order of the clip table.
     """
     if sampling == "uniform":
         return rng.permutation(len(labels))
@@ -74,19 +55,9 @@ def epoch_order(labels, sampling, rng):
 
 
 def batch_size_and_clips(n, training):
-    """Size of a batch, and how many clips an epoch visits.
+    """Size of a batch, and how many of ``n`` training clips an epoch visits.
 
     A last batch of a single clip is dropped too: it has no variance to normalise by.
-
-    Parameters
-    ----------
-    n : int
-        Training clips.
-    training : hsta_lib.config.TrialTraining
-
-    Returns
-    -------
-    size, n_visited : int
     """
     size = min(training.batch_size, n)
     smallest = size if training.drop_last else min(size, 2)
@@ -94,20 +65,10 @@ def batch_size_and_clips(n, training):
 
 
 def learning_rate(step, steps_per_epoch, training):
-    """Learning rate of a step: linear warm-up, then cosine or constant.
+    """Learning rate of a step, counted from 0: linear warm-up, then cosine, in steps or constant.
 
-    Parameters
-    ----------
-    step : int
-        From 0.
-    steps_per_epoch : int
-    training : hsta_lib.config.Training
-
-    Returns
-    -------
-    float
-        ``warmup_start`` at step 0 where there is a warm-up; ``learning_rate`` at the first step after it, and
-        with ``peak_twice`` at its last.
+    It is ``warmup_start`` at step 0 where there is a warm-up; ``learning_rate`` at the first step after it,
+    and with ``peak_twice`` at its last.
     """
     warmup, total = training.warmup_epochs * steps_per_epoch, training.epochs * steps_per_epoch
     peak, start, end = training.learning_rate, training.warmup_start, training.final_rate
@@ -121,15 +82,10 @@ def learning_rate(step, steps_per_epoch, training):
 
 
 def loss_of(logits, labels, kind):
-    """Loss of a batch: mean squared error against one-hot labels (Eq. 16), or cross-entropy.
+    """Loss of a batch, of logits ``(b, n_classes)`` and int64 labels ``(b,)``.
 
-    Parameters
-    ----------
-    logits : Tensor, float, shape (b, n_classes)
-    labels : Tensor, int64, shape (b,)
-    kind : {"mse", "mse_softmax", "cross_entropy"}
-        Squared error over batch and classes, of the logits or of their softmax; or cross-entropy, as in the
-        released code.
+    ``kind``: ``mse`` or ``mse_softmax``, squared error against one-hot labels (Eq. 16), of the logits or of
+    their softmax, over batch and classes; or ``cross_entropy``, as in the released code.
     """
     if kind == "cross_entropy":
         return functional.cross_entropy(logits, labels)
@@ -140,12 +96,7 @@ def loss_of(logits, labels, kind):
 def constant_prediction(labels, n_classes, training):
     """What predicting the same for every training clip reaches at best, as `fit` stores it.
 
-    Parameters
-    ----------
-    labels : ndarray of int, shape (n,)
-        That are trained on.
-    n_classes : int
-    training : hsta_lib.config.TrialTraining
+    ``labels`` (ndarray of int, ``(n,)``): those that are trained on.
 
     Returns
     -------
@@ -166,13 +117,7 @@ def constant_prediction(labels, n_classes, training):
 
 
 def optimizer_of(model, training):
-    """The recipe's optimiser; each parameter group has its ``scale``, a factor on the learning rate.
-
-    Parameters
-    ----------
-    model, training
-        As for `parameter_groups`.
-    """
+    """The recipe's optimiser, over `parameter_groups`."""
     groups = parameter_groups(model, training)
     if training.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=training.learning_rate, momentum=_MOMENTUM)
@@ -181,20 +126,10 @@ def optimizer_of(model, training):
 
 
 def parameter_groups(model, training):
-    """Parameters that share their weight decay and the factor on their learning rate.
+    """Parameters of one weight decay and one ``scale`` of the learning rate, as a torch optimiser takes them.
 
-    Parameters
-    ----------
-    model : hsta_lib.models.hsta.HSTA
-    training : hsta_lib.config.Training
-        ``layer_decay`` is applied once more for every level further down: head, norms and CLS tokens have the
-        full rate (CLS tokens too, as a slip in the released code has it), then module M, ..., module 1, and
-        last the embeddings. ``decay_biases``: whether biases and LayerNorms have weight decay.
-
-    Returns
-    -------
-    list of dict
-        ``params``, ``weight_decay``, ``scale``, for a torch optimiser; one group where nothing differs.
+    The scale is ``layer_decay``, once for each level below the head; CLS tokens count as the head, which is a
+    slip in the released code.
     """
     groups = {}
     for name, parameter in model.named_parameters():

@@ -38,8 +38,7 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
         Worker processes, one torch thread each; 0 trains in this process. The default is one per core, or a
         single one that trains on a GPU.
     scheduler : str
-        Address of a Dask scheduler, ``tcp://host:port``, or path of its scheduler file: its workers train
-        instead of local ones, see `hsta_lib.training.cluster.train_on`.
+        Of Dask: its workers train instead of local ones, see `hsta_lib.training.cluster.train_on`.
 
     Raises
     ------

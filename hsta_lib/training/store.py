@@ -41,19 +41,7 @@ class NotWritten(OSError):
 
 
 def record_of(trial, result):
-    """What is stored of a trial: its description, its result, and what it was made with here and now.
-
-    Parameters
-    ----------
-    trial : hsta_lib.training.trials.Trial
-    result : dict
-        From `hsta_lib.training.fit.fit`.
-
-    Returns
-    -------
-    dict
-        JSON values.
-    """
+    """What is stored of a trial: its description, the result of `fit`, and what made it here and now."""
     return {
         "id": trial.id,
         **trial.description(),
@@ -73,21 +61,10 @@ def _versions(names):
 
 
 def write(record, folder):
-    """Write a trial's record under its id.
+    """Write a trial's record, from `record_of`, under its id; the folder is made if it is not there.
 
     Two processes that finish the same trial write the same predictions; the later one replaces the earlier.
-
-    Parameters
-    ----------
-    record : dict
-        From `record_of`.
-    folder : Path
-        Made if it is not there.
-
-    Raises
-    ------
-    NotWritten
-        If the folder cannot be written or the disk is full; the message says what to do.
+    `NotWritten`, which says what to do, if the folder cannot be written or the disk is full.
     """
     text = json.dumps(record)
     with _explained(folder):
@@ -148,12 +125,9 @@ def _explained(folder):
 
 
 def load(trial, folder):
-    """Read a trial's result.
+    """Read a trial's result, a dict.
 
-    Returns
-    -------
-    dict or None
-        None if there is none yet, or if it lacks predictions of epochs or draws that the trial asks for.
+    None if there is none yet, or if it lacks predictions of epochs or draws that the trial asks for.
 
     Raises
     ------
@@ -238,10 +212,6 @@ def kept(makers, described, make, folder):
         Makes them, a DataFrame.
     folder : Path
         Of results; rows lie in a folder within.
-
-    Returns
-    -------
-    DataFrame
     """
     versions = _versions(_VERSIONS_OF_ROWS)
     description = {**described, "code": digest_of(makers), "versions": versions}
@@ -258,18 +228,7 @@ def kept(makers, described, make, folder):
 
 
 def told_of(trials, folder):
-    """What must be told of stored results that are not of this code or of these libraries.
-
-    Parameters
-    ----------
-    trials : iterable of Trial
-    folder : Path
-
-    Returns
-    -------
-    list of str
-        Lines: results of other code, and those of other libraries.
-    """
+    """Lines on stored results that are not of this code or of these libraries."""
     accepting = [replace(trial, accept_other_code=True) for trial in dict.fromkeys(trials)]
     records = [(trial, record) for trial in accepting if (record := load(trial, folder)) is not None]
     found = [changed_code(trial, record) for trial, record in records]
@@ -288,12 +247,7 @@ def told_of(trials, folder):
 
 
 def predictions(trials, folder):
-    """Predictions of finished trials, one row per trial and test clip.
-
-    Parameters
-    ----------
-    trials : list of Trial
-    folder : Path
+    """Predictions of finished trials, one row per trial and test clip; a ValueError if one has no result yet.
 
     Returns
     -------
@@ -301,11 +255,6 @@ def predictions(trials, folder):
         ``trial_id, fold, seed, clip_id, subject_id, y_true, y_pred``; class scores, which no table uses, are
         left out. Of the training, for `hsta_lib.evaluation.fitted.by_cell`: ``train_accuracy,
         constant_accuracy, loss_share, reads_pixels``.
-
-    Raises
-    ------
-    ValueError
-        If a trial has no result yet.
     """
     parts = []
     for trial in trials:
@@ -321,15 +270,8 @@ def predictions(trials, folder):
 def fit_of(record):
     """Accuracy on the training clips, and what is left of a constant prediction's loss, or of its errors.
 
-    Parameters
-    ----------
-    record : dict
-        A result, or what `hsta_lib.training.fit.fit` gives.
-
-    Returns
-    -------
-    dict of str to float
-        ``train_accuracy, constant_accuracy, loss_share``; NaN in an older protocol, which has none.
+    Of a record, or of what `fit` gives: ``train_accuracy, constant_accuracy, loss_share``; NaN in an older
+    protocol, which has none.
     """
     if "train_accuracy" not in record:  # of an older protocol
         return {"train_accuracy": math.nan, "constant_accuracy": math.nan, "loss_share": math.nan}

@@ -64,20 +64,9 @@ def id_of(description):
 def expand_grid(grid):
     """Settings of a grid: its product, with ``depths`` standing for the pair ``[l_v, l_s]``.
 
-    Parameters
-    ----------
-    grid : dict of str to list
-        Field name to the values it takes, e.g. ``{"m": [1, 2], "depths": [[1, 1], [2, 1]]}``.
-
-    Returns
-    -------
-    DataFrame
-        One row per setting, one column per field, in the order of the grid's first key.
-
-    Raises
-    ------
-    ValueError
-        If the grid or one of its lists is empty, a list repeats a value, or a depth is no pair.
+    ``grid`` (dict of str to list): the values that each field takes. One row per setting, one column per
+    field, in the order of the grid's first key. A ValueError if the grid or one of its lists is empty, a list
+    repeats a value, or a depth is no pair.
 
     Examples
     --------
@@ -107,42 +96,26 @@ def _cell(grid, values):
 
 
 def settings_of(settings, cells):
-    """Settings of every cell.
+    """Settings of every cell, a list; ``settings`` are what the cells have in common.
 
-    Parameters
-    ----------
-    settings : Settings
-        What the cells have in common.
-    cells : DataFrame
-        From `expand_grid` or `hsta_lib.paper.printed_cells`: its columns are fields of the settings, or names
-        of rows, which are left aside.
-
-    Returns
-    -------
-    list of Settings
+    ``cells`` (DataFrame): from `expand_grid` or `hsta_lib.paper.printed_cells`. Its columns are fields of the
+    settings, or names of rows, which are left aside.
     """
     fields = cells.drop(columns=[name for name in ROW_NAMES if name in cells])
     return [with_fields(settings, **cell) for cell in fields.to_dict("records")]
 
 
 def make_trials(settings, n_folds, seeds, fingerprint, accept_other_code=False, device="auto"):
-    """Trials of one setting: every seed and every fold.
+    """Trials of one setting, a list: every seed, and within it every fold.
 
     Parameters
     ----------
-    settings : Settings
     n_folds : int
         Folds of the split, see `hsta_lib.data.splits.make_folds`.
-    seeds : sequence of int
     fingerprint : str
         Of the data.
     accept_other_code, device
         See `Trial`.
-
-    Returns
-    -------
-    list of Trial
-        Seeds in the outer, folds in the inner order.
     """
     return [
         Trial(settings, fold, seed, fingerprint, accept_other_code, device)

@@ -34,19 +34,8 @@ _SETTINGS = {
 def local_workers(n):
     """Start worker processes and stop them; one that dies or falls silent meanwhile is replaced.
 
-    Parameters
-    ----------
-    n : int
-
-    Yields
-    ------
-    distributed.Client
-        Its ``cluster`` is for `revive`.
-
-    Raises
-    ------
-    RuntimeError
-        If they cannot be started, three times in a row.
+    Yields a Dask client, whose ``cluster`` is for `revive`. A RuntimeError if the workers cannot be started
+    three times in a row.
     """
     import dask
     from distributed import Client
