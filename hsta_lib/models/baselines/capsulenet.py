@@ -6,8 +6,8 @@ convolution, primary capsules, and one capsule per class, reached by dynamic rou
 spread of the capsules' starting weights are those of the authors' code.
 
 Approximated: the authors start from ImageNet's weights, here all weights are random. Left out: the frames
-next to the apex, which they add to training, and turns, flips, crops and changes of colour at random, of
-which the turns stay on in their test.
+next to the apex, which they add to training; turns, flips, crops and changes of colour at random. In their
+test the turns stay on.
 
 The authors' script keeps, for every left-out subject, the epoch with the best UF1 on that subject.
 """

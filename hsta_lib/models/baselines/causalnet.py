@@ -1,10 +1,10 @@
 """CausalNet: motion there and back, and where it goes, in four places of the face (Zhang et al., ICCV 2025).
 
 Four pictures of a clip are seen: its flow from onset to apex and from apex to offset, and the directions of
-both. Each is cut into HTNet's four windows and read by HTNet's hierarchy, one network for the flows and one
-for the directions, to one vector in each of four places. The directions attend to each other and are added
-to the flows (the article's position learning); then both flows attend to each other, forwards and backwards
-(its causal attention).
+both. Each is cut into HTNet's four windows, and HTNet's hierarchy makes one vector in each of four places.
+One network reads the flows, one the directions. The directions attend to each other and are added to the
+flows (the article's position learning); then both flows attend to each other, forwards and backwards (its
+causal attention).
 
 Sizes, recipe and the order of the layers are the authors' code's. There a place gives nothing to the one
 across the diagonal, but takes weight for it; and of the second attention's layers there is one, although the
@@ -29,7 +29,7 @@ _HALF = 7  # px, half the side of a window
 def prepare(clip):
     """Four windows of each picture, tiled two by two, as they are, 0..255: uint8 ``(4, 3, 28, 28)``.
 
-    The pictures, uint8 ``(4 or more, 28, 28, 3)``, are the flow from onset to apex, that from apex to offset,
+    The pictures are uint8 ``(4 or more, 28, 28, 3)``: the flow from onset to apex, that from apex to offset,
     and the directions of both.
     """
     windows = [clip[:N_PICTURES, y - _HALF : y + _HALF, x - _HALF : x + _HALF] for x, y in WINDOW_CENTRES]

@@ -1,7 +1,7 @@
 """Dual-ATME (Zhou and others, 2023): the whole flow picture beside a puzzle of facial regions.
 
-Two branches of two Inception blocks, one for the picture of the onset-to-apex flow and one for a puzzle of
-regions cut out of it, with the attention module CBAM at the end of both and one hidden layer.
+Two branches of two Inception blocks: one for the picture of the onset-to-apex flow, one for a puzzle of
+regions cut out of it. The attention module CBAM stands at the end of both; one hidden layer follows.
 
 As in the authors' code (HaoliangZhou/Dual-ATME): all layers and sizes, range -1 to 1, focal loss and the
 term that draws the branches together, PyTorch's initial weights. One CBAM serves both branches there; the

@@ -1,7 +1,7 @@
 """HTNet, a hierarchical transformer over four windows of the flow (Wang et al. 2023).
 
-As published: the picture of flow and strain is cut into windows round both eyes and both corners of the
-mouth, which are tiled to one picture and cut into patches; attention stays within a window, and from level
+As published: windows round both eyes and both corners of the mouth are cut out of the picture of flow and
+strain. They are tiled to one picture and cut into patches; attention stays within a window, and from level
 to level four windows become one of twice the width. Sizes and order of the layers are the authors' code's.
 
 In that configuration every window holds one token at every level. Softmax over one score is 1: the attention

@@ -11,8 +11,8 @@ plane.
 
 Unconfirmed: radius 1, blocks of 5 x 5 x 1 and the linear machine are what the baseline of the MEGC 2019
 challenge is thought to be; C is not known, and 10 is taken, with which training clips are fitted.
-Approximated: patterns are found in the whole clip and blocks then cut from them, without overlap and of sizes
-that differ by a pixel at most, where a descriptor made block by block would lose the border of each; and no
+Approximated: patterns are found in the whole clip and blocks then cut from them; a descriptor made block by
+block would lose the border of each. Blocks do not overlap, and their sizes differ by a pixel at most. No
 frames are interpolated in time, since every clip comes with as many as were asked for.
 
 The usual evaluation leaves one subject out and pools the predictions; there is no epoch to choose.

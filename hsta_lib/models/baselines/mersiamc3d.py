@@ -1,8 +1,8 @@
 """MERSiamC3D (Zhao et al., Neurocomputing 2021), an approximation: a 3-D convolutional network on flow maps.
 
-No code of the authors was found. Their structure, unconfirmed: a sequence of key frames, its optical flow, a
-first stage in which two copies of a 3-D network with shared weights learn from pairs of clips by a
-contrastive loss, and a second one in which a single copy is fine-tuned on the classes.
+No code of the authors was found. Their structure, unconfirmed: the optical flow of a sequence of key frames
+and two stages. In the first, two copies of a 3-D network with shared weights learn from pairs of clips by a
+contrastive loss. In the second, a single copy is fine-tuned on the classes.
 
 Approximated here: key frames are evenly spaced instead of chosen for each clip; the number of frames, all
 sizes, the margin, the focal loss and the flow method (DIS) are ours. The original's evaluation leaves one

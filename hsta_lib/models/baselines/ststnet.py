@@ -1,7 +1,7 @@
 """STSTNet, shallow triple stream three-dimensional CNN (Liong, Gan, See, Khor and Huang, FG 2019).
 
 Three parallel convolutions of 3, 5 and 8 filters see the same picture of onset-to-apex flow and strain. All
-have the same kernel, pooling and dropout and meet channel by channel, so they are one convolution of 16
+have the same kernel, pooling and dropout and meet channel by channel. So they are one convolution of 16
 filters, which is what is built here.
 
 As in the authors' PyTorch code: zero padding of 2 px (the paper names 1 px), order of the layers, size of
