@@ -73,6 +73,8 @@ class Matched(NamedTuple):
 def read(clone, *, labels="emotion", macro=False, dataset="casme3", repair="repaired"):
     """The authors' five folds, *subject-dependent*.
 
+    ``dataset`` and ``repair``: see `rows.Listing`; the ids keep the onset as listed.
+
     Parameters
     ----------
     clone : str or Path
@@ -82,22 +84,14 @@ def read(clone, *, labels="emotion", macro=False, dataset="casme3", repair="repa
     macro : bool
         All macro-expressions are in training in every fold, those of the test subjects included; exists for
         the objective classes only.
-    dataset : str
-        Name put in front of subject, recording and clip ids.
-    repair : str
-        What becomes of index errors, see `rows.listing`; the ids keep the onset as listed.
-
-    Returns
-    -------
-    AuthorsLists
 
     Raises
     ------
     FileNotFoundError
         If the folder or one of the lists is not there.
     ValueError
-        If there is no such kind of list, a row is not of the known form, a clip is listed twice in a file or
-        with different cells in two, or a clip is tested twice, or in training and in test of one fold.
+        If there is no such kind of list or a row is not of the known form. If a clip is listed twice in a
+        file, or with different cells in two. If it is tested twice, or in training and in test of one fold.
     """
     if (labels, macro) not in _LISTS:
         known = "; ".join(f"labels = {name!r}, macro = {with_macro}" for name, with_macro in _LISTS)
@@ -115,25 +109,14 @@ def read(clone, *, labels="emotion", macro=False, dataset="casme3", repair="repa
 
 
 def match(lists, clips):
-    """The authors' folds as row numbers of a clip table: the clips that both have.
+    """The authors' folds as row numbers of a clip table: the clips that both have, a `Matched`.
 
     Clips are matched by their ids, else by recording and onset: two lists of the authors give one clip with
-    its onset corrected, and so another id.
+    its onset corrected, and so another id. A ValueError if the lists and the table share no clip, or two
+    clips of the lists are the same row of the table.
 
-    Parameters
-    ----------
-    lists : AuthorsLists
-    clips : DataFrame
-        With ``clip_id, recording_id, onset, emotion, objective_class``; the labelled clips of a real dataset.
-
-    Returns
-    -------
-    Matched
-
-    Raises
-    ------
-    ValueError
-        If they share no clip, or two clips of the lists are the same row of the table.
+    ``clips`` (DataFrame): ``clip_id, recording_id, onset, emotion, objective_class`` of the labelled clips of
+    a real dataset.
     """
     row_of = _rows_of(lists.clips, clips)
     if row_of.isna().all():
@@ -154,6 +137,9 @@ def match(lists, clips):
 def with_folds(clips, clone, labels):
     """A clip table with the authors' fold of each clip, *subject-dependent*.
 
+    Returns the clips that the lists name, with the number of the fold that tests them in ``authors_fold``,
+    and the problems, see `Matched`.
+
     Parameters
     ----------
     clips : DataFrame
@@ -162,13 +148,6 @@ def with_folds(clips, clone, labels):
         As for `read`.
     labels : str
         Label set of the clips: sets of objective classes have lists of their own.
-
-    Returns
-    -------
-    clips : DataFrame
-        Those that the lists name, with the number of the fold that tests them in ``authors_fold``.
-    problems : DataFrame
-        See `Matched`.
 
     Raises
     ------

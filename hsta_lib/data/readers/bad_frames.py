@@ -14,21 +14,11 @@ _LINE = re.compile(r"(?:.*/)?(spNO\.\d+)[/ ]([a-z])(?:/color/| )(\d+)\.jpg(?: .*
 
 
 def without(reading, clone, rule):
-    """A reading of CAS(ME)^3 in which the frames on the lists count as missing.
+    """A reading (Listing) of CAS(ME)^3 in which the frames on the lists count as missing.
 
-    Parameters
-    ----------
-    reading : hsta_lib.data.readers.rows.Listing
-    clone : Path
-        Folder of a clone of the dataset's repository.
-    rule : {"repaired", "drop"}
-        ``drop`` leaves out the clips that have such frames.
-
-    Returns
-    -------
-    hsta_lib.data.readers.rows.Listing
-        If a clip has such frames, its clips have the column ``bad_frames``: tuples of frame numbers. Its
-        problems name each of these clips, and count the frames on the lists that lie in no clip.
+    If a clip has such frames, its clips have the column ``bad_frames``: tuples of frame numbers. Its problems
+    name each of these clips, and count the frames on the lists that lie in no clip. ``clone`` (Path): folder
+    of a clone of the dataset's repository. ``rule``: ``drop`` leaves out the clips that have such frames.
 
     Raises
     ------

@@ -32,33 +32,15 @@ _EXPECTED = {
 
 
 def read(root, *, dataset="casme2", repair="repaired", variant=""):
-    """Clip table of CASME II.
+    """Clip table of CASME II, see `rows.Listing`.
 
-    Parameters
-    ----------
-    root : str or Path
-        Folder that holds, anywhere below, ``Cropped``, ``CASME2_RAW_selected`` or ``CASME2-RAW``
-        (``<variant>/sub01/EP02_01f/<frame>.jpg``), or is one of them; the coding sheet lies below it or
-        above. Of two sheets the last by name is read: 20190701 before 20140508.
-    dataset : str
-        Name put in front of subject, recording and clip ids.
-    repair : str
-        See `rows.listing`. An apex that the sheet lacks and no repair gives stays missing.
-    variant : {"", "cropped", "selected", "raw"}
-        Which frames; they have the same numbers in all three. Empty: the first of these that is there.
+    The root holds ``Cropped``, ``CASME2_RAW_selected`` or ``CASME2-RAW``
+    (``<variant>/sub01/EP02_01f/<frame>.jpg``); frames have the same numbers in all three. Of two sheets the
+    last by name is read: 20190701 before 20140508. Objective classes are those of the sheet, else those of
+    ``CASME2-ObjectiveClasses.xlsx``, else empty. An apex that the sheet lacks and no repair gives stays
+    missing.
 
-    Returns
-    -------
-    hsta_lib.data.readers.rows.Listing
-        Objective classes are those of the sheet, else those of ``CASME2-ObjectiveClasses.xlsx``, else empty.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the root, the folder of frames or the coding sheet is not there.
-    ValueError
-        If ``variant`` is unknown or there twice, or a sheet cannot be read, lacks a needed column or has it
-        twice.
+    ``variant``: ``cropped``, ``selected`` or ``raw``, looked for in this order.
     """
     root, usual = dataset_folder(root), "Cropped, CASME2_RAW_selected or CASME2-RAW"
     frames, (variant,) = find_frames(root, r"sub[\W_]*\d+", choices=[(VARIANTS, variant)], usual=usual)

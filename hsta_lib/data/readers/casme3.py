@@ -35,35 +35,19 @@ _EXPECTED = {
 
 
 def read(root, *, dataset="casme3", repair="repaired", macro=False, exceptions=None):
-    """Clip table of CAS(ME)^3 Part A.
+    """Clip table of CAS(ME)^3 Part A, see `rows.Listing`.
+
+    The root holds ``part_A/<subject>/<video>/color/<frame>.jpg`` or the clip release
+    (``Part_A_ME_clip/frame/<subject>_<video>_<onset>/<frame>.jpg``).
 
     Parameters
     ----------
-    root : str or Path
-        Folder that holds, anywhere below, ``part_A/<subject>/<video>/color/<frame>.jpg`` or the clip release
-        (``Part_A_ME_clip/frame/<subject>_<video>_<onset>/<frame>.jpg``), or is one of these folders; the
-        annotation sheets lie below it or above.
-    dataset : str
-        Name put in front of subject, recording and clip ids.
-    repair : str
-        See `hsta_lib.data.readers.rows.listing`.
     macro : bool
         Also read the macro-expressions, from the sheet that lists them; their emotions are in a sheet of
         their own, and empty without it.
     exceptions : Path, optional
         Clone of the dataset's repository, whose lists of bad frames are used unless ``repair`` is
-        ``published`` or ``released``, see `hsta_lib.data.readers.bad_frames.without`.
-
-    Returns
-    -------
-    hsta_lib.data.readers.rows.Listing
-
-    Raises
-    ------
-    FileNotFoundError
-        If the root, the folder of frames, a sheet or a list is not there.
-    ValueError
-        If a sheet cannot be read, lacks a needed column or has it twice; or a list cannot.
+        ``published`` or ``released``, see `bad_frames.without`, also for errors.
     """
     root = dataset_folder(root)
     folder_of, release, frames = _find_frames(root)

@@ -28,25 +28,9 @@ def repair(folder, name):
 
 
 def find(folder, name, inner):
-    """A file or folder of a clone.
+    """Path of a file or folder of a clone, ``inner``; a FileNotFoundError gives the command that brings it.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the clone.
-    name : str
-        One of `CLONES`.
-    inner : str
-        Path in the clone.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there, with the command that brings it.
+    ``folder`` (Path): of the clone, which is ``name`` in `CLONES`.
     """
     if (folder / inner).exists():
         return folder / inner

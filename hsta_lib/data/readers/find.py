@@ -48,12 +48,7 @@ def folders_in_subjects(root):
 
 
 def nearest_folder(path):
-    """The folder that is written like a path, as far as there is one: its case, accents and marks apart.
-
-    Returns
-    -------
-    Path
-    """
+    """The folder that is written like a path, as far as there is one: its case, accents and marks apart."""
     place = Path(path.anchor)
     for part in re.split(r"[\\/]+", str(path)[len(path.anchor) :]):
         there = place / part
@@ -70,10 +65,7 @@ def nearest_folder(path):
 def dataset_folder(path):
     """A folder, or the nearest around it that is no subject's or clip's and holds more than sheets.
 
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there; the message says where it was looked for and what is nearest.
+    A FileNotFoundError if it is not there says where it was looked for and what is nearest.
     """
     path = Path(path)
     if not path.is_dir():
@@ -85,7 +77,7 @@ def dataset_folder(path):
 
 
 def find_frames(root, subject, inner="", *, choices=(), usual):
-    """The folder of the subjects' folders.
+    """The folder of the subjects' folders, and of each choice the kind of its frames.
 
     Parameters
     ----------
@@ -99,12 +91,6 @@ def find_frames(root, subject, inner="", *, choices=(), usual):
         name tells. Frames whose kind no name tells are taken for what is wanted, else for the last kind.
     usual : str
         Names of the folders, for the message.
-
-    Returns
-    -------
-    folder : Path
-    kinds : list of str
-        One per choice.
 
     Raises
     ------
@@ -180,20 +166,16 @@ def _is_inner(name):
 
 
 def find_sheet(root, names, frames):
-    """Path of an annotation sheet: the last by name below a folder, else in the dataset's own, else above.
+    """Path of an annotation sheet: below a folder, else in the dataset's own, else above it; or None.
+
+    Of several the last by name, which is the latest version.
 
     Parameters
     ----------
-    root : Path
     names : str
         Regular expression that is found in the file's name: case, marks between words and ending left out.
     frames : Path
         Of `find_frames`: where the root is no more than these, the sheet may lie in a folder beside it.
-
-    Returns
-    -------
-    Path or None
-        A later version of a sheet sorts after the earlier; None if there is none.
     """
     for folders in _places_of_sheets(root, frames):
         found = {}
@@ -216,12 +198,9 @@ def _places_of_sheets(root, frames):
 
 
 def needed_sheet(root, names, usual, frames):
-    """As `find_sheet`.
+    """As `find_sheet`; if there is none, a FileNotFoundError says where it was looked for.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is none; the message says where it was looked for, and ``usual`` what it is called.
+    ``usual``: what the sheet is called, for the message.
     """
     sheet = find_sheet(root, names, frames)
     if sheet is None:

@@ -46,7 +46,10 @@ class FlowImages(NamedTuple):
 
 
 def read(root, variant="htnet"):
-    """Clips and flow images, each clip once.
+    """Clips and flow images, each clip once, sorted by clip id.
+
+    ``recording_id`` is the subject. The channels are the files' red, green and blue; `channel_orders`
+    measures which of u, v and strain each holds.
 
     Parameters
     ----------
@@ -58,19 +61,13 @@ def read(root, variant="htnet"):
         surprise. Files are named as `clip_of` describes.
     variant : {"htnet", "causalnet"}
 
-    Returns
-    -------
-    FlowImages
-        Sorted by clip id, as in the other readers; ``recording_id`` is the subject. The channels are the
-        files' red, green and blue; `channel_orders` measures which of u, v and strain each holds.
-
     Raises
     ------
     FileNotFoundError
         If there are no such images, several folders of them, or no such .csv file.
     ValueError
-        If most images are not of the size that such images have, the folder is HTNet's pictures of faces, or
-        the clone is CausalNet's and the variant is not.
+        If most images are not of the size of such images, or the folder is HTNet's pictures of faces; or the
+        clone is CausalNet's and the variant is not.
     """
     root = Path(root)
     if _FACES in root.parts:
@@ -165,15 +162,10 @@ def _from_sequences(root):
 
 
 def channel_orders(images):
-    """Which colour holds which channel, measured: the strain of two colours against the third.
+    """Which colour of RGB images holds which channel, measured: the strain of two colours against the third.
 
     Each channel was stretched by its own range, so how u compares with v is lost: of five ratios the one is
-    taken that agrees best, for each clip and order alike.
-
-    Parameters
-    ----------
-    images : ndarray, uint8, shape (n_clips, 28, 28, 3)
-        RGB.
+    taken that agrees best, for each clip and order alike. ``images``: uint8 ``(n_clips, 28, 28, 3)``.
 
     Returns
     -------
@@ -203,19 +195,10 @@ def correlation(first, second):
 
 
 def read_both(folder):
-    """The pictures from onset to apex of both variants, as one table.
+    """The pictures from onset to apex of both variants, as one table: each clip twice.
 
-    ``folder``: holds a clone of each variant.
-
-    Returns
-    -------
-    FlowImages
-        Each clip twice, and the column ``extraction`` says of which variant it is.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `read`; also if the variants do not have the same clips.
+    The column ``extraction`` says of which variant it is. ``folder``: holds a clone of each variant. Errors
+    are those of `read`; also a ValueError if the variants do not have the same clips.
     """
     parts = {name: read(folder / clone, name) for name, clone in VARIANTS.items()}
     first, second = (set(part.clips["clip_id"]) for part in parts.values())
@@ -235,13 +218,8 @@ def read_both(folder):
 def numbered(clips):
     """Clips under running numbers, which reports may show; what they are called stays in ``source_name``.
 
-    ``clips``: from `read` or `read_both`.
-
-    Returns
-    -------
-    DataFrame
-        ``casme2/sub01/EP02_01f`` is ``casme2/p00/c000``: subjects and clips are counted in the order of ids.
-        Of both variants it is ``casme2/p00/c000/htnet`` and ``casme2/p00/c000/causalnet``.
+    ``casme2/sub01/EP02_01f`` is ``casme2/p00/c000``: subjects and clips are counted in the order of ids. Of
+    both variants it is ``casme2/p00/c000/htnet`` and ``casme2/p00/c000/causalnet``.
     """
     subjects, clip_ids = clips["subject_id"], clips["clip_id"]
     numbers = pd.factorize(subjects, sort=True)[0]
@@ -257,20 +235,9 @@ def numbered(clips):
 
 
 def cache_resized(frames_path, clip_ids, size):
-    """Such images at another size.
+    """File of such images at another size in px: float32, 0..255, ``(n_clips, size, size, 3)``.
 
-    Parameters
-    ----------
-    frames_path : Path
-        Of `hsta_lib.data.dataset.Dataset`, whose frames show such images.
-    clip_ids : sequence of str
-    size : int
-        px.
-
-    Returns
-    -------
-    Path
-        Of a ``.npy`` file: float32, 0..255, shape ``(n_clips, size, size, 3)``.
+    ``frames_path`` (Path): of `hsta_lib.data.dataset.Dataset`, whose frames show such images.
     """
     images = np.load(frames_path, mmap_mode="r")[:, 0]
     path, *_ = cached_rows(

@@ -29,34 +29,18 @@ _NOT_PART = [
 
 
 def read(root, *, dataset="megc2019", repair="repaired", official=True):
-    """Clip table of the composite, from the three datasets as their own readers read them by default.
+    """Clip table of the composite: of each dataset as its own reader reads it by default. See `rows.Listing`.
 
-    Parameters
-    ----------
-    root : str or Path
-        Folder that holds, anywhere below, what the readers of the three datasets need; it may be links. If
-        each has a folder of its own, ``CASME II``, ``smic`` and ``SAMM``, only that is searched for it. If
-        the root also holds the organisers' ``combined_3class_gt.csv``, the clips are compared with it; that
-        changes no clip.
-    dataset : str
-        For the column ``dataset``. Ids begin with the dataset the clip is from, as in its own reader.
-    repair : str
-        See `hsta_lib.data.readers.rows.listing`.
-    official : bool
-        Compare the clips with the official list's; not for generated data, whose subjects are others.
+    The root holds, anywhere below, what these readers need; it may be links. If each has a folder of its own,
+    ``CASME II``, ``smic`` and ``SAMM``, only that is searched for it. If the root also holds the organisers'
+    ``combined_3class_gt.csv``, the clips are compared with it; that changes no clip.
 
-    Returns
-    -------
-    hsta_lib.data.readers.rows.Listing
-        ``emotion`` is negative, positive or surprise. ``expected`` and ``listed`` count clips by dataset and
-        class; subjects whose counts are not those of the official list are in ``problems``.
+    Ids begin with the dataset the clip is from; ``dataset`` is for the column alone. ``emotion`` is negative,
+    positive or surprise. ``expected`` and ``listed`` count clips by dataset and class; subjects whose counts
+    are not those of the official list are in ``problems``.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the folder of a dataset, or what its reader needs, is not there.
-    ValueError
-        If a dataset has no clip of the three classes, or a reader raises it.
+    ``official`` (bool): compare the clips with the official list's; not for generated data, whose subjects
+    are others. A ValueError also if a dataset has no clip of the three classes.
     """
     root = dataset_folder(root)
     parts = {

@@ -13,32 +13,17 @@ _OPTIONAL = ["recording", "action_units", "objective_class"]
 
 
 def read(root, *, dataset="own", repair="repaired"):
-    """Clip table of a dataset described by ``clips.csv``.
+    """Clip table of a dataset described by ``clips.csv`` in its root, see `rows.Listing`.
 
-    Parameters
-    ----------
-    root : str or Path
-        Folder that holds ``clips.csv``, its cells divided by commas, semicolons or tabs, one row per clip:
-        ``subject``, ``clip`` (unique within its subject), ``folder`` (of the frame files, relative to the
-        root; frames are numbered by the last integer of their names), ``onset``, ``apex`` (empty: it is
-        estimated), ``offset`` (numbers of frames, inclusive) and ``emotion``; optionally ``recording`` (the
-        video a clip was cut from; else each clip is its own), ``action_units`` (``4+R14``) and
-        ``objective_class`` (I to VII).
-    dataset : str
-        Name put in front of subject, recording and clip ids.
-    repair : str
-        See `hsta_lib.data.readers.rows.listing`.
+    Cells are divided by commas, semicolons or tabs; each row is a clip. A ValueError if a column or a cell is
+    missing, or the path of a folder leads out of the root; links may.
 
-    Returns
-    -------
-    hsta_lib.data.readers.rows.Listing
-
-    Raises
-    ------
-    FileNotFoundError
-        If the table is not there.
-    ValueError
-        If it lacks a column or a cell, or the path of a folder leads out of the root; links may.
+    - ``subject``; ``clip``, unique within its subject,
+    - ``folder``: of the frame files, relative to the root; frames are numbered by the last integer of their
+      names,
+    - ``onset``, ``apex`` (empty: it is estimated), ``offset``: numbers of frames, inclusive,
+    - ``emotion``; optionally ``action_units`` (``4+R14``) and ``objective_class`` (I to VII),
+    - optionally ``recording``: the video a clip was cut from; else each clip is its own.
     """
     root = Path(root)
     rows = _read_rows(root / TABLE)

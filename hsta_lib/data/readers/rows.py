@@ -16,12 +16,31 @@ _NOT_MICRO = "no micro-expression by the dataset's own definition"
 
 
 class Listing(NamedTuple):
-    """What a reader returns.
+    """What the ``read`` of a dataset returns, and what every ``read`` takes.
 
-    ``clips``: columns of `hsta_lib.data.table.COLUMNS`, one row per clip that can be used. ``problems``: what
-    was wrong with the others or was repaired. ``version``: which release and sheet was found. ``expected``:
-    clips per emotion that this version should list, empty if the version is unknown. ``listed``: clips per
-    emotion in the sheet.
+    ``root`` (str or Path) is, or holds anywhere below, the folder of frames that ``variant`` names; where
+    that is empty, the first kind that is there. Annotation sheets lie below the root or above it. ``dataset``
+    is put in front of subject, recording and clip ids. ``repair``: what becomes of index errors, see
+    `listing`.
+
+    Attributes
+    ----------
+    clips : DataFrame
+        Columns of `hsta_lib.data.table.COLUMNS`, one row per clip that can be used.
+    problems : DataFrame
+        What was wrong with the others or was repaired.
+    version : str
+        Which release and sheet was found.
+    expected, listed : dict of str to int
+        Clips per emotion that this version should list, empty if it is unknown; and those in the sheet.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the root, the folder of frames or a sheet is not there.
+    ValueError
+        If ``variant`` is unknown or there twice, or a sheet cannot be read, lacks a needed column or has it
+        twice.
     """
 
     clips: pd.DataFrame
@@ -43,10 +62,10 @@ def listing(rows, dataset, *, rule, version, expected, micro_rule=None, problems
     dataset : str
         Of the corrections that apply.
     rule : {"repaired", "published", "released", "drop"}
-        What becomes of index errors. ``repaired``: known errors are corrected as ``repairs.csv`` says, clip
-        by clip, each with its source. ``published``: the sheet as it is. ``released``: the three rules of the
-        authors' loader (``my_utils.py``). ``drop``: clips with a known error are left out. Whatever is
-        contradictory after that is left out, never guessed.
+        What becomes of index errors; another is a ValueError. ``repaired``: known errors are corrected as
+        ``repairs.csv`` says, clip by clip, each with its source. ``published``: the sheet as it is.
+        ``released``: the three rules of the authors' loader (``my_utils.py``). ``drop``: clips with a known
+        error are left out. Whatever is contradictory after that is left out, never guessed.
     version, expected
         See `Listing`.
     micro_rule : callable, optional
@@ -54,11 +73,6 @@ def listing(rows, dataset, *, rule, version, expected, micro_rule=None, problems
         definition; such a clip is reported, and left out by ``drop``.
     problems : iterable of tuple
         What the reader has found before, to stand first in the table.
-
-    Raises
-    ------
-    ValueError
-        If the rule is unknown.
     """
     if rule not in RULES:
         raise ValueError(f"repair = {rule!r} is unknown; choose one of {', '.join(RULES)}")
@@ -86,14 +100,8 @@ def listing(rows, dataset, *, rule, version, expected, micro_rule=None, problems
 def clip_row(dataset, *, subject, recording, clip, **cells):
     """One of the rows that `listing` takes: of a micro-expression without depth, unless the cells say so.
 
-    Parameters
-    ----------
-    dataset : str
-        Put in front of the ids.
-    subject, recording, clip : str
-        The ids' other parts, as ``s01``, ``s01/a`` and ``s01/a/12``.
-    **cells
-        Other columns of `COLUMNS`; those not given are empty.
+    ``dataset`` is put in front of the ids, whose other parts are like ``s01``, ``s01/a`` and ``s01/a/12``.
+    ``cells`` are other columns of `COLUMNS`; those not given are empty.
     """
     ids = {"subject_id": subject, "recording_id": recording, "clip_id": clip}
     empty = {**dict.fromkeys(COLUMNS, ""), "depth_folder": None, "expression_type": "micro"}
@@ -145,13 +153,9 @@ def one_spelling(names, key=str.lower):
 
 
 def one_person(subjects):
-    """Ids of subjects, each person's in one spelling, see `hsta_lib.data.table.subject_key`.
+    """Ids of subjects (Series), each person's in one spelling, see `hsta_lib.data.table.subject_key`.
 
-    Returns
-    -------
-    subjects : Series of str
-    problems : list of tuple
-        ``(where, clip_id, problem, action)`` of each person who has several spellings.
+    Beside them ``(where, clip_id, problem, action)`` of each person who has several spellings.
     """
     merged = one_spelling(subjects, subject_key)
     spellings = subjects.str.strip().groupby(merged).unique()
@@ -174,13 +178,10 @@ def is_folder_name(text):
 
 
 def compare_counts(reading):
-    """Clips per emotion of a sheet beside those its version should have.
+    """Clips per emotion of a sheet beside those its version should have, none of an unknown version.
 
-    Returns
-    -------
-    DataFrame
-        ``emotion``, ``expected``, ``listed``, ``difference``; users own different copies, so a difference
-        is shown, not refused. Nothing is expected of an unknown version.
+    ``emotion``, ``expected``, ``listed``, ``difference``; users own different copies, so a difference is
+    shown, not refused.
     """
     emotions = sorted({*reading.expected, *reading.listed})
     counts = pd.DataFrame({"emotion": emotions})

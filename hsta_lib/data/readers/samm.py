@@ -23,32 +23,12 @@ _EXPECTED = {
 
 
 def read(root, *, dataset="samm", repair="repaired", variant=""):
-    """Clip table of SAMM.
+    """Clip table of SAMM, see `rows.Listing`.
 
-    Parameters
-    ----------
-    root : str or Path
-        Folder that holds, anywhere below, ``SAMM_CROP`` or ``SAMM`` (``<variant>/006/006_1_2/<frame>.jpg``),
-        or is one of them; the sheet lies below it or above.
-    dataset : str
-        Name put in front of subject, recording and clip ids.
-    repair : str
-        See `hsta_lib.data.readers.rows.listing`.
-    variant : {"", "cropped", "raw"}
-        Which frames; they have the same numbers in both. Empty: the first of these that is there.
+    The root holds ``SAMM_CROP`` or ``SAMM`` (``<variant>/006/006_1_2/<frame>.jpg``); frames have the same
+    numbers in both. Objective classes are those of the sheet; many cannot be derived from the action units.
 
-    Returns
-    -------
-    hsta_lib.data.readers.rows.Listing
-        Objective classes are those of the sheet; many cannot be derived from the action units.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the root, the folder of frames or the sheet is not there.
-    ValueError
-        If ``variant`` is unknown or there twice, or the sheet cannot be read, lacks a needed column or has it
-        twice.
+    ``variant``: ``cropped`` or ``raw``, looked for in this order.
     """
     root = dataset_folder(root)
     frames, (variant,) = find_frames(

@@ -17,6 +17,9 @@ _MOST_CELLS = 30_000_000  # a million rows, as many as a sheet can have, of 28 c
 def read_sheet(path, columns, optional=(), title=None):
     """The first sheet of a workbook that has some columns, as text cells.
 
+    Empty rows are skipped. Whole numbers have no decimal point; a cell with an error, such as ``#REF!``, is
+    empty.
+
     Parameters
     ----------
     path : Path
@@ -24,15 +27,9 @@ def read_sheet(path, columns, optional=(), title=None):
     columns : list of str
         Needed columns; the header is the first row that has them all, whatever their case.
     optional : list of str
-        Columns that are empty where the sheet lacks them.
+        Columns that are empty where the sheet lacks them. No others are returned.
     title : str, optional
         Regular expression of the sheet's title, case ignored: only sheets of such a title are looked at.
-
-    Returns
-    -------
-    DataFrame of str
-        Only these columns, under these names; empty rows are skipped. Whole numbers have no decimal point; a
-        cell with an error, such as ``#REF!``, is empty.
 
     Raises
     ------

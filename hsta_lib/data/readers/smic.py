@@ -38,36 +38,18 @@ def parse_name(text):
 
 
 def read(root, *, dataset="smic", repair="repaired", variant=""):
-    """Clip table of SMIC. No version of it gives an apex: it stays missing.
+    """Clip table of SMIC, see `rows.Listing`. No version of it gives an apex: it stays missing.
 
-    Parameters
-    ----------
-    root : str or Path
-        Folder that holds, anywhere below, ``SMIC_all_cropped/`` or ``SMIC_all_raw/`` (of both the former is
-        read), with ``<variant>/<subject>/micro/<emotion>/<clip>/<frame>`` below; or, of SMIC-E,
-        ``SMIC-HS-E/`` with ``<subject>/<clip>/<frame>`` below, and the sheet below it or above; or a folder
-        in one of these.
-    dataset : str
-        Name put in front of subject, recording and clip ids.
-    repair : str
-        See `hsta_lib.data.readers.rows.listing`; no wrong frame number of SMIC is known.
-    variant : {"", "HS", "VIS", "NIR", "E-HS", "E-VIS", "E-NIR"}
-        Camera, HS if empty; with ``E-`` of the long clips.
+    The root is, or holds, ``SMIC_all_cropped/`` or ``SMIC_all_raw/`` (of both the former is read), with
+    ``<variant>/<subject>/micro/<emotion>/<clip>/<frame>`` below. Or, of SMIC-E, it holds ``SMIC-HS-E/`` with
+    ``<subject>/<clip>/<frame>`` below, and the sheet.
 
-    Returns
-    -------
-    hsta_lib.data.readers.rows.Listing
-        The emotion is that of the clip's name, never the sheet's, which calls a clip of surprise negative.
-        ``recording_id`` is the subject: recordings are not documented. Of a long clip with two expressions
-        the first is taken. ``listed`` counts clips whose folder is there.
+    ``variant``: the camera, ``HS``, ``VIS`` or ``NIR``, HS if empty; with ``E-`` in front of the long clips.
+    Of a long clip with two expressions the first is taken.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the root, the folder of frames or the sheet is not there.
-    ValueError
-        If the variant is unknown or there twice, or the sheet's page of the camera cannot be read or lacks a
-        column.
+    The emotion is that of the clip's name, never the sheet's, which calls a clip of surprise negative.
+    ``recording_id`` is the subject: recordings are not documented. ``listed`` counts clips whose folder is
+    there. No wrong frame number is known.
     """
     root, variant = dataset_folder(root), variant or "HS"
     if variant not in VARIANTS:
@@ -97,7 +79,8 @@ def _row(dataset, clip, folder, onset, offset):
 def _named_clips(found, dataset):
     """Folders of the clips whose name and folders agree, and the problems of the others.
 
-    ``found`` holds (subject, emotion, folder); long clips have no folder per emotion, but None.
+    ``found``: (subject, emotion, folder); of long clips, which have no folder per emotion, the emotion is
+    None.
     """
     clips, problems = {}, []
     for subject, emotion, folder in found:
