@@ -14,7 +14,7 @@ _ACTIONS = {"middle": "the middle of onset and offset", "difference": "the frame
 
 
 def with_apex(clips, method, folder, problem="no apex given"):
-    """Fill in missing apex frames.
+    """Fill in missing apex frames; onset, apex and offset become integers.
 
     Parameters
     ----------
@@ -31,7 +31,6 @@ def with_apex(clips, method, folder, problem="no apex given"):
     Returns
     -------
     clips : DataFrame
-        Onset, apex and offset as integers.
     notes : list of tuple
         ``(where, clip_id, problem, action)``; one row for all if many clips lack an apex.
     """

@@ -38,19 +38,10 @@ class Unreadable(ValueError):
 
 
 def cache_key(described, files):
-    """Name of a cache: a hash of what it is made with and of the files it is made from.
+    """Name of a cache, 16 hex digits: a hash of what it is made with and of the files it is made from.
 
-    Parameters
-    ----------
-    described : object
-        Anything JSON can hold: settings, clip ids, which file is used where.
-    files : iterable of Path
-        Their names, sizes, times and whether they can be read count, not their content.
-
-    Returns
-    -------
-    str
-        16 hex digits.
+    ``described`` is anything JSON can hold: settings, clip ids, which file is used where. Of the ``files``
+    (of Path) names, sizes, times and whether they can be read count, not their content.
     """
     seen = [[str(path), *_looks(path)] for path in dict.fromkeys(files)]
     text = json.dumps([described, seen], sort_keys=True)
@@ -81,9 +72,8 @@ def cached_rows(folder, items, compute, *, shape, dtype, desc):
     compute : callable
         From an argument to an array of the shape and dtype below, or raises `Unreadable`. Called from one
         thread per core; at most that many rows are in memory at a time.
-    shape : tuple of int
+    shape, dtype
         Of one row.
-    dtype : dtype
     desc : str
         Beside the progress bar; empty: none is shown.
 

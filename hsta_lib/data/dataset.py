@@ -86,18 +86,9 @@ class Dataset:
     def with_depth(self, size):
         """The dataset with the change of depth of each clip, which then counts in its fingerprint.
 
-        ``size``: px, square.
-
-        Returns
-        -------
-        Dataset
-            Its ``depth_path`` is a file of float32, shape ``(n_clips, size, size)``, without unit; see
-            `hsta_lib.data.depth.cache_depth`.
-
-        Raises
-        ------
-        ValueError
-            If the frames are cropped, as depth maps are not, or a clip has no depth maps that can be read.
+        Its ``depth_path`` is a file of float32, ``(n_clips, size, size)``, without unit, ``size`` in px; see
+        `hsta_lib.data.depth.cache_depth`. A ValueError if the frames are cropped, as depth maps are not, or a
+        clip has no depth maps that can be read.
         """
         if self.crop != "none":
             raise ValueError(f"crop = {self.crop!r}: depth maps are not cropped; choose crop = 'none'")
@@ -112,7 +103,7 @@ class Dataset:
 
 
 def read_dataset(parameters, preset, data_dir):
-    """Read the clip table of the dataset a notebook asks for, no frame yet.
+    """Read the clip table of the dataset a notebook asks for, no frame yet: its root, and a `rows.Listing`.
 
     Parameters
     ----------
@@ -122,11 +113,6 @@ def read_dataset(parameters, preset, data_dir):
         ``synthetic``: what to generate.
     data_dir : Path
         Where generated data is kept.
-
-    Returns
-    -------
-    root : Path
-    reading : hsta_lib.data.readers.rows.Listing
 
     Raises
     ------
@@ -221,24 +207,17 @@ def _given_root(parameters):
 
 
 def benchmark(spec, macro_clips):
-    """What to generate: as many macro clips as micro clips, where some are asked for and none are given.
-
-    Parameters
-    ----------
-    spec : hsta_lib.config.Synthetic
-    macro_clips : {"none", "training_subjects", "all"}
-
-    Returns
-    -------
-    hsta_lib.config.Synthetic
-    """
+    """What to generate: as many macro clips as micro clips, where some are asked for and none are given."""
     if macro_clips == "none" or spec.n_macro:
         return spec
     return spec.model_copy(update={"n_macro": spec.n_micro})
 
 
 def open_dataset(parameters, preset, data_dir):
-    """Open the dataset a notebook asks for, its frames decoded.
+    """Open the dataset a notebook asks for, its frames decoded; of megc2019_flow, pictures instead of frames.
+
+    Its fingerprint is a hash of the cached pixels, of the clips' ids, subjects, recordings and labels: of
+    content, never of paths or times.
 
     Parameters
     ----------
@@ -248,12 +227,6 @@ def open_dataset(parameters, preset, data_dir):
         As for `read_dataset`, and ``frames`` (which frames, what size).
     data_dir : Path
         Where generated data and frame caches are kept.
-
-    Returns
-    -------
-    Dataset
-        Of megc2019_flow, pictures instead of frames. Its fingerprint is a hash of the cached pixels, of the
-        clips' ids, subjects, recordings and labels: of content, never of paths or times.
 
     Raises
     ------
@@ -296,18 +269,7 @@ def open_dataset(parameters, preset, data_dir):
 
 
 def why_lacking(parameters, preset, data_dir):
-    """What the dataset lacks of what some parameters ask for: labels, macro clips. Opens no frame.
-
-    Parameters
-    ----------
-    parameters, preset, data_dir
-        As for `open_dataset`.
-
-    Returns
-    -------
-    str
-        In words; empty if it lacks nothing.
-    """
+    """What the dataset lacks of what parameters ask for (labels, macro clips), in words. Opens no frame."""
     try:
         _with_classes(read_dataset(parameters, preset, data_dir)[1], parameters)
     except LackingError as error:

@@ -66,20 +66,14 @@ def cache_depth(clips, size, folder):
 
     Returns
     -------
-    path : Path
-        Of a ``.npy`` file, float32, shape ``(n_kept, size, size)``, one row per clip whose two maps could be
-        read, in the order of ``clips``; see `depth_change`.
-    digest : str
-        SHA-256 of that file.
-    problems : list of tuple
-        ``(where, clip_id, problem, action)`` of every clip that is not in the array.
+    path, digest, problems
+        See `hsta_lib.data.cache.cached_rows`, also for errors. The file is float32, ``(n_kept, size, size)``,
+        one row per clip whose two maps could be read, in the order of ``clips``; see `depth_change`.
 
     Raises
     ------
     ValueError
         If no clip has a folder of depth maps: the dataset has none.
-    OSError
-        If the cache cannot be written, see `hsta_lib.data.cache.cached_rows`.
     """
     if not any(map(_is_path, clips["depth_folder"])):
         raise ValueError(

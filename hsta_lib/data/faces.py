@@ -39,24 +39,14 @@ class Face:
 
 
 def find_face(image):
-    """The largest frontal face of a frame, by OpenCV's cascades (Viola and Jones, CVPR 2001).
+    """The largest frontal face of a frame, by OpenCV's cascades (Viola and Jones, CVPR 2001); or None.
 
-    Parameters
-    ----------
-    image : ndarray, uint8, shape (h, w, 3)
-        RGB; the onset frame of a clip.
+    It has at least a fifth of the frame's shorter side; clips without are left out and listed, see
+    `hsta_lib.data.frames.cache_frames`. Eyes are only given where they are plausible: one on each side of
+    the upper half of the box, about level and as far apart as eyes are.
 
-    Returns
-    -------
-    Face or None
-        None if no face is found that is at least a fifth of the frame's shorter side; such clips are left
-        out and listed, see `hsta_lib.data.frames.cache_frames`. Eyes are only given where they are
-        plausible: one on each side of the upper half of the box, about level and as far apart as eyes are.
-
-    Raises
-    ------
-    RuntimeError
-        If the installed OpenCV has no cascades.
+    ``image`` (ndarray, uint8, RGB, ``(h, w, 3)``): the onset frame of a clip. A RuntimeError if the installed
+    OpenCV has no cascades.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     boxes = _detect(_FACE_CASCADE, grey, 1.1, 5, _SMALLEST_FACE * min(grey.shape))
@@ -104,7 +94,9 @@ def _eye_pair(eyes, box):
 
 
 def alignment(face, size):
-    """Similarity transform that brings a face to a square picture.
+    """Similarity transform that brings a face to a square picture: from px of the frame to px of the picture.
+
+    It serves every frame of the clip and is float64, ``(2, 3)``.
 
     Parameters
     ----------
@@ -113,11 +105,6 @@ def alignment(face, size):
         a square about its centre.
     size : int
         Side of the picture, px.
-
-    Returns
-    -------
-    ndarray, float64, shape (2, 3)
-        From px of the frame to px of the picture; for every frame of the clip.
     """
     if face.eyes is None:
         x, y, w, h = face.box
@@ -137,20 +124,10 @@ def _similarity(scale, angle, source, target):
 
 
 def align(image, matrix, size):
-    """A frame as its clip's transform shows it.
+    """A frame, uint8 ``(h, w, 3)``, as its clip's transform shows it: uint8 ``(size, size, 3)``.
 
-    Parameters
-    ----------
-    image : ndarray, uint8, shape (h, w, 3)
-    matrix : ndarray, shape (2, 3)
-        See `alignment`.
-    size : int
-        Side of the picture, px.
-
-    Returns
-    -------
-    ndarray, uint8, shape (size, size, 3)
-        Places outside the frame repeat its border. Shrunk by area averaging, like unaligned frames.
+    Places outside the frame repeat its border. Shrunk by area averaging, like unaligned frames. ``matrix``:
+    see `alignment`.
     """
     # warpAffine alone skips pixels when it shrinks: sample k x k places per pixel, none skipped, and average.
     k = math.ceil(1 / math.hypot(*matrix[:, 0]) - 1e-6)
@@ -163,18 +140,13 @@ def align(image, matrix, size):
 
 
 def given_boxes(path):
-    """Faces that a user found, to be used instead of `find_face`.
+    """Faces that a user found, by clip id and without eyes, to be used instead of `find_face`.
 
     Parameters
     ----------
     path : str or Path
         A table with the columns ``clip_id,x,y,w,h``: the face's box in px of the onset frame, x and y
         those of its upper left corner. Other columns are not read.
-
-    Returns
-    -------
-    dict of str to Face
-        By clip id; without eyes.
 
     Raises
     ------

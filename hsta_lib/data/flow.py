@@ -22,6 +22,9 @@ PICTURED_SIZE = 224
 def optical_flow(first, second, method):
     """Where each point of the first frame is in the second.
 
+    Before a plain wall there is nothing to match but noise, and the flow there is noise too, its strain more
+    so: cut frames to the face first.
+
     Parameters
     ----------
     first, second : ndarray, uint8, shape (h, w, 3)
@@ -34,8 +37,7 @@ def optical_flow(first, second, method):
     Returns
     -------
     ndarray, float32, shape (h, w, 2)
-        Displacement in px, x right and y down. Before a plain wall there is nothing to match but noise,
-        and the flow there is noise too, its strain more so: cut frames to the face first.
+        Displacement in px, x right and y down.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def _tvl1(first, second):
 
 
 def strain(flow):
-    """Optical strain: how much the skin is stretched, squeezed or sheared at each point.
+    """Optical strain ``(h, w)``: how much the skin is stretched, squeezed or sheared at each point.
 
     The magnitude of the symmetric part of the flow's gradient, as in Shreve et al. (FG 2011) for spotting
     and in the third input channel of STSTNet (Liong et al., FG 2019)::
@@ -90,17 +92,9 @@ def strain(flow):
         e_xx = du/dx    e_yy = dv/dy    e_xy = (du/dy + dv/dx) / 2
         strain = sqrt(e_xx^2 + e_yy^2 + 2 e_xy^2)
 
-    A shift of the head has none, a turn none to first order, so what is left is the expression.
-
-    Parameters
-    ----------
-    flow : ndarray, float, shape (h, w, 2)
-        In px; at least 2 px each way. Differences are central, one-sided at the border.
-
-    Returns
-    -------
-    ndarray, float32, shape (h, w)
-        Without unit, 0 or more.
+    A shift of the head has no strain, a turn none to first order, so what is left is the expression. It has
+    no unit. The flow, ``(h, w, 2)`` in px, has at least 2 px each way. Differences are central, one-sided at
+    the border.
     """
     du_dy, du_dx = np.gradient(flow[..., 0])
     dv_dy, dv_dx = np.gradient(flow[..., 1])
@@ -146,23 +140,11 @@ def flow_pictures(onset, apex, offset, size):
 
 
 def cache_flow(frames_path, clip_ids, *, method, size):
-    """Flow and strain of every clip, from onset to apex, computed once; later calls open what is there.
+    """File of flow and strain of every clip, from onset to apex; computed once, later calls find it.
 
-    Parameters
-    ----------
-    frames_path : Path
-        Of cached frames, see `hsta_lib.data.frames.cache_frames`: the flow is that of its pictures, with
-        their crop and at their size. It is kept beside them.
-    clip_ids : sequence of str
-        Of the rows of that file.
-    method : {"dis", "tvl1"}
-    size : int
-        px, square.
-
-    Returns
-    -------
-    Path
-        Of a ``.npy`` file, float32, shape ``(n_clips, size, size, 3)``; see `flow_strain`.
+    It is float32, ``(n_clips, size, size, 3)``, see `flow_strain`, by a method of `optical_flow`.
+    ``frames_path`` (Path): of cached frames, see `hsta_lib.data.frames.cache_frames`. The flow is that of its
+    pictures, with their crop and at their size, and is kept beside them.
     """
     fields = np.load(_cache_fields(frames_path, clip_ids, method), mmap_mode="r")
     folder = frames_path.parent.parent / cache_key(["flow", _FLOW_VERSION, method, size], [frames_path])
@@ -189,26 +171,13 @@ def _numbered(clip_ids):
 
 
 def flow_colours(flow, longest=None):
-    """Picture of a flow for contact sheets: direction as hue, length as saturation.
+    """Picture of a flow for contact sheets, RGB uint8 ``(h, w, 3)``: direction as hue, length as saturation.
 
     Stationary points are white. Movement to the right is red, down yellow-green, left cyan, up violet.
 
-    Parameters
-    ----------
-    flow : ndarray, float, shape (h, w, 2)
-    longest : float, optional
-        Length in px, above 0, that is shown in full colour; longer ones look the same. The longest of
-        this flow if not given: pictures that are compared need one value.
-
-    Returns
-    -------
-    ndarray, uint8, shape (h, w, 3)
-        RGB.
-
-    Raises
-    ------
-    ValueError
-        If ``longest`` is not above 0.
+    ``longest`` (float, optional): length in px that is shown in full colour; longer ones look the same. The
+    longest of this flow if not given: pictures that are compared need one value. A ValueError if it is not
+    above 0.
     """
     if longest is not None and not longest > 0:
         raise ValueError(f"longest = {longest} must be a length in px above 0")

@@ -38,6 +38,8 @@ _PIXELS_VERSION = 3
 def choose_frames(onset, offset, n_frames, *, apex=None, keep_apex=False):
     """Frame numbers of a clip, uniform over onset to offset (section 4.1).
 
+    They ascend; halves round to the even number, as in ``numpy.rint``.
+
     Parameters
     ----------
     onset, offset : int
@@ -45,15 +47,8 @@ def choose_frames(onset, offset, n_frames, *, apex=None, keep_apex=False):
         unless the apex takes the place of one of them.
     n_frames : int
         At least 2. A clip shorter than this repeats frames.
-    apex : int, optional
-        Needed with ``keep_apex``.
     keep_apex : bool
-        Replace the chosen frame nearest to the apex by the apex.
-
-    Returns
-    -------
-    ndarray of int, shape (n_frames,)
-        Ascending. Halves round to the even number, as in ``numpy.rint``.
+        Replace the chosen frame nearest to ``apex`` by it.
 
     Raises
     ------
@@ -78,11 +73,8 @@ def choose_frames(onset, offset, n_frames, *, apex=None, keep_apex=False):
 def index_folder(folder):
     """Frame files of a folder by the last integer of their names; a copy's mark, as in img7(1), is none.
 
-    Returns
-    -------
-    dict of int to Path
-        Empty if there is no such folder, it cannot be listed, ``folder`` is no path (None, NaN), or two files
-        have one number; `why_no_frames` says which.
+    Empty if there is no such folder, it cannot be listed, ``folder`` is no path (None, NaN), or two files
+    have one number; `why_no_frames` says which.
     """
     return {number: Path(path) for number, path in _paths_by_number(folder).items()}
 
@@ -178,19 +170,15 @@ def _may_be_frame(entry):
 
 
 def read_image(path):
-    """Read one frame at its full size.
+    """Read one frame at its full size, uint8 ``(height, width, 3)``, RGB, turned as its EXIF data say.
 
-    Returns
-    -------
-    ndarray, uint8, shape (height, width, 3)
-        RGB, turned as its EXIF data say. Grey images get three equal channels. Of 16 bits the upper 8 of
-        those used are kept: 10, 12, 14 or 16, whichever hold the largest value.
+    Grey images get three equal channels. Of 16 bits the upper 8 of those used are kept: 10, 12, 14 or 16,
+    whichever hold the largest value. Damage inside a JPEG that its decoder bridges is not seen.
 
     Raises
     ------
     Unreadable
-        If the file is truncated, no image, not of 8 or 16 bits, or may not be read. Damage inside a JPEG that
-        its decoder bridges is not seen.
+        If the file is truncated, no image, not of 8 or 16 bits, or may not be read.
     """
     return _read(path)[0]
 
@@ -257,20 +245,10 @@ def _reduction(data, wanted):
 
 
 def resize(image, image_size, crop):
-    """Bring a frame to the size the network sees.
+    """Bring a frame, uint8, to the size the network sees: ``(image_size, image_size, 3)``.
 
-    Parameters
-    ----------
-    image : ndarray, uint8, shape (height, width, 3)
-    image_size : int
-        px, square.
-    crop : {"none", "center_square"}
-        The whole frame resized, its aspect lost (as the released code does), or its central square.
-
-    Returns
-    -------
-    ndarray, uint8, shape (image_size, image_size, 3)
-        Shrunk by area averaging, enlarged by linear interpolation.
+    Shrunk by area averaging, enlarged by linear interpolation. ``crop``: ``center_square`` takes the central
+    square; else it is the whole frame, its aspect lost, as the released code does.
     """
     if crop == "center_square":
         side = min(image.shape[:2])
@@ -286,8 +264,8 @@ def cache_frames(clips, settings, folder):
 
     A chosen frame that has no file is replaced by the nearest one within onset..offset that has, the earlier
     of two, if at least half of the frames onset..offset have files. Where faces are not aligned, JPEGs more
-    than 512 px high and wide are decoded at a half, a quarter or an eighth of their size, if that is a whole
-    number of pixels and one and a half times the size wanted or more.
+    than 512 px high and wide are decoded at a half, a quarter or an eighth of their size. That must be a
+    whole number of pixels and one and a half times the size wanted or more.
 
     Parameters
     ----------
@@ -310,10 +288,9 @@ def cache_frames(clips, settings, folder):
         most 51; the last fills the rest.
     digest : str
         SHA-256 of that file.
-    left_out : list of tuple
-        ``(where, clip_id, problem, action)`` of every clip that is not in the array.
-    noted : list of tuple
-        The same of clips that are in it although chosen frames were missing.
+    left_out, noted : list of tuple
+        ``(where, clip_id, problem, action)`` of every clip that is not in the array; and of clips that are in
+        it although chosen frames were missing.
 
     Raises
     ------

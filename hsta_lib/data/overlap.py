@@ -12,7 +12,7 @@ def overlap(clips, folds):
     """Count the test clips of each fold that training has clips near to.
 
     ``clips``: with ``clip_id, subject_id, recording_id, onset, offset, expression_type``; frame numbers
-    inclusive.
+    inclusive. A ValueError if a column, an onset or an offset is missing, or an offset lies before its onset.
 
     Returns
     -------
@@ -27,11 +27,6 @@ def overlap(clips, folds):
         - ``half covered``: of their recording, which alone holds half of their frames or more,
         - ``closer than 1 s``: of their recording, that intersects them or has fewer than 30 frames between it
           and them: one second at the 30 frames a second of CAS(ME)^3, less where a dataset has more.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, or a clip has no onset or offset, or its offset lies before its onset.
     """
     _check(clips)
     is_macro = (clips["expression_type"] == "macro").to_numpy()
@@ -48,12 +43,8 @@ def overlap(clips, folds):
 def recording_in_training(clips, folds):
     """Which clips have, in the fold that tests them, another clip of their recording in training.
 
-    ``clips``: with ``clip_id`` and ``recording_id``.
-
-    Returns
-    -------
-    dict of str to bool
-        By ``clip_id``; clips that are never tested are not in it.
+    By ``clip_id``; clips that are never tested are not in it. ``clips``: with ``clip_id`` and
+    ``recording_id``.
     """
     recordings, names = clips["recording_id"].to_numpy(), clips["clip_id"].to_numpy()
     found = {}

@@ -38,7 +38,7 @@ def make_folds(
     drawn=0.43,
     seed=0,
 ):
-    """Folds of a clip table, the same for every setting that is trained on it.
+    """Folds of a clip table, a list of `Fold`, the same for every setting that is trained on it.
 
     Parameters
     ----------
@@ -78,10 +78,6 @@ def make_folds(
     seed : int
         Of training; it counts in ``holdout`` alone.
 
-    Returns
-    -------
-    list of Fold
-
     Raises
     ------
     ValueError
@@ -113,10 +109,7 @@ def sources(clips):
 
 
 def shares_recording(clips, rows):
-    """Whether two of some clips are of one recording.
-
-    ``clips``: with ``recording_id``.
-    """
+    """Whether two of some clips are of one recording."""
     return bool(clips["recording_id"].iloc[rows].duplicated().any())
 
 
@@ -247,11 +240,11 @@ def check_folds(clips, folds, *, split, macro_clips="none", train_on="composite"
     Raises
     ------
     ValueError
-        If a clip is in training and test of one fold, a micro clip is tested never or twice, a macro clip is
-        tested, or is in training against the rule ``macro_clips``, or, unless the split is subject-dependent,
-        a micro clip of a test subject is in training; with ``train_on = "own"``, if a fold has clips of two
-        datasets, and with that of an extraction, if another is in training or none. The message names the
-        fold and the clip or subject.
+        If a clip is in training and test of one fold, or a micro clip is tested never or twice. If a macro
+        clip is tested, or is in training against the rule ``macro_clips``. Unless the split is
+        subject-dependent, also if a micro clip of a test subject is in training. With ``train_on = "own"``,
+        if a fold has clips of two datasets; with that of an extraction, if another is in training or none.
+        The message names the fold and the clip or subject.
     """
     tested, is_macro = np.zeros(len(clips), dtype=int), _is_macro(clips)
     keys = ["clip_id"] if split in SUBJECT_DEPENDENT else ["clip_id", "subject_id"]

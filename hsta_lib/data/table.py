@@ -99,35 +99,18 @@ _CLASS_OF_SET = {
 
 
 def parse_action_units(text):
-    """Set of action units in a sheet's cell: ``"4+R14"`` gives ``{4, 14}``.
+    """Set of action units in a sheet's cell, text or number: ``"4+R14"`` gives ``{4, 14}``.
 
-    Side and region prefixes (L, R, T, B, in either case) are stripped, repeats merge.
-
-    Parameters
-    ----------
-    text : object
-        The cell; numbers and text are both accepted.
-
-    Returns
-    -------
-    frozenset of int
-        Empty for an empty cell or ``"?"``.
+    Side and region prefixes (L, R, T, B, in either case) are stripped, repeats merge. An empty cell or
+    ``"?"`` has none.
     """
     return frozenset(int(number) for number in re.findall(r"\d+", str(text).removesuffix(".0")))
 
 
 def objective_class(action_units):
-    """Objective class of a set of action units, by exact set.
+    """Objective class, ``"I"`` to ``"VII"``, of a set of action units, by exact set; others are VII.
 
-    Parameters
-    ----------
-    action_units : iterable of int
-        Without side prefixes, see `parse_action_units`.
-
-    Returns
-    -------
-    str
-        ``"I"`` to ``"VII"``; VII is every set the table does not list.
+    ``action_units``: without side prefixes, see `parse_action_units`.
 
     Examples
     --------
@@ -144,19 +127,11 @@ def clean_emotion(text):
 
 
 def subject_key(text):
-    """What all spellings of one subject's id have in common.
+    """What all spellings of one subject's id, text or number, have in common.
 
     ``1``, ``01`` and ``1.0`` are one, as are ``p-1``, ``P 1`` and ``p1.``; ``1-1`` and ``11`` are two.
-
-    Parameters
-    ----------
-    text : object
-        The id, as text or number.
-
-    Returns
-    -------
-    str
-        Without leading zeros, case and punctuation, but for one mark between digits; composed (NFKC).
+    Leading zeros, case and punctuation are left out, but for one mark between digits; the text is composed
+    (NFKC).
     """
     text = unicodedata.normalize("NFKC", str(text)).strip().casefold()
     whole = re.fullmatch(r"(\d+)\.0*", text)
@@ -173,17 +148,8 @@ def problems_table(rows=()):
 def class_names(labels, dataset="casme3"):
     """Class names of a label set, in class order.
 
-    Parameters
-    ----------
-    labels : str
-        A key of `LABELS`.
-    dataset : str
-        A key of `DATASETS`.
-
-    Raises
-    ------
-    ValueError
-        If the label set or the dataset is unknown, or the dataset has no such labels.
+    ``labels`` is a key of `LABELS`, ``dataset`` one of `DATASETS`. A ValueError if either is unknown, or the
+    dataset has no such labels.
     """
     return _label_set(labels, dataset)[1]
 
@@ -217,7 +183,7 @@ def labelled(clips, labels):
     """Clips that have a class in a label set, with its integer in a new column ``label``.
 
     Clips without one (the three-class set leaves ``others`` out) are not part of that protocol and are
-    dropped.
+    dropped. Sorted by ``clip_id``, so that nothing downstream depends on the order of rows in a sheet.
 
     Parameters
     ----------
@@ -225,11 +191,6 @@ def labelled(clips, labels):
         With the columns of `COLUMNS`, of one dataset.
     labels : str
         A key of `LABELS`.
-
-    Returns
-    -------
-    DataFrame
-        Sorted by ``clip_id``, so that nothing downstream depends on the order of rows in a sheet.
 
     Raises
     ------
@@ -250,8 +211,6 @@ def labelled(clips, labels):
 
 def without_class(clips, labels):
     """Clips that `labelled` drops: by a class of another label set, or by a value that is in none.
-
-    ``labels``: a key of `LABELS`.
 
     Returns
     -------

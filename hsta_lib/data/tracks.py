@@ -18,17 +18,8 @@ def track_picture(first, second):
     """Where up to 100 corners of a frame have gone, drawn on black: green lines between red dots.
 
     It is no flow field: nothing is drawn where there is no corner, and lines of movements below their own
-    width of 5 px all look alike. The dense counterpart is `hsta_lib.data.flow.flow_pictures`.
-
-    Parameters
-    ----------
-    first, second : ndarray, uint8, shape (h, w, 3)
-        RGB.
-
-    Returns
-    -------
-    ndarray, uint8, shape (h, w, 3)
-        Black where no corner was found and followed.
+    width of 5 px all look alike. The dense counterpart is `hsta_lib.data.flow.flow_pictures`. Frames and
+    picture are RGB uint8, ``(h, w, 3)``.
     """
     picture = np.zeros_like(first)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]

@@ -13,7 +13,7 @@ _NEAR = 1  # grey levels of mean absolute difference; clips of synthetic faces d
 
 
 def count_twins(clips, frames_path, folds, *, subject_dependent):
-    """Look for test clips whose pixels are those of a training clip.
+    """Look for test clips whose pixels are those of a training clip; how many there are, over all folds.
 
     Parameters
     ----------
@@ -21,14 +21,8 @@ def count_twins(clips, frames_path, folds, *, subject_dependent):
         With ``clip_id`` and ``subject_id``; one row per row of the file.
     frames_path : Path
         Of cached frames, see `hsta_lib.data.frames.cache_frames`.
-    folds : list of hsta_lib.data.splits.Fold
     subject_dependent : bool
         Whether training may see a test clip's subject.
-
-    Returns
-    -------
-    int
-        Test clips with a twin in training, over all folds.
 
     Raises
     ------
@@ -62,12 +56,8 @@ def _digests(path, _time, _size):
 def near_twins(clips, frames_path):
     """One film under two names, maybe encoded anew or cut otherwise: clips that look alike or share frames.
 
-    Parameters
-    ----------
-    clips : DataFrame
-        With ``clip_id, subject_id, recording_id, folder, onset, offset``; one row per row of the file.
-    frames_path : Path
-        Of cached frames. The first and the middle one of each video are compared, at 32 px.
+    ``clips`` (DataFrame): with ``clip_id, subject_id, recording_id, folder, onset, offset``, one row per row
+    of the cached frames. The first and the middle frame of each video are compared, at 32 px.
 
     Returns
     -------

@@ -18,6 +18,8 @@ _MANIFEST = "manifest.json"
 def ensure(variant, spec, data_dir):
     """Folder of a benchmark in a layout; built if it is not there, or if a file of it is damaged or missing.
 
+    It is what the reader of that dataset takes as its root. A ValueError if the layout is unknown.
+
     Parameters
     ----------
     variant : {"", "casme2", "smic", "samm", "megc2019"}
@@ -26,16 +28,6 @@ def ensure(variant, spec, data_dir):
         Sizes of CAS(ME)^3's layout, or of the other three together, see `layouts.part`.
     data_dir : str or Path
         Folder that holds generated data.
-
-    Returns
-    -------
-    Path
-        What the reader of that dataset takes as its root.
-
-    Raises
-    ------
-    ValueError
-        If the layout is unknown.
     """
     if not variant:
         return clips.ensure(spec, data_dir)
@@ -50,19 +42,9 @@ def ensure(variant, spec, data_dir):
 
 
 def drawn_from(variant, spec, clip_ids):
-    """What the generator drew the clips from.
+    """What the generator drew some clips of a layout from: of each a benchmark and its name in that.
 
-    Parameters
-    ----------
-    variant, spec
-        As for `ensure`.
-    clip_ids : sequence of str
-        As the reader of that layout gives them.
-
-    Returns
-    -------
-    list of tuple
-        For each clip, what `hsta_lib.data.synthetic.clips.true_flow` takes: a benchmark and its name in that.
+    It is what `clips.true_flow` takes. ``clip_ids``: as the reader of that layout gives them.
     """
     if not variant:
         return [(spec, clip_id) for clip_id in clip_ids]

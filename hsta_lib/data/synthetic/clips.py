@@ -35,13 +35,9 @@ _FEW_FRAMES = 600  # not worth starting processes for
 def ensure(spec, data_dir):
     """Folder of a benchmark, built if it is not there, or if a file of it is damaged or missing.
 
-    ``data_dir``: folder that holds generated data.
-
-    Returns
-    -------
-    Path
-        Root in the layout of CAS(ME)^3: ``part_A/spNO.1/a/color/355.jpg`` and ``annotation/``; with
-        ``depth`` also ``part_A/spNO.1/a/depth/355.png`` of onset and apex, 16 bits, mm.
+    In the layout of CAS(ME)^3: ``part_A/spNO.1/a/color/355.jpg`` and ``annotation/``; with ``depth`` also
+    ``part_A/spNO.1/a/depth/355.png`` of onset and apex, 16 bits, mm. ``data_dir``: folder that holds
+    generated data.
     """
     root = Path(data_dir) / f"synthetic-{_fingerprint(spec)}"
     if not still_whole(root, partial(_is_whole, spec, root)):
@@ -102,22 +98,16 @@ def _videos(spec):
 
 
 def draw(work, clips, desc):
-    """Draw clips on all cores; a subject's are one job, as they share its face.
+    """Draw clips on all cores, return digests by name; a subject's are one job, as they share its face.
 
     Parameters
     ----------
     work : callable
-        Of a subject; draws its clips and returns digests by name. As it goes to other processes, it can be
-        pickled.
+        Of a subject; draws its clips and returns digests by name. It can be pickled, for other processes.
     clips : DataFrame
         With ``subject``, ``onset`` and ``offset``.
     desc : str
         Beside the progress bar.
-
-    Returns
-    -------
-    dict
-        All digests.
     """
     n_frames = (clips["offset"] - clips["onset"] + 1).groupby(clips["subject"]).sum()
     jobs = n_frames.sort_values(ascending=False, kind="stable").index.tolist()
@@ -272,40 +262,23 @@ def _find(spec, clip_id):
 
 
 def clip_frames(spec, clip_id, zero_field=False):
-    """Frames of a clip as they are before compression.
+    """Frames of a clip from onset to offset, before compression: RGB uint8 ``(n_frames, size, size, 3)``.
 
-    Parameters
-    ----------
-    spec : hsta_lib.config.Synthetic
-    clip_id : str
-        Such as ``synthetic/spNO.1/a/355``.
-    zero_field : bool
-        Show the same clip (drift of head and light, noise) without its expression.
-
-    Returns
-    -------
-    ndarray, uint8, shape (n_frames, size, size, 3)
-        RGB, from onset to offset.
+    ``clip_id`` is such as ``synthetic/spNO.1/a/355``. With ``zero_field`` the clip has all (drift of head and
+    light, noise) but its expression.
     """
     return np.stack(list(_find(spec, clip_id).frames(zero_field)))
 
 
 def true_flow(spec, clip_id, size=None, with_drift=False):
-    """Movement of each point of the onset frame up to the apex frame.
+    """Movement of each point of the onset frame up to the apex frame: px right and down, ``(size, size, 2)``.
 
     Parameters
     ----------
-    spec : hsta_lib.config.Synthetic
-    clip_id : str
     size : int, optional
         Side of the field; the frame size if not given. Displacements are scaled with it.
     with_drift : bool
         Include the movement of the head, which the frames show too; else the expression alone.
-
-    Returns
-    -------
-    ndarray, float32, shape (size, size, 2)
-        Displacement in px, x right and y down.
     """
     clip = _find(spec, clip_id)
     poses = clip.poses()

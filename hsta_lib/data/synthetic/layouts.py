@@ -70,19 +70,11 @@ SAMM_SHEET = "SAMM_Micro_FACS_Codes_v2.xlsx"
 
 
 def part(layout, spec):
-    """A layout's share of the clips and subjects of a benchmark.
+    """A layout's share of the clips and subjects of a benchmark: what `write` takes.
 
-    Parameters
-    ----------
-    layout : {"casme2", "smic", "samm"}
-    spec : hsta_lib.config.Synthetic
-        Sizes of the three layouts together. With 576 clips of 68 subjects the three-class clips of the parts
-        are those of the MEGC2019 composite; other sizes are shared out in these proportions.
-
-    Returns
-    -------
-    hsta_lib.config.Synthetic
-        At least 10 clips of 2 subjects, without macro-expressions. What `write` takes.
+    It has at least 10 clips of 2 subjects, and no macro-expressions. ``spec`` has the sizes of the three
+    layouts together. With 576 clips of 68 subjects the three-class clips of the parts are those of the
+    MEGC2019 composite; other sizes are shared out in these proportions.
     """
     position = _position(layout)
     clips = _shared_out([sum(n for *_, n in rows) for rows in LAYOUTS.values()], spec.n_micro)
@@ -92,17 +84,11 @@ def part(layout, spec):
 
 
 def drawn_spec(layout, spec):
-    """The benchmark a layout's clips are taken from.
+    """The benchmark a layout's clips are taken from, by ``drawn_from`` of `layout_clips`.
 
     Its seed is that of ``spec`` plus 1, 2 or 3 million (CASME II, SMIC, SAMM), so the layouts have no face in
     common, and none with the CAS(ME)^3 layout. It has more clips than are written: those of the wanted
     emotions are chosen from it, which leaves what moves, and how well it tells the emotion, as it is.
-
-    Returns
-    -------
-    hsta_lib.config.Synthetic
-        What `hsta_lib.data.synthetic.clips.clip_frames` and ``true_flow`` take, with ``drawn_from`` of
-        `layout_clips`.
     """
     seed = spec.generator_seed + _SEED_STEP * (1 + _position(layout))
     return spec.model_copy(update={"generator_seed": seed, "n_micro": _SPARE * spec.n_micro, "n_macro": 0})
@@ -111,11 +97,7 @@ def drawn_spec(layout, spec):
 def layout_clips(layout, spec):
     """The micro-expressions of a layout, as its reader should find them.
 
-    Parameters
-    ----------
-    layout : {"casme2", "smic", "samm"}
-    spec : hsta_lib.config.Synthetic
-        ``n_micro`` clips of ``n_subjects`` subjects; macro-expressions are not drawn.
+    ``spec``: ``n_micro`` clips of ``n_subjects`` subjects; macro-expressions are not drawn.
 
     Returns
     -------
@@ -133,28 +115,16 @@ def layout_clips(layout, spec):
 
 
 def write(layout, spec, root):
-    """Draw a layout's clips and write them with its sheet.
+    """Draw a layout's clips and write them with its sheet; an unknown layout is a ValueError.
 
     Nothing is written beside the place or renamed: whoever wants a folder that is complete as soon as it has
-    its name calls this on another name.
-
-    Parameters
-    ----------
-    layout : {"casme2", "smic", "samm"}
-    spec : hsta_lib.config.Synthetic
-        Of this layout alone; see `part`.
-    root : str or Path
-        Folder of the dataset; what is in it stays.
+    its name calls this on another name. What is in the folder stays. ``spec``: of this layout alone, see
+    `part`.
 
     Returns
     -------
     dict of str to str
         SHA-256 of every file by its path in the root. Equal arguments give equal files.
-
-    Raises
-    ------
-    ValueError
-        If the layout is unknown.
     """
     _position(layout)
     work = partial(_write_subject, layout, spec, Path(root))
@@ -275,8 +245,7 @@ def _name_smic(clips, rng):
 def _name_samm(clips, _rng):
     """``006/006_8_1``: the film (13, where SAMM has 7), the clip in it. Frames count through the long video.
 
-    Names have 4 or 5 digits by video, mixed within a subject; every fourth video has 5, and any of 10000
-    frames.
+    Names have 4 or 5 digits by video: every fourth video, and any of 10000 frames, has 5.
     """
     clips["subject"] = (clips["number"] + 5).map("{:03d}".format)
     videos = clips.groupby(["number", "film"], sort=False)

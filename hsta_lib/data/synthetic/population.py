@@ -54,15 +54,15 @@ def stream(spec, purpose, *key):
 
 
 def sample_clips(spec):
-    """The clips of a benchmark, without pixels.
+    """The clips of a benchmark, without pixels, one row per clip, in the order of the sheet.
 
     Returns
     -------
     DataFrame
-        One row per clip, in the order of the sheet. ``clip_id``, ``recording_id``, ``subject_id``,
-        ``subject`` (``spNO.1``), ``film`` (letter), ``onset``, ``apex``, ``offset`` (frame numbers,
-        inclusive), ``emotion``, ``action_units`` (``4+R14``), ``objective_class``, ``expression_type``,
-        ``key`` (number of the clip among those of its type: what its random draws hang on).
+        ``clip_id``, ``recording_id``, ``subject_id``, ``subject`` (``spNO.1``), ``film`` (letter), ``onset``,
+        ``apex``, ``offset`` (frame numbers, inclusive), ``emotion``, ``action_units`` (``4+R14``),
+        ``objective_class``, ``expression_type``, ``key`` (number of the clip among those of its type: what
+        its random draws hang on).
     """
     return clip_rows(spec).copy()
 
@@ -137,10 +137,7 @@ def _draw_emotions(spec, kind, clips):
 
 
 def _tied_odds(spec, clips):
-    """Odds of each emotion in each clip, from its film, its subject and its recording.
-
-    Their logarithms are proportional to the strength of the tie: without one, all odds are 1.
-    """
+    """Odds of each emotion in each clip, from film, subject and recording; their logs scale with the tie."""
     strength = spec.tied_labels
     films = pd.DataFrame({emotion: _film_shares(emotion) for emotion in EMOTIONS}, index=list(FILMS))
     odds = films.loc[clips["film"]].to_numpy() ** (strength * _FILM_TIE)
@@ -221,15 +218,10 @@ def _action_units_given_emotion():
 
 
 def balanced_bayes(spec):
-    """Best prediction of each micro-expression's emotion from its true action units.
+    """Best prediction of each micro-expression's emotion, by ``clip_id``, from its true action units.
 
     The emotion under which the units are most probable: of all rules this has the highest expected
     unweighted average recall.
-
-    Returns
-    -------
-    Series
-        ``clip_id`` to emotion.
     """
     best = _action_units_given_emotion().idxmax()
     truth = true_action_units(spec)

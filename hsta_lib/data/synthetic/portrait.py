@@ -48,13 +48,7 @@ _IRIS = np.array([[70, 45, 30], [96, 66, 40], [84, 104, 76], [86, 116, 140]])
 
 
 def draw_identity(rng):
-    """Random proportions, colours and features of one person.
-
-    Returns
-    -------
-    SimpleNamespace
-        Lengths in face widths, colours as float RGB, and ``seed`` for the texture.
-    """
+    """One person's random proportions (face widths), colours (float RGB), features and texture ``seed``."""
     lengths = {
         name: mean + spread * np.clip(rng.standard_normal(), -2, 2)
         for name, (mean, spread) in _LENGTHS.items()
@@ -167,19 +161,9 @@ def _noise(rng, cells, shape):
 
 
 def draw_face(face, size):
-    """Draw a neutral head.
+    """Draw a neutral head, of `draw_identity`: RGB and opacity, uint8 ``(3 size, 3 size, 4)``.
 
-    Parameters
-    ----------
-    face : SimpleNamespace
-        See `draw_identity`.
-    size : int
-        Side of the frames it will be sampled into, px.
-
-    Returns
-    -------
-    ndarray, uint8, shape (3 size, 3 size, 4)
-        RGB and opacity.
+    ``size`` (int): side of the frames it will be sampled into, px.
     """
     rng = np.random.default_rng(face.seed)
     canvas = _Canvas(size)
@@ -357,7 +341,7 @@ def _draw_hair(canvas, face, radius, rng):
 
 
 def draw_scene(person, session, film, size):
-    """Everything behind the head, which stays still: wall, shoulders, neck.
+    """Everything behind the head, which stays still: wall, shoulders, neck. Float32 ``(size, size, 3)``.
 
     Parameters
     ----------
@@ -367,10 +351,6 @@ def draw_scene(person, session, film, size):
         What is this recording's own, and what every recording of a film shares.
     size : int
         Side of the frame, px.
-
-    Returns
-    -------
-    ndarray, float32, shape (size, size, 3)
     """
     x, y = pixel_grid(size)
     across = np.abs(x)

@@ -65,7 +65,7 @@ _OUTLIERS = 0.005  # share of a depth map's pixels
 
 
 def expression_field(face, pulls, amplitude, size):
-    """Displacement field of a set of action units at the apex.
+    """Displacement field of a set of action units at the apex, zero outside the face.
 
     It is the field that fetches: the apex shows at a place what the neutral face had at that place minus
     the field. `apex_flow` turns it into the movement of each point of the onset frame.
@@ -73,6 +73,7 @@ def expression_field(face, pulls, amplitude, size):
     Parameters
     ----------
     face : SimpleNamespace
+        See `portrait.draw_identity`.
     pulls : list of (int, str, float)
         Action unit, side (``"L"``, ``"R"``: the person's left and right; ``""``: both), strength about 1.
     amplitude : float
@@ -83,7 +84,7 @@ def expression_field(face, pulls, amplitude, size):
     Returns
     -------
     ndarray, float32, shape (size, size, 2)
-        In px, x right and y down; exactly zero outside the face.
+        In px, x right and y down.
     """
     x, y = pixel_grid(size)
     mask = face_mask(face, x, y)
@@ -130,10 +131,7 @@ def smooth_path(rng, n_frames, n_values):
 def to_head(pose, size):
     """2 x 3 matrix from frame px to head px (the grid a face is drawn on).
 
-    Parameters
-    ----------
-    pose : array_like, shape (4,)
-        Shift right and down (fractions of the frame), turn (degrees), log of the scale.
+    ``pose`` ``(4,)``: shift right and down (fractions of the frame), turn (degrees), log of the scale.
     """
     dx, dy, turn, scale = pose
     centre = (size - 1) / 2
@@ -156,14 +154,12 @@ def _sample(image, places, interpolation=cv2.INTER_LINEAR):
 
 
 def render_frame(drawing, scene, field, pose, light, rng):
-    """One frame.
+    """One frame, uint8 ``(size, size, 3)``.
 
     Parameters
     ----------
-    drawing : ndarray, uint8, shape (3 size, 3 size, 4)
-        See `draw_face`.
-    scene : ndarray, float32, shape (size, size, 3)
-        See `draw_scene`.
+    drawing, scene
+        See `portrait.draw_face` and `portrait.draw_scene`.
     field : ndarray, float32, shape (size, size, 2), or None
         Displacement at this moment; None for a neutral face.
     pose : array_like, shape (4,)
@@ -172,10 +168,6 @@ def render_frame(drawing, scene, field, pose, light, rng):
         Gain of red, green and blue, and its slope to the right and down across the frame.
     rng : numpy.random.Generator
         Sensor noise.
-
-    Returns
-    -------
-    ndarray, uint8, shape (size, size, 3)
     """
     size = len(scene)
     places = _apply(to_head(pose, size), _pixels(size))
@@ -201,19 +193,8 @@ def jpeg(image):
 def render_depth(face, field, pose, size, rng):
     """Depth map of one frame: half an ellipsoid before a wall, on which compressed skin bulges.
 
-    Skin keeps its volume: where it is pressed into half of its area it is twice as thick.
-
-    Parameters
-    ----------
-    face : SimpleNamespace
-    field : ndarray, float32, shape (size, size, 2), or None
-        As in `render_frame`.
-    pose : array_like, shape (4,)
-        See `to_head`; a head that looks larger is nearer.
-    size : int
-        px
-    rng : numpy.random.Generator
-        Sensor noise and outliers.
+    Skin keeps its volume: where it is pressed into half of its area it is twice as thick. A head that looks
+    larger is nearer. Arguments are as in `render_frame`; ``rng`` also draws outliers.
 
     Returns
     -------
@@ -242,17 +223,8 @@ def head_opacity(drawing, pose):
 def apex_flow(field, onset_pose, apex_pose):
     """Where each point of the onset frame is in the apex frame, as if the head filled it.
 
-    Parameters
-    ----------
-    field : ndarray, float32, shape (size, size, 2)
-        See `expression_field`.
-    onset_pose, apex_pose : array_like, shape (4,)
-        See `to_head`; equal for the expression alone.
-
-    Returns
-    -------
-    ndarray, float32, shape (size, size, 2)
-        Displacement in px, x right and y down.
+    Displacement in px, x right and y down, float32 ``(size, size, 2)``. ``field``: see `expression_field`.
+    The poses, see `to_head`, are equal for the expression alone.
     """
     pixels = _pixels(len(field))
     neutral = _apply(to_head(onset_pose, len(field)), pixels)

@@ -46,19 +46,9 @@ The table begins below.
 
 
 def micro_workbook(clips, rng):
-    """The sheet of micro-expressions, with its oddities.
+    """The sheet of micro-expressions of `sample_clips`, with its oddities; an .xlsx file as bytes.
 
-    Parameters
-    ----------
-    clips : DataFrame
-        See `hsta_lib.data.synthetic.population.sample_clips`.
-    rng : numpy.random.Generator
-        Picks the rows whose ``others`` is spelt ``Others``: 3 of 161, as in the official sheet.
-
-    Returns
-    -------
-    bytes
-        An .xlsx file.
+    ``rng``: picks the rows whose ``others`` is spelt ``Others``: 3 of 161, as in the official sheet.
     """
     clips = clips[clips["expression_type"] == "micro"].copy()
     others = clips.index[clips["emotion"] == "others"]
@@ -78,9 +68,9 @@ def all_workbook(clips):
 
 
 def casme2_workbook(clips):
-    """The sheet of CASME II: two columns without a header; subjects and one apex are text, not numbers.
+    """The sheet of CASME II, of `layout_clips`: two columns without a header; an .xlsx file as bytes.
 
-    ``clips`` from `hsta_lib.data.synthetic.layouts.layout_clips`; an .xlsx file as bytes.
+    Subjects and one apex are text, not numbers.
     """
     rows = [_CASME2_HEADER]
     for row, clip in enumerate(clips.itertuples()):
