@@ -82,10 +82,7 @@ class Frames(Group):
 
 
 class Model(Group):
-    """The network of Eqs. 1-16.
-
-    The paper's M modules, each with L_v USTA layers on the video and L_s on the special branch.
-    """
+    """The network of Eqs. 1-16: M modules of L_v USTA layers on the video and L_s on the special branch."""
 
     m: int = Field(4, ge=1)
     l_v: int = Field(2, ge=0)
@@ -345,19 +342,8 @@ def _is_text(value):
 def validated(model, values, source):
     """Build a settings model from plain values, with an error a user can act on.
 
-    Parameters
-    ----------
-    model : type
-        A subclass of `Group`.
-    values : dict
-        Field values; numbers given as text (``"1e-3"``, which YAML reads as text) are converted.
-    source : str
-        What the values were read from, for the message.
-
-    Raises
-    ------
-    ValueError
-        Naming the source, the field, its value and what is allowed.
+    Numbers given as text (``"1e-3"``, which YAML reads as text) are converted. ``source`` (str): what the
+    values were read from, for the message. The ValueError names it, the field, its value and what is allowed.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{source}: must hold names and their values, found {values!r}")
@@ -417,24 +403,11 @@ def _presets():
 
 
 def load_preset(name=""):
-    """Read a preset.
+    """Read a preset: its name, and the `Preset`.
 
-    Parameters
-    ----------
-    name : str
-        File name in ``params/`` without its ending. Empty means the environment variable
-        ``HSTA_PRESET`` if it is set, else ``quick``.
-
-    Returns
-    -------
-    name : str
-        The preset that was read.
-    preset : Preset
-
-    Raises
-    ------
-    ValueError
-        If there is no such preset or its file has a wrong key or value.
+    ``name``: of a file in ``params/``, without its ending. Empty means the environment variable
+    ``HSTA_PRESET`` if it is set, else ``quick``. A ValueError if there is no such preset or its file has a
+    wrong key or value.
     """
     name = name or os.environ.get("HSTA_PRESET") or "quick"
     if name not in _presets():
@@ -460,10 +433,8 @@ def results_dir():
 def records_dir():
     """Folder of what a report writes beside itself: that of the notebook papermill is writing, else local.
 
-    Returns
-    -------
-    Path
-        ``reports/local``, which git ignores, in JupyterLab and wherever papermill did not start this kernel.
+    Local is ``reports/local``, which git ignores, in JupyterLab and wherever papermill did not start this
+    kernel.
     """
     written = _written_notebook(psutil.Process().parent())
     return written.parent if written else ROOT / "reports" / "local"
@@ -501,16 +472,7 @@ def trained_for(training, epochs):
 def with_fields(settings, **fields):
     """Copy of settings with some fields of its groups replaced, found by their names.
 
-    Parameters
-    ----------
-    settings : Settings
-    **fields
-        Names of fields in any group (they are unique across groups) and their new values.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown or a value is not allowed.
+    Names are unique across groups. A ValueError if one is unknown or a value is not allowed.
 
     Examples
     --------

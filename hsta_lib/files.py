@@ -27,10 +27,7 @@ _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 def write_whole(path, content):
-    """Write a file that appears under its name only when it is complete.
-
-    ``path``: its folder is made if it is not there.
-    """
+    """Write a file that appears under its name only when it is complete; its folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(own_name(path.name))
     try:
@@ -47,9 +44,8 @@ def csv_of(table, index=False):
     """A table as text of a CSV file in which no cell is a formula to spreadsheet programs.
 
     Text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return has an apostrophe put in
-    front, which `as_written` takes off. Numbers stay as they are, also those that are text.
-
-    ``index``: whether its row names are written.
+    front, which `as_written` takes off. Numbers stay as they are, also those that are text. ``index``:
+    whether its row names are written.
     """
     cells = table.apply(lambda column: column if is_numeric_dtype(column) else column.map(_marked))
     cells = cells.rename(index=_marked, columns=_marked)
@@ -89,15 +85,8 @@ def remove_abandoned(folder):
 def still_whole(root, is_whole):
     """Whether a folder of `built_beside` is whole; looked into only if its files are not as they were then.
 
-    Parameters
-    ----------
-    root : Path
-    is_whole : callable
-        Reads it all. What it finds whole is noted in the folder: names, sizes and times of the files.
-
-    Returns
-    -------
-    bool
+    ``is_whole`` (callable): reads it all. What it finds whole is noted in the folder: names, sizes and times
+    of the files.
     """
     looks = _looks(root, root.name)
     with suppress(OSError):
@@ -129,17 +118,8 @@ def _looks(root, name):
 def built_beside(root, is_whole):
     """A folder that appears under its name only when it is complete; of two that are built one stays.
 
-    Parameters
-    ----------
-    root : Path
-        Where it is to be; what is there and not whole is replaced.
-    is_whole : callable
-        Whether a whole one is there.
-
-    Yields
-    ------
-    Path
-        Where to write it.
+    Yields where to write it. ``is_whole`` (callable): whether a whole one is at ``root``; what is there and
+    not whole is replaced.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     unfinished = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
@@ -169,6 +149,9 @@ def file_digest(path):
 def read_csv(path, needed=()):
     """A table in a CSV file, as spreadsheets, libraries and people write it.
 
+    Cells are stripped of spaces, and of the apostrophes of `csv_of`; empty lines are left out; each row's
+    index is its line in the file.
+
     Parameters
     ----------
     path : str or Path
@@ -177,17 +160,11 @@ def read_csv(path, needed=()):
     needed : iterable of str
         Columns that must be there, in any case; they come under these names.
 
-    Returns
-    -------
-    DataFrame of str
-        Cells stripped of spaces, and of the apostrophes of `csv_of`; empty lines left out; each row's index
-        is its line in the file.
-
     Raises
     ------
     ValueError
-        If the file is empty or no CSV, a line has more or fewer cells than the first, or a column is missing
-        or there twice; the message names the file.
+        If the file is empty or no CSV, or a line has more or fewer cells than the first. If a column is
+        missing or there twice. The message names the file.
     """
     header, flat, numbers = [], [], []
     try:
@@ -226,14 +203,7 @@ def _told(names, separator):
 
 
 def progress_bar(**options):
-    """A bar of tqdm: in a notebook an output that is replaced as it grows, elsewhere a line of stdout.
-
-    ``options``: of `tqdm.tqdm`.
-
-    Returns
-    -------
-    tqdm.tqdm
-    """
+    """A bar of tqdm: in a notebook an output that is replaced as it grows, elsewhere a line of stdout."""
     is_notebook = hasattr(get_ipython(), "kernel")
     return tqdm(file=_Output() if is_notebook else sys.stdout, ascii=True, **options)
 
