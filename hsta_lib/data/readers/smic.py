@@ -44,7 +44,7 @@ def read(root, *, dataset="smic", repair="repaired", variant=""):
     ``<variant>/<subject>/micro/<emotion>/<clip>/<frame>`` below. Or, of SMIC-E, it holds ``SMIC-HS-E/`` with
     ``<subject>/<clip>/<frame>`` below, and the sheet.
 
-    ``variant``: the camera, ``HS``, ``VIS`` or ``NIR``, HS if empty; with ``E-`` in front of the long clips.
+    ``variant``: the camera, ``HS``, ``VIS`` or ``NIR``, HS if empty; ``E-HS`` and so on are the long clips.
     Of a long clip with two expressions the first is taken.
 
     The emotion is that of the clip's name, never the sheet's, which calls a clip of surprise negative.

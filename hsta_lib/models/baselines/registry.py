@@ -36,13 +36,13 @@ class System:
         From the number of classes and ``sizes`` to a torch module with ``forward(x)``, class scores
         ``(b, n_classes)``, and ``loss(x, labels)``, a mean over clips. Its ``x`` is a batch of what
         ``prepare`` returns, its labels int64 ``(b,)`` in 0..n_classes-1. Where the recipe has a first stage
-        the module has ``pretraining_loss(x, labels)`` too. Or to a classifier with ``fit(x, labels)`` and
-        ``scores(x)``. Sizes that do not fit are a ValueError.
+        the module has ``pretraining_loss(x, labels)`` too. Or it makes a classifier with ``fit(x, labels)``
+        and ``scores(x)``. Sizes that do not fit are a ValueError.
     prepare : callable
         From one clip to the input ``x`` of one clip, an array of fixed shape, float32 or uint8. The clip is
         its stored frames, RGB uint8 ``(n_frames + 2, h, w, 3)``, the last two onset and apex. With
         ``flow_size`` it is its flow from onset to apex, float32 ``(h, w, 3)``: u and v in px, x right and y
-        down, and optical strain. A clip of another kind is a ValueError.
+        down, and optical strain. All but CausalNet's refuse another kind of clip with a ValueError.
     frames : dict
         Fields of `hsta_lib.config.Frames`.
     recipe : dict
