@@ -763,7 +763,7 @@ def test_a_holdout_from_the_data_to_its_reference_rows_which_are_stored(monkeypa
     opened = study.open_dataset()
     folds = study.folds(opened)
     assert 0 < len(opened.tested) == len(folds[0].test) < len(opened.clips)
-    assert f"({len(folds[0].train)} clips with the first)" in study.protocol(folds)
+    assert f"({len(folds[0].train)} clips with the first seed)" in study.protocol(folds)
     assert [(trial.seed, trial.fold) for trial in study.trials(opened, study.cells())[0]] == [(0, 0), (1, 0)]
     rows = study.reference_predictions(opened, folds, {})
     for name in ("majority class", "linear model on the true motion"):
