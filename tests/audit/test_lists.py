@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from hsta_lib import config
 from hsta_lib.audit import lists as audit
@@ -114,7 +113,6 @@ def test_figures_are_drawn(pairs, spread, scored):
     named = [text.get_text() for text in figures[0].axes[0].texts]
     assert named == ["LBP-TOP: UAR 52.8, UF1 20.0", "HSTA: UAR 78.0, UF1 84.7"]
     figure = plots.pixel_free(scored)
-    assert isinstance(figure, Figure)
     assert len(figure.axes) == 2 * scored["protocol"].nunique()
     ticks = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert ticks == list(scored["predictor"].unique())
@@ -261,11 +259,10 @@ def test_tied_labels_are_found_and_others_are_not():
     assert tied["uar_low"] > free["uar_high"] + 10
 
 
-def test_tables_can_be_shown(lists, scored):
+def test_tables_can_be_shown(scored):
     html = audit.show_pixel_free(scored).to_html()
     assert "35.8" in html
     assert "HSTA as printed" in html
-    assert isinstance(audit.overlaps(lists), pd.DataFrame)
 
 
 def test_only_named_predictors_on_the_authors_lists_are_recorded(clone, lists, scored, tmp_path, monkeypatch):

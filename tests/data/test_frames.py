@@ -235,7 +235,7 @@ def test_hidden_files_are_no_frames_and_names_may_differ_in_any_one_number(tmp_p
         (("img1_crop224.jpg", "img2_crop224.jpg"), 224),
     ],
 )
-def test_two_series_in_one_folder_are_refused(clips, tmp_path, monkeypatch, names, number):
+def test_two_series_in_one_folder_are_refused(clips, tmp_path, names, number):
     folder = clips["folder"][0]
     for name in names:
         write(folder / name, plain(10))

@@ -537,14 +537,14 @@ def test_a_reference_that_needs_recordings_is_left_out_in_a_line_where_there_are
     assert not capsys.readouterr().out
 
 
-def own_study(folder, name, *lines):
+def own_study(folder, name, *lines, preset="smoke"):
     """A study of clips of one's own: lines of ``emotion,objective_class``, two clips a subject."""
     rows = [f"s{i // 2},c{i},clip{i},1,2,3,{line}" for i, line in enumerate(lines)]
     for number in range(len(rows)):
         (folder / f"clip{number}").mkdir(parents=True)
     header = "subject,clip,folder,onset,apex,offset,emotion,objective_class"
     (folder / "clips.csv").write_text("\n".join([header, *rows]))
-    return start(name, {"preset": "smoke", "dataset": "own", "data_root": str(folder)})
+    return start(name, {"preset": preset, "dataset": "own", "data_root": str(folder)})
 
 
 def test_rows_that_the_data_cannot_give_are_left_out_in_a_line(tmp_path, capsys):
@@ -564,6 +564,18 @@ def test_rows_of_objective_classes_need_these_alone(tmp_path, capsys):
     assert "special frames; optical flow" in capsys.readouterr().out
     nothing = own_study(tmp_path / "nothing", "table7", "joy,", "joy,")
     with pytest.raises(ValueError, match="no row of table7 can be made of this data: no clip has a class of"):
+        nothing.cells()
+
+
+@pytest.mark.parametrize("name", ["figure3", "controls"])
+def test_rows_that_differ_in_settings_alone_are_all_given_or_none(tmp_path, capsys, name):
+    cells = own_study(tmp_path / "all", name, "happy,", "sad,", "happy,", "fear,", preset="quick").cells()
+    pd.testing.assert_frame_equal(cells.drop(columns="epochs", errors="ignore"), DESIGNS[name]())
+    assert capsys.readouterr().out == ""
+    nothing = own_study(tmp_path / "none", name, "joy,", "joy,", preset="quick")
+    with pytest.raises(
+        ValueError, match=f"no row of {name} can be made of this data: no clip has a class of"
+    ):
         nothing.cells()
 
 

@@ -253,7 +253,7 @@ def test_predictions_tell_how_their_training_fits(tmp_path, trials):
     assert found["reads_pixels"].all()
 
 
-def test_without_layers_and_csta_nothing_is_read(tmp_path):
+def test_without_layers_and_csta_nothing_is_read():
     for fields, reads in (({"csta": False}, True), ({"l_v": 0, "l_s": 0}, True), ({}, False)):
         settings = tiny_settings(**{"csta": False, "l_v": 0, "l_s": 0} | fields if not reads else fields)
         assert settings.reads_pixels == reads
