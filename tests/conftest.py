@@ -1,11 +1,29 @@
 """Fixtures shared by the test files."""
 
+import os
+
 import hypothesis
 import pytest
+from filelock import FileLock
+
+# Files with few but slow tests: begun last, they would leave all but one of several processes idle.
+SLOW = ["test_browser", "test_run", "test_cluster", "test_chaos", "test_engine", "test_strict"]
 
 # The same examples in every run, however slow the machine.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("steady")
+
+
+def pytest_configure(config):
+    """pytest-xdist keeps the order of the files; else it begins with those of the most tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """Slow files come first, the others in their order."""
+    places = {name: place for place, name in enumerate(SLOW)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(SLOW)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,6 +39,22 @@ def no_environment(monkeypatch):
     """None of the variables is set that the library reads."""
     for name in ("HSTA_PRESET", "HSTA_DATA", "HSTA_RESULTS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def committed_site(tmp_path_factory):
+    """The site of the committed reports, built by the first process that needs it."""
+    from hsta_lib import ROOT
+    from hsta_lib.commands.site import index
+
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    site, built = folder / "committed-site", folder / "committed-site.built"
+    with FileLock(folder / "committed-site.lock"):
+        if not built.exists():
+            index.build(ROOT / "reports", site)
+            built.touch()
+    return site
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 Skipped where Chromium, playwright or axe is missing; the extra ``browser`` brings the latter two.
 """
 
+import json
 import os
 import re
 import secrets
@@ -20,7 +21,6 @@ import nbformat
 import pytest
 
 from hsta_lib import ROOT
-from hsta_lib.commands.site import index
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: the extra `browser`")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe: the extra `browser`")
@@ -69,13 +69,6 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("browser") / "site"
-    index.build(ROOT / "reports", folder)
-    return folder
-
-
 @pytest.fixture
 def watched(chromium):
     """Open a page of a width; what it asked for and what went wrong is written down."""
@@ -101,20 +94,62 @@ def _figures_of(report):
     return sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
 
 
-@pytest.mark.parametrize("width", [360, 1200])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_opens_whole_and_offline(watched, site, name, width):
+def test_a_page_opens_whole_and_offline_and_shuts_nobody_out(watched, committed_site, name):
     open_page, requests, problems = watched
-    page = open_page(f"file://{site}/{name}.html", width)
+    page = open_page(f"file://{committed_site}/{name}.html", 1280)
+    if name in STUDIES:
+        _begins_with_its_answer(page, name)
+    for width, order in ((1200, 1), (360, -1)):  # first everything is unfolded, then folded again
+        _resize(page, width)
+        _is_whole(page, name)
+        for summary in page.locator("summary").all()[::order]:
+            summary.click()
+        _is_whole(page, name)
+    page.evaluate(UNFOLD)
+    if name in REPORTS:
+        _tables_fit(page)
+    assert problems == []
+    _resize(page, 390)
+    assert _violations(page, RULES) == []
+    page.emulate_media(color_scheme="dark")
+    assert _violations(page, ["color-contrast"]) == []
+    assert requests
+    assert all(url.startswith(("file://", "data:")) for url in requests), requests
+
+
+def _resize(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+
+
+def _is_whole(page, name):
     assert page.evaluate(OVERFLOW) <= 0
     assert page.evaluate(BROKEN_IMAGES) == []
     assert page.evaluate("document.images.length") >= (_figures_of(name) if name in REPORTS else 0)
-    for summary in page.locator("summary").all():
-        summary.click()
-    assert page.evaluate(OVERFLOW) <= 0, "with the code unfolded"
-    assert problems == []
-    assert requests
-    assert all(url.startswith(("file://", "data:")) for url in requests), requests
+
+
+def _tables_fit(page):
+    """Tables of a report fit, and their headers stay in sight."""
+    _resize(page, 1280)
+    assert not any(page.evaluate(HIDDEN))
+    assert all(abs(distance) <= 1 for distance in page.evaluate(HEADERS))
+    _resize(page, 400)
+    assert page.evaluate(OVERFLOW) <= 0
+
+
+def _begins_with_its_answer(page, name):
+    """A report begins with its answer, and is short while its details are folded."""
+    assert page.locator("h2").first.inner_text() == "Answer"
+    assert page.locator("details.rest:not([open])").count() == 1
+    screens = page.evaluate("document.body.getBoundingClientRect().height") / 900
+    assert screens <= (10 if name == "audit" else 6)
+
+
+def _violations(page, rules):
+    """What axe finds, as rule, impact and the first element it is about."""
+    found = axe.Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]}).response
+    assert found["testEngine"]["name"] == "axe-core"
+    return [(rule["id"], rule["impact"], rule["nodes"][0]["html"]) for rule in found["violations"]]
 
 
 def test_a_page_that_is_broken_is_noticed(watched, tmp_path):
@@ -128,34 +163,13 @@ def test_a_page_that_is_broken_is_noticed(watched, tmp_path):
     assert any(url.endswith("none.png") for url in requests)
 
 
-def test_the_figure_of_the_index_fits_its_first_screen_and_its_tables_a_phone(watched, site):
+def test_the_figure_of_the_index_fits_its_first_screen_and_its_tables_a_phone(watched, committed_site):
     open_page, _, _ = watched
-    page = open_page(f"file://{site}/index.html", 1280)
+    page = open_page(f"file://{committed_site}/index.html", 1280)
     assert page.evaluate(HIDDEN) == [0, 0]
     assert page.evaluate(BOTTOM_OF_FIGURE) <= 900
-    page = open_page(f"file://{site}/index.html", 390)
+    page = open_page(f"file://{committed_site}/index.html", 390)
     assert page.evaluate(HIDDEN) == [0, 0]
-
-
-@pytest.mark.parametrize("name", sorted(REPORTS))
-def test_tables_of_a_report_fit_and_their_headers_stay_in_sight(watched, site, name):
-    open_page, _, _ = watched
-    page = open_page(f"file://{site}/{name}.html", 1280)
-    page.evaluate(UNFOLD)
-    assert not any(page.evaluate(HIDDEN))
-    assert all(abs(distance) <= 1 for distance in page.evaluate(HEADERS))
-    page.set_viewport_size({"width": 400, "height": 800})
-    assert page.evaluate(OVERFLOW) <= 0
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_a_report_opens_with_its_answer_and_is_short(watched, site, name):
-    open_page, _, _ = watched
-    page = open_page(f"file://{site}/{name}.html", 1280)
-    assert page.locator("h2").first.inner_text() == "Answer"
-    assert page.locator("details.rest:not([open])").count() == 1
-    screens = page.evaluate("document.body.getBoundingClientRect().height") / 900
-    assert screens <= (10 if name == "audit" else 6)
 
 
 def _first_paint(open_page, address):
@@ -164,30 +178,12 @@ def _first_paint(open_page, address):
     return min(page.wait_for_function(FIRST_PAINT).json_value() for page in pages)
 
 
-def test_the_index_is_seen_within_a_second(watched, site, tmp_path):
+def test_the_index_is_seen_within_a_second(watched, committed_site, tmp_path):
     open_page, _, _ = watched
-    assert _first_paint(open_page, f"file://{site}/index.html") <= 1000
+    assert _first_paint(open_page, f"file://{committed_site}/index.html") <= 1000
     slow = "<script>const start = Date.now(); while (Date.now() - start < 1200);</script>late"
     (tmp_path / "slow.html").write_text(slow)
     assert _first_paint(open_page, f"file://{tmp_path}/slow.html") > 1000
-
-
-def _violations(page, rules):
-    """What axe finds, as rule, impact and the first element it is about."""
-    found = axe.Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]}).response
-    assert found["testEngine"]["name"] == "axe-core"
-    return [(rule["id"], rule["impact"], rule["nodes"][0]["html"]) for rule in found["violations"]]
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_to_object_to(watched, site, name):
-    open_page, requests, _ = watched
-    page = open_page(f"file://{site}/{name}.html", 390)
-    page.evaluate(UNFOLD)
-    assert _violations(page, RULES) == []
-    page.emulate_media(color_scheme="dark")
-    assert _violations(page, ["color-contrast"]) == []
-    assert all(url.startswith(("file://", "data:")) for url in requests), requests
 
 
 def test_axe_objects_to_a_page_that_shuts_readers_out(watched, tmp_path):
@@ -203,13 +199,13 @@ def test_axe_objects_to_a_page_that_shuts_readers_out(watched, tmp_path):
     assert [rule for rule, _, _ in _violations(page, ["color-contrast"])] == ["color-contrast"]
 
 
-def test_the_search_finds_a_section_by_its_words_and_says_when_none_is_found(watched, site):
+def test_the_search_finds_a_section_by_its_words_and_says_when_none_is_found(watched, committed_site):
     open_page, _, problems = watched
-    page = open_page(f"file://{site}/index.html", 400)
+    page = open_page(f"file://{committed_site}/index.html", 400)
     page.fill("#query", "own DATASET columns")
     assert "sections" in page.inner_text("#count")
     page.locator('#found a[href="datasets.html#a-dataset-of-your-own"]').click()
-    page.wait_for_url(f"file://{site}/datasets.html#a-dataset-of-your-own")
+    page.wait_for_url(f"file://{committed_site}/datasets.html#a-dataset-of-your-own")
     page.go_back()
     page.fill("#query", "zebra <b>")
     assert page.inner_text("#count") == "0 sections"
@@ -220,20 +216,20 @@ def test_the_search_finds_a_section_by_its_words_and_says_when_none_is_found(wat
     assert problems == []
 
 
-def test_links_lead_to_every_report_and_back(watched, site):
+def test_links_lead_to_every_report_and_back(watched, committed_site):
     open_page, _, problems = watched
-    page = open_page(f"file://{site}/index.html", 360)
+    page = open_page(f"file://{committed_site}/index.html", 360)
     for name in REPORTS:
         page.locator(f'.reports a[href="{name}.html"]').click()
-        page.wait_for_url(f"file://{site}/{name}.html")
+        page.wait_for_url(f"file://{committed_site}/{name}.html")
         page.locator("nav a").click()
-        page.wait_for_url(f"file://{site}/index.html")
+        page.wait_for_url(f"file://{committed_site}/index.html")
     assert problems == []
 
 
-def test_the_keyboard_reaches_the_content_first(watched, site):
+def test_the_keyboard_reaches_the_content_first(watched, committed_site):
     open_page, _, _ = watched
-    page = open_page(f"file://{site}/index.html", 360)
+    page = open_page(f"file://{committed_site}/index.html", 360)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     assert page.locator(".skip").bounding_box()["y"] >= 0  # it is seen once it has the focus
@@ -241,12 +237,12 @@ def test_the_keyboard_reaches_the_content_first(watched, site):
     assert page.evaluate("document.activeElement.id") == "content"
 
 
-def test_the_colours_follow_the_reader(chromium, site):
+def test_the_colours_follow_the_reader(chromium, committed_site):
     grounds = []
     for scheme in ("light", "dark"):
         context = chromium.new_context(color_scheme=scheme)
         page = context.new_page()
-        page.goto(f"file://{site}/index.html")
+        page.goto(f"file://{committed_site}/index.html")
         grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
         context.close()
     assert grounds[0] == "rgb(255, 255, 255)"
@@ -271,32 +267,32 @@ def _wait_for_server(server, address, seconds=60):
     raise TimeoutError(f"JupyterLab did not answer within {seconds} s")
 
 
-@pytest.fixture
-def lab(tmp_path):
-    """JupyterLab on copies of the notebooks, with settings, data and results of its own."""
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
-    notices = tmp_path / "settings" / "@jupyterlab" / "apputils-extension"
+@pytest.fixture(scope="module")
+def jupyterlab(tmp_path_factory):
+    """JupyterLab with settings, data and results of its own: its folder, and how to address a part of it."""
+    root = tmp_path_factory.mktemp("lab")
+    notices = root / "settings" / "@jupyterlab" / "apputils-extension"
     notices.mkdir(parents=True)
     (notices / "notification.jupyterlab-settings").write_text(
         '{"fetchNews": "false", "checkForUpdates": false}'
     )
     names = [f"HSTA_{part}" for part in ("DATA", "RESULTS")]
     names += [f"JUPYTER_{part}_DIR" for part in ("CONFIG", "DATA", "RUNTIME")]
-    folders = {name: str(tmp_path / name.lower()) for name in names}
-    folders |= {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
+    folders = {name: str(root / name.lower()) for name in names}
+    folders |= {"HOME": str(root), "IPYTHONDIR": str(root / "ipython")}
     port, token = _free_port(), secrets.token_hex(16)
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
     command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
     command += [
-        f"--ServerApp.root_dir={tmp_path}",
+        f"--ServerApp.root_dir={root}",
         "--expose-app-in-browser",
         "--LabApp.extension_manager=readonly",
     ]
     command += [
-        f"--LabApp.user_settings_dir={tmp_path}/settings",
-        f"--LabApp.workspaces_dir={tmp_path}/workspaces",
+        f"--LabApp.user_settings_dir={root}/settings",
+        f"--LabApp.workspaces_dir={root}/workspaces",
     ]
-    with open(tmp_path / "lab.log", "wb") as log:
+    with open(root / "lab.log", "wb") as log:
         server = subprocess.Popen(
             command,
             env=os.environ | folders | {"HSTA_PRESET": "smoke"},
@@ -305,12 +301,26 @@ def lab(tmp_path):
             start_new_session=True,
         )
         try:
-            address = f"http://127.0.0.1:{port}"
-            _wait_for_server(server, f"{address}/api/status?token={token}")
-            yield lambda path: f"{address}/lab/tree/{path}?token={token}&reset"
+            _wait_for_server(server, f"http://127.0.0.1:{port}/api/status?token={token}")
+            yield root, lambda path: f"http://127.0.0.1:{port}/{path}?token={token}"
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait(30)
+
+
+@pytest.fixture
+def lab(jupyterlab):
+    """A JupyterLab without results or kernels, on new copies of the notebooks, and how to address one."""
+    root, address = jupyterlab
+    with urllib.request.urlopen(address("api/sessions")) as reply:
+        sessions = json.load(reply)
+    for session in sessions:
+        end = urllib.request.Request(address(f"api/sessions/{session['id']}"), method="DELETE")
+        urllib.request.urlopen(end).close()
+    for name in ("notebooks", "hsta_results"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    return root, lambda path: f"{address(f'lab/tree/{path}')}&reset"
 
 
 IDLE = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
@@ -364,24 +374,26 @@ def _shown_errors(page):
     return [text.strip().splitlines() for text in shown.all_text_contents()]
 
 
-def test_a_notebook_runs_whole_in_jupyterlab(chromium, lab, tmp_path):
-    with _opened_in_lab(chromium, lab("notebooks/table4.ipynb")) as (page, requests):
+def test_a_notebook_runs_whole_in_jupyterlab(chromium, lab):
+    root, address = lab
+    with _opened_in_lab(chromium, address("notebooks/table4.ipynb")) as (page, requests):
         cells = _run_in_lab(page)
     assert _errors(cells) == []
     assert len(cells) > 5
     assert all(cell["count"] for cell in cells if cell["source"].strip())
     assert any("preset `smoke`" in str(cell["outputs"]) for cell in cells)
-    assert list((tmp_path / "hsta_results").glob("*.json")), "the trials were stored where HSTA_RESULTS says"
+    assert list((root / "hsta_results").glob("*.json")), "the trials were stored where HSTA_RESULTS says"
     assert all(url.startswith(("http://127.0.0.1:", "data:", "blob:")) for url in requests), requests
 
 
-def test_a_refused_parameter_is_its_message_alone_in_jupyterlab(chromium, lab, tmp_path):
-    notebook = nbformat.read(tmp_path / "notebooks" / "table4.ipynb", 4)
+def test_a_refused_parameter_is_its_message_alone_in_jupyterlab(chromium, lab):
+    root, address = lab
+    notebook = nbformat.read(root / "notebooks" / "table4.ipynb", 4)
     cell = notebook.cells[1]
     assert "\ngrid = {} " in cell.source
     cell.source = cell.source.replace("\ngrid = {} ", '\ngrid = {"d": [7], "heads": [3]} ')
-    nbformat.write(notebook, tmp_path / "refused.ipynb")
-    with _opened_in_lab(chromium, lab("refused.ipynb")) as (page, _):
+    nbformat.write(notebook, root / "refused.ipynb")
+    with _opened_in_lab(chromium, address("refused.ipynb")) as (page, _):
         cells = _run_in_lab(page)
         (lines,) = _shown_errors(page)
     (error,) = _errors(cells)
@@ -390,11 +402,12 @@ def test_a_refused_parameter_is_its_message_alone_in_jupyterlab(chromium, lab, t
     assert "7" in error
 
 
-def test_an_interrupt_in_jupyterlab_is_one_line(chromium, lab, tmp_path):
-    with _opened_in_lab(chromium, lab("notebooks/table4.ipynb")) as (page, _):
+def test_an_interrupt_in_jupyterlab_is_one_line(chromium, lab):
+    root, address = lab
+    with _opened_in_lab(chromium, address("notebooks/table4.ipynb")) as (page, _):
         page.evaluate(f"() => {{ ({RUN_ALL})() }}")
         deadline = time.monotonic() + 300
-        while not list((tmp_path / "hsta_results").glob("*.json")):
+        while not list((root / "hsta_results").glob("*.json")):
             assert time.monotonic() < deadline, "nothing was trained"
             page.wait_for_timeout(50)
         page.evaluate(INTERRUPT)

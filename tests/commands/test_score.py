@@ -424,20 +424,28 @@ def test_an_error_tells_what_was_merged_before(tmp_path, rows, capsys):
     assert said == "'ann' is taken as 'Ann'\nclip 'a' is there twice, of subject 'Ann'\n"
 
 
+def test_bad_input_is_one_message_and_exit_code_two(tmp_path):
+    (tmp_path / "mine.csv").write_text("")
+    done = run(tmp_path / "mine.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "mine.csv is empty" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "mine.csv is empty"),
         (["--reported", "0.35,0.38"], "give percent"),
         (["--epochs", "--column", "a"], "--classes alone"),
     ],
 )
-def test_bad_input_is_one_message_and_exit_code_two(tmp_path, options, message):
+def test_bad_options_are_one_message_and_exit_code_two(tmp_path, options, message, capsys):
     (tmp_path / "mine.csv").write_text("")
-    done = run(tmp_path / "mine.csv", *options)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(SystemExit, match=r"^2$"):
+        score.main([str(tmp_path / "mine.csv"), *options])
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
 
 
 @pytest.mark.parametrize(
