@@ -17,7 +17,7 @@ def _code(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
 def notebook(request):
     return nbformat.read(request.param, as_version=4)
 
@@ -72,7 +72,7 @@ def test_no_score_is_typed_into_its_prose(notebook):
     assert not re.search(r"\d+\.\d+\s*%|\b0\.\d+\b", re.sub(r"2405\.03202", "", prose))
 
 
-@pytest.fixture(params=REPORTS, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=REPORTS, ids=lambda path: path.stem)
 def report(request):
     return request.param.stem, nbformat.read(request.param, as_version=4)
 

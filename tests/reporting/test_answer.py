@@ -82,7 +82,8 @@ def test_real_data_are_not_called_synthetic_and_shared_subjects_are_said(outputs
         ({"scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),
     ],
 )
-def test_what_is_not_there_stops_the_first_cell(outputs, tmp_path, chosen, words):
+def test_what_is_not_there_stops_the_first_cell(outputs, tmp_path, monkeypatch, chosen, words):
+    monkeypatch.setattr("hsta_lib.training.cluster.CONNECT_SECONDS", 0.5)
     study = _study(**{"data_root": str(tmp_path)} | chosen if "dataset" in chosen else chosen)
     with pytest.raises((ValueError, FileNotFoundError, ConnectionError), match=words):
         answer.Answer(study)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -58,16 +58,30 @@ def _scheduler(folder):
 
 
 @contextmanager
-def _worker(file, *options, folder=None, threads=1, library=ROOT, before=None):
+def _worker(file, *options, **chosen):
     """A worker that knows its scheduler; without its nanny it is one process."""
-    fixed = ["--scheduler-file", file, "--nthreads", threads, "--no-dashboard"]
+    with _workers(file, options, [chosen]) as (pid,):
+        yield pid
+
+
+@contextmanager
+def _workers(file, options, each):
+    """Workers that start together; ``each``: what else is chosen for one, see `_dask`."""
+    fixed = ["--scheduler-file", file, "--no-dashboard", *options]
     fixed += [] if "--memory-limit" in options else ["--memory-limit", 0]
     with _client(file) as client:
-        before_it = len(_addresses(client))
-        with _dask("worker", folder or file.parent, *fixed, *options, library=library, before=before) as pid:
-            wait_for(lambda: len(_addresses(client)) > before_it)
-            yield pid
-        wait_for(lambda: len(_addresses(client)) <= before_it)
+        n_before = len(_addresses(client))
+        with ExitStack() as stack:
+            pids = []
+            for chosen in each:
+                chosen = {"folder": file.parent, "threads": 1} | chosen
+                threads = ["--nthreads", chosen.pop("threads")]
+                pids.append(
+                    stack.enter_context(_dask("worker", chosen.pop("folder"), *fixed, *threads, **chosen))
+                )
+            wait_for(lambda: len(_addresses(client)) >= n_before + len(each))
+            yield pids
+        wait_for(lambda: len(_addresses(client)) <= n_before)
 
 
 @contextmanager
@@ -220,11 +234,8 @@ def test_workers_that_differ_are_refused_by_name_and_the_others_train(
     shutil.copy(dataset.frames_path, files.parent)
     dataset = dataclasses.replace(dataset, frames_path=OWN_FOLDER / "frames.npy")
     monkeypatch.chdir(here)
-    with (
-        _worker(files, "--no-nanny", library=other),
-        _worker(files, "--no-nanny", folder=theirs),
-        _worker(files, "--no-nanny", folder=tmp_path),
-    ):
+    each = [{"library": other}, {"folder": theirs}, {"folder": tmp_path}]
+    with _workers(files, ["--no-nanny"], each):
         before = _tasks_begun(files)
         run.run(trials[:3], [dataset], tmp_path / "results", scheduler=str(files))
         begun = [n for address, n in _tasks_begun(files).items() if n > before[address]]

@@ -118,8 +118,11 @@ def test_a_worker_that_is_stopped_but_not_dead_is_replaced(
     assert not psutil.pid_exists(stopped[0])
 
 
-def test_workers_that_die_while_they_start_are_started_again(dataset, tmp_path, monkeypatch, capsys):
-    real, calls = distributed.LocalCluster, []
+def test_workers_that_die_while_they_start_are_started_again_and_an_end_that_fails_leaves_none(
+    dataset, tmp_path, monkeypatch, capsys
+):
+    real, calls, before = distributed.LocalCluster, [], set(_loaded())
+    monkeypatch.setattr(real, "close", lambda _: (_ for _ in ()).throw(TimeoutError))
 
     def dying(**options):
         calls.append(options)
@@ -132,7 +135,10 @@ def test_workers_that_die_while_they_start_are_started_again(dataset, tmp_path, 
     monkeypatch.setattr(distributed, "LocalCluster", dying)
     run.run(tiny_trials(n_folds=2), [dataset], tmp_path, workers=1)
     assert len(store.missing(tiny_trials(n_folds=2), tmp_path)) == 0
-    assert "did not start (Nanny failed to start worker process); start 2 of 3" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "did not start (Nanny failed to start worker process); start 2 of 3" in told
+    assert "the workers did not end by themselves (TimeoutError); they are ended" in told
+    wait_for(lambda: set(_loaded()) <= before, 10)
     calls.clear()
     monkeypatch.setattr(distributed, "LocalCluster", lambda **_: calls.append(1) or 1 / 0)
     with pytest.raises(RuntimeError, match=r"no local workers can be started: division by zero.*workers = 0"):
@@ -208,18 +214,6 @@ def test_workers_of_a_busy_machine_are_waited_for_longer_than_a_scheduler_elsewh
     with pytest.raises(ConnectionError, match=r"scheduler = 'tcp://far:1' no longer answers \(TimeoutError"):
         cluster._Crew(client, "tcp://far:1", (), tmp_path).look()
     assert re.match("the workers of this machine no longer answer", str(cluster.gone("", "it is gone")))
-
-
-def test_an_end_that_fails_is_a_line_and_leaves_no_process(dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(distributed.LocalCluster, "close", lambda _: (_ for _ in ()).throw(TimeoutError))
-    before = set(_loaded())
-    run.run(tiny_trials(n_folds=2), [dataset], tmp_path, workers=1)
-    assert not store.missing(tiny_trials(n_folds=2), tmp_path)
-    assert "the workers did not end by themselves (TimeoutError); they are ended" in capsys.readouterr().out
-    deadline = time.monotonic() + 10
-    while set(_loaded()) - before and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert set(_loaded()) <= before
 
 
 RUN = """

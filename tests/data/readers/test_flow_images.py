@@ -1,16 +1,18 @@
 """The reader of flow images on both of their trees, with planted defects."""
 
-import re
 from dataclasses import replace
 
 import cv2
+import nbformat
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from scipy.ndimage import gaussian_filter
+from traitlets.config import Config
 
-from hsta_lib import ROOT
+from hsta_lib import ROOT, config
 from hsta_lib.config import Parameters, Preset, Settings, with_fields
 from hsta_lib.data.dataset import open_dataset
 from hsta_lib.data.flow import strain
@@ -232,17 +234,37 @@ def of_system(name):
 
 
 @pytest.fixture
-def made_of(tmp_path_factory, monkeypatch):
-    """Function that makes a report with data and results of its own and returns its text."""
+def shell(tmp_path_factory, monkeypatch):
+    """IPython in this process, as a kernel has it but for torch, which is there already."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    yield shell
+    shell.restore_sys_module_state()
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def made_of(shell, tmp_path_factory, monkeypatch):
+    """Function that runs a notebook with data, results and records of its own: what it shows, its records."""
     for name in ("HSTA_DATA", "HSTA_RESULTS"):
         monkeypatch.setenv(name, str(tmp_path_factory.mktemp("kept")))
+    records = tmp_path_factory.mktemp("records")
+    monkeypatch.setattr(config, "records_dir", lambda: records)
 
     def make(name, root, **chosen):
-        path = tmp_path_factory.mktemp("report") / f"{name}.ipynb"
         chosen = {"preset": "smoke", "data_root": str(root), "workers": 0, **chosen}
-        source = ROOT / "notebooks" / path.name
-        papermill.execute_notebook(source, path, chosen, progress_bar=False, cwd=path.parent)
-        return path.read_text()
+        injected = "\n".join(f"{name} = {value!r}" for name, value in chosen.items())
+        shown = []
+        show = shell.displayhook
+        monkeypatch.setattr(show, "write_format_data", lambda data, *_: shown.extend(data.values()))
+        for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells:
+            has_parameters = "parameters" in cell.metadata.get("tags", [])
+            for source in [cell.source, injected][: 1 + has_parameters] if cell.cell_type == "code" else []:
+                with capture_output() as outputs:
+                    done = shell.run_cell(source, store_history=True)
+                done.raise_error()
+                shown += [outputs.stdout, *(text for one in outputs.outputs for text in one.data.values())]
+        return "\n".join(map(str, shown)), records
 
     return make
 
@@ -377,15 +399,16 @@ def test_the_special_branch_sees_all_of_a_picture(recipe):
 def test_table_5_is_made_of_them_leaving_one_subject_out(folds, made_of):
     for subject, stem, label, _ in OTHERS:
         write_image(folds / subject / "u_test" / str(label) / f"{stem}.png")
-    text = made_of("table5", folds, dataset="megc2019_flow", baselines=["STSTNet", "LBP-TOP"])
+    text, records = made_of("table5", folds, dataset="megc2019_flow", baselines=["STSTNet", "LBP-TOP"])
     for told in (
         "leave one subject out: 6 folds", "LBP-TOP is not run: it needs frames", "HSTA, special branch",
         "ours see published pictures of flow",
     ):  # fmt: skip
         assert told in text
     assert "median length" not in text
-    name = re.search(r"reports/local/real-table5-smoke-htnet-loso[\w-]*-predictions\.csv", text).group()
-    tested = pd.read_csv(ROOT / name)
+    (path,) = records.glob("real-table5-smoke-htnet-loso*-predictions.csv")
+    assert str(path) in text
+    tested = pd.read_csv(path)
     assert tested["clip_id"].str.fullmatch(r"(casme2|samm|smic)/p0\d/c00\d").all()
     assert tested["clip_id"].nunique() == len([*IDS, *OTHERS])
     assert not any(clip_id in text for clip_id in IDS)
@@ -528,15 +551,15 @@ def test_both_extractions_are_one_dataset_in_which_each_clip_is_twice(both, tmp_
     ],
 )
 def test_notebooks_on_both_extractions_are_made(both, made_of, name, told):
-    text = made_of(name, both, split="subject")
+    text, records = made_of(name, both, split="subject")
     assert told in text
-    assert f"reports/local/real-{name}-smoke-both-subject-predictions.csv" in text
+    assert f"{records}/real-{name}-smoke-both-subject-predictions.csv" in text
     assert not any(clip_id in text for clip_id in IDS)
 
 
 @pytest.mark.usefixtures("no_environment")
 def test_controls_are_made_of_a_sequence(sequences, made_of):
-    text = made_of("controls", sequences, dataset="megc2019_flow", variant="causalnet")
+    text, records = made_of("controls", sequences, dataset="megc2019_flow", variant="causalnet")
     assert "Real motion, published pictures of flow, no face" in text
-    assert "reports/local/real-controls-smoke-causalnet-subject.json" in text
+    assert f"{records}/real-controls-smoke-causalnet-subject.json" in text
     assert not any(name in text for name in [*IDS, "011_6_1"])
