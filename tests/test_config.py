@@ -47,21 +47,6 @@ def load_text(tmp_path, monkeypatch):
 # --- defaults ---------------------------------------------------------------------------------------------
 
 
-def test_defaults_are_those_of_section_4_1():
-    training = TrialTraining()
-    assert training.learning_rate == 5e-5
-    assert training.weight_decay == 0.05
-    assert training.batch_size == 32
-    assert (training.epochs, training.warmup_epochs, training.warmup_start) == (150, 5, 1e-6)
-    assert training.sampling == "balanced"
-    assert training.loss == "mse"
-    assert training.shuffled_labels == "none"
-    assert (Split().split, Split().n_folds) == ("subject", 5)
-    # Full size, and the depths that the paper goes on with.
-    assert (Frames().image_size, Frames().n_frames, Frames().keep_apex) == (224, 6, False)
-    assert (Model().d, Model().patch_size, Model().m, Model().l_v, Model().l_s) == (768, 16, 4, 2, 1)
-
-
 def test_preset_full_spells_the_defaults_out():
     preset = config.load_preset("full")[1]
     assert (preset.frames, preset.model, preset.training) == (Frames(), Model(), Training())

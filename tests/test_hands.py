@@ -5,6 +5,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import time
 
 import numpy as np
 import pytest
@@ -55,6 +56,7 @@ def _make_cache(number, folder):
     def compute(n):
         with open(folder.with_name("log"), "a") as log:
             log.write(f"{n}\n")
+        time.sleep(0.01)  # so that the others come meanwhile
         return np.full((31,), n, np.uint16)
 
     items = [(f"clip {n}", n) for n in range(AGAIN)]

@@ -320,23 +320,6 @@ def test_a_killed_build_is_resumed(folder, tmp_path):
 # --- two at once ------------------------------------------------------------------------------------------
 
 
-def _build_slowly(folder, log, barrier):
-    barrier.wait(timeout=60)
-    return rows_of(folder, compute=lambda n: (time.sleep(0.01), _logged(n, log))[1])
-
-
-def test_two_processes_build_a_cache_once(folder, tmp_path):
-    log = tmp_path / "log"
-    with SPAWN.Manager() as manager, ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
-        barrier = manager.Barrier(2)
-        calls = [pool.submit(_build_slowly, folder, log, barrier) for _ in range(2)]
-        first, second = (call.result(timeout=90) for call in calls)
-    assert first == second
-    assert first[3] == list(range(11))
-    assert sorted(map(int, log.read_text().split())) == list(range(11))
-    assert files_in(folder) == PARTS
-
-
 def test_who_waits_is_told(folder, capsys):
     folder.mkdir(parents=True)
     with open(folder / ".lock", "w") as other:

@@ -188,10 +188,6 @@ def test_groups_are_means_of_their_settings_with_their_interval():
     np.testing.assert_allclose(found.high, score_interval(matrices, weights).high, atol=1e-4)
 
 
-def test_groups_of_one_are_a_pair():
-    assert group_means([3], [1]) == pair(3, 1)
-
-
 def test_peak_of_a_known_curve():
     hits = np.array([2, 4, 8, 5, 3])[:, None] + np.random.default_rng(6).integers(-1, 2, size=(5, 23))
     matrices = of_hits(hits)

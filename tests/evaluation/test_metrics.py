@@ -75,19 +75,21 @@ def test_scores_do_not_change_their_input():
     assert matrix.tolist() == [[2, 1], [0, 3]]
 
 
-def test_per_fold_means_by_hand_where_folds_lack_classes():
-    # First fold lacks class 2: acc 2/3, uar (1/2 + 1)/2, uf1 (2/3 + 2/3)/2.
-    # Second fold has class 2 alone: acc 1/2, uar 1/2, uf1 2/3 although class 0 is predicted.
+@pytest.mark.parametrize(
+    ("chosen", "means"),
+    [
+        # First fold lacks class 2: acc 2/3, uar (1/2 + 1)/2, uf1 (2/3 + 2/3)/2.
+        # Second fold has class 2 alone: acc 1/2, uar 1/2, uf1 2/3 although class 0 is predicted.
+        ({}, [7 / 12, 5 / 8, 2 / 3]),
+        # Both means are over all three classes: uar (1.5/3 + 0.5/3)/2, uf1 (4/9 + 2/9)/2.
+        ({"absent": "zero"}, [7 / 12, 1 / 3, 1 / 3]),
+    ],
+)
+def test_per_fold_means_by_hand_where_folds_lack_classes(chosen, means):
     folds = [confusion([0, 0, 1], [0, 1, 1], 3), confusion([2, 2], [2, 0], 3)]
-    np.testing.assert_allclose(per_fold_means(folds), [7 / 12, 5 / 8, 2 / 3], **EXACT)
+    np.testing.assert_allclose(per_fold_means(folds, **chosen), means, **EXACT)
     # Pooled, UF1 is (1/2 + 2/3 + 2/3)/3.
     assert scores(np.sum(folds, axis=0))[2] == pytest.approx(11 / 18, abs=1e-12)
-
-
-def test_per_fold_means_by_hand_where_an_absent_class_counts_zero():
-    # As above, but both means are over all three classes: uar (1.5/3 + 0.5/3)/2, uf1 (4/9 + 2/9)/2.
-    folds = [confusion([0, 0, 1], [0, 1, 1], 3), confusion([2, 2], [2, 0], 3)]
-    np.testing.assert_allclose(per_fold_means(folds, absent="zero"), [7 / 12, 1 / 3, 1 / 3], **EXACT)
 
 
 @pytest.mark.parametrize("absent", ["skipped", "zero"])

@@ -9,7 +9,7 @@ from hsta_lib.config import Frames, Group, Model, Settings, Split, TrialTraining
 from hsta_lib.training import trials
 from hsta_lib.training.trials import Trial, expand_grid, make_trials, settings_of
 
-# The defaults, written out.
+# The defaults, those of Section 4.1, written out.
 SETTINGS = Settings(
     labels="emotion7",
     frames=Frames(n_frames=6, keep_apex=False, image_size=224, crop="none", apex="annotated"),

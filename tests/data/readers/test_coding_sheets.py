@@ -21,6 +21,17 @@ def test_subjects_may_be_padded_text_or_numbers(tmp_path, name, subject, form):
     assert reader.read(root).clips["subject_id"].tolist() == expected[name]
 
 
+@of_both
+def test_a_clip_may_be_one_frame_and_an_apex_outside_it_is_listed(tmp_path, name):
+    reader, given = READERS[name]
+    rows = [given.row(5, 5, 5), given.row(5, 6, 5, name="037_3_1")]
+    clips, problems, *_ = reader.read(given.build(tmp_path, rows))
+    assert clips[["onset", "apex", "offset"]].to_numpy().tolist() == [[5, 5, 5]]
+    assert problems[["problem", "action"]].to_numpy().tolist() == [
+        ["apex 6 outside onset..offset 5..5", "clip left out"]
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "cells", "ids"),
     [

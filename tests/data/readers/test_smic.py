@@ -109,6 +109,7 @@ def test_ids_begin_with_the_name_of_the_dataset(short):
     assert clips.loc[0, ["dataset", "subject_id", "recording_id", "clip_id"]].tolist() == [
         "mine", "mine/s03", "mine/s03", "mine/s03/s3_sur_02",
     ]  # fmt: skip
+    assert clips.loc[0, ["onset", "offset"]].tolist() == [7, 7]
 
 
 @pytest.mark.parametrize("name", ["reg_image{:06d}.bmp", "image{:06d}.bmp", "image{}.jpg", "IMAGE{}.JPG"])

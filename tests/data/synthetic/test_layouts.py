@@ -2,17 +2,15 @@
 
 import hashlib
 import re
-import shutil
 
 import cv2
-import damage
 import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
 
 from hsta_lib.config import Synthetic
-from hsta_lib.data.frames import Unreadable, index_folder, read_image
+from hsta_lib.data.frames import index_folder
 from hsta_lib.data.readers import casme2, megc2019, samm, smic
 from hsta_lib.data.synthetic import clips as synthetic
 from hsta_lib.data.synthetic import layouts, population, render
@@ -22,6 +20,11 @@ SPEC = Synthetic(generator_seed=2, n_subjects=3, n_micro=13, frame_size=32)
 UNION = Synthetic(generator_seed=2, n_subjects=68, n_micro=576)
 READERS = {"casme2": casme2.read, "smic": smic.read, "samm": samm.read}
 THREE = ("negative", "positive", "surprise")
+FOLDERS = {
+    "casme2": "Cropped/{subject}/{clip}",
+    "smic": "SMIC_all_cropped/HS/{subject}/micro/{label}/{clip}",
+    "samm": "SAMM/{subject}/{clip}",
+}
 CLASS_OF = {  # of the generator's emotions
     "disgust": "negative", "fear": "negative", "anger": "negative", "sad": "negative", "happy": "positive",
     "surprise": "surprise",
@@ -33,17 +36,6 @@ def trees(tmp_path_factory):
     """Layout to root and digests; not to be changed."""
     folder = tmp_path_factory.mktemp("trees")
     return {layout: (folder / layout, layouts.write(layout, SPEC, folder / layout)) for layout in READERS}
-
-
-@pytest.fixture
-def tree(trees, tmp_path):
-    """Function that copies a layout's tree: its root, to be changed, and its first clip."""
-
-    def copy(layout):
-        shutil.copytree(trees[layout][0], tmp_path / layout)
-        return tmp_path / layout, next(layouts.layout_clips(layout, SPEC).itertuples(index=False))
-
-    return copy
 
 
 def files_of(root):
@@ -214,8 +206,7 @@ def test_files_hold_the_frames(trees, layout):
     root, _ = trees[layout]
     clip = layouts.layout_clips(layout, SPEC).iloc[7]
     frames = synthetic.clip_frames(layouts.drawn_spec(layout, SPEC), clip["drawn_from"])
-    folder = damage.folder_of(layout, root, next(clip.to_frame().T.itertuples()))
-    files = index_folder(folder)
+    files = index_folder(root / FOLDERS[layout].format(**clip))
     for number, frame in enumerate(frames, start=clip["onset"]):
         stored = cv2.imread(str(files[number]), cv2.IMREAD_UNCHANGED)
         if layout == "casme2":
@@ -338,86 +329,3 @@ def test_the_sheet_of_samm(trees):
 def test_an_unknown_layout_is_named(tmp_path):
     with pytest.raises(ValueError, match="layout = 'casme' is unknown; choose one of casme2, smic, samm"):
         layouts.write("casme", SPEC, tmp_path)
-
-
-# --- planted defects --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("layout", ["casme2", "samm"])
-def test_planted_apex_outside(tree, layout):
-    root, clip = tree(layout)
-    damage.apex_outside(layout, root, clip)
-    reading = READERS[layout](root)
-    assert reading.problems["problem"].tolist() == [
-        f"apex {clip.offset + 9} outside onset..offset {clip.onset}..{clip.offset}"
-    ]
-    assert len(reading.clips) == SPEC.n_micro - 1
-
-
-def test_planted_slash(tree):
-    root, clip = tree("casme2")
-    damage.slash_apex("casme2", root, clip)
-    clips = casme2.read(root).clips.set_index("clip_id")
-    assert clips["apex"].isna().sum() == 1
-    assert pd.isna(clips.loc[f"casme2/{clip.subject}/{clip.clip}", "apex"])
-
-
-@pytest.mark.parametrize("layout", ["casme2", "samm"])
-def test_planted_unpadded_subject(tree, layout):
-    root, clip = tree(layout)
-    before = read_ids(layout, root)
-    damage.unpadded_subject(layout, root, clip)
-    cells = openpyxl.load_workbook(root / damage._SHEETS[layout][0]).worksheets[0]["A"]
-    assert sum(isinstance(cell.value, int) for cell in cells) == 1
-    assert read_ids(layout, root) == before
-
-
-@pytest.mark.parametrize("layout", READERS)
-def test_planted_clip_of_one_frame(tree, layout):
-    root, clip = tree(layout)
-    damage.one_frame(layout, root, clip)
-    clips, problems, *_ = READERS[layout](root)
-    assert problems.empty
-    short = clips[clips["onset"] == clips["offset"]]
-    assert short["onset"].tolist() == [clip.onset]
-    assert list(index_folder(short["folder"].iloc[0])) == [clip.onset]
-
-
-def test_planted_missing_frame(tree):
-    root, clip = tree("smic")
-    number = damage.missing_middle_frame(damage.folder_of("smic", root, clip))
-    assert clip.onset < number < clip.offset
-    problems = smic.read(root).problems
-    n_frames = clip.offset - clip.onset + 1
-    assert problems["problem"].tolist() == [f"1 of {n_frames} frames missing"]
-
-
-@pytest.mark.parametrize("layout", READERS)
-def test_planted_empty_frame(tree, layout):
-    root, clip = tree(layout)
-    path = damage.empty_frame(damage.folder_of(layout, root, clip))
-    assert len(read_ids(layout, root)) == SPEC.n_micro
-    with pytest.raises(Unreadable, match="0 bytes"):
-        read_image(path)
-
-
-@pytest.mark.parametrize("layout", READERS)
-def test_planted_stray_files_change_nothing(tree, layout):
-    root, clip = tree(layout)
-    folder = damage.folder_of(layout, root, clip)
-    before, files = READERS[layout](root), index_folder(folder)
-    damage.stray_files(folder)
-    assert len(list(folder.iterdir())) == len(files) + 4
-    pd.testing.assert_frame_equal(READERS[layout](root).clips, before.clips)
-    assert index_folder(folder) == files
-
-
-@pytest.mark.parametrize("layout", ["casme2", "smic"])
-def test_planted_capital_folder_is_found(tree, layout):
-    root, clip = tree(layout)
-    folder = damage.folder_of(layout, root, clip)
-    before = read_ids(layout, root)
-    renamed = damage.upper_case(folder.parent if layout == "casme2" else folder)
-    assert renamed.name != renamed.name.lower()
-    assert sorted(read_ids(layout, root)) == sorted(before)
-    assert any(renamed == path or renamed == path.parent for path in READERS[layout](root).clips["folder"])
