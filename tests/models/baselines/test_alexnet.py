@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from nets import fitted_in_tens, n_parameters, normal
-from torch.nn import functional
+from nets import n_parameters, normal
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.alexnet import AlexNet, prepare
@@ -40,12 +39,6 @@ def test_each_channel_is_stretched_to_0_255():
     np.testing.assert_allclose(x, expected, rtol=1e-6)
     np.testing.assert_allclose(prepare(flow[..., :3]), expected[:3], rtol=1e-6)
     assert flow[0, 1, 0] == -4
-
-
-@pytest.mark.parametrize("shape", [(5, 7, 2), (5, 7, 5), (5, 7), (3, 5, 7)])
-def test_other_flow_is_refused(shape):
-    with pytest.raises(ValueError, match=r"flow must have shape \(h, w, 3\).*change of depth"):
-        prepare(np.zeros(shape, np.float32))
 
 
 # --- sizes ------------------------------------------------------------------------------------------------
@@ -101,12 +94,3 @@ def test_every_channel_is_read():
             other = x.clone()
             other[:, channel] += 1
             assert (model(other) - model(x)).abs().max() > 1e-5
-
-
-def test_it_can_be_fitted():
-    labels = torch.arange(60) % 3
-    coarse = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(3))
-    patterns = functional.interpolate(coarse, size=64, mode="bilinear")
-    x = (38 + 180 * patterns[labels] + 20 * normal(60, 3, 64, 64)).clamp(0, 255)
-    model = network(3)
-    assert fitted_in_tens(model, x, labels, epochs=7, rate=2e-4) >= 0.95

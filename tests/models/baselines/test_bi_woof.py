@@ -158,13 +158,6 @@ def test_transposing_the_image_transposes_the_blocks():
     np.testing.assert_allclose(histograms(flow.transpose(1, 0, 2)), across, atol=1e-6)
 
 
-def test_the_clip_is_left_as_it_is():
-    flow = random_flow()
-    before = flow.copy()
-    prepare(flow)
-    np.testing.assert_array_equal(flow, before)
-
-
 @pytest.mark.parametrize(
     ("flow", "message"),
     [

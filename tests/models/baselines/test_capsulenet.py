@@ -2,14 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
-from nets import fitted_in_tens, n_parameters, pixels
-from torch.nn import functional
+from nets import n_parameters, pixels
 from torch.utils.flop_counter import FlopCounterMode
 
-from hsta_lib.models.baselines.capsulenet import CapsuleNet, margin_loss, prepare, route, squash
+from hsta_lib.models.baselines.capsulenet import CapsuleNet, margin_loss, route, squash
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,17 +23,6 @@ def network(n_classes=3, **sizes):
 def published():
     with torch.device("meta"):
         return CapsuleNet(3)
-
-
-# --- input ------------------------------------------------------------------------------------------------
-
-
-def test_the_apex_is_the_last_frame():
-    frames = pixels(7, 11, 13, 3).numpy()
-    x = prepare(frames)
-    assert x.shape == (3, 11, 13)
-    assert x.dtype == np.uint8
-    np.testing.assert_array_equal(x, frames[6].transpose(2, 0, 1))
 
 
 # --- capsules ---------------------------------------------------------------------------------------------
@@ -129,19 +116,6 @@ def test_reduced_size():
     assert round(n_parameters(model) / 1e6, 2) == 0.85
 
 
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        ({"d_capsules": 100}, "d_capsules = 100 is not divisible by 8"),
-        ({"image_size": 128}, "image_size = 128 px leaves no place.*image_size > 128"),
-        ({"image_size": 64, "kernel": 5}, "image_size = 64 px.*image_size > 64"),
-    ],
-)
-def test_impossible_sizes_are_refused(sizes, message):
-    with pytest.raises(ValueError, match=message):
-        CapsuleNet(3, **sizes)
-
-
 def test_smallest_image():
     model = network(**TINY | {"image_size": 65}).eval()
     with torch.inference_mode():
@@ -192,13 +166,3 @@ def test_clips_do_not_meet_and_passes_agree():
 def test_loss_is_the_margin_loss():
     model, x, labels = network(5, **TINY).eval(), pixels(3, 3, 72, 72), torch.tensor([4, 0, 2])
     assert model.loss(x, labels).item() == pytest.approx(margin_loss(model(x), labels).item())
-
-
-def test_it_can_be_fitted():
-    labels = torch.arange(60) % 3
-    generator = torch.Generator().manual_seed(3)
-    patterns = functional.interpolate(torch.rand(3, 3, 4, 4, generator=generator), size=72, mode="bilinear")
-    noise = torch.randn(60, 3, 72, 72, generator=generator)
-    x = (38 + 180 * patterns[labels] + 20 * noise).clamp(0, 255).byte()
-    model = network(**REDUCED | {"image_size": 72, "d_capsules": 64})
-    assert fitted_in_tens(model, x, labels, epochs=4, rate=1e-3) >= 0.95

@@ -89,8 +89,3 @@ def test_it_fits_patterns():
     torch.manual_seed(0)
     x, labels = pixels(30, 4, 3, 28, 28), torch.arange(30) % 3
     assert fitted_in_tens(CausalNet(3, **TINY), x, labels, epochs=20, rate=3e-3) > 0.9
-
-
-def test_heads_that_do_not_divide_a_place_are_refused():
-    with pytest.raises(ValueError, match="a place has 8 channels, which place_heads = 3 does not divide"):
-        CausalNet(3, **TINY | {"place_heads": 3})

@@ -53,11 +53,6 @@ def test_no_region_is_empty_in_the_smallest_picture():
         prepare(random_flow(7, 11))
 
 
-def test_what_is_no_flow_is_refused():
-    with pytest.raises(ValueError, match=r"found float32 \(5, 7, 2\)"):
-        prepare(random_flow(5, 7)[..., :2])
-
-
 # --- network ----------------------------------------------------------------------------------------------
 
 

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from nets import fitted_in_tens, n_parameters, normal
-from torch.nn import functional
+from nets import n_parameters, normal
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.htnet import WINDOW_CENTRES, HTNet, Level, merge, prepare
@@ -57,12 +56,6 @@ def test_windows_lie_in_the_picture():
     for column, row in WINDOW_CENTRES:
         assert 7 <= column <= 21
         assert 7 <= row <= 21
-
-
-@pytest.mark.parametrize("shape", [(29, 28, 3), (28, 28, 2), (3, 28, 28), (28, 28)])
-def test_other_flow_is_refused(shape):
-    with pytest.raises(ValueError, match=r"flow must have shape \(28, 28, 3\)"):
-        prepare(np.zeros(shape, np.float32))
 
 
 # --- sizes ------------------------------------------------------------------------------------------------
@@ -201,28 +194,3 @@ def test_merging_normalises_channels_and_keeps_the_larger_neighbour():
     assert result.shape == (1, 2, 2, 2)
     assert result[0, 0].flatten().tolist() == pytest.approx([1, 1, 1, 1], abs=1e-5)
     assert result[0, 1].flatten().tolist() == pytest.approx([-1, 1, -1, 1], abs=1e-5)
-
-
-# --- the whole --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        ({"patch_size": 5}, "image_size = 28 px is not divisible by patch_size = 5"),
-        ({"patch_size": 2}, r"depths = \(2, 2, 10\) need a grid of patches divisible by 4.* make 14"),
-        ({"d": 2}, "heads = 3 is more than d = 2"),
-    ],
-)
-def test_impossible_sizes_are_refused(sizes, message):
-    with pytest.raises(ValueError, match=message):
-        HTNet(3, **sizes)
-
-
-def test_it_can_be_fitted():
-    labels = torch.arange(60) % 3
-    coarse = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(3))
-    patterns = functional.interpolate(coarse, size=28, mode="bilinear")
-    x = (38 + 180 * patterns[labels] + 20 * normal(60, 3, 28, 28)).clamp(0, 255)
-    model = network(**REDUCED)
-    assert fitted_in_tens(model, x, labels, epochs=4, rate=3e-4) >= 0.95

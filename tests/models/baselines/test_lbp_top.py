@@ -150,13 +150,6 @@ def test_the_last_two_frames_are_not_used():
     assert not np.array_equal(prepare(frames), prepare(other))
 
 
-def test_the_clip_is_left_as_it_is():
-    frames = volume(7, 11, 13, 3)
-    before = frames.copy()
-    prepare(frames)
-    np.testing.assert_array_equal(frames, before)
-
-
 def test_a_clip_takes_a_twentieth_of_a_second_at_most():
     frames = volume(12, 112, 112, 3)
     seconds = []

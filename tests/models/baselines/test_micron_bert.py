@@ -14,7 +14,6 @@ from hsta_lib.models.baselines.micron_bert import (
     MicronBERT,
     exchange_patches,
     layers_of,
-    prepare,
     sincos_grid,
 )
 
@@ -73,30 +72,7 @@ def test_the_reduced_form_has_half_a_million_parameters():
     assert n_parameters(network.decoder) == layer + 129 * 128 + 2 * 128 + 129 * 192
 
 
-@pytest.mark.parametrize(
-    ("sizes", "words"),
-    [
-        ({"image_size": 16}, "image_size = 16 px .* patch_size = 5 px"),
-        ({"heads": 5}, "d = 12 .* heads = 5"),
-        ({"d": 9}, "d = 9 .* by 4"),
-    ],
-)
-def test_impossible_sizes_are_refused(sizes, words):
-    with pytest.raises(ValueError, match=words):
-        MicronBERT(**({"n_classes": 3} | TINY | sizes))
-
-
 # --- input ------------------------------------------------------------------------------------------------
-
-
-def test_prepare_takes_onset_and_apex():
-    frames = np.random.default_rng(0).integers(0, 256, (5, 7, 11, 3)).astype(np.uint8)
-    found = prepare(frames)
-    assert found.shape == (2, 3, 7, 11)
-    assert found.dtype == np.uint8
-    assert found.flags["C_CONTIGUOUS"]
-    for i, frame in enumerate((frames[3], frames[4])):
-        np.testing.assert_array_equal(found[i, 1], frame[:, :, 1])
 
 
 def test_pixels_are_normalised_as_imagenet_s():

@@ -2,14 +2,13 @@
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
 from nets import fitted_in_tens, n_parameters, pixels
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from hsta_lib.models.baselines.mmnet import AttentionBlock, Layer, MMNet, Position, prepare
+from hsta_lib.models.baselines.mmnet import AttentionBlock, Layer, MMNet, Position
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,18 +24,6 @@ def network(n_classes=3, **sizes):
 def published(n_classes=3):
     with torch.device("meta"):
         return MMNet(n_classes)
-
-
-# --- input ------------------------------------------------------------------------------------------------
-
-
-def test_onset_and_apex_are_the_last_two_frames():
-    frames = pixels(7, 11, 13, 3).numpy()
-    x = prepare(frames)
-    assert x.shape == (2, 3, 11, 13)
-    assert x.dtype == np.uint8
-    np.testing.assert_array_equal(x[0], frames[5].transpose(2, 0, 1))
-    np.testing.assert_array_equal(x[1], frames[6].transpose(2, 0, 1))
 
 
 # --- sizes ------------------------------------------------------------------------------------------------
@@ -177,18 +164,6 @@ def test_layers_are_left_out_in_training_at_rising_rates():
 
 
 # --- the whole --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        ({"image_size": 100}, "image_size = 100 px is no multiple of 16"),
-        ({"heads": 3}, "widths end in 512, no multiple of heads = 3"),
-    ],
-)
-def test_impossible_sizes_are_refused(sizes, message):
-    with pytest.raises(ValueError, match=message):
-        MMNet(3, **sizes)
 
 
 def smooth(n, seed):

@@ -6,11 +6,23 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from nets import batch, fitted_in_tens
+from nets import batch, fitted_in_tens, normal, pixels
+from torch.nn import functional
 
-from hsta_lib.models.baselines import capsulenet, frl_dgt, micron_bert, mmnet
+from hsta_lib.models.baselines import (
+    alexnet,
+    capsulenet,
+    dual_atme,
+    dual_inception,
+    frl_dgt,
+    htnet,
+    micron_bert,
+    mmnet,
+    ststnet,
+)
 from hsta_lib.models.baselines.alexnet import AlexNet
 from hsta_lib.models.baselines.capsulenet import CapsuleNet
+from hsta_lib.models.baselines.causalnet import CausalNet
 from hsta_lib.models.baselines.dual_atme import DualATME
 from hsta_lib.models.baselines.dual_inception import DualInception
 from hsta_lib.models.baselines.feat_ref import FeatRefApproximation
@@ -20,6 +32,7 @@ from hsta_lib.models.baselines.mersiamc3d import MERSiamC3D
 from hsta_lib.models.baselines.micron_bert import MicronBERT
 from hsta_lib.models.baselines.mmnet import MMNet
 from hsta_lib.models.baselines.off_apexnet import OffApexNet
+from hsta_lib.models.baselines.registry import SYSTEMS
 from hsta_lib.models.baselines.ststnet import STSTNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -122,9 +135,66 @@ def test_what_is_no_onset_and_apex_is_refused(module, frames):
         module.prepare(frames)
 
 
+NO_FLOW = {
+    alexnet: [
+        (np.zeros(shape, np.float32), r"flow must have shape \(h, w, 3\).*change of depth")
+        for shape in [(5, 7, 2), (5, 7, 5), (5, 7), (3, 5, 7)]
+    ],
+    htnet: [
+        (np.zeros(shape, np.float32), r"flow must have shape \(28, 28, 3\)")
+        for shape in [(29, 28, 3), (28, 28, 2), (3, 28, 28), (28, 28)]
+    ],
+    dual_atme: [(np.zeros((5, 7, 2), np.float32), r"found float32 \(5, 7, 2\)")],
+    dual_inception: [(np.zeros((5, 7, 2), np.float32), r"found float32 \(5, 7, 2\)")],
+    ststnet: [
+        (np.zeros((5, 7, 2), np.float32), r"\(h, w, 3\).*found float32 \(5, 7, 2\)"),
+        (np.zeros((5, 7), np.float32), r"found float32 \(5, 7\)"),
+        (np.zeros((5, 7, 3)), "found float64"),
+        (np.full((5, 7, 3), np.nan, np.float32), "not finite"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "flow", "message"), [(module, *case) for module, some in NO_FLOW.items() for case in some]
+)
+def test_what_is_no_flow_is_refused(module, flow, message):
+    with pytest.raises(ValueError, match=message):
+        module.prepare(flow)
+
+
+@pytest.mark.parametrize("module", [capsulenet, micron_bert, mmnet])
+def test_onset_and_apex_are_the_last_two_frames(module):
+    frames = pixels(7, 11, 13, 3).numpy()
+    x = module.prepare(frames)
+    assert x.dtype == np.uint8
+    expected = np.moveaxis(frames[-2:], 3, 1)
+    np.testing.assert_array_equal(x, expected[1] if module is capsulenet else expected)
+    assert x.flags["C_CONTIGUOUS"]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_clip_is_left_as_it_is(name):
+    system = SYSTEMS[name]["reduced"]
+    size, n_frames = system.frames["image_size"], system.frames["n_frames"] + 2
+    clip = pixels(n_frames, size, size, 3).numpy()
+    if system.flow_size:
+        clip = normal(system.flow_size, system.flow_size, 3 + system.depth).numpy()
+    before = clip.copy()
+    system.prepare(clip)
+    np.testing.assert_array_equal(clip, before)
+
+
 @pytest.mark.parametrize(
     ("network", "sizes", "message"),
     [
+        (CapsuleNet, {"d_capsules": 100}, "d_capsules = 100 is not divisible by 8"),
+        (CapsuleNet, {"image_size": 128}, "image_size = 128 px leaves no place.*image_size > 128"),
+        (CapsuleNet, {"image_size": 64, "kernel": 5}, "image_size = 64 px.*image_size > 64"),
+        (
+            CausalNet, {"d": 8, "heads": 2, "depths": (1, 1, 1), "place_heads": 3},
+            "a place has 8 channels, which place_heads = 3 does not divide",
+        ),
         (DualATME, {"image_size": 7}, "image_size = 7 .* at least 8"),
         (DualATME, {"hidden": 0}, "hidden = 0"),
         (DualInception, {"image_size": 3}, "image_size = 3 .* at least 4"),
@@ -132,11 +202,22 @@ def test_what_is_no_onset_and_apex_is_refused(module, frames):
         (FeatRefApproximation, {"image_size": 3}, "image_size = 3 .* at least 4"),
         (FeatRefApproximation, {"shared": 0}, "shared = 0"),
         (FeatRefApproximation, {"own": 0}, "own = 0"),
+        (HTNet, {"patch_size": 5}, "image_size = 28 px is not divisible by patch_size = 5"),
+        (
+            HTNet, {"patch_size": 2},
+            r"depths = \(2, 2, 10\) need a grid of patches divisible by 4.* make 14",
+        ),
+        (HTNet, {"d": 2}, "heads = 3 is more than d = 2"),
+        (MMNet, {"image_size": 100}, "image_size = 100 px is no multiple of 16"),
+        (MMNet, {"heads": 3}, "widths end in 512, no multiple of heads = 3"),
+        (MicronBERT, MICRON | {"image_size": 16}, "image_size = 16 px .* patch_size = 5 px"),
+        (MicronBERT, MICRON | {"heads": 5}, "d = 12 .* heads = 5"),
+        (MicronBERT, MICRON | {"d": 9}, "d = 9 .* by 4"),
         (OffApexNet, {"image_size": 3}, "image_size = 3 .* at least 4"),
         (OffApexNet, {"hidden": 0}, "hidden = 0"),
         (STSTNet, {"image_size": 1}, "image_size = 1"),
     ],
-)
+)  # fmt: skip
 def test_impossible_sizes_are_refused(network, sizes, message):
     with pytest.raises(ValueError, match=message):
         network(3, **sizes)
@@ -160,4 +241,24 @@ def test_it_learns_patterns(network, sizes, shape, epochs, rate):
     x = torch.rand(3, *shape, generator=generator)[labels] + 0.5 * torch.rand(60, *shape, generator=generator)
     x = {DualATME: 2 * x - 1, STSTNet: 255 * x}.get(network, x)
     model = network(3, **sizes)
+    assert fitted_in_tens(model, x, labels, epochs=epochs, rate=rate) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "epochs", "rate"),
+    [
+        (ALEXNET, 64, 7, 2e-4),
+        (partial(CapsuleNet, image_size=72, d=16, d_capsules=64, kernel=5), 72, 4, 1e-3),
+        (partial(HTNet, patch_size=2, d=64, heads=4, depths=(2, 2)), 28, 4, 3e-4),
+    ],
+)
+def test_it_learns_smooth_patterns(network, size, epochs, rate):
+    """Clips show the pattern of their class, four blobs along each side, and some noise."""
+    torch.manual_seed(0)
+    labels = torch.arange(60) % 3
+    coarse = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    patterns = functional.interpolate(coarse, size=size, mode="bilinear")
+    x = (38 + 180 * patterns[labels] + 20 * normal(60, 3, size, size)).clamp(0, 255)
+    model = network(3)
+    x = x.byte() if network.func is CapsuleNet else x
     assert fitted_in_tens(model, x, labels, epochs=epochs, rate=rate) >= 0.95

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from nets import batch, n_parameters, random_flow, shapes_of
+from nets import batch, n_parameters, shapes_of
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hsta_lib.models.baselines.layers import min_max_picture
 from hsta_lib.models.baselines.ststnet import STSTNet, prepare
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,27 +24,6 @@ def test_every_channel_is_stretched_by_its_own_range():
     assert picture[0] == pytest.approx(np.array([[0, 63.75, 127.5], [127.5, 255, 63.75]]))
     assert (picture[1] == 0).all()
     assert picture[2] == pytest.approx(np.array([[0, 255, 0], [0, 0, 127.5]]))
-
-
-def test_flow_is_left_as_it_is():
-    flow = random_flow(5, 7)
-    before = flow.copy()
-    min_max_picture(flow)
-    assert (flow == before).all()
-
-
-@pytest.mark.parametrize(
-    ("flow", "message"),
-    [
-        (np.zeros((5, 7, 2), np.float32), r"\(h, w, 3\).*found float32 \(5, 7, 2\)"),
-        (np.zeros((5, 7), np.float32), r"found float32 \(5, 7\)"),
-        (np.zeros((5, 7, 3)), "found float64"),
-        (np.full((5, 7, 3), np.nan, np.float32), "not finite"),
-    ],
-)
-def test_what_is_no_flow_is_refused(flow, message):
-    with pytest.raises(ValueError, match=message):
-        prepare(flow)
 
 
 # --- network ----------------------------------------------------------------------------------------------
