@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import save, tiny_trials
+from tiny import result_of, save, tiny_trials
 
 from hsta_lib import config
 from hsta_lib.commands import score
@@ -22,15 +22,6 @@ from hsta_lib.training import archive, store
 
 # 2,000 examples each in `make slow`; forty in `make test`, so that the tests themselves stay whole.
 EXAMPLES = [pytest.param(40, id="40"), pytest.param(2000, id="2000", marks=pytest.mark.slow)]
-
-RESULT = {
-    "predictions": {"clip_id": ["a"], "subject_id": ["s"], "y_true": [1], "y_pred": [0], "scores": [[0.1]]},
-    "losses": [0.5],
-    "absent_classes": [],
-    "n_train": 3,
-    "seconds": 0.1,
-    "device": "cpu",
-}
 
 words = st.one_of(
     st.text(max_size=8),
@@ -220,7 +211,7 @@ def test_stored_results(n, tmp_path):
     trial = tiny_trials()[0]
     path = tmp_path / f"{trial.id}.json"
     one = {"clip_id": "a", "subject_id": "s", "y_true": 1, "y_pred": 0, "scores": [0.1, 0.9]}
-    record = store.record_of(trial, RESULT)
+    record = store.record_of(trial, result_of())
     columns = st.dictionaries(st.sampled_from([*one]), values)
     whole = st.integers(0, 3).map(lambda rows: {name: [cell] * rows for name, cell in one.items()})
 
@@ -256,7 +247,7 @@ def test_archives(n, tmp_path):
     lines = st.tuples(header | values, st.lists(values, max_size=3))
 
     for trial in tiny_trials():
-        save(trial, RESULT, tmp_path / "stored")
+        save(trial, result_of(), tmp_path / "stored")
     archive.pack(tiny_trials(), tmp_path / "stored", path)
     packed = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
     names = st.sampled_from(["id", "seed", "predictions", "seconds", "absent_classes", "losses", "clips"])

@@ -9,7 +9,8 @@ import time
 
 import numpy as np
 import pytest
-from tiny import save, tiny_dataset, tiny_trials
+from disk import failing
+from tiny import result_of, save, tiny_dataset, tiny_trials
 
 from hsta_lib.data.cache import cached_rows
 from hsta_lib.training import archive, run, store
@@ -22,15 +23,11 @@ AGAIN = 20
 _barrier = None
 
 
-def _refuse(*_, **__):
-    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-
 def _begin(barrier, has_locks):
     global _barrier
     _barrier = barrier
     if not has_locks:
-        fcntl.flock = fcntl.lockf = os.link = _refuse
+        fcntl.flock = fcntl.lockf = os.link = failing(errno.ENOLCK)
 
 
 def _at_once(job, *arguments):
@@ -98,10 +95,8 @@ def test_one_cache_is_made_once(tmp_path, n, has_locks):
 @pytest.mark.parametrize("n", HANDS)
 def test_one_archive(tmp_path, n):
     trials = tiny_trials()
-    columns = {"clip_id": "a", "subject_id": "s", "y_true": 1, "y_pred": 0}
-    predictions = {name: [value] * 999 for name, value in columns.items()}
     for trial in trials:
-        save(trial, {"predictions": predictions, "losses": [], "absent_classes": []}, tmp_path / "stored")
+        save(trial, result_of(999), tmp_path / "stored")
     found = all_of(n, False, _pack_and_unpack, trials, tmp_path / "stored", tmp_path / "new")
     assert found == [(1, [])] * n
     assert len(list((tmp_path / "new").iterdir())) == 2

@@ -41,6 +41,25 @@ def tiny_dataset(folder, *, n_clips=23, n_subjects=5, size=8, n_frames=6):
     return Dataset(clips, path, classes, problems_table(), {}, FINGERPRINT, "tiny", pd.DataFrame())
 
 
+def result_of(n_clips=1, *, more=None, **columns):
+    """A training's result: predictions of one clip some times, or with other ``columns``; other fields."""
+    one = {"clip_id": "a", "subject_id": "s", "y_true": 1, "y_pred": 0, "scores": [0.1, 0.9]}
+    usual = {"losses": [0.5], "absent_classes": [], "n_train": 3, "seconds": 0.1, "device": "cpu"}
+    predictions = {name: [cell] * n_clips for name, cell in one.items()} | columns
+    return {"predictions": predictions, **usual, **(more or {})}
+
+
+def changes(before, after):
+    """Fields of settings that differ, and what they are after."""
+    one, other = (
+        {"labels": settings.labels}
+        | {name: value for group in ("frames", "model", "training", "split")
+           for name, value in getattr(settings, group).model_dump().items()}
+        for settings in (before, after)
+    )  # fmt: skip
+    return {name: value for name, value in other.items() if one[name] != value}
+
+
 def save(trial, result, folder):
     """Store a trial's result, as a run does."""
     store.write(store.record_of(trial, result), folder)

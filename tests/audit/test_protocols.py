@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import save, tiny_dataset, tiny_settings, tiny_trials
+from tiny import changes, save, tiny_dataset, tiny_settings, tiny_trials
 
 from hsta_lib.audit import shortcuts
 from hsta_lib.audit.shortcuts import HONEST, PROTOCOLS, Data
@@ -367,7 +367,7 @@ def test_runs_differ_from_the_honest_one_in_what_they_are_named_after_alone():
     honest = settings["subjects apart"]
     assert (honest.split.split, honest.split.macro_clips) == ("subject", "none")
     assert honest.frames.drawing == "uniform"
-    changed = {name: _differences(honest, one) for name, one in settings.items()}
+    changed = {name: changes(honest, one) for name, one in settings.items()}
     del changed["subjects apart"]
     epochs = {"store_epochs": False}
     assert changed == {
@@ -379,16 +379,6 @@ def test_runs_differ_from_the_honest_one_in_what_they_are_named_after_alone():
         "macro": {"labels": "objective7", "macro_clips": "training_subjects"} | epochs,
         "macro of all": {"labels": "objective7", "macro_clips": "all"} | epochs,
     }
-
-
-def _differences(one, other):
-    before, after = (
-        {"labels": settings.labels}
-        | {name: value for group in ("frames", "model", "training", "split")
-           for name, value in getattr(settings, group).model_dump().items()}
-        for settings in (one, other)
-    )  # fmt: skip
-    return {name: value for name, value in after.items() if before[name] != value}
 
 
 @pytest.mark.usefixtures("tiny_data")

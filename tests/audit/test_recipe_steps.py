@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import save, tiny_dataset, tiny_settings
+from tiny import changes, save, tiny_dataset, tiny_settings
 
 from hsta_lib import config
 from hsta_lib.audit import recipe_steps
@@ -26,18 +26,6 @@ EXACT = {"rel": 0, "abs": 1e-9}
 
 def _study(**parameters):
     return start("audit", {"preset": "smoke", "workers": 0, **parameters})
-
-
-def fields_of(settings):
-    """All fields by their names."""
-    groups = (settings.frames, settings.model, settings.training, settings.split)
-    return {name: value for group in groups for name, value in group.model_dump().items()}
-
-
-def changed(settings):
-    """Fields that differ from the equations at full size."""
-    before = fields_of(FULL)
-    return {name: value for name, value in fields_of(settings).items() if before[name] != value}
 
 
 # --- stops ------------------------------------------------------------------------------------------------
@@ -63,13 +51,13 @@ def test_a_step_alone_changes_its_own_fields_and_the_walk_adds_them_up():
     for stop in recipe_steps.stops(FULL):
         if stop.way != CUMULATIVE:
             continue
-        own = changed(alone[stop.step])
+        own = changes(FULL, alone[stop.step])
         assert own, "a step that changes nothing"
         assert not set(own) & set(so_far), "two steps change the same"
         so_far |= own
-        assert changed(stop.settings) == so_far
-    assert changed(alone["cross-entropy"]) == {"loss": "cross_entropy"}
-    assert [changed(alone[step]) for step in SPECIAL] == [{"special": "tracks"}, {"special": "flow"}]
+        assert changes(FULL, stop.settings) == so_far
+    assert changes(FULL, alone["cross-entropy"]) == {"loss": "cross_entropy"}
+    assert [changes(FULL, alone[step]) for step in SPECIAL] == [{"special": "tracks"}, {"special": "flow"}]
 
 
 # --- trials -----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from disk import failing
 
 from hsta_lib.data import cache
 from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
@@ -272,9 +273,9 @@ def test_a_stop_while_rows_are_put_together_loses_at_most_those_that_have_moved(
     computed = []
     with monkeypatch.context() as patch:
         if name == "header":
-            patch.setattr(np.lib.format, "write_array_header_1_0", _refuse(errno.EIO))  # none has moved
+            patch.setattr(np.lib.format, "write_array_header_1_0", failing(errno.EIO))  # none has moved
         else:
-            patch.setattr(cache, "file_digest", _refuse(errno.EIO))  # all have
+            patch.setattr(cache, "file_digest", failing(errno.EIO))  # all have
         with pytest.raises(OSError, match="Input/output"):
             rows_of(folder, compute=except_for(0))
     assert rows_of(folder, compute=recorded(computed, except_for(0)))[3] == list(range(1, 11))
@@ -393,13 +394,6 @@ def test_rows_that_were_deleted_are_computed_again(folder, capsys):
 # --- disks ------------------------------------------------------------------------------------------------
 
 
-def _refuse(number):
-    def refuse(*_):
-        raise OSError(number, os.strerror(number))
-
-    return refuse
-
-
 def test_without_space_nothing_is_computed(folder, monkeypatch):
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=329))
     with pytest.raises(OSError, match=rf"no space left for the cache {folder}, .* 3.3e-07 GB.*HSTA_DATA"):
@@ -415,7 +409,7 @@ def test_a_disk_that_gets_full_keeps_the_rows_done(folder, monkeypatch, number):
 
     def until_full(place, content):
         written.append(place)
-        return _refuse(number)() if len(written) > 4 else write(place, content)
+        return failing(number)() if len(written) > 4 else write(place, content)
 
     monkeypatch.setattr(cache, "_write", until_full)
     with pytest.raises(OSError, match=r"no space left .* rows that were done are kept"):
@@ -508,5 +502,5 @@ def test_a_finished_cache_can_be_opened_without_the_right_to_write(open_dir):
 
 def test_errors_of_the_rows_are_not_taken_for_the_cache_s(folder):
     with pytest.raises(PermissionError) as raised:
-        rows_of(folder, compute=_refuse(errno.EACCES))
+        rows_of(folder, compute=failing(errno.EACCES))
     assert "cache" not in str(raised.value)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image as pillow
-from tiny import save, tiny_trials
+from tiny import result_of, save, tiny_trials
 
 from hsta_lib import ROOT, config
 from hsta_lib.config import Synthetic
@@ -259,14 +259,8 @@ def test_seconds_are_means_over_the_trials_of_a_cell(monkeypatch, tmp_path):
     monkeypatch.setenv("HSTA_RESULTS", str(tmp_path))
     trials = tiny_trials(n_folds=3)
     for trial, seconds in zip(trials, (2.0, 5.0, 11.0), strict=True):
-        save(trial, _result(seconds), tmp_path)
+        save(trial, result_of(more={"seconds": seconds}), tmp_path)
     assert report.seconds_of([trials[:2], trials[1:], trials]) == [3.5, 8.0, 6.0]
-
-
-def _result(seconds):
-    columns = {"clip_id": ["a"], "subject_id": ["s"], "y_true": [1], "y_pred": [0], "scores": [[0.7, 0.3]]}
-    about = {"losses": [0.5], "absent_classes": [], "n_train": 3, "seconds": seconds, "device": "cpu"}
-    return {"predictions": columns, **about}
 
 
 def test_the_results_of_a_report_are_kept_beside_it(monkeypatch, tmp_path):
@@ -276,7 +270,7 @@ def test_the_results_of_a_report_are_kept_beside_it(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=f"{trials[0].id}|{trials[1].id}"):
         report.keep(_study(), trials)
     for trial in trials:
-        save(trial, _result(1.5), tmp_path / "results")
+        save(trial, result_of(), tmp_path / "results")
     name = report.keep(_study(), [*trials, trials[0]])
     assert name == str(tmp_path / "reports" / "table4-smoke-synthetic-subject.trials.jsonl.gz")
     assert archive.unpack(tmp_path / name, tmp_path / "new") == (2, 2, 0, 0)

@@ -5,7 +5,7 @@ import json
 import tracemalloc
 
 import pytest
-from tiny import save, tiny_settings, tiny_trials
+from tiny import result_of, save, tiny_settings, tiny_trials
 
 from hsta_lib import config
 from hsta_lib.training import archive, store
@@ -20,16 +20,10 @@ def id_of_record(record):
 
 
 def result(y_pred):
-    return {
-        "predictions": {**CLIPS, "y_pred": y_pred, "scores": [[0.1, 0.9], [0.7, 0.3]]},
-        "losses": [0.5, 0.30000000000000004],
-        "epoch_predictions": [[0, 0], y_pred],
-        "draw_predictions": [[1, 1]],
-        "absent_classes": ["fear"],
-        "n_train": 3,
-        "seconds": 0.1,
-        "device": "cpu",
-    }
+    columns = {**CLIPS, "y_pred": y_pred, "scores": [[0.1, 0.9], [0.7, 0.3]]}
+    more = {"losses": [0.5, 0.30000000000000004], "absent_classes": ["fear"]}
+    more |= {"epoch_predictions": [[0, 0], y_pred], "draw_predictions": [[1, 1]]}
+    return result_of(**columns, more=more)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from disk import failing
 from test_baseline_inputs import dataset_for
 from test_baseline_inputs import settings_of as settings_of_baseline
 from tiny import FINGERPRINT, tiny_dataset, tiny_settings, tiny_trials
@@ -204,10 +205,7 @@ def test_other_code_does_not_go_on_from_it(killed, dataset, tmp_path, capsys, mo
 
 
 def test_a_full_disk_costs_the_checkpoint_and_a_line(dataset, tmp_path, capsys, monkeypatch, every_epoch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(checkpoint, "write_whole", full)
+    monkeypatch.setattr(checkpoint, "write_whole", failing(errno.ENOSPC))
     trial = tiny_trials()[0]
     run.run_trial(trial, dataset, tmp_path)
     assert store.load(trial, tmp_path)

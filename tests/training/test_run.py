@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import distributed
 import psutil
 import pytest
+from disk import failing
 from tiny import scores_in, tiny_dataset, tiny_settings, tiny_trials, wait_for
 
 from hsta_lib.training import cluster, run, store
@@ -294,11 +295,7 @@ def test_a_run_stops_at_the_first_result_that_cannot_be_written(dataset, tmp_pat
 
 def test_a_folder_that_cannot_be_written_is_named_before_any_training(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "fit", lambda *_: pytest.fail("trained"))
-
-    def read_only(_):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(os, "fsync", read_only)
+    monkeypatch.setattr(os, "fsync", failing(errno.EROFS))
     with pytest.raises(store.NotWritten, match=rf"{tmp_path} \(Read-only file system\).*HSTA_RESULTS"):
         run.run(tiny_trials(), [dataset], tmp_path, workers=0)
 

@@ -6,24 +6,12 @@ import os
 
 import pandas as pd
 import pytest
-from tiny import save, tiny_settings, tiny_trials
+from disk import failing
+from tiny import result_of, save, tiny_settings, tiny_trials
 
 from hsta_lib.training import store
 
-RESULT = {
-    "predictions": {
-        "clip_id": ["a"],
-        "subject_id": ["s"],
-        "y_true": [1],
-        "y_pred": [0],
-        "scores": [[0.1, 0.30000001]],
-    },
-    "losses": [0.5],
-    "absent_classes": [],
-    "n_train": 3,
-    "seconds": 0.1,
-    "device": "cpu",
-}
+RESULT = result_of(scores=[[0.1, 0.30000001]])
 
 
 @pytest.fixture
@@ -52,10 +40,7 @@ def test_nothing_is_left_under_a_trials_name_when_writing_fails(tmp_path, trials
 
 
 def test_a_full_disk_is_named_with_the_folder_and_the_fix(tmp_path, trials, monkeypatch):
-    def full(_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
     with pytest.raises(store.NotWritten, match=rf"{tmp_path} \(No space left.*HSTA_RESULTS") as caught:
         save(trials[0], RESULT, tmp_path)
     assert caught.value.errno == errno.ENOSPC

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-import openpyxl
 import pandas as pd
 import pytest
+from disk import write_book
 from tiny import with_folders
 
 from hsta_lib.data.frames import index_folder
@@ -31,12 +31,7 @@ def row(
 
 
 def write_sheet(path, rows, header=HEADER):
-    book = openpyxl.Workbook()
-    for cells in [header, *rows]:
-        book.active.append(cells)
-    book.create_sheet("Sheet2")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    book.save(path)
+    write_book(path, {"Sheet": [header, *rows], "Sheet2": []})
 
 
 def build(root, rows, frames="Cropped", *, sheet=casme2.SHEET, header=HEADER, folders=None):

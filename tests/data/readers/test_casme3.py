@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-import openpyxl
 import pandas as pd
 import pytest
+from disk import write_book
 
 from hsta_lib.data.readers import casme3
 from hsta_lib.data.readers import rows as reading
@@ -34,14 +34,9 @@ def row(
 
 def write_sheet(path, rows, header=MICRO):
     """An .xlsx file with the rows on its first sheet and junk on the others."""
-    book = openpyxl.Workbook()
-    book.active.title = "label"
-    for cells in [header, *rows]:
-        book.active.append(cells)
-    book.create_sheet("Sheet1").cell(500, 8)  # no values, but dimensions
-    book.create_sheet("Sheet3").append(["Subject", "spNO.99", "1"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    book.save(path)
+    no_values = [[]] * 499 + [[None] * 8]  # but dimensions
+    junk = {"Sheet1": no_values, "Sheet3": [["Subject", "spNO.99", "1"]]}
+    write_book(path, {"label": [header, *rows], **junk})
 
 
 @pytest.fixture

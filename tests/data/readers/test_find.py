@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-import openpyxl
 import pytest
+from disk import write_book
 
 from hsta_lib.data.readers import casme2, casme3, megc2019, own, samm, smic
 from hsta_lib.data.readers.find import find_frames, find_sheet, folders_of, nearest_folder
@@ -32,12 +32,7 @@ def write(root, dataset, frames, sheet, title="Sheet1"):
     for number in (5, 6, 7):
         (folder / f"img{number}.jpg").touch()
     if header:
-        book = openpyxl.Workbook()
-        book.active.title = title
-        for cells in (header, row):
-            book.active.append(cells)
-        (root / sheet).parent.mkdir(parents=True, exist_ok=True)
-        book.save(root / sheet)
+        write_book(root / sheet, {title: [header, row]})
     return folder
 
 

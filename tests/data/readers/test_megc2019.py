@@ -2,8 +2,8 @@
 
 import shutil
 
-import openpyxl
 import pytest
+from disk import write_book
 
 from hsta_lib.config import Parameters, Preset
 from hsta_lib.data.dataset import read_dataset
@@ -48,14 +48,6 @@ SMALL_LIST = [
 ]
 
 
-def write_book(path, rows):
-    book = openpyxl.Workbook()
-    for row in rows:
-        book.active.append(row)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    book.save(path)
-
-
 def write_casme2(root, clips):
     """Rows are (subject, clip, emotion) or with (onset, apex, offset) behind."""
     header = ["Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None]
@@ -63,7 +55,7 @@ def write_casme2(root, clips):
     for subject, clip, emotion, *numbers in clips:
         (root / "Cropped" / f"sub{subject}" / clip).mkdir(parents=True, exist_ok=True)
         rows.append([subject, clip, None, *(numbers or (46, 59, 86)), None, "4", emotion])
-    write_book(root / casme2.SHEET, rows)
+    write_book(root / casme2.SHEET, {"Sheet": rows})
 
 
 def write_smic(root, clips):
@@ -82,7 +74,7 @@ def write_samm(root, clips):
     for subject, clip, emotion in clips:
         (root / "SAMM_CROP" / subject / clip).mkdir(parents=True)
         rows.append([subject, clip, 1204, 1231, 1279, "12", emotion, 7])
-    write_book(root / samm.SHEET, rows)
+    write_book(root / samm.SHEET, {"Sheet": rows})
 
 
 def write_list(path, rows):

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-import openpyxl
 import pytest
+from disk import write_book
 from tiny import with_folders
 
 from hsta_lib.data.frames import index_folder
@@ -29,12 +29,7 @@ def row(
 
 def write_sheet(path, rows, header=HEADER):
     """A sheet of rows whose header is, as in the official one, the fourteenth line."""
-    book = openpyxl.Workbook()
-    book.active.title = "MICRO_ONLY"
-    for cells in [*PROSE, header, *rows]:
-        book.active.append(cells)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    book.save(path)
+    write_book(path, {"MICRO_ONLY": [*PROSE, header, *rows]})
 
 
 def build(root, rows, frames="SAMM", *, sheet=samm.SHEET, header=HEADER, folders=None):

@@ -5,6 +5,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import openpyxl
 import pytest
+from disk import write_book
 
 from hsta_lib.data.readers.sheet import read_sheet
 
@@ -16,15 +17,7 @@ COLUMNS = ["Subject", "Filename", "Onset"]
 
 def write(path, *sheets):
     """An .xlsx file of some sheets, each a list of rows."""
-    book = openpyxl.Workbook()
-    book.remove(book.active)
-    for number, rows in enumerate(sheets):
-        sheet = book.create_sheet(f"Sheet{number}")
-        for row in rows:
-            sheet.append(row)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    book.save(path)
-    return path
+    return write_book(path, {f"Sheet{number}": rows for number, rows in enumerate(sheets)})
 
 
 def test_the_header_is_looked_for_below_prose_and_in_later_sheets(tmp_path):

@@ -2,6 +2,7 @@
 
 import openpyxl
 import pytest
+from disk import write_book
 
 from hsta_lib.data.readers import smic
 from hsta_lib.data.readers.rows import compare_counts
@@ -49,16 +50,9 @@ def sheet_row(clip, onset=480120, offset=480151, *, emotion=None, second=(None, 
 
 def write_sheet(path, hs=(), vis=()):
     """The sheet of SMIC-E: a page per camera; that of VIS has no column LastF."""
-    book = openpyxl.Workbook()
-    book.active.title = "HS"
-    for cells in [HEADER, *hs]:
-        book.active.append(cells)
-    page = book.create_sheet("VIS")
     last = HEADER.index("LastF")
-    for cells in [HEADER, *vis]:
-        page.append([*cells[:last], *cells[last + 1 :]])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    book.save(path)
+    without = [[*cells[:last], *cells[last + 1 :]] for cells in [HEADER, *vis]]
+    write_book(path, {"HS": [HEADER, *hs], "VIS": without})
 
 
 @pytest.fixture
