@@ -13,6 +13,18 @@ def batch(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def seeded(build, n_classes=3, **sizes):
+    """A network with the same weights each time."""
+    torch.manual_seed(0)
+    return build(n_classes, **sizes)
+
+
+def without_weights(build, n_classes=3, **sizes):
+    """A network as published, to count."""
+    with torch.device("meta"):
+        return build(n_classes, **sizes)
+
+
 def n_parameters(module):
     return sum(parameter.numel() for parameter in module.parameters())
 

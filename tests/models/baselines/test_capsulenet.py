@@ -1,10 +1,11 @@
 """CapsuleNet: squash, routing and margin loss by hand, sizes as published."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
-from nets import n_parameters, pixels
+from nets import n_parameters, pixels, seeded, without_weights
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.capsulenet import CapsuleNet, margin_loss, route, squash
@@ -15,14 +16,8 @@ REDUCED = {"image_size": 112, "d": 16, "d_capsules": 128, "kernel": 5}
 TINY = {"image_size": 72, "d": 4, "d_capsules": 16, "kernel": 5}
 
 
-def network(n_classes=3, **sizes):
-    torch.manual_seed(0)
-    return CapsuleNet(n_classes, **sizes)
-
-
-def published():
-    with torch.device("meta"):
-        return CapsuleNet(3)
+network = partial(seeded, CapsuleNet)
+published = partial(without_weights, CapsuleNet)
 
 
 # --- capsules ---------------------------------------------------------------------------------------------

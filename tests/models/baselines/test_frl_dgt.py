@@ -1,9 +1,11 @@
 """FRL-DGT, an approximation: warping and regions by hand, the joint loss against its formula, learning."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from nets import fitted_in_tens, normal
+from nets import fitted_in_tens, normal, seeded
 from torch.nn import functional
 
 from hsta_lib.models.baselines.frl_dgt import (
@@ -20,9 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 N_PARAMETERS = 208_885  # for three classes
 
 
-def network(n_classes=3):
-    torch.manual_seed(0)
-    return FRLDGT(n_classes)
+network = partial(seeded, FRLDGT)
 
 
 # --- input ------------------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 """HTNet: windows of the flow, sizes as published, and when its attention mixes places."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from nets import n_parameters, normal
+from nets import n_parameters, normal, seeded, without_weights
 from torch.utils.flop_counter import FlopCounterMode
 
 from hsta_lib.models.baselines.htnet import WINDOW_CENTRES, HTNet, Level, merge, prepare
@@ -17,14 +18,8 @@ REDUCED = {"patch_size": 2, "d": 64, "heads": 4, "depths": (2, 2)}
 TINY = {"d": 8, "heads": 2, "depths": (1, 1)}
 
 
-def network(n_classes=3, **sizes):
-    torch.manual_seed(0)
-    return HTNet(n_classes, **sizes)
-
-
-def published():
-    with torch.device("meta"):
-        return HTNet(3)
+network = partial(seeded, HTNet)
+published = partial(without_weights, HTNet)
 
 
 # --- input ------------------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """MERSiamC3D, an approximation: flow maps, the losses of both stages against their formulas, learning."""
 
 import math
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from nets import fitted_in_tens, losses_in_tens, normal
+from nets import fitted_in_tens, losses_in_tens, normal, seeded
 
 from hsta_lib.models.baselines.mersiamc3d import MERSiamC3D, contrastive_loss, focal_loss, prepare
 
@@ -15,9 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 N_PARAMETERS = 242_691  # for three classes
 
 
-def network(n_classes=3):
-    torch.manual_seed(0)
-    return MERSiamC3D(n_classes)
+network = partial(seeded, MERSiamC3D)
 
 
 def maps():

@@ -1,10 +1,11 @@
 """MMNet: sizes as published, weights of places, what each branch sees."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
-from nets import fitted_in_tens, n_parameters, pixels
+from nets import fitted_in_tens, n_parameters, pixels, seeded, without_weights
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,14 +17,8 @@ REDUCED = {"image_size": 112, "stem": 45, "widths": (32, 32, 64, 128), "depth": 
 TINY = {"image_size": 48, "stem": 5, "widths": (4, 4, 6, 8), "heads": 2, "depth": 2}
 
 
-def network(n_classes=3, **sizes):
-    torch.manual_seed(0)
-    return MMNet(n_classes, **sizes)
-
-
-def published(n_classes=3):
-    with torch.device("meta"):
-        return MMNet(n_classes)
+network = partial(seeded, MMNet)
+published = partial(without_weights, MMNet)
 
 
 # --- sizes ------------------------------------------------------------------------------------------------
