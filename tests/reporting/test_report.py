@@ -578,7 +578,8 @@ def test_what_hangs_on_single_subjects_is_said():
     matrices = np.zeros((1, 1, 3, 2, 2))
     matrices[0, 0] = [[[4, 0], [0, 4]], [[1, 0], [0, 0]], [[0, 0], [1, 0]]]  # 8 clips, 1 and 1
     text = report.about_subjects(matrices.astype(int), ["a", "b"]).data
-    assert "The 3 subjects have unequal numbers of clips. They weigh as much as 1.5" in text  # 10 squared by 64 + 1 + 1
+    # 10 squared by 64 + 1 + 1
+    assert "The 3 subjects have unequal numbers of clips. They weigh as much as 1.5" in text
     # ACC 9 of 10, then 1 of 2; UAR 1 and 4 of 5, then 1 and 0.
     assert (
         "Without the largest (8 of 10 clips) the mean of all settings changes by ACC -40.0, UAR -40.0" in text
