@@ -35,3 +35,14 @@ def by_cell(predictions):
     fits = fits.where(of_cell["loss_share"].count() == of_cell.size(), "")
     blind = of_cell["reads_pixels"].agg(lambda values: values.eq(False).any())
     return found.assign(fit=fits.mask(blind, NO_PIXELS))
+
+
+def names_not_fitted(table):
+    """Names of the rows that did not fit, from ``row`` or else ``system``; none where no fit is known.
+
+    ``table`` (DataFrame): scores, with the column ``fit`` of `by_cell` if there is one.
+    """
+    if "fit" not in table:
+        return []
+    names = table["row" if "row" in table else "system"]
+    return names[table["fit"] == NOT_FITTED].unique().tolist()

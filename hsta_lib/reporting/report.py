@@ -14,7 +14,7 @@ from IPython.display import Markdown
 from hsta_lib import SHIPPED, config
 from hsta_lib.data.table import default_labels
 from hsta_lib.evaluation import comparisons
-from hsta_lib.evaluation.fitted import NO_PIXELS, NOT_FITTED
+from hsta_lib.evaluation.fitted import NO_PIXELS, NOT_FITTED, names_not_fitted
 from hsta_lib.evaluation.intervals import (
     RULE,
     bootstrap_scores,
@@ -229,8 +229,8 @@ def conclude_differences(study, table, first="the first row", fits=None):
         lines.append(f"- {tables.HEADINGS[metric]}: **{count}**{told}.")
     neither = table.loc[~differs["uar"] & ~differs["uf1"], "row"]
     lines.append(f"- Not shown to differ in either: {'; '.join(neither) or 'none'}.")
-    if fits is not None and NOT_FITTED in set(fits.get("fit", ())):
-        unfit = fits.loc[fits["fit"] == NOT_FITTED, "row" if "row" in fits else "system"].unique()
+    unfit = [] if fits is None else names_not_fitted(fits)
+    if unfit:
         lines.append(f"- Not fitted, so that their differences are not about the method: {'; '.join(unfit)}.")
     smallest = table["uf1_detectable"].median()
     if np.isfinite(smallest):

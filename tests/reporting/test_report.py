@@ -202,6 +202,9 @@ def test_rows_that_did_not_fit_are_named_where_differences_are_told(differences)
     )
     said = "- Not fitted, so that their differences are not about the method: better."
     assert said in report.conclude_differences(_study(), differences, fits=fits).data.splitlines()
+    panel, _ = plots.differences(differences, fits=fits).axes
+    marked = [text.get_text() for text in panel.get_yticklabels()]
+    assert marked == [f"{name}, not fitted" if name == "better" else name for name in NAMES[1:]]
     for no_reason in (fits.assign(fit="fitted"), fits[["row"]], None):
         assert "Not fitted" not in report.conclude_differences(_study(), differences, fits=no_reason).data
 
