@@ -5,19 +5,12 @@ import os
 import sys
 
 import pytest
+from tiny import write_script
 
 from hsta_lib import ROOT
 
-RUN = """
-import sys
-sys.path.insert(0, {tests!r})
-from tiny import tiny_dataset, tiny_trials
-from hsta_lib import config
-from hsta_lib.training import run
-if __name__ == "__main__":
-    where = {{"scheduler": sys.argv[1]}} if sys.argv[1:] else {{"workers": 1}}
-    run.run(tiny_trials(epochs=60), [tiny_dataset(config.data_dir())], config.results_dir(), **where)
-"""
+WHERE = 'where = {"scheduler": sys.argv[1]} if sys.argv[1:] else {"workers": 1}'
+PLACES = {"data": "config.data_dir()", "results": "config.results_dir()"}
 
 
 @pytest.fixture
@@ -29,8 +22,7 @@ def chaos(monkeypatch):
 # The three of the first: a full disk of data, a killed worker, a disk of results that becomes read-only.
 @pytest.mark.parametrize(("events", "seed"), [(3, 29), pytest.param(20, 0, marks=pytest.mark.slow)])
 def test_whatever_happens_to_a_run_nothing_is_lost(chaos, tmp_path, events, seed):
-    script = tmp_path / "run.py"
-    script.write_text(RUN.format(tests=str(ROOT / "tests")))
+    script = write_script(tmp_path, "tiny_trials(epochs=60)", "**where", before=WHERE, **PLACES)
     commands = {"run": [sys.executable, str(script)]}
     if events > 3:
         commands["run on a scheduler"] = [*commands["run"], str(tmp_path / "scheduler.json")]

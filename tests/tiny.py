@@ -1,6 +1,7 @@
 """A dataset of a few random clips and settings that train on it in a fraction of a second."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,28 @@ def save(trial, result, folder):
 def scores_in(trials, folder):
     """Stored class scores by the trials' ids."""
     return {trial.id: store.load(trial, folder)["predictions"]["scores"] for trial in trials}
+
+
+SCRIPT = """
+import signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from tiny import tiny_dataset, tiny_trials
+from hsta_lib import config
+from hsta_lib.training import run
+{before}
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell inherit it ignored
+    run.run({trials}, [tiny_dataset({data})], {results}, {where})
+"""
+
+
+def write_script(folder, trials, where, *, before="", data="Path({0!r})", results="Path({0!r}) / 'results'"):
+    """A script that trains, by default in its folder; all but ``folder`` is code, ``where`` of `run.run`."""
+    data, results = (code.format(str(folder)) for code in (data, results))
+    parts = {"trials": trials, "where": where, "before": before, "data": data, "results": results}
+    (folder / "run.py").write_text(SCRIPT.format(tests=str(Path(__file__).parent), **parts))
+    return folder / "run.py"
 
 
 def wait_for(condition, seconds=180):

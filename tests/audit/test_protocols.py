@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import changes, save, tiny_dataset, tiny_settings, tiny_trials
+from tiny import changes, result_of, save, tiny_dataset, tiny_settings, tiny_trials
 
 from hsta_lib.audit import shortcuts
 from hsta_lib.audit.shortcuts import HONEST, PROTOCOLS, Data
@@ -50,7 +50,7 @@ def keep(results, trial, test, y_pred, **more):
         "y_pred": [int(label) for label in y_pred],
         "scores": [[0.0, 0.0, 0.0]] * len(test),
     }
-    save(trial, {"predictions": columns, "absent_classes": [], **more}, results)
+    save(trial, result_of(**columns, more=more), results)
 
 
 def opened(clips, classes=("a", "b", "c")):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import changes, save, tiny_dataset, tiny_settings
+from tiny import changes, result_of, save, tiny_dataset, tiny_settings
 
 from hsta_lib import config
 from hsta_lib.audit import recipe_steps
@@ -150,8 +150,7 @@ def three(tmp_path, monkeypatch):
     trials = [[Trial(stop.settings, 0, seed, "planted") for seed in (3, 5)] for stop in found]
     for stop, runs in zip(found, trials, strict=True):
         for trial in runs:
-            result = {"predictions": columns | {"y_pred": predicted[stop.step]}, "absent_classes": []}
-            save(trial, result, tmp_path)
+            save(trial, result_of(**columns, y_pred=predicted[stop.step]), tmp_path)
     return found, trials
 
 

@@ -15,14 +15,13 @@ import torch
 from disk import failing
 from test_baseline_inputs import dataset_for
 from test_baseline_inputs import settings_of as settings_of_baseline
-from tiny import FINGERPRINT, tiny_dataset, tiny_settings, tiny_trials
+from tiny import FINGERPRINT, tiny_dataset, tiny_settings, tiny_trials, write_script
 
 from hsta_lib.config import as_released, with_fields
 from hsta_lib.training import checkpoint, fit, run, store
 from hsta_lib.training.checkpoint import Checkpoint
 from hsta_lib.training.trials import Trial
 
-HERE = Path(__file__).parents[1]
 RESULT = {"predictions", "losses", "epoch_predictions", "draw_predictions"}
 # What there is besides weights: balanced draws; drawn frames, layers left out, dropout, stored epochs; batch
 # normalisation; a first stage.
@@ -212,12 +211,7 @@ def test_a_full_disk_costs_the_checkpoint_and_a_line(dataset, tmp_path, capsys, 
     assert "no checkpoint can be written" in capsys.readouterr().out
 
 
-RUN = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {here!r})
-from tiny import tiny_dataset, tiny_trials
-from hsta_lib.training import run
+BEFORE = """
 from hsta_lib.training.checkpoint import Checkpoint
 
 def keep(self, parts, calls=[], real=Checkpoint.keep):
@@ -227,8 +221,6 @@ def keep(self, parts, calls=[], real=Checkpoint.keep):
     real(self, parts)
 
 Checkpoint.keep = keep
-if __name__ == "__main__":
-    run.run(tiny_trials(epochs=300)[:1], [tiny_dataset(Path({data!r}))], Path({folder!r}), workers={workers})
 """
 
 
@@ -236,9 +228,8 @@ if __name__ == "__main__":
 def test_an_end_that_is_asked_for_leaves_a_checkpoint(dataset, tmp_path, workers, capsys):
     # Of a training of seconds, which keeps none otherwise.
     trial, folder, begun = tiny_trials(epochs=300)[0], tmp_path / "results", tmp_path / "begun"
-    places = {"here": HERE, "data": tmp_path, "folder": folder, "begun": begun}
-    script = tmp_path / "run.py"
-    script.write_text(RUN.format(workers=workers, **{name: str(path) for name, path in places.items()}))
+    before = BEFORE.format(begun=str(begun))
+    script = write_script(tmp_path, "tiny_trials(epochs=300)[:1]", f"workers={workers}", before=before)
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
         while not begun.exists():
             assert process.poll() is None

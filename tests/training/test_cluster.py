@@ -17,12 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 from distributed import Client
-from tiny import scores_in, tiny_trials, wait_for
+from tiny import scores_in, tiny_trials, wait_for, write_script
 
 from hsta_lib import ROOT
 from hsta_lib.training import cluster, run, store
 
-HERE = Path(__file__).parents[1]
 # Long enough that something is still running when a test looks.
 SLOW = {"epochs": 30}
 # A path that means another place in every process that has another working folder, like one on another
@@ -358,26 +357,12 @@ def test_a_scheduler_that_dies_or_stops_is_named_and_results_are_kept(dataset, t
     assert len(list(results.glob("*.json"))) >= len(finished) == 1
 
 
-RUN = """
-import signal, sys
-from pathlib import Path
-signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell inherit it ignored
-sys.path.insert(0, {here!r})
-from tiny import tiny_dataset, tiny_trials
-from hsta_lib.training import run
-trials, dataset = tiny_trials(seeds=(0, 1), **{slow!r}), tiny_dataset(Path({data!r}))
-run.run(trials, [dataset], Path({folder!r}), scheduler={scheduler!r})
-"""
-
-
 def test_an_interrupted_run_keeps_its_results_and_frees_the_workers(
     dataset, trials_and_scores, files, tmp_path
 ):
     trials, expected = trials_and_scores
-    folder, script = tmp_path / "results", tmp_path / "run.py"
-    script.write_text(
-        RUN.format(here=str(HERE), slow=SLOW, data=str(tmp_path), folder=str(folder), scheduler=str(files))
-    )
+    folder = tmp_path / "results"
+    script = write_script(tmp_path, f"tiny_trials(seeds=(0, 1), **{SLOW})", f"scheduler={str(files)!r}")
     process = subprocess.Popen(
         [sys.executable, script], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},

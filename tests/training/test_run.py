@@ -12,20 +12,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import distributed
 import psutil
 import pytest
 from disk import failing
-from tiny import scores_in, tiny_dataset, tiny_settings, tiny_trials, wait_for
+from tiny import scores_in, tiny_dataset, tiny_settings, tiny_trials, wait_for, write_script
 
 from hsta_lib.training import cluster, run, store
 from hsta_lib.training import workers as local
 from hsta_lib.training.trials import Trial
-
-HERE = Path(__file__).parents[1]
 
 # Long enough that something is still running when the test looks.
 SLOW = {"epochs": 60}
@@ -217,23 +214,10 @@ def test_workers_of_a_busy_machine_are_waited_for_longer_than_a_scheduler_elsewh
     assert re.match("the workers of this machine no longer answer", str(cluster.gone("", "it is gone")))
 
 
-RUN = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {here!r})
-from tiny import tiny_dataset, tiny_trials
-from hsta_lib.training import run
-if __name__ == "__main__":
-    trials, dataset = tiny_trials(seeds=(0, 1), **{slow!r}), tiny_dataset(Path({data!r}))
-    run.run(trials, [dataset], Path({folder!r}), workers=1)
-"""
-
-
 def test_a_killed_runner_continues_and_ends_with_the_same_table(dataset, trials_and_scores, tmp_path):
     trials, expected = trials_and_scores
     folder = tmp_path / "results"
-    script = tmp_path / "run.py"
-    script.write_text(RUN.format(here=str(HERE), slow=SLOW, data=str(tmp_path), folder=str(folder)))
+    script = write_script(tmp_path, f"tiny_trials(seeds=(0, 1), **{SLOW})", "workers=1")
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: list(folder.glob("[!.]*.json")))
     workers = psutil.Process(process.pid).children(recursive=True)
