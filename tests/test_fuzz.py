@@ -210,10 +210,13 @@ def test_parameters(n):
 def test_stored_results(n, tmp_path):
     trial = tiny_trials()[0]
     path = tmp_path / f"{trial.id}.json"
-    one = {"clip_id": "a", "subject_id": "s", "y_true": 1, "y_pred": 0, "scores": [0.1, 0.9]}
     record = store.record_of(trial, result_of())
-    columns = st.dictionaries(st.sampled_from([*one]), values)
-    whole = st.integers(0, 3).map(lambda rows: {name: [cell] * rows for name, cell in one.items()})
+    names, scores = list(record["predictions"]), st.floats(allow_nan=False, allow_infinity=False)
+    columns = st.dictionaries(st.sampled_from(names), values)
+    clips = st.tuples(words, words, st.integers(), st.integers(), st.tuples(scores, scores))
+    whole = st.lists(clips, max_size=3).map(
+        lambda rows: {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    )
 
     def check(content):
         path.unlink(missing_ok=True)
