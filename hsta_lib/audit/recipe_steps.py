@@ -7,6 +7,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from hsta_lib import config
+from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.reporting import tables
 from hsta_lib.training import cost
@@ -94,21 +95,34 @@ def show(table):
         shown[f"{name}, %"] = table[metric].map("{:.1f}".format)
         changes = [_change(row, metric) for row in table.to_dict("records")]
         shown[f"{name}, change"] = np.where(table["way"] == EQUATIONS, "–", changes)
+    shown["fit"] = table.get("fit", "")
     order = shown["way"].map([EQUATIONS, CUMULATIVE, ALONE].index).argsort(kind="stable")
     return shown.iloc[order].style.hide(axis="index").set_table_styles(tables.LEFT)
 
 
 def conclude(table):
-    """Where the walk ends, and which single steps have an interval without zero."""
+    """Where the walk ends, and which single steps have an interval without zero; of networks that fitted."""
+    unfit = (table["fit"] == NOT_FITTED) if "fit" in table else pd.Series(False, index=table.index)
+    lines = []
+    if unfit.any():
+        lines.append(
+            f"- **{unfit.sum()} of {len(table)} rows have not fitted**: what they change is about training, "
+            "not about a step."
+        )
+    if unfit[table["way"] == EQUATIONS].any():
+        lines.append("- The equations' own networks are among them, so that no step is decided.")
+        return Markdown("\n".join(lines))
     last = table[table["way"] == CUMULATIVE].iloc[-1]
-    alone = table[table["way"] == ALONE]
-    lines = [f"- All steps together change UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')}."]
+    alone = table[(table["way"] == ALONE) & ~unfit]
+    if not unfit[last.name]:
+        changes = f"UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')}"
+        lines.append(f"- All steps together change {changes}.")
     for metric in ("uar", "uf1"):
         rows = alone[tables.off_zero(alone, f"{metric}_change")].to_dict("records")
         names = [f"{row['step']} ({_change(row, metric)})" for row in rows]
         lines.append(
-            f"- {tables.HEADINGS[metric]}: the intervals of {len(names)} of {len(alone)} steps alone "
-            "miss zero" + (f": {'; '.join(names)}." if names else ".")
+            f"- {tables.HEADINGS[metric]}: the intervals of {len(names)} of the {len(alone)} steps alone "
+            "that fitted miss zero" + (f": {'; '.join(names)}." if names else ".")
         )
     lines.append(
         f"- Of steps that change nothing, one interval in twenty misses zero by chance: of {len(alone)}, "

@@ -9,6 +9,7 @@ from IPython.display import Markdown
 from hsta_lib import config
 from hsta_lib.data.dataset import Dataset, with_macro
 from hsta_lib.data.splits import is_subject_dependent, make_folds
+from hsta_lib.evaluation import fitted
 from hsta_lib.evaluation.intervals import Interval, interval, jackknife
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.paper_check import findings
@@ -124,10 +125,10 @@ def worth(prepared):
     """Scores of every protocol, and what each adds to the one it is compared with.
 
     Columns: ``ties, protocol, against``, ``subjects`` (those of test clips are ``apart`` from training, or
-    ``shared``) and, for each metric, ``<metric>`` and ``<metric>_inflation``, each with ``_low`` and
-    ``_high``, in percent and points. Intervals are over subjects and seeds, of a difference over those of
-    both sides together. A best epoch stays what it is when a subject is left out. ``prepared``: from
-    `prepare`, trained.
+    ``shared``), ``fit``, see `hsta_lib.evaluation.fitted.by_cell`, and, for each metric, ``<metric>`` and
+    ``<metric>_inflation``, each with ``_low`` and ``_high``, in percent and points. Intervals are over
+    subjects and seeds, of a difference over those of both sides together. A best epoch stays what it is when
+    a subject is left out. ``prepared``: from `prepare`, trained.
     """
     parts = [_worth(data).assign(ties=ties) for ties, data in prepared.items()]
     return pd.concat(parts, ignore_index=True)
@@ -143,6 +144,7 @@ def _worth(data):
         split = data.trials[protocol.run][0].settings.split
         shared = is_subject_dependent(split.split, split.macro_clips)
         row = {"protocol": name, "against": protocol.against, "subjects": "shared" if shared else "apart"}
+        row["fit"] = _fit(data.trials[protocol.run])
         sizes = counts[name].sum(axis=(0, 1, 3, 4))
         inflation = [
             ours - theirs for ours, theirs in zip(scored[name], scored[protocol.against], strict=True)
@@ -153,6 +155,12 @@ def _worth(data):
             row |= tables.in_points(found, suffix)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _fit(trials):
+    """Whether the networks of a protocol fitted; empty where that was not stored."""
+    found = fitted.by_cell(store.predictions(trials, config.results_dir()).assign(cell=0))
+    return found["fit"].iloc[0] if "fit" in found else ""
 
 
 def _subjects(data):
@@ -187,7 +195,7 @@ def _scores(counts, scoring):
 
 def show(table):
     """The table of `worth` for reading."""
-    shown = {("", name): table[name] for name in ("ties", "protocol", "subjects")}
+    shown = {("", name): table[name] for name in ("ties", "protocol", "subjects", "fit")}
     for metric in ("uar", "uf1"):
         heading = f"{HEADINGS[metric]}, %"
         shown[heading, "score"] = [f"{value:.1f}" for value in table[metric]]
@@ -211,10 +219,19 @@ def answer(table):
         changed = f", in points: {'; '.join(shown)}" if shown else ""
         lines.append(
             f"- **Shortcuts, {ties}**: {len(shown)} of {len(told)} change UAR or UF1 by more than "
-            f"chance{changed}."
+            f"chance{changed}.{_told_unfit(table[table['ties'] == ties])}"
         )
     lines.append("- Of shortcuts that are worth nothing, one interval in twenty misses zero by chance.")
     return Markdown("\n".join(lines))
+
+
+def _told_unfit(rows):
+    """Which networks have not fitted, in a sentence."""
+    unfit = rows.loc[rows["fit"] == fitted.NOT_FITTED, "protocol"].tolist()
+    if not unfit:
+        return ""
+    which = "all" if len(unfit) == len(rows) else ", ".join(unfit)
+    return f" **Not fitted**, so that longer training may change this: {which}."
 
 
 def _said(row):

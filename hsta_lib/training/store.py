@@ -167,7 +167,9 @@ def _described(path, description):
 
 def changed_code(trial, record):
     """Modules by which the code that made a record differs from this; all if it names none."""
-    return differing(record.get("code", {}), digests(trial))
+    made_by = record.get("code")
+    is_named = isinstance(made_by, dict) and all(isinstance(digest, str) for digest in made_by.values())
+    return differing(made_by if is_named else {}, digests(trial))
 
 
 def _listed(modules):

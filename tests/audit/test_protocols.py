@@ -155,6 +155,10 @@ def test_what_is_said_follows_from_where_zero_lies(leaking):
         re.escape(OF_ALL) + r" \(UAR [^;]*, against \*macro clips of training subjects\*\)", line
     )
     assert "random frames" not in line
+    assert "Not fitted" not in shortcuts.answer(table.assign(fit="fitted")).data
+    assert "may change this: all." in shortcuts.answer(table.assign(fit="not fitted")).data
+    one = table.assign(fit=np.where(table["protocol"] == SEEN, "not fitted", "fitted"))
+    assert f"may change this: {SEEN}." in shortcuts.answer(one).data
     around = table.assign(**{f"{metric}_inflation_low": -5.0 for metric in METRICS})
     around = around.assign(**{f"{metric}_inflation_high": 9.0 for metric in METRICS})
     assert f": 0 of {len(PROTOCOLS) - len(BASES)} change UAR or UF1" in shortcuts.answer(around).data
