@@ -13,6 +13,7 @@ from hsta_lib import ROOT, config
 from hsta_lib.audit import lists
 from hsta_lib.commands import plan, summary
 from hsta_lib.commands.site import pages
+from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.paper import load_departures, load_systems
 from hsta_lib.reporting.tables import HEADINGS, from_to
@@ -67,15 +68,21 @@ def scores_table():
 
 def fit_note():
     """Of which reports on synthetic faces the networks have fitted, from the committed records."""
-    kinds = {True: [], False: []}
+    told = {
+        "all": "> **All networks have fitted** in {}.",
+        "some": "> **Not all networks have fitted** in {}. The reports name them, and no claim is decided by "
+        "them.",
+        "unknown": "> **How networks fitted was not stored** when {} were made. The order of their settings "
+        "may only show how fast a network starts to learn, and they decide no claim.",
+    }
+    kinds = {kind: [] for kind in told}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         if summary.paths_of(path.stem):
-            kinds[summary.has_fitted(summary.record_of(path.stem))].append(_linked(path.stem))
-    told = {
-        True: "> **All networks have fitted** in {}.",
-        False: "> **Not all networks have fitted** in {}. The order of their settings, and every verdict but "
-        "*not fitted*, may only show how fast a network starts to learn.",
-    }
+            fits = [row.get("fit") or "" for row in summary.record_of(path.stem)["cells"]]
+            unfit = fits.count(NOT_FITTED)
+            kind = "unknown" if "" in fits else "some" if unfit else "all"
+            told_of = f" ({unfit} of {len(fits)} rows)" if kind == "some" else ""
+            kinds[kind].append(_linked(path.stem) + told_of)
     return "\n>\n".join(told[kind].format(", ".join(names)) for kind, names in kinds.items() if names)
 
 
