@@ -77,7 +77,8 @@ def _matched(name, table, matrices):
         return printed.assign(place=np.nan, lacks="rows missing")
     ours = table[keys].infer_objects().assign(place=range(len(table)), counts=[m.tobytes() for m in matrices])
     ours["lacks"] = np.where([np.isnan(cell).any() for cell in matrices], "rows without counts", "")
-    ours["named"] = [row_name(row) for row in table[keys].to_dict("records")]
+    named = ["row"] if "row" in table else keys
+    ours["named"] = [row_name(row) for row in table[named].to_dict("records")]
     if "fit" in table:  # none does before its networks are trained
         lacks = np.array([_FIT_LACKS.get(kind, _FIT_UNKNOWN) for kind in table["fit"]])
         ours["lacks"] = np.where(lacks == "", ours["lacks"], lacks)

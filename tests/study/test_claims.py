@@ -495,6 +495,13 @@ def test_a_claim_about_rows_that_did_not_fit_is_not_fitted_and_names_them():
     assert set(exempt["verdict"]) == {"undecided"}
 
 
+def test_rows_that_have_names_are_told_by_them():
+    table = cells("table7").assign(row=["frames", "tracks", "objective", "macro and tracks", "macro"])
+    table.loc[1, "fit"] = "not fitted"
+    verdicts = decide("table7", table, of_hits([9, 9, 9, 9, 9]), REAL).set_index("id")["verdict"]
+    assert verdicts["flow-lowers"] == "not fitted: tracks"
+
+
 @pytest.mark.parametrize("unknown", [{"fit": ""}, {"fit": np.nan}, {}])
 def test_a_claim_about_rows_whose_fit_was_not_stored_is_not_tested(unknown):
     table = cells("table2").drop(columns="fit").assign(**unknown)
