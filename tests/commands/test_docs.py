@@ -7,6 +7,7 @@ import pytest
 
 from hsta_lib import ROOT
 from hsta_lib.commands import docs, summary
+from hsta_lib.evaluation.fitted import BOUND
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -125,6 +126,11 @@ def test_readme_says_what_synthetic_reports_are_worth():
     ]
     are_unfit = [any(row.get("fit") == "not fitted" for row in record["cells"]) for record in records]
     assert ("**Not all networks have fitted**" in text) == any(are_unfit)
+
+
+def test_the_page_on_fit_has_the_bound_of_the_code():
+    text = " ".join((ROOT / "docs" / "statistics.md").read_text().split())
+    assert f"mean over seeds, is at most {100 * BOUND:.0f} % of a constant prediction's" in text
 
 
 def test_readme_tells_fitted_reports_from_others(tmp_path, monkeypatch):
