@@ -227,10 +227,12 @@ def answer(table):
 
 def _told_unfit(rows):
     """Which networks have not fitted, in a sentence."""
-    unfit = rows.loc[rows["fit"] == fitted.NOT_FITTED, "protocol"].tolist()
-    if not unfit:
+    is_unfit = rows["fit"] == fitted.NOT_FITTED
+    if not is_unfit.any():
         return ""
-    which = "all" if len(unfit) == len(rows) else ", ".join(unfit)
+    unfit, others = ("; ".join(rows.loc[kind, "protocol"]) for kind in (is_unfit, ~is_unfit))
+    all_but = f"all but {others}" if others else "all"
+    which = all_but if is_unfit.mean() > 0.5 else unfit
     return f" **Not fitted**, so that longer training may change this: {which}."
 
 

@@ -157,6 +157,8 @@ def test_what_is_said_follows_from_where_zero_lies(leaking):
     assert "random frames" not in line
     assert "Not fitted" not in shortcuts.answer(table.assign(fit="fitted")).data
     assert "may change this: all." in shortcuts.answer(table.assign(fit="not fitted")).data
+    others = table.assign(fit=np.where(table["protocol"] == SEEN, "fitted", "not fitted"))
+    assert f"may change this: all but {SEEN}." in shortcuts.answer(others).data
     one = table.assign(fit=np.where(table["protocol"] == SEEN, "not fitted", "fitted"))
     assert f"may change this: {SEEN}." in shortcuts.answer(one).data
     around = table.assign(**{f"{metric}_inflation_low": -5.0 for metric in METRICS})
