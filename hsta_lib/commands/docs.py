@@ -80,7 +80,7 @@ def fit_note():
         if summary.paths_of(path.stem):
             fits = [row.get("fit") or "" for row in summary.record_of(path.stem)["cells"]]
             unfit = fits.count(NOT_FITTED)
-            kind = "unknown" if "" in fits else "some" if unfit else "all"
+            kind = "some" if unfit else "unknown" if "" in fits else "all"
             told_of = f" ({unfit} of {len(fits)} rows)" if kind == "some" else ""
             kinds[kind].append(_linked(path.stem) + told_of)
     return "\n>\n".join(told[kind].format(", ".join(names)) for kind, names in kinds.items() if names)
