@@ -262,9 +262,10 @@ class Study:
     def _long_enough(self, settings, n_train):
         """Settings with as many epochs as the preset's least steps need, if nobody chose their number."""
         training = settings.training
-        if self.is_synthetic or settings.comparison.baseline or "epochs" in self.grid:
+        if settings.comparison.baseline or not self._least_steps:
             return settings
-        needed = math.ceil(self.preset.least_steps * training.batch_size / n_train)
+        # The last clips of an epoch, which fill no batch, may be left out.
+        needed = math.ceil(self._least_steps / max(n_train // training.batch_size, 1))
         return config.with_fields(settings, epochs=max(needed, training.epochs))
 
     def reference_trials(self, dataset, names=("named", *_REFERENCES), named=None):
@@ -384,16 +385,21 @@ class Study:
     def _records(self, trials):
         return [store.load(trial, config.results_dir()) for trial in trials]
 
+    @property
+    def _least_steps(self):
+        """Training steps that HSTA takes at least; 0 of synthetic data, and where epochs were chosen."""
+        return 0 if self.is_synthetic or "epochs" in self.grid else self.preset.least_steps
+
     def protocol(self, folds):
         """How the clips are divided, as a sentence."""
         split = self.settings.split
         own = "; trained on clips of the tested dataset alone" * (split.train_on == "own")
-        least = 0 if self.is_synthetic or "epochs" in self.grid else self.preset.least_steps
+        least = self._least_steps
         steps = f"; HSTA takes at least {least} training steps, by more epochs where clips are few"
         sizes = {"n": len(folds)} | {
             part: sum(len(getattr(fold, part)) for fold in folds) for part in Fold._fields
         }
-        return _PROTOCOLS[split.split].format(**sizes) + _MACRO[split.macro_clips] + own + steps * (least > 0)
+        return _PROTOCOLS[split.split].format(**sizes) + _MACRO[split.macro_clips] + own + steps * bool(least)
 
     @property
     def is_synthetic(self):

@@ -692,7 +692,7 @@ def test_real_data_of_few_clips_are_trained_for_as_many_steps(dataset, monkeypat
     with_preset(monkeypatch, least_steps=100)
     study = started(dataset="own", data_root="/somewhere")
     fewest = min(len(fold.train) for fold in study.folds(dataset))
-    needed = -(-100 * study.settings.training.batch_size // fewest)
+    needed = -(-100 // max(fewest // study.settings.training.batch_size, 1))
     named = pd.DataFrame([NAMED_CELL])
     asked = started(dataset="own", data_root="/somewhere", grid={"epochs": [2], "m": [4]})
     for of, cells, epochs in [
