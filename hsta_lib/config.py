@@ -249,8 +249,11 @@ class Audit(Group):
 
     n_subjects: int = Field(94, ge=2)  # that are generated, at most; like the next
     n_micro: int = Field(860, ge=10)
-    epochs: int = Field(0, ge=0)  # 0: as elsewhere
-    seeds: list[int] = []  # empty: as elsewhere
+    # Of its trainings; 0 or empty: as elsewhere.
+    epochs: int = Field(0, ge=0)
+    learning_rate: float = Field(0, ge=0)
+    n_folds: Literal[0] | Annotated[int, Field(ge=2)] = 0
+    seeds: list[int] = []
     # Strengths of the labels' tie to film and recording that are compared, see `Synthetic.tied_labels`.
     ties: list[float] = Field([0, 0.5, 1], min_length=1)
 

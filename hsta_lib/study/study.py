@@ -559,9 +559,14 @@ def _of_audit(preset):
     chosen = preset.audit
     whole = preset.synthetic
     sizes = {name: min(getattr(chosen, name), getattr(whole, name)) for name in ("n_subjects", "n_micro")}
+
+    def own(*names):
+        return {name: getattr(chosen, name) for name in names if getattr(chosen, name)}
+
     changed = {
         "synthetic": whole.model_copy(update=sizes),
-        "training": config.trained_for(preset.training, chosen.epochs),
+        "training": preset.training.model_copy(update=own("epochs", "learning_rate")),
+        "split": preset.split.model_copy(update=own("n_folds")),
         "seeds": chosen.seeds or preset.seeds,
     }
     return preset.model_copy(update=changed)

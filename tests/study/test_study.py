@@ -817,12 +817,14 @@ def with_preset(monkeypatch, **changes):
 
 
 def test_the_audit_has_sizes_of_its_own(monkeypatch):
-    sizes = {"n_subjects": 4, "n_micro": 100, "epochs": 7, "seeds": [5, 6]}
+    sizes = {"n_subjects": 4, "n_micro": 100, "epochs": 7, "learning_rate": 0.1, "n_folds": 2, "seeds": [5, 6]}
     with_preset(monkeypatch, audit=sizes, holdout=True)
     audit, table = start("audit", {"split": ""}), start("table4", {"split": ""})
     spec = audit.preset.synthetic
     assert (spec.n_subjects, spec.n_micro) == (4, 60)  # at most what the preset has
-    assert (audit.settings.training.epochs, audit.seeds) == (7, (5, 6))
+    training = audit.settings.training
+    assert (training.epochs, training.learning_rate, audit.settings.split.n_folds) == (7, 0.1, 2)
+    assert audit.seeds == (5, 6)
     assert (audit.parameters.split, table.parameters.split) == ("subject", "holdout")
     assert (table.settings.training.epochs, table.seeds) == (1, (0,))
 
