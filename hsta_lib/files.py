@@ -185,7 +185,7 @@ def read_csv(path, needed=()):
                 numbers.append(lines.line_num)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a CSV in UTF-8 ({error}); save it as one") from error
-    cells, n = [as_written(cell.strip()) for cell in flat], len(header)
+    cells, n = [as_written(cell) if cell[:1] == "'" else cell for cell in map(str.strip, flat)], len(header)
     known = {name.lower(): name for name in needed}
     names = [known.get(name.lower(), name) for name in cells[:n]]
     if not names:

@@ -38,7 +38,7 @@ def confusion(y_true, y_pred, n_classes, by=()):
     for name, labels in (("y_true", y_true), ("y_pred", y_pred)):
         if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= n_classes:
             raise ValueError(f"{name} must hold integers in 0..{n_classes - 1}, found {np.unique(labels)}")
-    matrices = np.zeros([max(group) + 1 for group in by] + [n_classes, n_classes], dtype=int)
+    matrices = np.zeros([np.max(group) + 1 for group in by] + [n_classes, n_classes], dtype=int)
     np.add.at(matrices, (*by, y_true, y_pred), 1)
     return matrices
 
