@@ -70,7 +70,8 @@ def command(study):
     given = {name: _without_folders(value) for name, value in given.items()}
     if config.records_dir() != ROOT / "reports":
         return " ".join([f"make {study.name}", *(f"{name.upper()}={_listed(given[name])}" for name in given)])
-    words = [f"papermill notebooks/{study.name}.ipynb reports/{study.name}.ipynb"]
+    report = "real-" * study.parameters.shows_flow + study.name
+    words = [f"papermill notebooks/{study.name}.ipynb reports/{report}.ipynb"]
     for name, value in given.items():
         is_text = isinstance(value, str)
         words.append(f"-p {name} {value}" if is_text else f"-y '{name}: {json.dumps(value)}'")

@@ -433,9 +433,10 @@ def answer(verdicts):
     for kind, rows in verdicts.groupby(verdicts["verdict"].str.split(":").str[0], sort=False):
         told = "; ".join(row["says"] + _effect(row) for row in rows.to_dict("records"))
         lines.append(f"- **{kind[0].upper()}{kind[1:]}**, {counted(len(rows), 'claim')}: {told}.")
-    lines.append(
-        "- In brackets: the comparison that favours a claim least. Differences above zero agree with it."
-    )
+    if any(map(_effect, verdicts.to_dict("records"))):
+        lines.append(
+            "- In brackets: the comparison that favours a claim least. Differences above zero agree with it."
+        )
     return Markdown("\n".join(lines))
 
 

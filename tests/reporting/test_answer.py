@@ -100,6 +100,8 @@ def test_the_command_has_every_parameter_that_was_given(monkeypatch, tmp_path):
         "papermill notebooks/table4.ipynb reports/table4.ipynb -p preset smoke -p dataset own "
         "-p data_root mine -y 'seeds: [0, 1]' -y 'grid: {\"m\": [1]}'"
     )
+    of_flow = answer.command(_study(dataset="megc2019_flow", variant="htnet"))
+    assert of_flow.startswith("papermill notebooks/table4.ipynb reports/real-table4.ipynb -p preset smoke")
 
 
 @pytest.mark.parametrize("name", ["data_root", "lists_root"])

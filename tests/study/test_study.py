@@ -817,7 +817,14 @@ def with_preset(monkeypatch, **changes):
 
 
 def test_the_audit_has_sizes_of_its_own(monkeypatch):
-    sizes = {"n_subjects": 4, "n_micro": 100, "epochs": 7, "learning_rate": 0.1, "n_folds": 2, "seeds": [5, 6]}
+    sizes = {
+        "n_subjects": 4,
+        "n_micro": 100,
+        "epochs": 7,
+        "learning_rate": 0.1,
+        "n_folds": 2,
+        "seeds": [5, 6],
+    }
     with_preset(monkeypatch, audit=sizes, holdout=True)
     audit, table = start("audit", {"split": ""}), start("table4", {"split": ""})
     spec = audit.preset.synthetic
