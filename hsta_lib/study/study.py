@@ -14,7 +14,7 @@ import pandas as pd
 from hsta_lib import SHIPPED, config
 from hsta_lib.data.dataset import benchmark, check_given, open_dataset, why_lacking
 from hsta_lib.data.frames import cache_frames
-from hsta_lib.data.readers import flow_images
+from hsta_lib.data.readers import find, flow_images
 from hsta_lib.data.splits import (
     HOLDOUT,
     Fold,
@@ -109,7 +109,8 @@ class Study:
         """
         for name in _PATHS:
             if name in self.given and not Path(self.given[name]).expanduser().exists():
-                raise FileNotFoundError(f"notebook parameters: {name} = {self.given[name]!r}: no such folder")
+                where = find.not_there(Path(self.given[name]).expanduser())
+                raise FileNotFoundError(f"notebook parameters: {name} = {self.given[name]!r}: {where}")
         check_given(self.parameters)
         if self.parameters.scheduler:
             from hsta_lib.training import cluster  # with torch
@@ -488,6 +489,7 @@ def start(name, namespace):
     show_messages_alone()
     known = set(config.Parameters.model_fields)
     assigned = set(_assigned_before(namespace.get("In", [])))
+    _check_known(name, (assigned - known) & set(namespace))
     values = {key: namespace[key] for key in known | assigned if key in namespace}
     parameters = config.validated(config.Parameters, values, "notebook parameters")
     asked = parameters.model_dump().items()
@@ -570,6 +572,14 @@ def _of_audit(preset):
         "seeds": chosen.seeds or preset.seeds,
     }
     return preset.model_copy(update=changed)
+
+
+def _check_known(name, others):
+    """Refuse parameters that are not of all notebooks, and name those of this one."""
+    taken = _taken(name)
+    if taken and others:
+        unknown = "; ".join(f"{other} is unknown" for other in sorted(others))
+        raise ValueError(f"notebook parameters: {unknown}; known here: {', '.join(taken)}")
 
 
 def _check_effect(name, parameters, given):

@@ -174,7 +174,7 @@ def test_injected_parameters_count():
         ([PARAMETERS, "# Parameters\nprest = 'quick'"], ["prest is unknown; known here: preset, recipe"]),
         ([PARAMETERS, "preset = 'smoke'\nprest: str = 'quick'"], ["prest is unknown; known here"]),
         ([PARAMETERS, "prest = 'quick'\nseed = 3"], ["prest is unknown", "seed is unknown"]),
-        ([PARAMETERS, "epochs = 3", "seeds = [1]"], ["epochs is unknown"]),
+        ([PARAMETERS, "epochs = 3", "seeds = [1]"], ["epochs is unknown", ", grid, "]),
         ([PARAMETERS.replace("preset =", "prest ="), "seeds = [1]"], ["prest is unknown"]),
     ],
 )

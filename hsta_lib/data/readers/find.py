@@ -62,6 +62,12 @@ def nearest_folder(path):
     return place
 
 
+def not_there(path):
+    """Where a folder was looked for that is not there, and the nearest, in words."""
+    there = nearest_folder(Path(str(path).replace("\\", "/")).absolute())
+    return f"no such folder {path.absolute()}; the nearest is {there}"
+
+
 def dataset_folder(path):
     """A folder, or the nearest around it that is no subject's or clip's and holds more than sheets.
 
@@ -69,8 +75,7 @@ def dataset_folder(path):
     """
     path = Path(path)
     if not path.is_dir():
-        there = nearest_folder(Path(str(path).replace("\\", "/")).absolute())
-        raise FileNotFoundError(f"data_root: no such folder {path.absolute()}; the nearest is {there}")
+        raise FileNotFoundError(f"data_root: {not_there(path)}")
     while _is_inner(path.absolute().name.lower()) or (_workbooks(path) and not folders_of(path)):
         path = path.absolute().parent
     return path
