@@ -359,15 +359,15 @@ def validated(model, values, source):
 
 
 # Names of version 0.2, which are still read.
-_RENAMED = {"rivals": "baselines", "rival_epochs": "baseline_epochs", "rival_controls": "baseline_controls"}
+RENAMED = {"rivals": "baselines", "rival_epochs": "baseline_epochs", "rival_controls": "baseline_controls"}
 
 
 def _renamed(values, source):
     """Values under the names of now; a line tells each older one."""
-    for name in _RENAMED.keys() & values.keys():
-        print(f"{source}: {name} is called {_RENAMED[name]} now; the old name will go with the next version")
-    given = sorted(values, key=_RENAMED.__contains__)  # an older name counts: the newer has its default
-    named = {_RENAMED.get(name, name): values[name] for name in given}
+    for name in RENAMED.keys() & values.keys():
+        print(f"{source}: {name} is called {RENAMED[name]} now; the old name will go with the next version")
+    given = sorted(values, key=RENAMED.__contains__)  # an older name counts: the newer has its default
+    named = {RENAMED.get(name, name): values[name] for name in given}
     return {name: _renamed(v, source) if isinstance(v, dict) else v for name, v in named.items()}
 
 

@@ -19,6 +19,7 @@ from hsta_lib.data.frames import (
     why_no_frames,
 )
 from hsta_lib.data.readers.find import nearest_folder
+from hsta_lib.reporting.tables import counted
 
 _NO_VIDEO = "cannot be decoded as a video; give another format or a folder of frames"
 _LONGEST = 1000  # frames of a video; a micro-expression lasts half a second
@@ -111,8 +112,8 @@ def _told(clip, frames, files):
     missing = [str(number) for number in range(onset, offset + 1) if number not in there]
     if missing:
         yield (
-            f"{len(missing)} frames are missing or cannot be decoded: {', '.join(missing)}; behind a damaged "
-            "place of a video, numbers may be too low"
+            f"missing or cannot be decoded: {counted(len(missing), 'frame')}, {', '.join(missing)}; behind a "
+            "damaged place of a video, numbers may be too low"
         )
     if apex == onset:
         yield "the apex is the onset: nothing moves, and what class is given means nothing"

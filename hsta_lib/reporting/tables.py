@@ -343,11 +343,12 @@ def code(name):
 def describe_problems(dataset):
     """What was wrong with clips and what was done, or a sentence; and the clips of other classes."""
     if dataset.outside:
-        outside = ", ".join(f"{name} ({n} clips)" for name, n in dataset.outside.items())
+        outside = ", ".join(f"{name} ({counted(n, 'clip')})" for name, n in dataset.outside.items())
         display(Markdown(plain(f"Not part of this label set: {outside}.")))
     still = int((dataset.clips["apex"] == dataset.clips["onset"]).sum())
     if still:
-        display(Markdown(f"In {still} clips the apex is the onset: the special branch sees no movement."))
+        clips = counted(still, "clip")
+        display(Markdown(f"In {clips} the apex is the onset: the special branch sees no movement."))
     if dataset.problems.empty:
         return Markdown("No problems: every clip with a class of this label set could be used.")
     actions = dataset.problems["action"].str.replace("^taken as .*", "corrected", regex=True).value_counts()

@@ -489,7 +489,7 @@ def start(name, namespace):
     show_messages_alone()
     known = set(config.Parameters.model_fields)
     assigned = set(_assigned_before(namespace.get("In", [])))
-    _check_known(name, (assigned - known) & set(namespace))
+    _check_known(name, (assigned - known - set(config.RENAMED)) & set(namespace))
     values = {key: namespace[key] for key in known | assigned if key in namespace}
     parameters = config.validated(config.Parameters, values, "notebook parameters")
     asked = parameters.model_dump().items()

@@ -468,7 +468,7 @@ def test_what_was_taken_of_a_clip_is_said(dataset, folder, video, capsys):
     own(dataset, FRAMES.model_copy(update={"crop": "center_square"}), clip=str(folder), apex=111)
     told = capsys.readouterr().out
     assert "squashed" not in told
-    assert "1 frames are missing or cannot be decoded: 105;" in told
+    assert "missing or cannot be decoded: 1 frame, 105;" in told
     next(folder.glob("*111.png")).write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"cannot be used: img111\.png: truncated or no image \(4 bytes\)"):
         own(dataset, clip=str(folder), apex=111)
@@ -481,7 +481,7 @@ def test_a_video_cut_off_keeps_its_length_and_names_the_frames_that_are_lost(dat
     row, _ = own(dataset, clip=str(video))
     assert (row["onset"], row["offset"]) == (1, 17)
     told = capsys.readouterr().out
-    assert "5 frames are missing or cannot be decoded: 13, 14, 15, 16, 17; behind a damaged place" in told
+    assert "missing or cannot be decoded: 5 frames, 13, 14, 15, 16, 17; behind a damaged place" in told
     video.write_bytes(content[: frames[8]])
     with pytest.raises(ValueError, match="10 of 17 frames missing"):
         own(dataset, clip=str(video))
@@ -505,7 +505,7 @@ def test_a_frame_that_cannot_be_decoded_is_no_end_of_a_video(dataset, video, mon
     monkeypatch.setattr(own_clip.cv2, "VideoCapture", Damaged)
     row, _ = own(dataset, clip=str(video))
     assert row[["onset", "apex", "offset"]].tolist() == whole[["onset", "apex", "offset"]].tolist()
-    assert "2 frames are missing or cannot be decoded: 8, 9;" in capsys.readouterr().out
+    assert "missing or cannot be decoded: 2 frames, 8, 9;" in capsys.readouterr().out
 
 
 def test_a_video_that_states_no_number_of_frames_is_read_to_its_end_and_that_is_told(

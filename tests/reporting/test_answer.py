@@ -108,6 +108,8 @@ def test_the_command_has_every_parameter_that_was_given(monkeypatch, tmp_path):
 def test_a_folder_that_is_not_there_is_refused_before_anything_is_shown(outputs, name):
     split = {"split": "authors"} if name == "lists_root" else {}
     study = _study(**{"dataset": "casme3", "data_root": "/", name: "/not/there"} | split)
-    with pytest.raises(FileNotFoundError, match=f"{name} = '/not/there': no such folder .*; the nearest is /"):
+    with pytest.raises(
+        FileNotFoundError, match=f"{name} = '/not/there': no such folder .*; the nearest is /"
+    ):
         answer.Answer(study)
     assert outputs == []

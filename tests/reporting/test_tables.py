@@ -577,7 +577,7 @@ def test_clips_in_which_nothing_moves_are_counted(tmp_path, displayed):
     assert not displayed
     onset = dataset.clips["onset"].where(dataset.clips.index != 3, dataset.clips["apex"])
     tables.describe_problems(dataclasses.replace(dataset, clips=dataset.clips.assign(onset=onset)))
-    assert displayed == ["In 1 clips the apex is the onset: the special branch sees no movement."]
+    assert displayed == ["In 1 clip the apex is the onset: the special branch sees no movement."]
 
 
 def test_a_split_without_folds_has_no_row(tmp_path):
