@@ -40,9 +40,18 @@ def by_cell(predictions):
 def names_not_fitted(table):
     """Names of the rows that did not fit, from ``row`` or else ``system``; none where no fit is known.
 
-    ``table`` (DataFrame): scores, with the column ``fit`` of `by_cell` if there is one.
+    ``table`` (DataFrame, optional): scores, with the column ``fit`` of `by_cell` if there is one.
     """
-    if "fit" not in table:
+    if table is None or "fit" not in table:
         return []
     names = table["row" if "row" in table else "system"]
     return names[table["fit"] == NOT_FITTED].unique().tolist()
+
+
+def are_about_the_method(names, table):
+    """Of which compared rows the difference counts: those that fitted, if what all are compared with did.
+
+    ``names`` (Series): of the rows compared; ``table``: as for `names_not_fitted`, of all rows.
+    """
+    unfit = names_not_fitted(table)
+    return ~names.isin(unfit) & set(unfit).issubset(names)

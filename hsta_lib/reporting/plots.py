@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator, ScalarForm
 from PIL import Image as pillow
 
 from hsta_lib.data.flow import flow_colours, optical_flow
-from hsta_lib.evaluation.fitted import NOT_FITTED, names_not_fitted
+from hsta_lib.evaluation.fitted import NOT_FITTED, are_about_the_method, names_not_fitted
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.reporting.tables import HEADINGS, NO_NUMBERS, differs
 
@@ -177,25 +177,27 @@ def score_dots(table, names, chance):
 
 
 def differences(table, first="the first row", fits=None):
-    """Differences of rows from ``first`` in UAR and UF1, with intervals; grey: those that could be chance.
+    """Differences of rows from ``first`` in UAR and UF1, with intervals, by whether they could be chance.
 
     ``table``: from `hsta_lib.reporting.report.against_first`; ``fits``: as for
     `hsta_lib.reporting.report.conclude_differences`.
     """
     table = table.reset_index(drop=True)
-    unfit = [] if fits is None else names_not_fitted(fits)
-    marked = table["row"] + np.where(table["row"].isin(unfit), ", not fitted", "")
+    marked = table["row"] + np.where(table["row"].isin(names_not_fitted(fits)), ", not fitted", "")
+    counts = are_about_the_method(table["row"], fits)
     with _panels((10, 1.3 + 0.3 * len(table)), 1, 2, sharey=True) as (figure, panels):
         for panel, metric in zip(panels, ("uar", "uf1"), strict=True):
             shown = differs(table, metric)
             for rows, color, label in (
-                (table[shown], _PALETTE[0], f"differs from {first}, corrected"),
-                (table[~shown], "0.6", "could be chance"),
+                (table[shown & counts], _PALETTE[0], f"differs from {first}, corrected"),
+                (table[~shown & counts], "0.6", "could be chance"),
+                (table[~counts], _PALETTE[1], "not fitted: about the training"),
             ):
-                _changes(panel, rows, metric, rows.index, color=color, label=label)
+                if len(rows):
+                    _changes(panel, rows, metric, rows.index, color=color, label=label)
             panel.set(xlabel=f"{HEADINGS[metric]}, points from {first}")
         _name_rows(panels[0], marked)
-        _legend_below(figure, panels[0], ncols=2)
+        _legend_below(figure, *panels, ncols=3)
     return figure
 
 

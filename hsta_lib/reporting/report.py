@@ -14,7 +14,7 @@ from IPython.display import Markdown
 from hsta_lib import SHIPPED, config
 from hsta_lib.data.table import default_labels
 from hsta_lib.evaluation import comparisons
-from hsta_lib.evaluation.fitted import NO_PIXELS, NOT_FITTED, names_not_fitted
+from hsta_lib.evaluation.fitted import NO_PIXELS, NOT_FITTED, are_about_the_method, names_not_fitted
 from hsta_lib.evaluation.intervals import (
     RULE,
     bootstrap_scores,
@@ -217,22 +217,25 @@ def conclude_differences(study, table, first="the first row", fits=None):
     first : str
         What the rows are compared with.
     fits : DataFrame, optional
-        The rows' scores, the first's too, with ``fit``: those that did not fit are named, for their
-        differences are about training.
+        The rows' scores, the first's too, with ``fit``: those that did not fit are named and not counted, for
+        their differences are about training.
     """
-    lines, differs = [], {metric: tables.differs(table, metric) for metric in ("uar", "uf1")}
+    unfit = names_not_fitted(fits)
+    counted = table[are_about_the_method(table["row"], fits)]
+    lines, differs = [], {metric: tables.differs(counted, metric) for metric in ("uar", "uf1")}
     for metric, shown in differs.items():
-        ordered = table[shown].sort_values(metric, key=abs, ascending=False).to_dict("records")
+        ordered = counted[shown].sort_values(metric, key=abs, ascending=False).to_dict("records")
         rows = "; ".join(f"{row['row']} ({tables.with_span(row, metric, '+')})" for row in ordered)
-        count = f"{len(ordered)} of {len(table)} differ from {first}"
+        count = f"{len(ordered)} of {len(counted)}{' that fitted' * bool(unfit)} differ from {first}"
         told = f", in points: {rows}" if rows else ""
         lines.append(f"- {tables.HEADINGS[metric]}: **{count}**{told}.")
-    neither = table.loc[~differs["uar"] & ~differs["uf1"], "row"]
+    neither = counted.loc[~differs["uar"] & ~differs["uf1"], "row"]
     lines.append(f"- Not shown to differ in either: {'; '.join(neither) or 'none'}.")
-    unfit = [] if fits is None else names_not_fitted(fits)
     if unfit:
         lines.append(f"- Not fitted, so that their differences are not about the method: {'; '.join(unfit)}.")
-    smallest = table["uf1_detectable"].median()
+    if unfit and counted.empty:
+        lines = [f"- **No difference counts**: {first} or all others have not fitted.", *lines[3:]]
+    smallest = counted["uf1_detectable"].median()
     if np.isfinite(smallest):
         lines.append(
             f"- A difference in UF1 of {smallest:.1f} points would be found here four times in five, a "

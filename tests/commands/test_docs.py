@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -10,6 +11,7 @@ from hsta_lib.commands import docs, summary
 from hsta_lib.evaluation.fitted import BOUND
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+REPORTS = ROOT / "reports"
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} | set(
     re.findall(r"^(\w+):", MAKEFILE, re.M)
@@ -134,7 +136,7 @@ def test_the_page_on_fit_has_the_bound_of_the_code():
 
 
 def test_readme_tells_fitted_reports_from_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(summary, "ROOT", tmp_path)
+    monkeypatch.setattr(summary, "_REPORTS", tmp_path / "reports")
     (tmp_path / "reports").mkdir()
     found = {
         "table1": ["fitted", "reads no pixels"],
@@ -174,7 +176,29 @@ def test_the_figure_shows_every_list_and_the_ceiling():
     assert "ceiling, true action units known" in text
     fitted = summary.has_fitted(summary.record_of("table4"))
     assert ("have fitted" in text, "have not fitted" in text) == (fitted, not fitted)
-    assert "are not there yet" in text
+    assert ("trained anew on these pictures are not there yet" in text) == (
+        not list(REPORTS.glob("real-honest-*"))
+    )
+
+
+def test_the_figure_leads_from_a_published_score_to_ours_only_where_it_is_reached(tmp_path, monkeypatch):
+    for path in (*REPORTS.glob("table4-study-*.json"), *REPORTS.glob("real-[rt]*.json")):
+        shutil.copy(path, tmp_path)
+    ours = {"uf1": 51.7, "uf1_low": 43.0, "uf1_high": 61.0}
+    scores = [("A", 60.9, True), ("B", 61.1, True), ("C", 67.0, False), ("HSTA", None, False)]
+    cells = [
+        {"system": name, **choice, "uf1_published": published, "as_published": is_best == keeps_best}
+        for name, published, keeps_best in scores
+        for is_best, choice in enumerate([ours, {"uf1": 57.3, "uf1_low": 47.0, "uf1_high": 67.0}])
+    ]
+    (tmp_path / "real-honest-study-both-loso.json").write_text(json.dumps({"cells": cells}))
+    monkeypatch.setattr(summary, "_REPORTS", tmp_path)
+    # B keeps the best epoch there as here: 61.1 is within the interval of that choice.
+    assert [row.arrow for row in summary._published_and_ours()] == [True, True, False, False]
+    text = summary.draw()
+    assert all(f">{name}<" in text for name, *_ in scores)
+    assert "best epoch of each test subject" in text
+    assert "are not there yet" not in text
 
 
 def test_the_figure_changes_with_a_score(tmp_path, monkeypatch):

@@ -295,9 +295,10 @@ def _shown_score(scores, metric):
 
 def test_the_index_shows_the_numbers_of_the_records(committed_site):
     soup = BeautifulSoup((committed_site / "index.html").read_text(), "html.parser")
-    (body,) = _table(soup, "Table: Results")("tbody")
+    real, body = _table(soup, "Table: Results")("tbody")
     record = summary.record_of("table4")
-    assert body.find("a")["href"] == "table4.html"
+    assert [part.find("a")["href"] for part in (real, body)] == ["real-table4.html", "table4.html"]
+    assert "442 clips, 68 subjects" in real.get_text()
     assert f"{record['n_clips']} clips, {record['n_subjects']} subjects" in body.get_text()
     rows = dict(list(_rows(body).items())[1:])  # the first names report and data
     expected = {}
@@ -309,6 +310,18 @@ def test_the_index_shows_the_numbers_of_the_records(committed_site):
         expected[name] = ["–", _shown_score(scores, "uar"), "–", _shown_score(scores, "uf1")]
     assert len(expected) == 4
     assert rows == expected
+
+
+def test_the_index_names_the_reports_that_have_not_fitted(committed_site):
+    lead = BeautifulSoup((committed_site / "index.html").read_text(), "html.parser").find(class_="lead")
+    records = [(json.loads(path.read_text()), path.name) for path in REPORTS.glob("*-study-*.json")]
+    unfit = {
+        ("real-" if name.startswith("real-") else "") + record["report"] + ".html"
+        for record, name in records
+        if "not fitted" in {row.get("fit") for row in record["cells"]}
+    }
+    assert {link["href"] for link in lead("a")[1:]} == unfit
+    assert ("Not all networks have fitted" in lead.get_text()) == bool(unfit)
 
 
 def test_the_index_shows_what_the_lists_give_away(committed_site):

@@ -200,13 +200,28 @@ def test_rows_that_did_not_fit_are_named_where_differences_are_told(differences)
     fits = pd.DataFrame(
         {"row": NAMES, "fit": ["fitted", "fitted", "not fitted", "fitted", "reads no pixels"]}
     )
-    said = "- Not fitted, so that their differences are not about the method: better."
-    assert said in report.conclude_differences(_study(), differences, fits=fits).data.splitlines()
+    told = report.conclude_differences(_study(), differences, fits=fits).data
+    assert "- Not fitted, so that their differences are not about the method: better.\n" in told
+    assert "- UAR: **1 of 3 that fitted differ from the first row**, in points: worse (" in told
+    assert "better (" not in told
     panel, _ = plots.differences(differences, fits=fits).axes
     marked = [text.get_text() for text in panel.get_yticklabels()]
     assert marked == [f"{name}, not fitted" if name == "better" else name for name in NAMES[1:]]
     for no_reason in (fits.assign(fit="fitted"), fits[["row"]], None):
-        assert "Not fitted" not in report.conclude_differences(_study(), differences, fits=no_reason).data
+        told = report.conclude_differences(_study(), differences, fits=no_reason).data
+        assert "itted" not in told
+        assert "- UAR: **2 of 4 differ from the first row**" in told
+
+
+@pytest.mark.parametrize("unfit", [NAMES[:1], NAMES[1:4]])
+def test_where_nothing_has_fitted_that_could_be_compared_no_difference_counts(differences, unfit):
+    fits = pd.DataFrame({"row": NAMES[:4], "fit": "fitted"})
+    fits.loc[fits["row"].isin(unfit), "fit"] = "not fitted"
+    told = report.conclude_differences(_study(), differences[:3], fits=fits).data.splitlines()
+    assert told[0] == "- **No difference counts**: the first row or all others have not fitted."
+    assert told[1].endswith(": " + "; ".join(unfit) + ".")
+    figure = plots.differences(differences[:3], fits=fits)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["not fitted: about the training"]
 
 
 def test_rows_that_differ_are_said_and_counted(differences):

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 
 from hsta_lib.commands.site import pages
+from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.files import write_whole
 from hsta_lib.reporting.tables import HEADINGS
 
@@ -97,6 +98,7 @@ def render_index(reports, records, titles, guides, sections, answers):
         lists=lists(reports / "audit-lists.json", titles),
         claims={"counts": claims(reports), "page": pages.named("claims", titles)["page"]},
         data=data_used(records, titles),
+        unfit=[_named(record, titles) for record in records if _is_unfit(record)],
         groups=_grouped(titles, answers),
         guides=[(f"{name}.html", pages.heading(guide)) for name, guide in guides.items()],
         summary=_summary(reports / _SUMMARY),
@@ -143,7 +145,7 @@ def headline(records, titles):
             shown = [name for name in _REFERENCES if name in references]
             rows += [_row(name, references[name]) | {"reference": True} for name in shown]
             data = f"{pages.data_of(record)}; split {record['parameters']['split']}"
-            blocks.append({**pages.named(_HEADLINE, titles), "data": data, "rows": rows})
+            blocks.append({**_named(record, titles), "data": data, "rows": rows})
     return blocks
 
 
@@ -161,8 +163,19 @@ def data_used(records, titles):
     """What data the records were made from: for each, in words, the reports' ``title`` and ``page``."""
     used = {}
     for record in records:
-        used.setdefault(pages.data_of(record), []).append(pages.named(record["report"], titles))
+        used.setdefault(pages.data_of(record), []).append(_named(record, titles))
     return used
+
+
+def _named(record, titles):
+    """The report of a record, as `pages.named`; on real motion it has a name of its own."""
+    is_real = record["parameters"].get("dataset") == "megc2019_flow"
+    return pages.named("real-" * is_real + record["report"], titles)
+
+
+def _is_unfit(record):
+    """Whether a row of it has not fitted."""
+    return any(row.get("fit") == NOT_FITTED for row in record.get("cells", ()))
 
 
 def _row(name, scores):
