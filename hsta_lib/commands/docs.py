@@ -95,9 +95,18 @@ def findings_table():
         question = pages.heading(nbformat.read(path, as_version=4)).partition(": ")[2]
         own = verdicts[verdicts["table"] == path.stem]
         found = [_counted(own[own["scope"] == scope]) for scope in ("paper", "synthetic")]
+        found.append(_in_real_motion(path.stem, own[own["scope"] == claims.REAL_MOTION]))
         rows.append([_linked(path.stem), question, *found, f"`make {path.stem}`"])
     headings = ["report", "question", "claims, by the printed numbers", "patterns on synthetic faces"]
-    return _table([*headings, "command"], rows)
+    return _table([*headings, "in real motion", "command"], rows)
+
+
+def _in_real_motion(name, verdicts):
+    """The report on real motion of a notebook that has another too, with its verdicts."""
+    reports = ROOT / "reports"
+    if not all((reports / f"{of}.ipynb").is_file() for of in (name, f"real-{name}")):
+        return "–"
+    return f"[{_counted(verdicts).replace('–', 'report')}](reports/real-{name}.ipynb)"
 
 
 def _linked(name, up=""):
@@ -114,7 +123,9 @@ def _counted(verdicts):
     told = []
     for basis in (claims.QUOTED, claims.READING):
         kinds = verdicts.loc[verdicts["basis"] == basis, "verdict"].str.split(":").str[0]
-        counts = kinds.str.replace(" on the synthetic benchmark", "").value_counts()
+        counts = kinds.str.replace(
+            " on the synthetic benchmark| in real motion", "", regex=True
+        ).value_counts()
         listed = ", ".join(f"{n} {kind}" for kind, n in counts.items())
         told += [f"{basis}: {listed}"] if listed else []
     return "; ".join(told) or "–"

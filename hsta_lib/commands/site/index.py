@@ -22,7 +22,10 @@ _GROUPS = {
 # The first page shows this report's results and these reference rows; its own page, all.
 _HEADLINE, _REFERENCES = "table4", ("majority class", "labels shuffled")
 _LISTS = ("audit", "real annotations of CAS(ME)³, no images")
-_SCOPES = {"paper": "By the printed numbers", "synthetic": "As patterns on synthetic faces"}
+_SCOPES = {
+    "paper": "By the printed numbers", "synthetic": "As patterns on synthetic faces",
+    "real motion": "As patterns in real motion",
+}  # fmt: skip
 _CLAIM_FIELDS = ("id", "scope", "basis", "verdict")
 
 
@@ -192,7 +195,7 @@ def claims(reports):
             if missing:
                 raise ValueError(f"{path}: claim {claim.get('id', '?')} lacks {missing}; make it again.")
             verdict = claim["verdict"].split(":")[0]  # the rest says why
-            verdict = verdict.removesuffix(" on the synthetic benchmark")
+            verdict = verdict.removesuffix(" on the synthetic benchmark").removesuffix(" in real motion")
             scope = f"{_SCOPES.get(claim['scope'], claim['scope'])}, {claim['basis']}"
             counts.setdefault(scope, Counter())[verdict] += 1
     return {scope: found.most_common() for scope, found in counts.items()}
