@@ -24,6 +24,7 @@ _ROWS = {
     "labels shuffled": ("HSTA trained on shuffled labels", _MUTED),
     "mean of all 30 settings": ("HSTA, mean over the settings of Table 4", _BLUE),
     "named setting (M = 4, L_v = 2, L_s = 1)": ("HSTA, the setting that the paper chose", _BLUE),
+    "linear model on apex less onset": ("linear model, apex less onset", _GREEN),
     "linear model on the true motion": ("linear model, true motion known", _GREEN),
     "ceiling: true action units known": ("ceiling, true action units known", _GREEN),
 }
@@ -143,7 +144,7 @@ def _real_motion(figure, height, honest):
     told = {"color": _BLUE, "size": 9}
     lines = [
         ("Real motion, published pictures of flow", {"weight": "bold", "size": 10}),
-        (f"STSTNet’s published weights in our network: {said}", told),
+        (f"STSTNet’s published weights, in our STSTNet: {said}", told),
     ]
     for path in _REPORTS.glob("real-table4-study-*.json"):
         record = json.loads(path.read_text())

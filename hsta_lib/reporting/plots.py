@@ -859,7 +859,7 @@ def scores_by_cost(table, costs, by):
             for panel, values in zip(line[1:], (sizes, cost["seconds"]), strict=True):
                 panel.plot(values, rows.index, "o", color="0.3", ms=4)
             line[0].set_title(group if by == "dataset" else f"{group} classes", loc="left", fontsize=9)
-        labels = "UAR, %, 95 % interval", "weights of the network", "one training, s"
+        labels = "UAR, %, 95 % interval", "weights of the network", "fastest training, s"
         for panel, label in zip(panels[-1], labels, strict=True):
             panel.set_xlabel(label)
         panels[0, 0].set_xlim(0, 100)

@@ -74,7 +74,7 @@ def _matched(name, table, matrices):
         table = table.assign(csta=True)
     keys = [column for column in printed if column not in _NO_KEYS]
     if not set(keys) <= set(table):
-        return printed.assign(place=np.nan, lacks="rows missing")
+        return printed.assign(place=np.nan, lacks="rows missing", named="")
     ours = table[keys].infer_objects().assign(place=range(len(table)), counts=[m.tobytes() for m in matrices])
     ours["lacks"] = np.where([np.isnan(cell).any() for cell in matrices], "rows without counts", "")
     named = ["row"] if "row" in table else keys
@@ -89,22 +89,36 @@ def _matched(name, table, matrices):
     return found.assign(lacks=found["lacks"].fillna("rows missing"))
 
 
+def _selected(rule, rows):
+    """All rows that a rule is about."""
+    return pd.concat([rows.query(query) for query in (rule.rows, rule.against) if query])
+
+
+def _unfit(rows):
+    """Names of those that did not fit, in one text."""
+    return "; ".join(rows.loc[rows["lacks"] == NOT_FITTED, "named"].unique())
+
+
 def _options(claim, rows, block):
-    """The claim's alternatives, or why there are none: rows that are missing or not of the same clips."""
+    """The claim's alternatives, or why there are none: rows that are missing or not of the same clips.
+
+    Opponents that did not fit are left out: one that fitted may contradict the claim without them.
+    """
     rule = claim.test
     if rule.kind in ("gain", "not_printed"):
         return f"{NOT_TESTED}: decided on the printed numbers alone"
-    selected = pd.concat([rows.query(query) for query in (rule.rows, rule.against) if query])
-    unfit = selected["lacks"] == NOT_FITTED
-    reasons = selected.loc[(selected["lacks"] != "") & ~unfit, "lacks"]
+    selected = _selected(rule, rows)
+    reasons = selected.loc[~selected["lacks"].isin(["", NOT_FITTED]), "lacks"]
     if len(reasons):
         return f"{NOT_TESTED}: {reasons.iloc[0]}"
-    if unfit.any():
-        return f"{NOT_FITTED}: {'; '.join(selected.loc[unfit, 'named'].unique())}"
+    has_opponents = rule.kind in ("above", "best") and not _unfit(rows.query(rule.rows))
+    if _unfit(selected) and not has_opponents:
+        return f"{NOT_FITTED}: {_unfit(selected)}"
+    fitted = rows[rows["lacks"] != NOT_FITTED]
     try:
-        options = alternatives(rule, rows.assign(place=rows["place"].astype("Int64")))
-    except ValueError:  # of Figure 3, whose rows are those of the study
-        return f"{NOT_TESTED}: rows missing"
+        options = alternatives(rule, fitted.assign(place=fitted["place"].astype("Int64")))
+    except ValueError:  # all opponents are unfit; or of Figure 3, whose rows are those of the study
+        return f"{NOT_FITTED}: {_unfit(selected)}" if _unfit(selected) else f"{NOT_TESTED}: rows missing"
     compared = [(*part.comparison.first, *part.comparison.second) for parts in options for part in parts]
     if any(len(set(block[list(places)])) > 1 for places in compared):
         return f"{NOT_TESTED}: the rows are not of the same clips and labels"
@@ -211,24 +225,33 @@ def _families(name, table, matrices):
     rows = _matched(name, table, matrices)
     found = {claim.id: _options(claim, rows, block) for claim in claims}
     parts = [
-        (claim.id, option, number, *part[:2], told(part, found[claim.id]), block[part.comparison.first[0]])
+        (
+            claim.id,
+            option,
+            number,
+            *part[:2],
+            told(part, found[claim.id]),
+            block[part.comparison.first[0]],
+            _unfit(_selected(claim.test, rows)),
+        )
         for claim in claims
         if not isinstance(found[claim.id], str)
         for option, of_option in enumerate(found[claim.id])
         for number, part in enumerate(of_option)
     ]
-    columns = ["id", "option", "part", "comparison", "strict", "rows", "block"]
+    columns = ["id", "option", "part", "comparison", "strict", "rows", "block", "unfit"]
     return claims, found, pd.DataFrame(parts, columns=columns), matrices
 
 
 def _on_all_clips(table, matrices):
-    """Rows and their counts one by one, those trained on the union alone where others are trained on less."""
+    """Rows and their counts one by one: by the last epoch, and trained on the union where some are."""
     if isinstance(matrices, dict):
         matrices = [cell for cells in matrices.values() for cell in cells]
     trained = table["train_on"] if "train_on" in table else pd.Series("", index=table.index)
-    if len(matrices) != len(table) or "composite" not in set(trained):
+    if len(matrices) != len(table):
         return table, matrices
-    kept = np.flatnonzero(trained == "composite")
+    honest = ~trained.str.contains("best epoch")
+    kept = np.flatnonzero(trained == "composite" if "composite" in set(trained) else honest)
     return table.iloc[kept].reset_index(drop=True), [matrices[row] for row in kept]
 
 
@@ -283,7 +306,12 @@ def _decide(claim, found, n_seeds, scope):
     details = "; ".join(_in_words(row) for row in least.to_dict("records"))
     first = least.sort_values(["sureness", "estimate"], kind="stable").iloc[0]
     numbers = first[["score", *NUMBERS]].to_dict()
-    return verdict_row(claim, scope, _verdict(found, n_seeds, scope), **numbers, details=details)
+    verdict, unfit = _verdict(found, n_seeds), found["unfit"].iloc[0]
+    if unfit and verdict != CONTRADICTED:
+        return verdict_row(claim, scope, f"{NOT_FITTED}: {unfit}")
+    is_seen = verdict in _SEEN and scope in _PLACES
+    told = f"{_SEEN[verdict]} {_PLACES[scope]}" if is_seen else verdict
+    return verdict_row(claim, scope, told, **numbers, details=details)
 
 
 def _least(of_score):
@@ -292,7 +320,7 @@ def _least(of_score):
     return ordered.iloc[-1]
 
 
-def _verdict(found, n_seeds, scope):
+def _verdict(found, n_seeds):
     if n_seeds < _N_SEEDS:
         return f"{UNDECIDED}: {counted(n_seeds, 'seed')}, a verdict needs {_N_SEEDS}"
     verdict = UNDECIDED
@@ -302,7 +330,7 @@ def _verdict(found, n_seeds, scope):
         verdict = SUPPORTED
     elif in_all_scores.groupby("option").any().all():
         verdict = CONTRADICTED
-    return f"{_SEEN[verdict]} {_PLACES[scope]}" if scope in _PLACES else verdict
+    return verdict
 
 
 def _in_words(result):

@@ -199,8 +199,8 @@ def _given(dataset, trials):
 def costs(names, trials, datasets):
     """Size, arithmetic and training time of systems.
 
-    Columns: ``system``, ``parameters``, ``mflop`` (10^6 FLOP of one clip's forward pass), ``seconds``: of one
-    training, a mean. ``trials`` (list of list of Trial), trained, and ``datasets`` are those of each system.
+    Columns: ``system``, ``parameters``, ``mflop`` (10^6 FLOP of one clip's forward pass), ``seconds``: of the
+    fastest training. ``trials`` (list of list of Trial), trained, and ``datasets`` are those of each system.
     """
     counts = [
         parameters_and_flops(runs[0].settings, len(dataset.classes))

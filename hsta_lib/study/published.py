@@ -317,7 +317,12 @@ def describe_protocol(study, datasets, studies, folds):
             'to end in minutes. Preset `full`, or the parameter `split = "loso"`, leaves one subject out.',
         ]
     if seconds := study.preset.datasets.core_seconds:
-        lines += ["", f"Every training, of HSTA and of each baseline, may take {seconds:g} s of one core."]
+        lines += [
+            "",
+            f"HSTA and each baseline have so many epochs that a training on some 460 clips takes about "
+            f"{seconds:g} s of one core at rest. What their fastest took here stands below; other "
+            "work on the machine may have slowed it.",
+        ]
     return Markdown("\n".join(lines))
 
 
@@ -365,7 +370,7 @@ def show_costs(costs, form):
     shown["mflop"] = shown["mflop"].map("{:,.1f}".format).where(counted, "–")
     styler = shown.style.hide(axis="index").set_table_styles(LEFT)
     return styler.format({"seconds": "{:.1f}"}).relabel_index(
-        ["system", "form", "parameters", "MFLOP a clip", "s a training", "guessed or left out"],
+        ["system", "form", "parameters", "MFLOP a clip", "s of the fastest training", "guessed or left out"],
         axis="columns",
     )
 

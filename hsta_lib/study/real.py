@@ -189,10 +189,10 @@ def conclude(scored, n_clips):
     weights = scored[scored.index.str.startswith(WEIGHTS.format(""))]
     (right, *others), matlab = weights["equal"], scored.loc[MATLAB_LOG]
     lines = [
-        f"- The published weights, in our network, on the pictures of another repository, predict {right} of "
-        f"{n_clips} clips as the authors' log says. With the colours in any other order at most "
-        f"{max(others)} agree. So the pictures, their order of channels, the network and the scoring are "
-        "the authors'.",
+        f"- STSTNet's published weights, in our own STSTNet, on the pictures of HTNet's repository, predict "
+        f"{right} of {n_clips} clips as the authors' log says. With the colours in any other order at most "
+        f"{max(others)} agree. So the pictures, their order of channels and the network are the authors'. "
+        "Nothing of this is about HSTA.",
         f"- The article prints {matlab['precision']:.1f} as UAR. That is macro precision; UAR, of the same "
         f"predictions, is {matlab['uar']:.1f}.",
         *_lie_among(scored),

@@ -52,6 +52,7 @@ _PATHS = ("data_root", "lists_root")
 _PICTURE_SIZE = 160  # px
 
 _REAL_MOTION = "Real motion, published pictures of flow, no face"
+_ON_REAL_MOTION = "HSTA's video branch, where there is one, sees these pictures too; the paper's sees frames."
 _PROTOCOLS = {
     "subject": "{n} folds grouped by subject: no subject is in training and in test",
     "paper": "subject-dependent: {n} random folds over clips, as in the paper's ablations; "
@@ -453,7 +454,7 @@ class Study:
                 "contradicts the paper."
             )
         if self.parameters.shows_flow:
-            told.append(f"> **{_REAL_MOTION}.**")
+            told.append(f"> **{_REAL_MOTION}.** {_ON_REAL_MOTION}")
         if self.parameters.lists_root:
             told.append("**What is made from the authors' lists says so: that is about real clips.**")
         return told

@@ -202,7 +202,7 @@ def test_rows_that_did_not_fit_are_named_where_differences_are_told(differences)
     )
     told = report.conclude_differences(_study(), differences, fits=fits).data
     assert "- Not fitted, so that their differences are not about the method: better.\n" in told
-    assert "- UAR: **1 of 3 that fitted differ from the first row**, in points: worse (" in told
+    assert "- UAR: **1 of 3 that fitted differ from the first row**, in points above it: worse (" in told
     assert "better (" not in told
     panel, _ = plots.differences(differences, fits=fits).axes
     marked = [text.get_text() for text in panel.get_yticklabels()]
@@ -228,9 +228,9 @@ def test_rows_that_differ_are_said_and_counted(differences):
     text = report.conclude_differences(_study(), differences).data
     lines = {line[2:].partition(":")[0]: line for line in text.splitlines()}
     ends = r"\[[+-]\d+\.\d, [+-]\d+\.\d\]"
-    said = rf"in points: better \(\+10\.0 {ends}\); worse \(-6\.7 {ends}\)\."
+    said = rf"in points above it: better \(\+10\.0 {ends}\); worse \(-6\.7 {ends}\)\."
     assert re.fullmatch(rf"- UAR: \*\*2 of 4 differ from the first row\*\*, {said}", lines["UAR"])
-    assert "2 of 4 differ from the first row**, in points: better (+" in lines["UF1"]
+    assert "2 of 4 differ from the first row**, in points above it: better (+" in lines["UF1"]
     assert lines["Not shown to differ in either"].endswith(": the same; no matter.")
     assert "With one seed this compares the networks that were trained" in text
     assert "With" not in report.conclude_differences(_study(seeds=[0, 1, 2, 3, 4]), differences).data
@@ -273,12 +273,12 @@ def test_the_peak_is_where_every_draw_has_it():
     assert alike["UF1, % of draws"].tolist() == [50, 50]
 
 
-def test_seconds_are_means_over_the_trials_of_a_cell(monkeypatch, tmp_path):
+def test_seconds_are_those_of_the_fastest_trial_of_a_cell(monkeypatch, tmp_path):
     monkeypatch.setenv("HSTA_RESULTS", str(tmp_path))
     trials = tiny_trials(n_folds=3)
     for trial, seconds in zip(trials, (2.0, 5.0, 11.0), strict=True):
         save(trial, result_of(more={"seconds": seconds}), tmp_path)
-    assert report.seconds_of([trials[:2], trials[1:], trials]) == [3.5, 8.0, 6.0]
+    assert report.seconds_of([trials[:2], trials[1:], trials]) == [2.0, 5.0, 2.0]
 
 
 def test_the_results_of_a_report_are_kept_beside_it(monkeypatch, tmp_path):

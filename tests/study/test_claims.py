@@ -251,6 +251,30 @@ def test_a_repeated_row_counts_once_and_one_with_other_counts_tests_nothing():
     assert verdicts["csta-alone"] == "supported"
 
 
+@pytest.mark.parametrize(
+    ("hits", "unfit", "verdict"),
+    [
+        ([3, 4, 4, 4, 9, 14], "a2", "not fitted"),
+        ([3, 4, 4, 14, 4, 9], "a2", "contradicted"),  # by a4, whatever a2 would reach
+        ([3, 14, 4, 4, 4, 9], "a2", "not fitted"),  # the only one above
+        ([3, 4, 4, 14, 4, 9], "a6", "not fitted"),  # the one that the claim is about
+    ],
+)
+def test_an_opponent_that_fitted_may_contradict_a_claim_about_others_that_did_not(hits, unfit, verdict):
+    table = cells("table2")
+    table["fit"] = np.where(table["setting"] == unfit, "not fitted", "fitted")
+    found = decide("table2", table, of_hits(hits), REAL).set_index("id").loc["whole-module-best"]
+    assert found["verdict"].partition(":")[0] == verdict
+    assert pd.isna(found["estimate"]) == (verdict == "not fitted")
+
+
+def test_of_a_baseline_the_last_epoch_counts():
+    table = pd.DataFrame({"system": ["HSTA", "FeatRef", "FeatRef"], "n_classes": 3, "fit": "fitted"})
+    table["train_on"] = ["own", "own", "own, best epoch on the test fold"]
+    verdicts = decide("table6", table, of_hits([9, 3, 19]), REAL)
+    assert "several rows have the same setting" not in set(verdicts["verdict"].str.partition(": ")[2])
+
+
 def test_rows_without_counts_test_nothing_and_say_so():
     matrices = of_hits([3, 9, 9, 9, 9, 14])
     matrices[5, 2, 3, 0, 0] = np.nan
