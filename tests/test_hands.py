@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -37,8 +38,12 @@ def _at_once(job, *arguments):
 
 def all_of(n, has_locks, job, *arguments):
     """What a job returns in each of n processes that begin it at the same moment; none may wait for ever."""
-    with SERVER.Pool(n, _begin, (SERVER.Barrier(n), has_locks)) as pool:
-        return pool.starmap_async(_at_once, [(job, number, *arguments) for number in range(n)], 1).get(240)
+    with ProcessPoolExecutor(n, SERVER, _begin, (SERVER.Barrier(n), has_locks)) as pool:
+        found = [pool.submit(_at_once, job, number, *arguments) for number in range(n)]
+        late = wait(found, 240).not_done
+        for process in pool._processes.values() if late else ():
+            process.kill()
+        return [each.result() for each in found]
 
 
 def _write_trial(number, folder):
