@@ -164,14 +164,12 @@ def _real_motion(figure, height, honest):
         half = (len(honest) + 1) // 2
         for x, rows in ((0.035, honest[:half]), (_RIGHT, honest[half:])):
             place = x, 0.42 / height, 0.425, 0.46 * half / height
-            _dots(figure.add_axes(place, facecolor="none"), rows + [None] * (half - len(rows)), "white")
+            _dots(figure.add_axes(place, facecolor="none"), rows, "white", half)
 
 
-def _dots(axes, rows, ground=_FAINT):
-    """A line per row, its name above it: the score, its interval, and what is beside it, if anything."""
+def _dots(axes, rows, ground=_FAINT, n_places=0):
+    """A line per row, its name above it: the score, its interval, and what is beside it; room for more rows."""
     for place, row in enumerate(rows):
-        if row is None:
-            continue
         level, above = [place, place], place - 0.22
         axes.plot([0, 100], level, color=ground, lw=5, solid_capstyle="butt")
         axes.plot([row.low, row.high], level, color=row.colour, lw=5, alpha=0.4, solid_capstyle="butt")
@@ -188,7 +186,7 @@ def _dots(axes, rows, ground=_FAINT):
             ends = (row.value, place), (row.printed, place)
             axes.annotate("", *ends, arrowprops={"arrowstyle": "->", "color": _ORANGE, "shrinkB": 6})
     ticks = range(0, 101, 25)
-    axes.set(xlim=(0, 100), ylim=(len(rows) - 0.5, -0.85), yticks=[])
+    axes.set(xlim=(0, 100), ylim=(max(n_places, len(rows)) - 0.5, -0.85), yticks=[])
     axes.set_xticks(ticks, map(str, ticks), color=_MUTED, size=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -224,23 +224,17 @@ def _families(name, table, matrices):
     block = _blocks(matrices)
     rows = _matched(name, table, matrices)
     found = {claim.id: _options(claim, rows, block) for claim in claims}
+    tested = [claim for claim in claims if not isinstance(found[claim.id], str)]
     parts = [
-        (
-            claim.id,
-            option,
-            number,
-            *part[:2],
-            told(part, found[claim.id]),
-            block[part.comparison.first[0]],
-            _unfit(_selected(claim.test, rows)),
-        )
-        for claim in claims
-        if not isinstance(found[claim.id], str)
+        (claim.id, option, number, *part[:2], told(part, found[claim.id]), block[part.comparison.first[0]])
+        for claim in tested
         for option, of_option in enumerate(found[claim.id])
         for number, part in enumerate(of_option)
     ]
-    columns = ["id", "option", "part", "comparison", "strict", "rows", "block", "unfit"]
-    return claims, found, pd.DataFrame(parts, columns=columns), matrices
+    columns = ["id", "option", "part", "comparison", "strict", "rows", "block"]
+    unfit = {claim.id: _unfit(_selected(claim.test, rows)) for claim in tested}
+    parts = pd.DataFrame(parts, columns=columns)
+    return claims, found, parts.assign(unfit=parts["id"].map(unfit)), matrices
 
 
 def _on_all_clips(table, matrices):
@@ -250,7 +244,7 @@ def _on_all_clips(table, matrices):
     trained = table["train_on"] if "train_on" in table else pd.Series("", index=table.index)
     if len(matrices) != len(table):
         return table, matrices
-    honest = ~trained.str.contains("best epoch")
+    honest = ~trained.str.contains("best epoch")  # see `published.SHORTCUT`
     kept = np.flatnonzero(trained == "composite" if "composite" in set(trained) else honest)
     return table.iloc[kept].reset_index(drop=True), [matrices[row] for row in kept]
 

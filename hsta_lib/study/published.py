@@ -319,9 +319,9 @@ def describe_protocol(study, datasets, studies, folds):
     if seconds := study.preset.datasets.core_seconds:
         lines += [
             "",
-            f"HSTA and each baseline have so many epochs that a training on some 460 clips takes about "
-            f"{seconds:g} s of one core at rest. What their fastest took here stands below; other "
-            "work on the machine may have slowed it.",
+            f"The preset means every training, of HSTA and of each baseline, to take {seconds:g} s of one "
+            "core. What the fastest of each took here stands below; other work on the machine may have slowed "
+            "it.",
         ]
     return Markdown("\n".join(lines))
 

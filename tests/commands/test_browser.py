@@ -39,7 +39,6 @@ FLAGS = [
     "--disable-sync",
 ]
 REPORTS = {path.stem for path in (ROOT / "reports").glob("*.ipynb") if ".partial" not in path.name}
-
 GUIDES = {path.stem for path in (ROOT / "docs").glob("*.md")}
 PAGES = sorted({"index"} | REPORTS | GUIDES)
 # By how many pixels a page is wider than its window.

@@ -202,7 +202,8 @@ def test_rows_that_did_not_fit_are_named_where_differences_are_told(differences)
     )
     told = report.conclude_differences(_study(), differences, fits=fits).data
     assert "- Not fitted, so that their differences are not about the method: better.\n" in told
-    assert "- UAR: **1 of 3 that fitted differ from the first row**, in points above it: worse (" in told
+    assert "- UAR: **1 of 3 that fitted differ from the first row**, in points" in told
+    assert ": worse (" in told
     assert "better (" not in told
     panel, _ = plots.differences(differences, fits=fits).axes
     marked = [text.get_text() for text in panel.get_yticklabels()]
@@ -228,9 +229,9 @@ def test_rows_that_differ_are_said_and_counted(differences):
     text = report.conclude_differences(_study(), differences).data
     lines = {line[2:].partition(":")[0]: line for line in text.splitlines()}
     ends = r"\[[+-]\d+\.\d, [+-]\d+\.\d\]"
-    said = rf"in points above it: better \(\+10\.0 {ends}\); worse \(-6\.7 {ends}\)\."
+    said = rf"in points, above zero where higher: better \(\+10\.0 {ends}\); worse \(-6\.7 {ends}\)\."
     assert re.fullmatch(rf"- UAR: \*\*2 of 4 differ from the first row\*\*, {said}", lines["UAR"])
-    assert "2 of 4 differ from the first row**, in points above it: better (+" in lines["UF1"]
+    assert "2 of 4 differ from the first row**, in points, above zero where higher: better (+" in lines["UF1"]
     assert lines["Not shown to differ in either"].endswith(": the same; no matter.")
     assert "With one seed this compares the networks that were trained" in text
     assert "With" not in report.conclude_differences(_study(seeds=[0, 1, 2, 3, 4]), differences).data
