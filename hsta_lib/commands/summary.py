@@ -168,7 +168,7 @@ def _real_motion(figure, height, honest):
 
 
 def _dots(axes, rows, ground=_FAINT, n_places=0):
-    """A line per row, its name above it: the score, its interval, and what is beside it; room for more rows."""
+    """A line per row, its name above it: the score, its interval, what is beside it; room for more rows."""
     for place, row in enumerate(rows):
         level, above = [place, place], place - 0.22
         axes.plot([0, 100], level, color=ground, lw=5, solid_capstyle="butt")
