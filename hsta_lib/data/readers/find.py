@@ -14,7 +14,7 @@ from hsta_lib.data.table import subject_key
 
 _DEPTH, _MOST = 6, 5000  # levels below the root, and folders in all, that are looked in
 _ABOVE = 4  # levels above the root, where sheets are looked for
-_DATASETS = "casme|smic|samm"  # beginnings of the name of a dataset's own folder
+_DATASETS = "casme|smic|samm|parta"  # beginnings of the name of a dataset's own folder, or of its part
 _SHOWN = 8  # names in a message
 _NO_PART = ("__macosx",)  # copies of the names alone
 # Folders of a subject or a clip: nothing is looked for in them, they are many.

@@ -54,6 +54,7 @@ LAYOUTS = [
     ("casme3", "", "CAS(ME)^3/part_A", f"CAS(ME)^3/{MICRO}"),
     ("release", "", "CAS(ME)3/part_A/Part_A_ME_clip/frame", f"CAS(ME)3/part_A/{MICRO}"),
     ("release", "", "CASME3/part_A/ME clip/Part_A_ME_clip/Frame", f"CASME3/labels/{MICRO}"),
+    ("release", "", "x/part_A/Part_A_ME_clip/frame", f"x/part_A/annotation/{MICRO}"),
     ("smic", "HS", "SMIC/SMIC_all_cropped/SMIC_all_cropped/HS", ""),
     ("smic", "NIR", "SMIC all raw/SMIC-NIR", ""),
     ("long", "E-HS", "SMIC/SMIC-E_raw image/HS_long/SMIC-HS-E", f"SMIC/{LONG}"),
