@@ -48,6 +48,7 @@ REAL_MOTION = "real motion"
 # Where a pattern can be seen, which is no verdict on the paper.
 _PLACES = {SYNTHETIC: "on the synthetic benchmark", REAL_MOTION: "in real motion"}
 _SEEN = {SUPPORTED: "pattern seen", CONTRADICTED: "reverse seen", UNDECIDED: "not seen"}
+_BLIND = " above networks that read no pixels"  # said of a pattern: any network that learns has it
 _N_SEEDS, _ALPHA = 5, 0.05
 _ROUNDING = 1e-9
 # Columns that do not tell rows apart. Table 7's ticks for special frames follow from those for flow, and one
@@ -74,11 +75,12 @@ def _matched(name, table, matrices):
         table = table.assign(csta=True)
     keys = [column for column in printed if column not in _NO_KEYS]
     if not set(keys) <= set(table):
-        return printed.assign(place=np.nan, lacks="rows missing", named="")
+        return printed.assign(place=np.nan, lacks="rows missing", named="", is_blind=False)
     ours = table[keys].infer_objects().assign(place=range(len(table)), counts=[m.tobytes() for m in matrices])
     ours["lacks"] = np.where([np.isnan(cell).any() for cell in matrices], "rows without counts", "")
     named = ["row"] if "row" in table else keys
     ours["named"] = [row_name(row) for row in table[named].to_dict("records")]
+    ours["is_blind"] = table["fit"] == NO_PIXELS if "fit" in table else False
     if "fit" in table:  # none does before its networks are trained
         lacks = np.array([_FIT_LACKS.get(kind, _FIT_UNKNOWN) for kind in table["fit"]])
         ours["lacks"] = np.where(lacks == "", ours["lacks"], lacks)
@@ -97,6 +99,12 @@ def _selected(rule, rows):
 def _unfit(rows):
     """Names of those that did not fit, in one text."""
     return "; ".join(rows.loc[rows["lacks"] == NOT_FITTED, "named"].unique())
+
+
+def _only_above_blind(rule, rows):
+    """Whether all that a rule's rows are to be above reads no pixels."""
+    against = rows.query(rule.against) if rule.against else rows[:0]
+    return bool(len(against)) and bool(against["is_blind"].eq(True).all())
 
 
 def _options(claim, rows, block):
@@ -184,9 +192,10 @@ def decide(name, table, matrices, scope):
         One row per claim, see `hsta_lib.paper_check.claims.verdict_row`: of the comparison and metric that
         favours the claim least ``score, estimate, low, high, p_adjusted, detectable``, in points, above
         zero as claimed; ``details``: the same for each metric, in words. On the synthetic benchmark a verdict
-        says whether the pattern is seen there. Fewer than five seeds decide nothing. Rows that are missing,
-        that occur twice or that have no counts (NaN) test nothing. A claim about a row that did not fit (by
-        the table's column ``fit``) is *not fitted*; where that was not stored, it is not tested.
+        says whether the pattern is seen there, and whether only above networks that read no pixels. Fewer
+        than five seeds decide nothing. Rows that are missing, that occur twice or that have no counts (NaN)
+        test nothing. A claim about a row that did not fit (by the table's column ``fit``) is *not fitted*;
+        where that was not stored, it is not tested.
 
     Raises
     ------
@@ -233,8 +242,10 @@ def _families(name, table, matrices):
     ]
     columns = ["id", "option", "part", "comparison", "strict", "rows", "block"]
     unfit = {claim.id: _unfit(_selected(claim.test, rows)) for claim in tested}
+    blind = {claim.id: _only_above_blind(claim.test, rows) for claim in tested}
     parts = pd.DataFrame(parts, columns=columns)
-    return claims, found, parts.assign(unfit=parts["id"].map(unfit)), matrices
+    parts = parts.assign(unfit=parts["id"].map(unfit), only_above_blind=parts["id"].map(blind))
+    return claims, found, parts, matrices
 
 
 def _on_all_clips(table, matrices):
@@ -304,7 +315,8 @@ def _decide(claim, found, n_seeds, scope):
     if unfit and verdict != CONTRADICTED:
         return verdict_row(claim, scope, f"{NOT_FITTED}: {unfit}")
     is_seen = verdict in _SEEN and scope in _PLACES
-    told = f"{_SEEN[verdict]} {_PLACES[scope]}" if is_seen else verdict
+    is_blind = verdict == SUPPORTED and found["only_above_blind"].iloc[0]
+    told = f"{_SEEN[verdict]}{_BLIND * bool(is_blind)} {_PLACES[scope]}" if is_seen else verdict
     return verdict_row(claim, scope, told, **numbers, details=details)
 
 

@@ -528,6 +528,19 @@ def test_a_claim_about_rows_that_did_not_fit_is_not_fitted_and_names_them():
     assert set(exempt["verdict"]) == {"undecided"}
 
 
+def test_a_pattern_above_networks_that_read_no_pixels_alone_is_told_so():
+    table = cells("table2").assign(
+        fit=np.where(cells("table2")["setting"] == "a1", "reads no pixels", "fitted")
+    )
+    verdicts = decide("table2", table, of_hits([4, 12, 14, 14, 9, 16]), "synthetic").set_index("id")[
+        "verdict"
+    ]
+    above = "pattern seen above networks that read no pixels on the synthetic benchmark"
+    assert verdicts["csta-alone"] == above
+    assert verdicts["csta-with-usta"] == "pattern seen on the synthetic benchmark"
+    assert verdicts.tolist().count(above) == 1
+
+
 def test_rows_that_have_names_are_told_by_them():
     table = cells("table7").assign(row=["frames", "tracks", "objective", "macro and tracks", "macro"])
     table.loc[1, "fit"] = "not fitted"
