@@ -279,9 +279,11 @@ def answer(found, scored):
     for name, division in found.items():
         predictor = _NAMED[pixel_free.share_subjects(division.clips, division.folds)]
         rows = scored[(scored["protocol"] == name) & (scored["predictor"] == predictor)]
-        told += [f"{name}, `{predictor}` alone, {_beside(row, 'uar')}" for row in rows.to_dict("records")]
-    none = "this data has neither of the keys named beforehand, a recording of several clips or the film"
-    return Markdown(f"- **Without any picture**: {'; '.join(told) or none}.")
+        told += [
+            f"\n  - {name}, `{predictor}` alone: {_beside(row, 'uar')}." for row in rows.to_dict("records")
+        ]
+    none = " This data has neither of the keys named beforehand, a recording of several clips or the film."
+    return Markdown(f"- **Without any picture.**{''.join(told) or none}")
 
 
 def _rarest(name, division):

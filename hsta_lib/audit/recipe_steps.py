@@ -106,30 +106,39 @@ def conclude(table):
     lines = []
     if unfit.any():
         lines.append(
-            f"- **{unfit.sum()} of {len(table)} rows have not fitted**: what they change is about training, "
+            f"- **{unfit.sum()} of {len(table)} steps have not fitted**: what they change is about training, "
             "not about a step."
         )
     if unfit[table["way"] == EQUATIONS].any():
         lines.append("- The equations' own networks are among them, so that no step is decided.")
         return Markdown("\n".join(lines))
     last = table[table["way"] == CUMULATIVE].iloc[-1]
-    alone = table[(table["way"] == ALONE) & ~unfit]
     if not unfit[last.name]:
         changes = f"UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')}"
         lines.append(f"- All steps together change {changes}.")
-    for metric in ("uar", "uf1"):
-        rows = alone[tables.off_zero(alone, f"{metric}_change")].to_dict("records")
-        names = [f"{row['step']} ({_change(row, metric)})" for row in rows]
+    for way, which in ((ALONE, "each alone"), (CUMULATIVE, "each with all before it")):
+        rows = table[(table["way"] == way) & ~unfit]
+        shown = [said for row in rows.to_dict("records") if (said := _said(row))]
+        changed = f": {'; '.join(shown)}" if shown else ""
         lines.append(
-            f"- {tables.HEADINGS[metric]}: the intervals of {len(names)} of the {len(alone)} steps alone "
-            "that fitted miss zero" + (f": {'; '.join(names)}." if names else ".")
+            f"- **Steps from equations to released code, {which}**: of {len(rows)} that fitted, "
+            f"{len(shown)} change UAR or UF1 by more than chance{changed}."
         )
     lines.append(
-        f"- Of steps that change nothing, one interval in twenty misses zero by chance: of {len(alone)}, "
-        f"{len(alone) / 20:.0f} or so. With one seed the intervals are about the networks that were trained, "
-        "not about training them again."
+        "- Of steps that change nothing, one interval in twenty misses zero by chance. With one seed the "
+        "intervals are about the networks that were trained, not about training them again."
     )
     return Markdown("\n".join(lines))
+
+
+def _said(row):
+    """A step and its change, where its interval misses zero."""
+    parts = [
+        f"{tables.HEADINGS[metric]} {_change(row, metric)}"
+        for metric in ("uar", "uf1")
+        if tables.off_zero(row, f"{metric}_change")
+    ]
+    return parts and f"{row['step']} ({', '.join(parts)})"
 
 
 def _change(row, metric):

@@ -210,17 +210,22 @@ def _inflation(row, metric):
 def answer(table):
     """Which shortcuts change a score by more than chance, by the strength of the labels' ties, in sentences.
 
-    ``table``: from `worth`.
+    Only networks that fitted are compared. ``table``: from `worth`.
     """
     lines = []
-    for ties, rows in table[table["protocol"] != table["against"]].groupby("ties", sort=False):
-        told = [_said(row) for row in rows.to_dict("records")]
-        shown = [said for said in told if said]
+    for ties, rows in table.groupby("ties", sort=False):
+        fits = rows[["protocol", "against"]].isin(
+            rows.loc[rows["fit"] != fitted.NOT_FITTED, "protocol"].tolist()
+        )
+        compared = rows[fits.all(axis=1) & (rows["protocol"] != rows["against"])]
+        shown = [said for row in compared.to_dict("records") if (said := _said(row))]
         changed = f", in points: {'; '.join(shown)}" if shown else ""
         lines.append(
-            f"- **Shortcuts, {ties}**: {len(shown)} of {len(told)} change UAR or UF1 by more than "
-            f"chance{changed}.{_told_unfit(table[table['ties'] == ties])}"
+            f"- **Shortcuts, {ties}**: {len(shown)} of {len(compared)} change UAR or UF1 by more than "
+            f"chance{changed}.{_told_unfit(rows)}"
         )
+    if table["ties"].str.startswith("strength").any():
+        lines.append("- Strength 0: labels follow neither film nor recording; 1: as in the authors' lists.")
     lines.append("- Of shortcuts that are worth nothing, one interval in twenty misses zero by chance.")
     return Markdown("\n".join(lines))
 
@@ -233,7 +238,7 @@ def _told_unfit(rows):
     unfit, others = ("; ".join(rows.loc[kind, "protocol"]) for kind in (is_unfit, ~is_unfit))
     all_but = f"all but {others}" if others else "all"
     which = all_but if is_unfit.mean() > 0.5 else unfit
-    return f" **Not fitted**, so that longer training may change this: {which}."
+    return f" **Not fitted** and left out: {which}."
 
 
 def _said(row):

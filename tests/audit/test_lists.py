@@ -212,7 +212,7 @@ def test_data_with_neither_recordings_nor_films_is_answered_too():
     folds = make_folds(clips, split="loso", n_folds=0, stratify=False, split_seed=0)
     found = {"own": audit.Division(clips, folds, 2, {}, "", is_list=False)}
     said = audit.answer(found, audit.pixel_free_scores(found)).data
-    assert said.startswith("- **Without any picture**: this data has neither of the keys named beforehand")
+    assert said.startswith("- **Without any picture.** This data has neither of the keys named beforehand")
 
 
 # --- without a picture ------------------------------------------------------------------------------------

@@ -148,19 +148,21 @@ def test_what_leaks_nothing_is_worth_exactly_nothing(leaking):
 
 def test_what_is_said_follows_from_where_zero_lies(leaking):
     table = shortcuts.worth({"strength 1": leaking})
-    line, _ = shortcuts.answer(table).data.splitlines()
+    line, strength, _ = shortcuts.answer(table).data.splitlines()
     assert line.startswith("- **Shortcuts, strength 1**: ")
     assert f"{SEEN} (UAR +66.7 [+66.7, +66.7], UF1 +83.3 [" in line
     assert re.search(
         re.escape(OF_ALL) + r" \(UAR [^;]*, against \*macro clips of training subjects\*\)", line
     )
     assert "random frames" not in line
+    assert strength.startswith("- Strength 0: ")
     assert "Not fitted" not in shortcuts.answer(table.assign(fit="fitted")).data
-    assert "may change this: all." in shortcuts.answer(table.assign(fit="not fitted")).data
+    assert "left out: all." in shortcuts.answer(table.assign(fit="not fitted")).data
     others = table.assign(fit=np.where(table["protocol"] == SEEN, "fitted", "not fitted"))
-    assert f"may change this: all but {SEEN}." in shortcuts.answer(others).data
+    assert f"left out: all but {SEEN}." in shortcuts.answer(others).data
     one = table.assign(fit=np.where(table["protocol"] == SEEN, "not fitted", "fitted"))
-    assert f"may change this: {SEEN}." in shortcuts.answer(one).data
+    assert f"left out: {SEEN}." in shortcuts.answer(one).data
+    assert f"{SEEN} (" not in shortcuts.answer(one).data
     around = table.assign(**{f"{metric}_inflation_low": -5.0 for metric in METRICS})
     around = around.assign(**{f"{metric}_inflation_high": 9.0 for metric in METRICS})
     assert f": 0 of {len(PROTOCOLS) - len(BASES)} change UAR or UF1" in shortcuts.answer(around).data

@@ -207,20 +207,19 @@ def test_the_walk_is_shown_first_and_then_each_step_alone(table):
 
 
 def test_what_is_said_is_what_the_table_says(table):
-    last, uar, uf1, chance = recipe_steps.conclude(table).data.splitlines()
+    last, alone, cumulative, _ = recipe_steps.conclude(table).data.splitlines()
     assert "UAR by -3.0 points [-5.0, -1.0] and UF1 by +0.5 points [-1.5, +2.5]" in last
-    said = "the intervals of {} of the 2 steps alone that fitted miss zero{}."
-    assert uar.endswith(said.format(1, ": b (-4.0 points [-6.0, -2.0])"))
-    assert uf1.endswith(said.format(0, ""))
-    assert "of 2, 0 or so" in chance
+    said = "of 2 that fitted, 1 change UAR or UF1 by more than chance: b (UAR {} points {})."
+    assert alone.endswith(said.format("-4.0", "[-6.0, -2.0]"))
+    assert cumulative.endswith(said.format("-3.0", "[-5.0, -1.0]"))
 
 
 def test_steps_whose_networks_have_not_fitted_are_not_decided(table):
     table["fit"] = ["fitted", "fitted", "fitted", "not fitted", "not fitted"]
-    unfit, uar, *_ = recipe_steps.conclude(table).data.splitlines()
-    assert unfit.startswith("- **2 of 5 rows have not fitted**")
-    assert "All steps together" not in uar
-    assert "0 of the 1 steps alone that fitted miss zero." in uar
+    unfit, alone, cumulative, _ = recipe_steps.conclude(table).data.splitlines()
+    assert unfit.startswith("- **2 of 5 steps have not fitted**")
+    assert alone.endswith("of 1 that fitted, 0 change UAR or UF1 by more than chance.")
+    assert "b (" not in cumulative
     table["fit"] = ["not fitted"] + 4 * ["fitted"]
     assert recipe_steps.conclude(table).data.splitlines()[1:] == [
         "- The equations' own networks are among them, so that no step is decided."
