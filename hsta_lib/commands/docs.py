@@ -234,6 +234,17 @@ def times_note():
     return f"After the set-up: {'; '.join(told) or 'each takes minutes on two cores'}."
 
 
+def campaign_table():
+    """What the events of the campaign were, by kind, and how many were survived, from its record."""
+    table = pd.read_csv(ROOT / "benchmarks" / "chaos.csv", keep_default_na=False)
+    rows = []
+    for what, events in [*table.groupby("what"), ("all", table)]:
+        struck, survived = events["whom"] != "", events["fault"] == ""
+        whom = ", ".join(sorted(set(events.loc[struck, "whom"]))) if what != "all" else ""
+        rows.append([what, whom, len(events), struck.sum(), survived.sum(), f"{events['recovery'].max()} s"])
+    return _table(["what", "whom", "events", "of them in time", "survived", "longest recovery"], rows)
+
+
 def departures_table():
     """Paper, released code and this study, from ``departures.csv``; a field's values, from the settings."""
     rows = [
@@ -275,6 +286,7 @@ SECTIONS = {
     "docs/cluster.md": {"plan": plan_table, "scale": scale_table},
     "docs/departures.md": {"departures": departures_table},
     "docs/parameters.md": {"presets": presets_table},
+    "docs/reliability.md": {"campaign": campaign_table},
     "docs/results.md": {"results": results_table, "scores": scores_table},
     "docs/statistics.md": {"coverage": coverage_table, "comparisons": comparisons_table},
 }
