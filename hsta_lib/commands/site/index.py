@@ -8,6 +8,7 @@ from collections import Counter
 from hsta_lib.commands.site import pages
 from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.files import write_whole
+from hsta_lib.paper_check.claims import QUOTED
 from hsta_lib.reporting.tables import HEADINGS
 
 METRICS = ("uar", "uf1")
@@ -196,6 +197,9 @@ def claims(reports):
                 raise ValueError(f"{path}: claim {claim.get('id', '?')} lacks {missing}; make it again.")
             verdict = claim["verdict"].split(":")[0]  # the rest says why
             verdict = verdict.removesuffix(" on the synthetic benchmark").removesuffix(" in real motion")
-            scope = f"{_SCOPES.get(claim['scope'], claim['scope'])}, {claim['basis']}"
-            counts.setdefault(scope, Counter())[verdict] += 1
-    return {scope: found.most_common() for scope, found in counts.items()}
+            counts.setdefault((claim["scope"], claim["basis"]), Counter())[verdict] += 1
+    places = {scope: place for place, scope in enumerate(_SCOPES)}
+    order = sorted(counts, key=lambda key: (places.get(key[0], len(places)), key[0], key[1] != QUOTED))
+    return {
+        f"{_SCOPES.get(scope, scope)}, {basis}": counts[scope, basis].most_common() for scope, basis in order
+    }
