@@ -124,10 +124,7 @@ def conclude(table):
             f"- **Steps from equations to released code, {which}**: of {len(rows)} that fitted, "
             f"{len(shown)} change UAR or UF1 by more than chance{changed}."
         )
-    lines.append(
-        "- Of steps that change nothing, one interval in twenty misses zero by chance. With one seed the "
-        "intervals are about the networks that were trained, not about training them again."
-    )
+    lines.append("- Of steps that change nothing, one interval in twenty misses zero by chance.")
     return Markdown("\n".join(lines))
 
 

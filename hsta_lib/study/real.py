@@ -195,7 +195,7 @@ def conclude(scored, n_clips):
         "Nothing of this is about HSTA.",
         f"- The article prints {matlab['precision']:.1f} as UAR. That is macro precision; UAR, of the same "
         f"predictions, is {matlab['uar']:.1f}.",
-        f"- The authors' two logs agree in {matlab['equal']} of {n_clips} clips: two trainings of one "
+        f"- The authors' two logs agree in {int(matlab['equal'])} of {n_clips} clips: two trainings of one "
         "network, in MATLAB and in PyTorch.",
         *_lie_among(scored),
     ]
