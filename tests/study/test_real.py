@@ -104,6 +104,7 @@ def test_every_prediction_is_that_of_the_log_and_only_in_the_published_order(rep
         assert scored.loc[name, "precision"] == pytest.approx(100 * expected)
     said = real.conclude(scored, len(table)).data
     assert "predict 7 of 7 clips" in said
+    assert f"two logs agree in {(table[real.LOG] == table[real.MATLAB_LOG]).sum()} of 7 clips" in said
     assert "None of our own trainings is stored" in said
 
 
