@@ -529,12 +529,10 @@ def test_a_claim_about_rows_that_did_not_fit_is_not_fitted_and_names_them():
 
 
 def test_a_pattern_above_networks_that_read_no_pixels_alone_is_told_so():
-    table = cells("table2").assign(
-        fit=np.where(cells("table2")["setting"] == "a1", "reads no pixels", "fitted")
-    )
-    verdicts = decide("table2", table, of_hits([4, 12, 14, 14, 9, 16]), "synthetic").set_index("id")[
-        "verdict"
-    ]
+    table = cells("table2")
+    table.loc[table["setting"] == "a1", "fit"] = "reads no pixels"
+    verdicts = decide("table2", table, of_hits([4, 12, 14, 14, 9, 16]), "synthetic")
+    verdicts = verdicts.set_index("id")["verdict"]
     above = "pattern seen above networks that read no pixels on the synthetic benchmark"
     assert verdicts["csta-alone"] == above
     assert verdicts["csta-with-usta"] == "pattern seen on the synthetic benchmark"
