@@ -15,7 +15,7 @@ from tiny import save, tiny_trials
 from hsta_lib import ROOT, config
 from hsta_lib.commands import score
 from hsta_lib.data.splits import Fold
-from hsta_lib.evaluation import comparisons
+from hsta_lib.evaluation import comparisons, references
 from hsta_lib.files import read_csv
 from hsta_lib.reporting import report, tables
 from hsta_lib.study.study import start
@@ -322,15 +322,30 @@ def test_a_closed_pipe_is_silent(rows, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_many_rows_take_seconds(tmp_path):
+@pytest.mark.parametrize("with_folds", [True, False])
+def test_many_rows_take_seconds(tmp_path, with_folds):
     random, n = np.random.default_rng(0), 200_000
-    table = pd.DataFrame({"clip_id": np.arange(n), "subject_id": random.integers(500, size=n)})
-    for name in ("fold", "y_true", "y_pred"):
+    table = pd.DataFrame({"clip_id": np.arange(n), "subject_id": random.integers(2000, size=n)})
+    for name in ("fold", "y_true", "y_pred")[not with_folds :]:
         table[name] = random.integers(7, size=n)
     table.to_csv(tmp_path / "many.csv", index=False)
     began = time.process_time()
     assert score.main([str(tmp_path / "many.csv")]) == 0
     assert time.process_time() - began < 5  # a fifth of a million; on a quiet machine 1 s
+
+
+def test_the_majority_of_the_other_folds_is_that_of_the_study():
+    random = np.random.default_rng(3)
+    y_true, subject = random.integers(3, size=211), random.integers(13, size=211)
+    table = pd.DataFrame({"subject_id": subject, "y_true": y_true, "y_pred": 0})
+    found = score.without_pixels(table, [0, 1, 2]).loc["majority class"]
+    clips = pd.DataFrame({"clip_id": range(211), "subject_id": subject, "label": y_true})
+    folds = [Fold(np.flatnonzero(subject != n), np.flatnonzero(subject == n)) for n in range(13)]
+    predictions = references.majority(clips, folds)
+    assert predictions["y_pred"].nunique() > 1
+    right = predictions["y_true"] == predictions["y_pred"]
+    assert found["acc"] == pytest.approx(100 * right.mean())
+    assert found["uar"] == pytest.approx(100 * right.groupby(predictions["y_true"]).mean().mean())
 
 
 def test_a_reported_pair_is_possible_or_not(rows):
