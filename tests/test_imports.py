@@ -1,6 +1,7 @@
-"""Imports point one way, and only `hsta_lib.config` reads the environment."""
+"""Imports point one way, rooms stay small, and only `hsta_lib.config` reads the environment."""
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -108,6 +109,30 @@ def test_every_package_has_a_rank_and_the_root_few_rooms():
     rooms = {path.stem for path in (ROOT / "hsta_lib").iterdir() if not path.name.startswith("__")}
     assert rooms == set(RANK)
     assert len(rooms) <= 16
+
+
+# What a reader follows from a clip to a number.
+SPINE = {
+    "": ["config"],
+    "data/": ["table", "dataset", "frames", "cache", "splits"],
+    "models/": ["hsta"],
+    "training/": ["trials", "batches", "recipe", "fit", "store", "run"],
+    "evaluation/": ["metrics", "intervals"],
+}
+
+
+def n_lines(paths):
+    return sum(len(path.read_text().splitlines()) for path in paths)
+
+
+def test_there_are_no_more_lines_than_the_readme_says():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    said = re.search(r"has at most ([\d,]+) lines, the library ([\d,]+), the tests ([\d,]+)\.", text)
+    spine, library, tests = (int(number.replace(",", "")) for number in said.groups())
+    room = ROOT / "hsta_lib"
+    assert n_lines(room / f"{folder}{name}.py" for folder, names in SPINE.items() for name in names) <= spine
+    assert n_lines(room.rglob("*.py")) <= library
+    assert n_lines((ROOT / "tests").rglob("*.py")) <= tests
 
 
 @pytest.mark.parametrize(
