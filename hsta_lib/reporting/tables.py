@@ -550,7 +550,7 @@ def _fits(table):
         return {}
     pairs = {
         "accuracy, % (constant)": ("train_accuracy", "constant_accuracy"),
-        "loss, % of constant (worst)": ("loss_share", "loss_share_worst"),
+        "loss, % of constant (worst training)": ("loss_share", "loss_share_worst"),
     }
     shown = {
         ("training", heading): (table[one].map("{:.0f}".format) + table[other].map(" ({:.0f})".format))

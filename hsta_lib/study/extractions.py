@@ -6,6 +6,7 @@ from IPython.display import Markdown
 
 from hsta_lib.config import Datasets
 from hsta_lib.data.readers.flow_images import FRAMES, VARIANTS, correlation
+from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.reporting.tables import HEADINGS, LEFT, in_points, with_span
 from hsta_lib.training import baseline_inputs
@@ -90,8 +91,8 @@ def show_differences(table):
     return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT).set_caption(caption)
 
 
-def conclude(agreement, differences):
-    """What both tables come to, in sentences made from their numbers."""
+def conclude(agreement, differences, table):
+    """What both tables come to, in sentences made from their numbers; ``table``: scores of `crossed`."""
     told = ", ".join(f"{row['channel']} {row['median']:.2f}" for row in agreement.to_dict("records"))
     lines = [f"- The two extractions of the same clips correlate by (medians) {told}."]
     for row in differences.to_dict("records"):
@@ -101,6 +102,13 @@ def conclude(agreement, differences):
             f"- Tested on {row['tested on']}'s pictures, {_SYSTEM} trained on {other}'s differs from one "
             f"trained on the same ones by these points: {points}."
         )
+    unfit = table[table["fit"] == NOT_FITTED].drop_duplicates("trained on")
+    lines += [
+        f"- By our rule {_SYSTEM} has not fitted on {row['trained on']}'s pictures: its loss is "
+        f"{row['loss_share']:.0f} % of a constant prediction's, in the worst training "
+        f"{row['loss_share_worst']:.0f} %. More epochs than its published recipe has may change these points."
+        for row in unfit.to_dict("records")
+    ]
     return Markdown("\n".join(lines))
 
 

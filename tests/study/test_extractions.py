@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hsta_lib.evaluation.fitted import FITTED, NOT_FITTED
 from hsta_lib.reporting.tables import score_table
 from hsta_lib.study import extractions
 
@@ -60,7 +61,15 @@ def test_what_is_said_is_made_of_the_numbers():
     agreement = pd.DataFrame({"channel": ["u", "v", "strain"], "median": [0.5, 0.25, 0.125]})
     ends = {"": -10.0, "_low": -12.0, "_high": 2.0}
     rows = {f"{metric}{end}": [value] * 2 for metric in ("uf1", "uar") for end, value in ends.items()}
-    said = extractions.conclude(agreement, pd.DataFrame({"tested on": ["HTNet", "CausalNet"]} | rows)).data
+    differences = pd.DataFrame({"tested on": ["HTNet", "CausalNet"]} | rows)
+    table = pd.DataFrame({"trained on": ["HTNet", "HTNet", "CausalNet", "CausalNet"], "fit": FITTED})
+    table = table.assign(loss_share=39.6, loss_share_worst=48.5)
+    said = extractions.conclude(agreement, differences, table).data
     assert "u 0.50, v 0.25, strain 0.12" in said
     assert "Tested on HTNet's pictures, STSTNet trained on CausalNet's" in said
     assert "UF1 -10.0 [-12.0, +2.0]" in said
+    assert "has not fitted" not in said
+    table.loc[2:, "fit"] = NOT_FITTED
+    said = extractions.conclude(agreement, differences, table).data
+    assert "has not fitted on CausalNet's pictures: its loss is 40 %" in said
+    assert said.count("has not fitted") == 1
