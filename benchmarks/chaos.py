@@ -4,8 +4,9 @@ Table 4 or 5, preset smoke, is made from nothing, on workers of its own or on th
 random moment a process is killed, stopped or interrupted, a disk fills up or becomes read-only, the clock is
 set back or the machine is busy. What a user would do follows: a run that hangs because it was stopped itself
 is ended, and the same command is given again. Then every trial must be stored once with the predictions of an
-undisturbed run, and nothing else may be left: no process, no half-written file. A line per event is added to
-chaos.csv; a campaign that is broken off goes on.
+undisturbed run, the report must say what that run's does, and nothing else may be left: no process, no
+half-written file. Cells that differ among undisturbed runs are not compared: they tell times and what was to
+train. A line per event is added to chaos.csv; a campaign that is broken off goes on.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -36,6 +38,7 @@ ROLES = {
 DISKS = {"data": (0, 0.5), "results": (0, 1), "reports": (0.5, 1)}
 _SIZE = "size=256m"
 _WHOLE = (0, 1)
+_CELL = " cell "
 HANGS = 600  # s, after which a run counts as waiting for ever
 PATIENCE = 30  # s that processes of an ended run have to end
 # Seen by every Python process of a run: its clock goes back an hour when a file appears.
@@ -127,7 +130,7 @@ class Place:
     def stored(self):
         """Digests of what results and tables of predictions tell, and what only a broken run leaves."""
         results, data, reports = (self.disks[name] for name in ("results", "data", "reports"))
-        found, left = {}, [path.name for path in reports.glob(".*")]
+        found, left = {}, [path.name for disk in (reports, data) for path in disk.glob(".*")]
         left += [f"{path.parent.name}/rows" for path in data.glob("*/*/rows")]
         for path in sorted(results.iterdir()):
             if path.suffix == ".json" and not path.name.startswith("."):
@@ -135,13 +138,33 @@ class Place:
                 found[path.name] = _digest(json.dumps([record["predictions"], record["losses"]]))
             else:
                 left.append(path.name)
-        return found | {path.name: _digest(path.read_text()) for path in reports.glob("*.csv")}, left
+        found |= {path.name: _digest(path.read_text()) for path in reports.glob("*.csv")}
+        return found | {name: told for path in reports.glob("*.ipynb") for name, told in _told(path)}, left
 
     @staticmethod
     def _mount(*options):
         return shutil.which("mount") is not None and not subprocess.run(
             ["mount", *options], capture_output=True
         ).returncode  # fmt: skip
+
+
+def _told(path):
+    """Digests of what the cells of a report show but for pictures, by names that have a `_CELL` in them."""
+    for cell in json.loads(path.read_text())["cells"]:
+        shown = [output.get("text") or _texts(output) for output in cell.get("outputs", [])]
+        yield f"{path.name}{_CELL}{cell['id']}", _digest(re.sub("T_[0-9a-f]{5}", "", json.dumps(shown)))
+
+
+def _texts(output):
+    return {kind: text for kind, text in output.get("data", {}).items() if kind.startswith("text/")}
+
+
+def _same_in_all(runs):
+    """What several undisturbed runs store and say alike; they may differ in cells alone."""
+    files = [{name: told for name, told in run.items() if _CELL not in name} for run in runs]
+    if any(other != files[0] for other in files):
+        raise RuntimeError("undisturbed runs store different predictions")
+    return {name: told for name, told in runs[0].items() if all(run.get(name) == told for run in runs)}
 
 
 def _digest(text):
@@ -234,7 +257,10 @@ def event(number, place, expected, lasts, seed):
             again = place.start(*place.commands[name])
             fault = fault or _waited(again) or ("the same command failed" if again.returncode else "")
     found, left = place.stored()
-    fault = fault or ("predictions differ" if found != expected[name] else "")
+    compared = {what: told for what, told in found.items() if _CELL not in what or what in expected[name]}
+    differing = {what for what, _ in compared.items() ^ expected[name].items()}
+    fault = fault or ("predictions differ" if any(_CELL not in what for what in differing) else "")
+    fault = fault or (f"differ: {', '.join(sorted(differing))}" if differing else "")
     fault = fault or (f"left: {', '.join(left)}" if left else "")
     recovery = time.monotonic() - began
     line = number, name, what, whom if hit else "", f"{after:.1f}", ended, f"{recovery:.0f}", fault
@@ -264,14 +290,19 @@ def undisturbed(place):
     """What every command stores when nothing happens, and how long it takes."""
     expected, lasts = {}, {}
     for name, command in place.commands.items():
-        place.clear(*DISKS)
-        started = time.monotonic()
-        with place.cluster(name):
-            process = place.start(*command)
-            if _waited(process) or process.returncode:
-                raise RuntimeError(f"{name} fails without any misfortune: {' '.join(command)}")
-        lasts[name] = time.monotonic() - started
-        expected[name], _ = place.stored()
+        runs = []
+        for cleared in (DISKS, ("results", "reports"), ()):  # from nothing, from data alone, with all stored
+            place.clear(*cleared)
+            started = time.monotonic()
+            with place.cluster(name):
+                process = place.start(*command)
+                if _waited(process) or process.returncode:
+                    raise RuntimeError(f"{name} fails without any misfortune: {' '.join(command)}")
+            lasts.setdefault(name, time.monotonic() - started)
+            runs.append(place.stored()[0])
+            if not any(_CELL in what for what in runs[0]):
+                break
+        expected[name] = _same_in_all(runs)
     return expected, lasts
 
 

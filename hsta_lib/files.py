@@ -71,7 +71,7 @@ def as_written(cell):
 
 
 def own_name(name):
-    """A hidden name for a file of this process that is not to stay, see `remove_abandoned`."""
+    """A hidden name for a file or folder of this process that is not to stay, see `remove_abandoned`."""
     return f".{name}.{uuid.uuid4().hex[:8]}.{os.getpid()}.{_HOST}.partial"
 
 
@@ -79,7 +79,7 @@ def remove_abandoned(folder):
     """Remove what killed processes of this machine left half-written in a folder."""
     for path in folder.glob(f".*.{_HOST}.partial"):
         if not psutil.pid_exists(int(path.name.split(".")[-3])):
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def still_whole(root, is_whole):
@@ -122,8 +122,8 @@ def built_beside(root, is_whole):
     not whole is replaced.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = root.with_name(f".{root.name}-{uuid.uuid4().hex[:8]}")
-    ruin = unfinished.with_name(f"{unfinished.name}-old")
+    remove_abandoned(root.parent)
+    unfinished, ruin = (root.with_name(own_name(root.name)) for _ in range(2))
     try:
         yield unfinished
         write_whole(unfinished / _CHECKED, _looks(unfinished, root.name))

@@ -37,18 +37,26 @@ def test_whatever_happens_to_a_run_nothing_is_lost(chaos, tmp_path, events, seed
 
 
 def test_a_fault_is_found(chaos, tmp_path):
-    # A command that stores another prediction each time, and leaves half a file behind.
+    # A command whose fourth run, after three undisturbed ones, stores or says something else.
     (tmp_path / "run.py").write_text(
-        "import json, os, pathlib, uuid\n"
-        "folder = pathlib.Path(os.environ['HSTA_RESULTS'])\n"
-        "record = {'predictions': uuid.uuid4().hex, 'losses': []}\n"
+        "import json, os, pathlib, sys\n"
+        "folder, odd = pathlib.Path(os.environ['HSTA_RESULTS']), sys.argv[1]\n"
+        "count = pathlib.Path(sys.argv[2]) / f'{odd}.txt'\n"
+        "n = len(count.read_text()) if count.exists() else 0\n"
+        "count.write_text('x' * (n + 1))\n"
+        "record = {'predictions': [n if odd == 'prediction' and n > 2 else 0], 'losses': []}\n"
         "(folder / 'a.json').write_text(json.dumps(record))\n"
+        "said = ['always', n if odd == 'cell' and n > 2 else 0, n]\n"
+        "cells = [{'id': f'c{i}', 'outputs': [{'text': str(one)}]} for i, one in enumerate(said)]\n"
+        "report = folder.parent / 'reports' / 'a.ipynb'\n"
+        "report.write_text(json.dumps({'cells': cells}))\n"
     )
-    place = chaos.Place(tmp_path, {"a": [sys.executable, str(tmp_path / "run.py")]})
-    try:
-        (line,) = chaos.campaign(place, 1, tmp_path / "chaos.csv")
-        assert line["fault"] == "predictions differ"
-        again = chaos.campaign(place, 1, tmp_path / "chaos.csv")
-        assert again[0]["fault"] == "predictions differ"
-    finally:
-        place.close()
+    for odd, fault in (("prediction", "predictions differ"), ("cell", "differ: a.ipynb cell c1"), ("", "")):
+        command = [sys.executable, str(tmp_path / "run.py"), odd, str(tmp_path)]
+        place, record = chaos.Place(tmp_path / odd, {"a": command}), tmp_path / f"{odd}.csv"
+        try:
+            (line,) = chaos.campaign(place, 1, record)
+            again = chaos.campaign(place, 1, record)
+        finally:
+            place.close()
+        assert line["fault"] == again[0]["fault"] == fault

@@ -274,14 +274,14 @@ def conclude_pixel_free(found, scored):
 
 
 def answer(found, scored):
-    """What the predictors named beforehand reach without a picture, beside the printed UAR."""
+    """What the predictors named beforehand reach without a picture, beside the printed scores."""
     told = []
     for name, division in found.items():
         predictor = _NAMED[pixel_free.share_subjects(division.clips, division.folds)]
         rows = scored[(scored["protocol"] == name) & (scored["predictor"] == predictor)]
-        told += [
-            f"\n  - {name}, `{predictor}` alone: {_beside(row, 'uar')}." for row in rows.to_dict("records")
-        ]
+        for row in rows.to_dict("records"):
+            reached = "; ".join(_beside(row, metric) for metric in ("uar", "uf1"))
+            told.append(f"\n  - {name}, `{predictor}` alone: {reached}.")
     none = " This data has neither of the keys named beforehand, a recording of several clips or the film."
     return Markdown(f"- **Without any picture.**{''.join(told) or none}")
 

@@ -103,39 +103,32 @@ def show(table):
 def conclude(table):
     """Where the walk ends, and which single steps have an interval without zero; of networks that fitted."""
     unfit = (table["fit"] == NOT_FITTED) if "fit" in table else pd.Series(False, index=table.index)
-    lines = []
-    if unfit.any():
-        lines.append(
-            f"- **{unfit.sum()} of {len(table)} steps have not fitted**: what they change is about training, "
-            "not about a step."
-        )
     if unfit[table["way"] == EQUATIONS].any():
-        lines.append("- The equations' own networks are among them, so that no step is decided.")
-        return Markdown("\n".join(lines))
-    last = table[table["way"] == CUMULATIVE].iloc[-1]
+        return Markdown("- The equations' own networks have not fitted, so that no step is decided.")
+    last, lines = table[table["way"] == CUMULATIVE].iloc[-1], []
+    for way, which, changing in (
+        (ALONE, "one alone taken", "moved UAR or UF1"),
+        (CUMULATIVE, "all up to one taken", "lay off the equations in UAR or UF1"),
+    ):
+        rows, left_out = (table[(table["way"] == way) & kind] for kind in (~unfit, unfit))
+        told = [(row["step"], tables.told_off_zero(row, "change")) for row in rows.to_dict("records")]
+        shown = [f"{'up to ' * (way == CUMULATIVE)}{step} ({change})" for step, change in told if change]
+        changed = f", in points: {'; '.join(shown)}" if shown else ""
+        lines.append(
+            f"- **Steps from equations to released code, {which}**: of {len(told)} that fitted, "
+            f"{len(shown)} {changing} by more than chance{changed}.{_told_unfit(left_out)}"
+        )
     if not unfit[last.name]:
         changes = f"UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')}"
-        lines.append(f"- All steps together change {changes}.")
-    for way, which in ((ALONE, "each alone"), (CUMULATIVE, "each with all before it")):
-        rows = table[(table["way"] == way) & ~unfit]
-        shown = [said for row in rows.to_dict("records") if (said := _said(row))]
-        changed = f": {'; '.join(shown)}" if shown else ""
-        lines.append(
-            f"- **Steps from equations to released code, {which}**: of {len(rows)} that fitted, "
-            f"{len(shown)} change UAR or UF1 by more than chance{changed}."
-        )
+        lines.append(f"- All steps together, which is the released code, change {changes}.")
+    else:
+        lines.append("- All steps together, which is the released code, have not fitted: it is not judged.")
     lines.append("- Of steps that change nothing, one interval in twenty misses zero by chance.")
     return Markdown("\n".join(lines))
 
 
-def _said(row):
-    """A step and its change, where its interval misses zero."""
-    parts = [
-        f"{tables.HEADINGS[metric]} {_change(row, metric)}"
-        for metric in ("uar", "uf1")
-        if tables.off_zero(row, f"{metric}_change")
-    ]
-    return parts and f"{row['step']} ({', '.join(parts)})"
+def _told_unfit(rows):
+    return f" **Not fitted** and left out: {'; '.join(rows['step'])}." if len(rows) else ""
 
 
 def _change(row, metric):

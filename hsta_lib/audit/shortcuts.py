@@ -243,13 +243,9 @@ def _told_unfit(rows):
 
 def _said(row):
     """A shortcut and what it adds, where its interval misses zero."""
-    parts = [
-        f"{HEADINGS[metric]} {_inflation(row, metric)}"
-        for metric in ("uar", "uf1")
-        if tables.off_zero(row, f"{metric}_inflation")
-    ]
+    told = tables.told_off_zero(row, "inflation")
     than = "" if row["against"] == HONEST else f", against *{row['against']}*"
-    return parts and f"{row['protocol']} ({', '.join(parts)}{than})"
+    return told and f"{row['protocol']} ({told}{than})"
 
 
 def conclude_draws(draws):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from hsta_lib import ROOT
 from hsta_lib.audit import lists
 from hsta_lib.evaluation import fitted
+from hsta_lib.reporting.tables import LINEAR
 
 _REPORTS = ROOT / "reports"
 PATH = _REPORTS / "summary.svg"
@@ -24,7 +25,7 @@ _ROWS = {
     "labels shuffled": ("HSTA trained on shuffled labels", _MUTED),
     "mean of all 30 settings": ("HSTA, mean over the settings of Table 4", _BLUE),
     "named setting (M = 4, L_v = 2, L_s = 1)": ("HSTA, the setting that the paper chose", _BLUE),
-    "linear model on apex less onset": ("linear model, apex less onset", _GREEN),
+    LINEAR: ("linear model, apex less onset", _GREEN),
     "linear model on the true motion": ("linear model, true motion known", _GREEN),
     "ceiling: true action units known": ("ceiling, true action units known", _GREEN),
 }

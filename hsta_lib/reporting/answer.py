@@ -44,7 +44,7 @@ class Answer:
         dataset : hsta_lib.data.dataset.Dataset, optional
             Whose clips are counted.
         """
-        self._text.update(self._opened("\n".join(part.data for part in said), dataset))
+        self._text.update(self._opened("\n".join(part.data for part in said if part.data), dataset))
         if figure is not None:
             self._figure.update(figure)
 

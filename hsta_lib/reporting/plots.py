@@ -10,7 +10,7 @@ import seaborn as sns
 from IPython.display import Image, Markdown
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 from PIL import Image as pillow
 
 from hsta_lib.data.flow import flow_colours, optical_flow
@@ -30,6 +30,7 @@ _VERDICT_COLOURS = {
     ("contradicted", "reverse seen"): (_PALETTE[3], "contradicted, or reverse seen"),
     ("",): ("0.6", "neither, or undecided"),
 }
+_CHANCE, _PAPER = "chance; in ACC, the largest class", "paper, real faces"
 _ANIMATED, _COLOURS, _PER_FRAME = 96, 128, 150  # px, colours and milliseconds of an animation's frame
 _AMPLIFIED = 4  # factor on the difference of two frames, drawn around mid-grey
 _STYLE = {
@@ -106,7 +107,7 @@ def score_lines(table, x, by, chance, xlabel):
             for color, (values, group) in zip(_PALETTE, groups, strict=False):
                 name = ", ".join(f"{word} {value}" for word, value in zip(by.values(), values, strict=True))
                 _line_with_band(panel, group.sort_values(x), x, metric, name, color)
-            panel.axhline(chance[metric], color="0.25", linestyle=":", label="chance")
+            panel.axhline(chance[metric], color="0.25", linestyle=":", label=_CHANCE)
             panel.set(xlabel=xlabel, ylabel=f"{HEADINGS[metric]}, %", ylim=(0, None))
             panel.xaxis.set_major_locator(MaxNLocator(integer=table[x].dtype.kind == "i"))
         _legend_below(figure, panels[0], ncols=4)
@@ -114,7 +115,7 @@ def score_lines(table, x, by, chance, xlabel):
 
 
 def _line_with_band(panel, group, x, metric, name, color):
-    ours, paper = (f"{name}, {whose}".removeprefix(", ") for whose in ("ours", "paper"))
+    ours, paper = (f"{name}, {whose}".removeprefix(", ") for whose in ("ours", _PAPER))
     panel.plot(group[x], group[metric], color=color, marker="o", markersize=4, label=ours)
     panel.fill_between(
         group[x], group[f"{metric}_low"], group[f"{metric}_high"], color=color, alpha=0.12, lw=0
@@ -167,9 +168,9 @@ def score_dots(table, names, chance):
             _intervals(panel, table, metric, places, color=_PALETTE[0], label="ours, 95 % interval")
             if f"{metric}_paper" in table and table[f"{metric}_paper"].notna().any():
                 panel.plot(table[f"{metric}_paper"], places, color=_PALETTE[1], marker="o", markersize=6,
-                           markerfacecolor="none", linestyle="", label="paper")  # fmt: skip
+                           markerfacecolor="none", linestyle="", label=_PAPER)  # fmt: skip
             if not np.isnan(chance[metric]):
-                panel.axvline(chance[metric], color="0.25", linestyle=":", label="chance")
+                panel.axvline(chance[metric], color="0.25", linestyle=":", label=_CHANCE)
             panel.set(xlabel=f"{HEADINGS[metric]}, %", xlim=(0, None))
         _name_rows(panels[0], names)
         _legend_below(figure, panels[0], ncols=3)
@@ -218,8 +219,8 @@ def _legend_below(figure, *panels, **options):
 def claims(verdicts):
     """Effects that decide the paper's claims, a line per claim, by table, above zero as claimed.
 
-    Dots: studies with their intervals, coloured by verdict; rings: printed numbers. ``verdicts``: from
-    `hsta_lib.study.claims.gather`; claims without any number are left out.
+    Dots: studies with their intervals, coloured by verdict, squares of those in real motion; rings: printed
+    numbers. ``verdicts``: from `hsta_lib.study.claims.gather`; claims without any number are left out.
     """
     rows = verdicts[verdicts["estimate"].notna()]
     told = rows.drop_duplicates("id").sort_values("table", kind="stable").set_index("id")
@@ -232,8 +233,21 @@ def claims(verdicts):
         values = rows.rename(columns={"low": "estimate_low", "high": "estimate_high"})[~is_paper]
         for words, (color, label) in _VERDICT_COLOURS.items():
             of_kind = values[values["verdict"].str.startswith(words)]
-            if len(of_kind):
-                _intervals(panel, of_kind, "estimate", places[of_kind.index], color=color, label=label)
+            is_real = of_kind["scope"] == "real motion"
+            for part, mark, shift, where in (
+                (of_kind[~is_real], "o", 0, ""),
+                (of_kind[is_real], "s", 0.3, ", in real motion"),
+            ):
+                if len(part):
+                    _intervals(
+                        panel,
+                        part,
+                        "estimate",
+                        places[part.index] + shift,
+                        label + where,
+                        fmt=mark,
+                        color=color,
+                    )
             values = values.drop(of_kind.index)
         for place in np.flatnonzero(tables.to_numpy()[1:] != tables.to_numpy()[:-1]):
             panel.axhline(place + 0.5, color="0.75", lw=0.8)
@@ -533,12 +547,12 @@ def inflation(table):
     return figure
 
 
-def _intervals(panel, rows, column, places, label=None, **style):
+def _intervals(panel, rows, column, places, label=None, fmt="o", **style):
     """Dots of a column at some heights, with its intervals."""
     value = rows[column]
     ends = np.stack([value - rows[f"{column}_low"], rows[f"{column}_high"] - value]).astype(float)
     ends[np.abs(ends) < 1e-9] = 0  # an end at 100 % may miss a score of 100 % by rounding
-    dots, *_ = panel.errorbar(value, places, xerr=ends, fmt="o", markersize=4, elinewidth=1.5, **style)
+    dots, *_ = panel.errorbar(value, places, xerr=ends, fmt=fmt, markersize=4, elinewidth=1.5, **style)
     dots.set_label(label)
 
 
@@ -864,7 +878,11 @@ def scores_by_cost(table, costs, by):
             panel.set_xlabel(label)
         panels[0, 0].set_xlim(0, 100)
         panels[0, 1].set_xscale("log")
-        panels[0, 1].xaxis.set(major_formatter=EngFormatter(), minor_locator=NullLocator())
+        sizes = costs["parameters"][costs["parameters"] > 0]
+        steps = (1,) if sizes.max() > 100 * sizes.min() else (1, 2, 5)
+        panels[0, 1].xaxis.set(
+            major_locator=LogLocator(subs=steps), major_formatter=EngFormatter(), minor_locator=NullLocator()
+        )
         panels[0, 2].set_xlim(0, 1.1 * costs["seconds"].max())
         _legend_below(figure, *panels[:, 0], ncols=4)
     return figure

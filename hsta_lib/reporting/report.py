@@ -103,10 +103,38 @@ def conclude(summary, references, chance):
     for name, row in references.filter(like="shuffled", axis=0).iterrows():
         beside.append(f"{name} {_uar(row)}, {_against(row, chance)}")
     blind = references.filter(like="without a picture", axis=0)
-    if len(blind):
-        best = blind["uar"].idxmax()
-        beside.append(f"the best predictor {best}, {_uar(blind.loc[best])}")
+    by_hand = blind.index.str.contains("action units")  # what people saw in all frames: almost the label
+    for rows, which in (
+        (blind[~by_hand], "the best predictor"),
+        (references.filter(like="linear model", axis=0), "the best"),
+        (references.filter(like="ceiling", axis=0), "the"),
+    ):
+        if len(rows):
+            best = rows["uar"].idxmax()
+            beside.append(f"{which} {best}, {_uar(rows.loc[best])}")
     return Markdown("\n".join([*lines, f"- UAR beside it: {'; '.join(beside)}."]))
+
+
+def against_linear(table, matrices, references, n_classes):
+    """How a linear model on two frames reads the same clips as the named setting, in a sentence.
+
+    Empty if the named setting is not in the grid, or the linear model not among the ``references``
+    (predictions by name). ``table`` and ``matrices``: from `hsta_lib.reporting.tables.score_table`.
+    """
+    named = (table[list(NAMED_CELL)] == list(NAMED_CELL.values())).to_numpy().all(axis=1)
+    if not named.any() or tables.LINEAR not in references:
+        return Markdown("")
+    of_hsta = matrices[named][:1]
+    of_linear = tables.matrices_of([references[tables.LINEAR]], n_classes).repeat(of_hsta.shape[1], axis=1)
+    difference = tables.in_points(score_interval(np.concatenate([of_hsta, of_linear]), np.array([[-1, 1]])))
+    told = "; ".join(_placed(difference, metric) for metric in ("uar", "uf1"))
+    return Markdown(f"- A {tables.LINEAR}, less the named setting, on the same clips: {told}.")
+
+
+def _placed(row, metric):
+    """A difference in points, and how it lies to zero."""
+    place = tables.position(row[f"{metric}_low"], row[f"{metric}_high"], 0, "zero")
+    return f"{tables.HEADINGS[metric]} {tables.with_span(row, metric, '+', 'points')}, **{place}**"
 
 
 def trend(table, matrices, x, by):
@@ -136,18 +164,15 @@ def trend(table, matrices, x, by):
     if not ends:
         return Markdown(f"- There is one number of {_ORDERED[x]} alone: no trend.")
     found = comparisons.compare(matrices, [comparisons.pair(*of_ends.index) for of_ends in ends.values()])
-    results = zip(ends.items(), 100 * found.estimate, 100 * found.low, 100 * found.high, strict=True)
-    return Markdown("\n".join(_trend_line(x, *end, *numbers) for end, *numbers in results))
+    lines = [_trend_line(x, *end, tables.in_points(found, rows=row)) for row, end in enumerate(ends.items())]
+    return Markdown("\n".join(lines))
 
 
-def _trend_line(x, name, ends, *numbers):
-    changes = [
-        f"{tables.HEADINGS[metric]} {tables.number(value, '+')} points {tables.span(low, high, '+')}"
-        for metric, value, low, high in zip(METRICS, *numbers, strict=True)
-    ]
+def _trend_line(x, name, ends, difference):
+    changes = [_placed(difference, metric) for metric in ("uar", "uf1")]
     unfit = ends.loc[ends["fit"] == NOT_FITTED, x] if "fit" in ends else ()
     changes += [f"at {' and '.join(map(str, unfit))} the networks have not fitted"] * bool(len(unfit))
-    return f"- **{name}**: {'; '.join(changes[1:])}."
+    return f"- {name[0].upper()}{name[1:]}: {'; '.join(changes)}."
 
 
 def about_subjects(matrices, classes):
@@ -187,18 +212,47 @@ def measured_growth():
     return rows
 
 
-def against_first(names, matrices):
-    """Every row of a design against its first, corrected together; see `tables.compare_rows`.
+def against_first(scores, matrices, name="row"):
+    """Every row of a design against its first, those that fitted corrected together.
 
-    ``names`` and ``matrices``, see `tables.matrices_of`, are those of all rows.
+    A row that has not fitted is compared by itself and has no p: how its trainings scatter says nothing of
+    the others. Where the first has not fitted, that is true of all.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        A row's name in the column ``name`` and, if known, its ``fit``.
+    matrices : ndarray, shape (n_rows, n_seeds, n_subjects, n_classes, n_classes)
+        Of the rows in this order.
+
+    Returns
+    -------
+    DataFrame
+        See `tables.compare_rows`.
     """
-    if len(matrices) < 2:  # the data gives no other row
-        none = np.empty((0, len(METRICS)))
-        return tables.compare_rows([], comparisons.Compared(*[none] * 5), none)
-    family = [comparisons.pair(0, row) for row in range(1, len(matrices))]
-    compared = comparisons.compare(matrices, family)
-    smallest = comparisons.detectable(matrices, family)
-    return tables.compare_rows(list(names)[1:], compared, smallest)
+    names = scores[name].tolist()
+    unfit = (scores["fit"] == NOT_FITTED).to_numpy() if "fit" in scores else np.zeros(len(names), dtype=bool)
+    counts = ~unfit & (not unfit[:1].any())
+    groups = [np.flatnonzero(counts[1:]) + 1, *(np.flatnonzero(~counts[1:]) + 1)[:, None]]
+    # The data may give no other row.
+    parts = [tables.compare_rows([], comparisons.Compared(*[np.empty((0, 3))] * 5), np.empty((0, 3)))]
+    for rows in [rows for rows in groups if len(rows)]:
+        compared = [0, *rows]
+        family = [comparisons.pair(0, place) for place in range(1, len(compared))]
+        found = comparisons.compare(matrices[compared], family)
+        smallest = comparisons.detectable(matrices[compared], family)
+        part = tables.compare_rows([names[row] for row in rows], found, smallest).set_index(rows)
+        if not counts[rows].all():
+            part.loc[:, part.columns.str.endswith(("_p", "_detectable"))] = np.nan
+        parts.append(part)
+    return pd.concat(parts[1:] or parts).sort_index().reset_index(drop=True)
+
+
+def tell(differences, rows):
+    """Some rows of `against_first` by themselves, in sentences: those that a notebook's title asks for."""
+    asked = differences[differences["row"].isin(rows)].to_dict("records")
+    told = [f"- {row['row'].capitalize()}: {_placed(row, 'uar')}; {_placed(row, 'uf1')}." for row in asked]
+    return Markdown("\n".join(told))
 
 
 def as_summary(*differences):
@@ -238,8 +292,8 @@ def conclude_differences(study, table, first="the first row", fits=None):
     smallest = counted["uf1_detectable"].median()
     if np.isfinite(smallest):
         lines.append(
-            f"- As these trainings scattered, a difference in UF1 of {smallest:.1f} points would be found "
-            "four times in five, a smaller one less often. The design's power assumes a scatter."
+            f"- As these trainings scatter, four of five such studies find a difference in UF1 of "
+            f"{smallest:.1f} points; smaller ones are found less often."
         )
     if len(study.seeds) < _SEEDS:
         told = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"

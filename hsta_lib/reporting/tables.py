@@ -13,7 +13,8 @@ from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.paper import load_table
 
-_ROUNDING = 1e-6  # percent
+LINEAR = "linear model on apex less onset"  # a reference row
+_SHOWN = 0.05  # percent, half a unit of the last digit that is shown: less is not seen, and not said
 LEVEL = 0.05  # of corrected p values
 HEADINGS = {"acc": "ACC", "uar": "UAR", "uf1": "UF1"}
 _MACRO = "macro clips, for training"
@@ -51,8 +52,8 @@ def span(low, high, sign=""):
 
 
 def format_p(p):
-    """A p value for reading: ``0.034``, or ``< 0.001``; it is never 0."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """A p value for reading: ``0.034``, or ``< 0.001``; it is never 0. A dash where there is none."""
+    return "–" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def counted(n, noun):
@@ -72,9 +73,9 @@ def with_span(row, column, sign="", unit=""):
 
 def position(low, high, value, name):
     """How an interval lies to a value, in words: above, below or not distinguishable from its name."""
-    if low > value + _ROUNDING:
+    if low > value + _SHOWN:
         return f"above {name}"
-    return f"below {name}" if high < value - _ROUNDING else f"not distinguishable from {name}"
+    return f"below {name}" if high < value - _SHOWN else f"not distinguishable from {name}"
 
 
 def from_to(low, high):
@@ -295,15 +296,14 @@ def beside_paper(table, name):
 
 
 def chance(labels, n_classes):
-    """Scores of chance, each class that occurs named equally often, in percent.
+    """Scores of chance, in percent: if each class is named equally often; ACC if the largest always is.
 
-    They are those of the expected confusion matrix. A class without clips is none that training could name.
-
-    ``labels``: of all clips.
+    The former are those of the expected confusion matrix. A class without clips is none that training could
+    name. ``labels``: of all clips.
     """
     counts = np.bincount(labels, minlength=n_classes)
     guessed = np.outer(counts, (counts > 0) / (counts > 0).sum())
-    return dict(zip(METRICS, 100 * scores(guessed), strict=True))
+    return dict(zip(METRICS, 100 * scores(guessed), strict=True)) | {"acc": 100 * counts.max() / counts.sum()}
 
 
 def describe_clips(dataset):
@@ -422,11 +422,10 @@ def answer_data(dataset, folds_of):
 
     ``folds_of`` (dict of str to list of Fold): name of a split to its folds.
     """
-    differ = counted(int((dataset.counts["difference"] != 0).sum()), "emotion")
-    told = f"{differ} with another number of clips than published"
-    if not dataset.counts["expected"].any():
-        told = "no published counts to compare"
-    lines = [f"- Found: {plain(dataset.version)}; {counted(len(dataset.problems), 'problem')}; {told}."]
+    lines = [f"- Found: {plain(dataset.version)}; {counted(len(dataset.problems), 'problem')}."]
+    if dataset.counts["expected"].any():
+        differ = counted(int((dataset.counts["difference"] != 0).sum()), "emotion")
+        lines.append(f"- {differ} with another number of clips than published.")
     if not dataset.clips["onset"].isna().all():
         totals = {
             name: overlap(dataset.clips, folds).loc[("micro", "all")]
@@ -477,7 +476,16 @@ def off_zero(row, column):
     ``row`` (mapping of str to float, or DataFrame): with ``<column>_low`` and ``<column>_high``.
     """
     low, high = row[f"{column}_low"], row[f"{column}_high"]
-    return ((low > _ROUNDING) | (high < -_ROUNDING)) & (low < high)
+    return ((low > _SHOWN) | (high < -_SHOWN)) & (low < high)
+
+
+def told_off_zero(row, of):
+    """A row's changes ``<metric>_<of>`` in UAR and UF1 whose intervals miss zero, in words; or none."""
+    return ", ".join(
+        f"{HEADINGS[metric]} {with_span(row, f'{metric}_{of}', '+')}"
+        for metric in ("uar", "uf1")
+        if off_zero(row, f"{metric}_{of}")
+    )
 
 
 def differs(table, metric):

@@ -12,13 +12,13 @@ _ONE_VIDEO_LAYER = {"m": 1, "l_v": 1, "l_s": 0, "csta": False}
 # and their honest variants. `printed`: row of the paper's table, counted from 0.
 _TABLE7 = [
     ("special frames", 0, "frames", "none", "emotion7"),
-    ("optical flow, drawn as tracks", 1, "tracks", "none", "emotion7"),
+    ("optical flow, drawn as tracks (the paper's)", 1, "tracks", "none", "emotion7"),
     ("optical flow, dense", None, "flow", "none", "emotion7"),
     ("objective classes", 2, "frames", "none", "objective7"),
     ("objective classes, macro clips of training subjects", None, "frames", "training_subjects",
      "objective7"),
-    ("objective classes, all macro clips", 4, "frames", "all", "objective7"),
-    ("objective classes, all macro clips, tracks", 3, "tracks", "all", "objective7"),
+    ("objective classes, all macro clips (test subjects' too)", 4, "frames", "all", "objective7"),
+    ("objective classes, all macro clips (test subjects' too), tracks", 3, "tracks", "all", "objective7"),
     ("objective classes, macro clips of training subjects, dense flow", None, "flow", "training_subjects",
      "objective7"),
     ("objective classes without VI", None, "frames", "none", "objective6"),
@@ -41,6 +41,7 @@ _CONTROLS = {
     "half of the training subjects": {"training_subjects": 0.5},
     "a quarter of the training subjects": {"training_subjects": 0.25},
 }
+ASKED = ("video frames shuffled", "branches concatenated instead of CSTA")  # what the answer opens with
 _AS_IS = {
     "video": "frames", "positions": "sincos", "csta": True, "head": "linear", "apex": "annotated",
     "estimated_apex": "middle", "training_subjects": 1.0,

@@ -467,17 +467,19 @@ def answer(verdicts):
     for kind, rows in verdicts.groupby(verdicts["verdict"].str.split(":").str[0], sort=False):
         told = "; ".join(row["says"] + _effect(row) for row in rows.to_dict("records"))
         lines.append(f"- **{kind[0].upper()}{kind[1:]}**, {counted(len(rows), 'claim')}: {told}.")
-    if any(map(_effect, verdicts.to_dict("records"))):
+    if verdicts["estimate"].notna().any():
         lines.append(
-            "- In brackets: the comparison that favours a claim least. Differences above zero agree with it."
+            "- In brackets: of the comparisons that a claim makes, the one that favours it least. Above zero "
+            "agrees with the claim."
         )
     return Markdown("\n".join(lines))
 
 
 def _effect(row):
-    """The comparison of a verdict in brackets, above zero as claimed; nothing where there is none."""
+    """The comparison of a verdict in brackets, above zero as claimed; or why there is none."""
     if row["estimate"] is None or np.isnan(row["estimate"]):
-        return ""
+        reason = row["verdict"].partition(": ")[2]
+        return f" ({reason})" * bool(reason)
     ends = span(row["low"], row["high"], "+")
     return f" ({HEADINGS[row['score']]} {number(row['estimate'], '+')} points {ends})"
 
@@ -490,6 +492,10 @@ def count(verdicts):
         kinds.index = kinds.index.str.removesuffix(f" {_PLACES.get(scope, '')}")
         told = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
         lines.append(f"- **{_SCOPES.get(scope, scope)}**, {counted(len(rows), 'claim')}: {told}.")
+        for kind in ("contradicted", "pattern seen", "reverse seen"):
+            named = rows[rows["verdict"].str.startswith(kind)]
+            told = "; ".join(f"{_heading(row['table'])}, {row['says']}" for row in named.to_dict("records"))
+            lines += [f"  - *{kind}*: {told}."] if told else []
     return Markdown("\n".join(lines))
 
 

@@ -11,7 +11,7 @@ from hsta_lib import config
 from hsta_lib.data.splits import HOLDOUT, make_folds
 from hsta_lib.evaluation.metrics import METRICS, confusion, scores
 from hsta_lib.reporting import plots
-from hsta_lib.reporting.tables import number, score_table
+from hsta_lib.reporting.tables import LINEAR, number, score_table
 from hsta_lib.study import comparison
 from hsta_lib.training import baseline_inputs, store
 from hsta_lib.training.trials import NAMED_CELL
@@ -29,7 +29,7 @@ _SEEDS = 3
 _NOT_SHOWN = "what makes networks learn. Reason: it needs synthetic data, held out (split = 'holdout')"
 _REFERENCES = {
     "ceiling": "ceiling: true action units known",
-    "linear model on apex less onset": "linear model on apex less onset",
+    LINEAR: LINEAR,
 }
 
 

@@ -7,6 +7,7 @@ has a second row for each, its ``train_on`` with `SHORTCUT`.
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
@@ -130,20 +131,20 @@ def against_hsta(cells, matrices, train_on):
     Parameters
     ----------
     cells : DataFrame
-        From `joined`, one row per first axis of ``matrices``.
+        Scores of the rows of `joined`, one per first axis of ``matrices``.
     matrices : ndarray, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
     train_on : {"own", "composite"}
         What both sides are trained on.
     """
-    rows = cells.index[cells["train_on"] == train_on]
-    return against_first(cells.loc[rows, "system"], matrices[rows])
+    rows = np.flatnonzero(cells["train_on"] == train_on)
+    return against_first(cells.iloc[rows], matrices[rows], "system")
 
 
 def against_hsta_by_labels(table, matrices):
     """As `against_hsta`, for each number of classes by itself; ``table`` and ``matrices`` as scored."""
     parts = []
     for n_classes, found in matrices.items():
-        rows = table[table["n_classes"] == n_classes].reset_index(drop=True)
+        rows = table[table["n_classes"] == n_classes]
         if (rows["train_on"] == "own").sum() > 1:
             against = against_hsta(rows, found, "own")
             parts.append(against.assign(row=f"{n_classes} classes, " + against["row"]))

@@ -29,7 +29,7 @@ from hsta_lib.evaluation import pixel_free, references
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, with_branch
 from hsta_lib.reporting.errors import show_messages_alone
-from hsta_lib.reporting.tables import beside_paper, beside_printed
+from hsta_lib.reporting.tables import LINEAR, beside_paper, beside_printed
 from hsta_lib.study.ablations import DESIGNS
 from hsta_lib.training import store
 from hsta_lib.training.trials import NAMED_CELL, expand_grid, id_of, make_trials, settings_of
@@ -51,6 +51,7 @@ _MODULES_ON_FLOW = (1, 2, 4, 8)
 _PATHS = ("data_root", "lists_root")
 _PICTURE_SIZE = 160  # px
 
+_LABELS_BY_ROW = ("table6", "table7")
 _REAL_MOTION = "Real motion, published pictures of flow, no face"
 _ON_REAL_MOTION = "HSTA's video branch, where there is one, sees these pictures too; the paper's sees frames."
 _PROTOCOLS = {
@@ -335,7 +336,7 @@ class Study:
         """Predictions of simple models, of the difference of apex and onset or the motion, by their rows."""
         models = {}
         if not dataset.shows_flow:  # whose apex is its onset
-            models["linear model on apex less onset"] = references.linear, references.difference, 32
+            models[LINEAR] = references.linear, references.difference, 32
             models["random forest on the small difference"] = references.forest, references.difference, 16
         if self.is_synthetic:
             spec = benchmark(self.preset.synthetic, self.parameters.macro_clips)
@@ -437,10 +438,13 @@ class Study:
 
     @property
     def chosen(self):
-        """Preset, recipe, labels, split and seeds, in words."""
+        """Preset, recipe, labels, split and seeds, in words; no labels where rows differ in them."""
+        labels = "" if self.name in _LABELS_BY_ROW else f"labels `{self.settings.labels}`, "
+        if self.name == "data":
+            return f"preset `{self.preset_name}`, {labels}nothing is trained"
         return (
-            f"preset `{self.preset_name}`, recipe `{self.parameters.recipe}`, "
-            f"labels `{self.settings.labels}`, split `{self.settings.split.split}`, seeds {list(self.seeds)}"
+            f"preset `{self.preset_name}`, recipe `{self.parameters.recipe}`, {labels}"
+            f"split `{self.settings.split.split}`, seeds {list(self.seeds)}"
         )
 
     @property
@@ -449,9 +453,8 @@ class Study:
         told = []
         if self.is_synthetic:
             told.append(
-                "> **The faces are synthetic: a positive control.** It shows that the pipeline works: given "
-                "a signal, it finds it. It is no evidence about real faces and neither supports nor "
-                "contradicts the paper."
+                "> **The faces are synthetic: a positive control.** What it finds is no evidence about real "
+                "faces and neither supports nor contradicts the paper."
             )
         if self.parameters.shows_flow:
             told.append(f"> **{_REAL_MOTION}.** {_ON_REAL_MOTION}")

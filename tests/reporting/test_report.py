@@ -22,6 +22,7 @@ from hsta_lib.evaluation import references
 from hsta_lib.reporting import plots, report, tables
 from hsta_lib.study.study import start
 from hsta_lib.training import archive, store
+from hsta_lib.training.trials import NAMED_CELL
 
 pytestmark = pytest.mark.usefixtures("no_environment")
 
@@ -95,7 +96,8 @@ def test_the_order_of_subjects_does_not_matter(scored):
     order = np.random.default_rng(0).permutation(11)
     moved = matrices[:, :, order]
     pd.testing.assert_frame_equal(report.summarise(table, matrices), report.summarise(table, moved))
-    pd.testing.assert_frame_equal(report.against_first("abcd", matrices), report.against_first("abcd", moved))
+    found, of_moved = (report.against_first(rows_of("abcd"), of) for of in (matrices, moved))
+    pd.testing.assert_frame_equal(found, of_moved)
 
 
 def test_without_the_named_setting_only_the_mean_is_left(scored):
@@ -121,11 +123,17 @@ def test_the_conclusion_says_what_the_numbers_say(scored):
 
 def test_of_the_predictors_without_a_picture_the_conclusion_names_the_best(scored):
     rows = {"without a picture: film": 31.0, "without a picture: clip timing": 17.0, "majority class": 33.3}
+    rows |= {"without a picture: action units, linear": 81.0, "linear model on apex less onset": 57.0}
+    rows |= {"linear model on the true motion": 61.0, "ceiling: true action units known": 82.0}
     references = pd.DataFrame({"uar": rows})
     references["uar_low"], references["uar_high"] = references["uar"] - 2, references["uar"] + 3
     text = report.conclude(report.summarise(*scored), references, 33.3).data
     assert "the best predictor without a picture: film, 31.0 % [29.0, 34.0]" in text
+    assert (
+        "; the best linear model on the true motion, 61.0 % [59.0, 64.0]; the ceiling: true action " in text
+    )
     assert "timing" not in text
+    assert "81.0" not in text
 
 
 @pytest.mark.parametrize(
@@ -141,16 +149,33 @@ def test_a_trend_is_the_difference_of_the_ends_of_each_group_on_the_same_clips(s
     of_both, of_all = (report.trend(table, matrices, "m", by).data for by in ({"l_v": "L_v ="}, {}))
     # Three more of ten hits in each subject are a tenth of the mean of three recalls.
     for name in ("L_v = 1, HSTA modules from 1 to 8", "L_v = 2, HSTA modules from 1 to 4"):
-        said = rf"- \*\*{name}\*\*: UAR \+10\.0 points \[\+\d\.\d, \+1\d\.\d\]; UF1 \+"
+        said = rf"- {name}: UAR \+10\.0 points \[\+\d\.\d, \+1\d\.\d\], \*\*above zero\*\*; UF1 \+"
         assert re.search(said, of_both)
-    assert of_all.startswith("- **HSTA modules from 1 to 8**: UAR ")
+    assert of_all.startswith("- HSTA modules from 1 to 8: UAR ")
     unfit = table.assign(fit=["fitted", "fitted", "fitted", "not fitted"])
     said = report.trend(unfit, matrices, "m", {"l_v": "L_v ="}).data.splitlines()
     assert [line.endswith("; at 4 the networks have not fitted.") for line in said] == [False, True]
     assert report.trend(table.assign(m=4), matrices, "m", {"l_v": "L_v ="}).data.endswith("alone: no trend.")
     zero = report.trend(table.assign(m=[0, 8, 1, 4]), matrices, "m", {}).data
     # 2 hits more; a depth of 0 is a check.
-    assert zero.startswith("- **HSTA modules from 1 to 8**: UAR +6.7 points")
+    assert zero.startswith("- HSTA modules from 1 to 8: UAR +6.7 points")
+
+
+def test_a_linear_model_is_held_against_the_named_setting_on_the_same_clips():
+    rng = np.random.default_rng(0)
+    about = pd.DataFrame({"subject_id": np.repeat(list("abcdefghijk"), 10), "y_true": np.tile(range(2), 55)})
+    about = about.assign(fold=0)
+    wrong = rng.random((4, 110)) < np.array([0.4, 0.4, 0.4, 0.1])[:, None]
+    rows = [about.assign(y_pred=abs(about["y_true"] - of_row), seed=0, cell=0) for of_row in wrong]
+    hsta = pd.concat([row.assign(seed=seed) for seed, row in enumerate(rows[:3])])
+    table, matrices = tables.score_table(pd.DataFrame([NAMED_CELL]), hsta, 2)
+    said = report.against_linear(table, matrices, {tables.LINEAR: rows[3]}, 2).data
+    uar = [np.mean([(row["y_pred"] == row["y_true"])[row["y_true"] == label].mean() for label in (0, 1)])
+           for row in rows]  # fmt: skip
+    assert f"on the same clips: UAR {100 * (uar[3] - np.mean(uar[:3])):+.1f} points [" in said
+    assert "**above zero**; UF1 +" in said
+    assert report.against_linear(table, matrices, {}, 2).data == ""
+    assert report.against_linear(table.assign(m=3), matrices, {tables.LINEAR: rows[3]}, 2).data == ""
 
 
 # --- differences from the first row -----------------------------------------------------------------------
@@ -158,12 +183,17 @@ def test_a_trend_is_the_difference_of_the_ends_of_each_group_on_the_same_clips(s
 NAMES = ["first", "the same", "better", "worse", "no matter"]
 
 
+def rows_of(names, unfit=()):
+    fit = ["not fitted" if name in unfit else "fitted" for name in names]
+    return pd.DataFrame({"row": list(names), "fit": fit})
+
+
 @pytest.fixture
 def differences():
     """Rows with three more hits, two fewer hits, and one more or fewer by turns, in every subject."""
     by_turns = np.where(np.arange(11) % 2, -1, 1)
     hits = np.stack([HITS, HITS, HITS + 3, HITS - 2, HITS + by_turns])
-    return report.against_first(NAMES, matrices_of(hits[:, None]))
+    return report.against_first(rows_of(NAMES), matrices_of(hits[:, None]))
 
 
 def test_a_known_effect_is_found_and_none_where_there_is_none(differences):
@@ -179,17 +209,46 @@ def test_a_known_effect_is_found_and_none_where_there_is_none(differences):
 
 
 def test_with_few_subjects_that_agree_nothing_is_undefined():
-    few = report.against_first("abc", matrices_of(np.array([[3, 4, 5], [3, 4, 5], [6, 4, 8]])[:, None]))
+    few = report.against_first(
+        rows_of("abc"), matrices_of(np.array([[3, 4, 5], [3, 4, 5], [6, 4, 8]])[:, None])
+    )
     unknown = few.columns.str.endswith("detectable")  # with one seed
     assert not few.loc[:, ~unknown].isna().any(axis=None)
     assert few.loc[:, unknown].isna().all(axis=None)
     assert "four times in five" not in report.conclude_differences(_study(), few).data
 
 
+def test_rows_that_did_not_fit_change_nothing_of_the_others():
+    rng = np.random.default_rng(0)
+    hits = np.stack([HITS, HITS + 2, HITS + 1])[:, None] + np.zeros((1, 3, 1), dtype=int)
+    wild = rng.integers(0, 10, size=(3, 11))  # its trainings scatter
+    matrices = matrices_of(np.concatenate([hits[:2], wild[None], hits[2:]]))
+    found = report.against_first(rows_of("abcd", unfit="c"), matrices)
+    alone = report.against_first(rows_of("abd"), matrices[[0, 1, 3]])
+    assert found["row"].tolist() == list("bcd")
+    pd.testing.assert_frame_equal(found.iloc[[0, 2]].reset_index(drop=True), alone)
+    of_unfit = found.iloc[1]
+    assert of_unfit.filter(regex="_p$|_detectable$").isna().all()
+    assert of_unfit["uar_low"] < of_unfit["uar"] < of_unfit["uar_high"]
+    together = report.against_first(rows_of("abcd"), matrices)
+    assert together["uar_low"][0] < found["uar_low"][0]  # with it the others' intervals are wider
+    assert "–" in tables.show_comparisons(found).to_html()
+    of_none = report.against_first(rows_of("abcd", unfit="a"), matrices)
+    assert of_none.filter(regex="_p$").isna().all(axis=None)
+
+
+def test_rows_that_are_asked_for_are_told_whatever_they_are(differences):
+    said = report.tell(differences, ["worse", "the same"]).data.splitlines()
+    assert said[0].startswith(
+        "- The same: UAR +0.0 points [no spread], **not distinguishable from zero**; UF1 "
+    )
+    assert re.match(r"- Worse: UAR -6\.7 points \[-\d\.\d, -\d\.\d\], \*\*below zero\*\*; UF1", said[1])
+
+
 def test_where_the_data_gives_one_row_or_none_nothing_is_compared(differences):
     for rows in ([], [[3, 4, 5]]):
         matrices = np.empty((0, 1, 3, 2, 2)) if not rows else matrices_of(np.array(rows)[:, None])
-        none = report.against_first(NAMES[: len(rows)], matrices)
+        none = report.against_first(rows_of(NAMES[: len(rows)]), matrices)
         assert none.empty
         assert list(none) == list(differences)
     assert report.as_summary(differences, none).index.tolist() == NAMES[1:]
@@ -354,7 +413,7 @@ def test_a_band_is_the_interval_and_a_line_runs_in_order_of_the_setting(scored):
     figure = plots.score_lines(table, "n_frames", {}, CHANCE, "frames per clip")
     line, paper = figure.axes[1].lines[:2]
     assert line.get_xdata().tolist() == [2, 3, 5, 7]
-    assert (line.get_label(), paper.get_label()) == ("ours", "paper")
+    assert (line.get_label(), paper.get_label()) == ("ours", "paper, real faces")
     (band,) = figure.axes[1].collections
     heights = band.get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == pytest.approx((table["uar_low"].min(), table["uar_high"].max()))
@@ -381,7 +440,10 @@ def test_dots_stand_in_the_order_of_their_names(scored):
 def test_dots_without_one_level_of_chance_name_none(scored):
     # Rows with different numbers of classes have none in common.
     figure = plots.score_dots(scored[0], list("wxyz"), dict.fromkeys(CHANCE, float("nan")))
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ours, 95 % interval", "paper"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "ours, 95 % interval",
+        "paper, real faces",
+    ]
 
 
 def test_differences_that_could_be_chance_are_grey(differences):
