@@ -7,7 +7,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from hsta_lib import ROOT
+from hsta_lib import ROOT, config
 from hsta_lib.reporting import plots, report
 
 
@@ -66,3 +66,11 @@ def test_the_figure_names_every_line_with_its_exponent():
         f"{row.size_}: {row.exponent:.2f}" in told
         for row in rows.rename(columns={"size": "size_"}).itertuples()
     )
+
+
+def test_every_training_of_tables_5_and_6_gets_the_seconds_of_the_preset():
+    measured = pd.read_csv(ROOT / "benchmarks" / "core_seconds.csv").set_index("system")
+    chosen = config.load_preset("study")[1].datasets
+    assert chosen.epochs == measured["epochs_wanted"].round().astype(int).to_dict()
+    seconds = measured["first_stage"] + measured["seconds_per_epoch"] * pd.Series(chosen.epochs)
+    assert seconds.between(0.8 * chosen.core_seconds, 1.2 * chosen.core_seconds).all()  # epochs are whole

@@ -4,8 +4,8 @@ import pandas as pd
 
 # Largest last training loss, as a share of a constant prediction's, that a row may have in a fold, mean over
 # seeds. A mean over folds would pass over one whose networks never learned; seeds that differ are in the
-# intervals. On generator seed 1 more steps, or another rate, moved UAR by 3 to 13 points above it, by at most
-# 2.5 below, where another seed moves it by 3.
+# intervals. On generator seed 1 more steps, or another rate, moved UAR by 2 to 13 points above it; twice the
+# steps by at most 2.5 below, where another seed moves it by 3.
 BOUND = 0.45
 FITTED, NOT_FITTED = "fitted", "not fitted"
 NO_PIXELS = "reads no pixels"  # by its design: it cannot fit

@@ -25,7 +25,7 @@ def find(name, form):
     """A system by its name and its form, ``published`` or ``reduced``; a ValueError if there is none."""
     if name not in SYSTEMS:
         why = "was removed: no table of the paper lists it" if name in REMOVED else "is no baseline"
-        raise ValueError(f"baselines: {name!r} {why}; choose from {', '.join(SYSTEMS)}")
+        raise ValueError(f"notebook parameters: baselines: {name!r} {why}; choose from {', '.join(SYSTEMS)}")
     return SYSTEMS[name][form]
 
 

@@ -858,7 +858,8 @@ def test_the_released_recipe_has_epochs_of_its_own_or_is_refused(monkeypatch):
         ("reproduce", {"dataset": "synthetic"}, "'synthetic': reproduce is about megc2019_flow alone; other"),
         ("claims", {"dataset": "own"}, "dataset has no effect in claims; leave it out. Known here: preset,"),
         ("table4", {"lists_root": "x"}, "lists_root has no effect with split = 'subject'; leave it out, or"),
-        ("table6", {"baselines": ["Foo"]}, "baselines: 'Foo' is none of Bi-WOOF, "),
+        ("table6", {"baselines": ["Foo"]}, "baselines: 'Foo' is no baseline; choose from "),
+        ("table5", {"baselines": ["RCN-A"]}, "baselines: 'RCN-A' was removed: no table of the paper"),
     ],
 )
 def test_what_has_no_effect_or_cannot_be_trained_is_refused_at_the_start(name, given, message):
