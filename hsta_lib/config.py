@@ -359,6 +359,7 @@ def validated(model, values, source):
 
 
 # Names of version 0.2, which are still read.
+_LEAST_SILENCE = 10  # s
 RENAMED = {"rivals": "baselines", "rival_epochs": "baseline_epochs", "rival_controls": "baseline_controls"}
 
 
@@ -431,6 +432,16 @@ def data_dir():
 def results_dir():
     """Folder of trial results: ``HSTA_RESULTS``, else ``results/``."""
     return Path(os.environ.get("HSTA_RESULTS") or ROOT / "results")
+
+
+def silent_seconds():
+    """How long a worker may be silent before it is replaced: ``HSTA_SILENT_SECONDS``, else a minute."""
+    given = os.environ.get("HSTA_SILENT_SECONDS") or "60"
+    if not given.isdigit() or int(given) < _LEAST_SILENCE:
+        raise ValueError(
+            f"HSTA_SILENT_SECONDS = {given!r} must be a whole number of seconds, {_LEAST_SILENCE} or more"
+        )
+    return int(given)
 
 
 def records_dir():

@@ -259,3 +259,14 @@ def test_without_a_parent_the_folder_is_the_local_one(monkeypatch):
     monkeypatch.setattr(config.psutil, "Process", lambda: SimpleNamespace(parent=lambda: None))
     assert config.records_dir() == ROOT / "reports" / "local"
     assert config.shown_path(config.records_dir()) == "reports/local"
+
+
+def test_how_long_a_worker_may_be_silent_is_a_setting(monkeypatch):
+    monkeypatch.delenv("HSTA_SILENT_SECONDS", raising=False)
+    assert config.silent_seconds() == 60
+    monkeypatch.setenv("HSTA_SILENT_SECONDS", "300")
+    assert config.silent_seconds() == 300
+    for wrong in ("5", "1.5", "soon"):
+        monkeypatch.setenv("HSTA_SILENT_SECONDS", wrong)
+        with pytest.raises(ValueError, match=f"HSTA_SILENT_SECONDS = '{wrong}' must be a whole number of"):
+            config.silent_seconds()

@@ -75,7 +75,7 @@ _NO_RECORDINGS = "in a fold no two training clips share a recording"
 _MACRO = {
     "none": "",
     "training_subjects": "; macro clips of the training subjects are in training",
-    "all": "; all macro clips are in training, those of the test subjects included: *subject-dependent*",
+    "all": "; all macro clips are in training, those of the test subjects included: subject-dependent",
 }
 
 

@@ -63,8 +63,8 @@ def train_on(scheduler, todo, datasets, folder, costs):
 
     Workers may come and go meanwhile. A worker that is killed or silent loses its trial to another. A trial
     that takes ten times as long as those before let expect is named. Where workers
-    declare ``GPU`` as a resource, those alone train, and ask for one of it. Closing the generator takes back
-    what has not begun; a worker ends the trial it is at.
+    declare ``GPU`` as a resource, those alone train, and ask for one of it. When the caller closes the
+    generator, trials that have not begun are taken back; a worker ends the trial it is at.
 
     Parameters
     ----------

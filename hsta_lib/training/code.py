@@ -165,10 +165,6 @@ def _is_followed(module):
     return module.startswith("hsta_lib.") and not module.startswith(_NOT_FOLLOWED)
 
 
-def _module(value):
-    return value.__module__.removeprefix("hsta_lib.")
-
-
 def _names(code):
     """Names a function uses, also within its inner functions."""
     inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]

@@ -10,9 +10,9 @@ import pandas as pd
 from hsta_lib.config import Settings, with_fields
 from hsta_lib.paper import ROW_NAMES
 
-# Raised when the arithmetic of a training changes while the settings do not, so that older results are
-# not mistaken for it, and when the default of a setting changes (an id leaves out what has its default, so
-# that results survive new settings). Tests fail when either happens and this number stays.
+# This number goes up when the arithmetic of a training changes while the settings do not, so that older
+# results are not mistaken for it. It also goes up when the default of a setting changes, for an id leaves out
+# what has its default. Tests fail when either happens and the number stays.
 PROTOCOL = 3
 
 # The setting each table's verdict rests on, named before any run (Table 7 and the comparisons use it).

@@ -6,6 +6,8 @@ from multiprocessing import resource_tracker
 
 import psutil
 
+from hsta_lib import config
+
 # glibc returns freed memory to the system and faults it in again at every step of a small network, which
 # costs a third of the time; Dask's own default (65536) makes that worse. Trials run beside the main thread,
 # whose arena alone the thresholds spare: there is but one arena. Elsewhere the variables do nothing.
@@ -15,7 +17,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
 }
 # A worker that has been silent for so long is replaced, and its trial goes to another.
-SILENT_SECONDS = 60
+SILENT_SECONDS = config.silent_seconds()
 _STARTS = 3  # of all workers, one of which may be killed or stopped while it starts
 _START_SECONDS = 120
 

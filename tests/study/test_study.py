@@ -406,7 +406,7 @@ def test_the_protocol_is_told_as_it_is(dataset, split, n_folds, sentence):
         ("training_subjects", "; macro clips of the training subjects are in training"),
         (
             "all",
-            "; all macro clips are in training, those of the test subjects included: *subject-dependent*",
+            "; all macro clips are in training, those of the test subjects included: subject-dependent",
         ),
     ],
 )
