@@ -385,7 +385,9 @@ def conclude(table):
     lines = [f"- {NAMES[row['way']]}, module {row['module']}: {_on_motion(row)}" for row in rows]
     places, is_own = number(100 * table["chance"].iloc[0]), table["others"].isna().all()
     which = "of your clip, by its optical flow" if is_own else "by the clip's expression"
-    lines.append(f"- Counted is the attention on the {places} % of places that move most, {which}.")
+    lines.append(
+        f"- Counted is the attention of one network on the {places} % of places that move most, {which}."
+    )
     return Markdown("\n".join(lines))
 
 

@@ -52,6 +52,7 @@ _PATHS = ("data_root", "lists_root")
 _PICTURE_SIZE = 160  # px
 
 _LABELS_BY_ROW = ("table6", "table7")
+_OF_ONE_NETWORK = ("attention", "predict")
 _REAL_MOTION = "Real motion, published pictures of flow, no face"
 _ON_REAL_MOTION = "HSTA's video branch, where there is one, sees these pictures too; the paper's sees frames."
 _PROTOCOLS = {
@@ -442,9 +443,10 @@ class Study:
         labels = "" if self.name in _LABELS_BY_ROW else f"labels `{self.settings.labels}`, "
         if self.name == "data":
             return f"preset `{self.preset_name}`, {labels}nothing is trained"
+        seeds = f"seed {self.seeds[0]}" if self.name in _OF_ONE_NETWORK else f"seeds {list(self.seeds)}"
         return (
             f"preset `{self.preset_name}`, recipe `{self.parameters.recipe}`, {labels}"
-            f"split `{self.settings.split.split}`, seeds {list(self.seeds)}"
+            f"split `{self.settings.split.split}`, {seeds}"
         )
 
     @property
