@@ -15,7 +15,7 @@ from hsta_lib.commands import plan, summary
 from hsta_lib.commands.site import pages
 from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.evaluation.metrics import METRICS
-from hsta_lib.paper import load_departures, load_systems
+from hsta_lib.paper import load_departures, load_systems, title_of
 from hsta_lib.reporting.tables import HEADINGS, LINEAR, from_to, with_span
 from hsta_lib.study import ablations, claims
 
@@ -127,7 +127,7 @@ def _in_real_motion(name, verdicts):
 
 def _linked(name, up=""):
     """A report's name as a link; numbers of another run beside it are refused."""
-    title, reports = re.sub(r"(\d)", r" \1", name).capitalize(), ROOT / "reports"
+    title, reports = title_of(name), ROOT / "reports"
     there = [path for path in (reports / f"{name}.ipynb", reports / f"real-{name}.ipynb") if path.is_file()]
     for path in there:
         pages.check_preset(json.loads(path.read_text()), path)
@@ -138,10 +138,7 @@ def _counted(verdicts):
     """Verdicts and their numbers: of quoted sentences, then of our own reading."""
     told = []
     for basis in (claims.QUOTED, claims.READING):
-        kinds = verdicts.loc[verdicts["basis"] == basis, "verdict"].str.split(":").str[0]
-        counts = kinds.str.replace(
-            " on the synthetic benchmark| in real motion", "", regex=True
-        ).value_counts()
+        counts = verdicts.loc[verdicts["basis"] == basis, "verdict"].map(claims.kind_of).value_counts()
         listed = ", ".join(f"{n} {kind}" for kind, n in counts.items())
         told += [f"{basis}: {listed}"] if listed else []
     return "; ".join(told) or "–"

@@ -1,5 +1,6 @@
 """The paper (arXiv 2405.03202): its printed numbers, one CSV per table, and where code and study depart."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,11 @@ _BRANCHES = {"video": "l_v", "special": "l_s"}
 def table_names():
     """Names of the tables with printed numbers."""
     return sorted(path.stem for path in Path(__file__).parent.glob("table*.csv"))
+
+
+def title_of(name):
+    """A notebook's name as a reader writes it: ``table4`` is Table 4."""
+    return re.sub(r"(\d)", r" \1", name).capitalize()
 
 
 def load_table(name):

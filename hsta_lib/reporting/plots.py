@@ -16,6 +16,7 @@ from PIL import Image as pillow
 from hsta_lib.data.flow import flow_colours, optical_flow
 from hsta_lib.evaluation.fitted import NOT_FITTED, are_about_the_method, names_not_fitted
 from hsta_lib.evaluation.metrics import METRICS
+from hsta_lib.paper import title_of
 from hsta_lib.reporting.tables import HEADINGS, NO_NUMBERS, differs
 
 # Readable for colour-blind readers and, with the dashes, in print.
@@ -224,7 +225,7 @@ def claims(verdicts):
     """
     rows = verdicts[verdicts["estimate"].notna()]
     told = rows.drop_duplicates("id").sort_values("table", kind="stable").set_index("id")
-    tables = told["table"].str.replace(r"(\d)", r" \1", regex=True).str.capitalize()
+    tables = told["table"].map(title_of)
     is_paper, places = rows["scope"] == "paper", rows["id"].map(told.index.get_loc)
     with _panels((10, 1.2 + 0.24 * len(told))) as (figure, panel):
         panel.axvline(0, color="0.25", lw=1)

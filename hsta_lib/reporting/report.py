@@ -125,7 +125,8 @@ def against_linear(table, matrices, references, n_classes):
     if not named.any() or tables.LINEAR not in references:
         return Markdown("")
     of_hsta = matrices[named][:1]
-    of_linear = tables.matrices_of([references[tables.LINEAR]], n_classes).repeat(of_hsta.shape[1], axis=1)
+    of_linear = tables.matrices_of([references[tables.LINEAR]], n_classes)
+    of_linear = np.broadcast_to(of_linear, of_hsta.shape)  # of folds it is trained once, else once a seed
     difference = tables.in_points(score_interval(np.concatenate([of_hsta, of_linear]), np.array([[-1, 1]])))
     told = "; ".join(_placed(difference, metric) for metric in ("uar", "uf1"))
     return Markdown(f"- A {tables.LINEAR}, less the named setting, on the same clips: {told}.")

@@ -18,7 +18,7 @@ from hsta_lib.evaluation.comparisons import compare, detectable
 from hsta_lib.evaluation.fitted import FITTED, NO_PIXELS, NOT_FITTED
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.files import write_whole
-from hsta_lib.paper import ROW_NAMES
+from hsta_lib.paper import ROW_NAMES, title_of
 from hsta_lib.paper_check.claims import (
     CLAIMS,
     CONTRADICTED,
@@ -416,7 +416,7 @@ def without_report(verdicts, folder=REPORTS):
         content = _record(path)
         if content.get("report") in absent:
             seeds.setdefault(content["report"], len(content["seeds"]))
-    told = [f"{_heading(name)} ({_lacking(seeds.get(name))})" for name in absent]
+    told = [f"{title_of(name)} ({_lacking(seeds.get(name))})" for name in absent]
     return Markdown(f"No verdict on data yet: {', '.join(told)}.")
 
 
@@ -484,17 +484,24 @@ def _effect(row):
     return f" ({HEADINGS[row['score']]} {number(row['estimate'], '+')} points {ends})"
 
 
+def kind_of(verdict):
+    """A verdict without its reason and without the place where a pattern was seen."""
+    kind = verdict.partition(":")[0]
+    for place in _PLACES.values():
+        kind = kind.removesuffix(f" {place}")
+    return kind
+
+
 def count(verdicts):
     """How many claims have which verdict, a line for each scope. ``verdicts``: from `gather`."""
     lines = []
     for scope, rows in verdicts.groupby("scope", sort=False):
-        kinds = rows["verdict"].str.split(":").str[0].value_counts()
-        kinds.index = kinds.index.str.removesuffix(f" {_PLACES.get(scope, '')}")
+        kinds = rows["verdict"].map(kind_of).value_counts()
         told = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
         lines.append(f"- **{_SCOPES.get(scope, scope)}**, {counted(len(rows), 'claim')}: {told}.")
         for kind in ("contradicted", "pattern seen", "reverse seen"):
             named = rows[rows["verdict"].str.startswith(kind)]
-            told = "; ".join(f"{_heading(row['table'])}, {row['says']}" for row in named.to_dict("records"))
+            told = "; ".join(f"{title_of(row['table'])}, {row['says']}" for row in named.to_dict("records"))
             lines += [f"  - *{kind}*: {told}."] if told else []
     return Markdown("\n".join(lines))
 
@@ -533,8 +540,3 @@ def conclude(verdicts):
             "frames."
         )
     return Markdown("\n".join(lines))
-
-
-def _heading(name):
-    """``table4`` as a reader writes it: Table 4."""
-    return f"{name[:-1].capitalize()} {name[-1]}"

@@ -3,7 +3,6 @@
 import ast
 import json
 import math
-import re
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from hsta_lib.data.table import LackingError, class_names, default_labels
 from hsta_lib.data.twins import count_twins
 from hsta_lib.evaluation import pixel_free, references
 from hsta_lib.evaluation.metrics import METRICS
-from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, with_branch
+from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, title_of, with_branch
 from hsta_lib.reporting.errors import show_messages_alone
 from hsta_lib.reporting.tables import LINEAR, beside_paper, beside_printed
 from hsta_lib.study.ablations import DESIGNS
@@ -466,7 +465,7 @@ class Study:
 
     def _repr_markdown_(self):
         about = f"preset `{self.preset_name}`, {self.data_name}{self.dependence}"
-        heading = f"## {_heading(self.name)}: {about}"
+        heading = f"## {title_of(self.name)}: {about}"
         return "\n\n".join([heading, *self.warnings, self.chosen])
 
 
@@ -689,11 +688,6 @@ def _kept_row(dataset, of_seeds, described, predict, *source):
         stored = store.kept([predict, *source[:1]], of_seed, partial(make, folds), config.results_dir())
         parts.append(stored.assign(seed=seed))
     return pd.concat(parts, ignore_index=True)
-
-
-def _heading(name):
-    """``table4`` as a reader writes it: Table 4."""
-    return re.sub(r"(\d+)", r" \1", name).capitalize()
 
 
 def _assigned_before(history):

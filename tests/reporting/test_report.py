@@ -174,6 +174,8 @@ def test_a_linear_model_is_held_against_the_named_setting_on_the_same_clips():
            for row in rows]  # fmt: skip
     assert f"on the same clips: UAR {100 * (uar[3] - np.mean(uar[:3])):+.1f} points [" in said
     assert "**above zero**; UF1 +" in said
+    by_seed = pd.concat([rows[3].assign(seed=seed) for seed in range(3)])  # trained for each seed
+    assert report.against_linear(table, matrices, {tables.LINEAR: by_seed}, 2).data == said
     assert report.against_linear(table, matrices, {}, 2).data == ""
     assert report.against_linear(table.assign(m=3), matrices, {tables.LINEAR: rows[3]}, 2).data == ""
 
