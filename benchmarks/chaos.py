@@ -132,10 +132,10 @@ class Place:
         results, data, reports = (self.disks[name] for name in ("results", "data", "reports"))
         found, left = {}, [path.name for disk in (reports, data) for path in disk.glob(".*")]
         left += [f"{path.parent.name}/rows" for path in data.glob("*/*/rows")]
-        for path in sorted(results.iterdir()):
+        for path in sorted(path for path in results.rglob("*") if path.is_file()):
             if path.suffix == ".json" and not path.name.startswith("."):
                 record = json.loads(path.read_text())
-                found[path.name] = _digest(json.dumps([record["predictions"], record["losses"]]))
+                found[path.name] = _digest(json.dumps([record["predictions"], record.get("losses")]))
             else:
                 left.append(path.name)
         found |= {path.name: _digest(path.read_text()) for path in reports.glob("*.csv")}
