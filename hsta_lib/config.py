@@ -279,11 +279,6 @@ class Preset(Group):
     least_steps: int = Field(0, ge=0)
     datasets: Datasets = Datasets()
 
-    @property
-    def ties(self):
-        """Those of the audit."""
-        return self.audit.ties
-
 
 class Parameters(Group):
     """The parameters every notebook takes; their defaults stand in its ``parameters`` cell."""
@@ -359,7 +354,6 @@ def validated(model, values, source):
 
 
 # Names of version 0.2, which are still read.
-_LEAST_SILENCE = 10  # s
 RENAMED = {"rivals": "baselines", "rival_epochs": "baseline_epochs", "rival_controls": "baseline_controls"}
 
 
@@ -407,11 +401,9 @@ def _presets():
 
 
 def load_preset(name=""):
-    """Read a preset: its name, and the `Preset`.
+    """Read a preset: its name, and the `Preset`; a ValueError if there is none, or its file is wrong.
 
-    ``name``: of a file in ``params/``, without its ending. Empty means the environment variable
-    ``HSTA_PRESET`` if it is set, else ``quick``. A ValueError if there is no such preset or its file has a
-    wrong key or value.
+    ``name``: of a file in ``params/``, without its ending; empty: ``HSTA_PRESET`` if set, else ``quick``.
     """
     name = name or os.environ.get("HSTA_PRESET") or "quick"
     if name not in _presets():
@@ -437,10 +429,8 @@ def results_dir():
 def silent_seconds():
     """How long a worker may be silent before it is replaced: ``HSTA_SILENT_SECONDS``, else a minute."""
     given = os.environ.get("HSTA_SILENT_SECONDS") or "60"
-    if not given.isdigit() or int(given) < _LEAST_SILENCE:
-        raise ValueError(
-            f"HSTA_SILENT_SECONDS = {given!r} must be a whole number of seconds, {_LEAST_SILENCE} or more"
-        )
+    if not given.isdigit() or int(given) < 10:
+        raise ValueError(f"HSTA_SILENT_SECONDS = {given!r} must be a whole number of seconds, 10 or more")
     return int(given)
 
 

@@ -15,7 +15,7 @@ from hsta_lib.commands.terminal import print_to_pipe
 from hsta_lib.config import Settings, as_released, with_fields
 from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.table import class_names, labelled, problems_table
-from hsta_lib.paper import load_subjects
+from hsta_lib.paper import GRID_TABLES, load_subjects
 from hsta_lib.paper_check.findings import SUBJECTS
 from hsta_lib.study import published, union
 from hsta_lib.study.study import start
@@ -106,10 +106,10 @@ def hours_on(gpus, recipe, tflops=ACHIEVED * PEAK_TFLOPS):
 def trials_of_paper(recipe):
     """What the notebooks of the tables train at full size: trials by notebook and kind of row."""
     parts = {}
-    for name in ("table1", "table2", "table3", "table4", "figure3", "table7"):
+    for name in (*GRID_TABLES, "figure3", "table7"):
         study = _start(name, recipe)
         parts[name, "HSTA"] = _trials(study, study.cells())
-        if name in ("table1", "table2", "table3", "table4"):
+        if name in GRID_TABLES:
             parts[name, "references"] = _references(study)
     for name, cells in (("table5", union.cells()), ("table6", published.label_sets())):
         study = _start(name, recipe)

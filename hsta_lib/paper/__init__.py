@@ -7,6 +7,7 @@ import pandas as pd
 
 # Columns of tables, printed or ours, that name a row and are no setting themselves.
 ROW_NAMES = ("setting", "branch", "n_layers", "row", "printed", "system")
+GRID_TABLES = ("table1", "table2", "table3", "table4")  # each row a network of other sizes or parts
 _ONE_MODULE = {"m": 1}
 _BRANCHES = {"video": "l_v", "special": "l_s"}
 

@@ -21,7 +21,7 @@ from hsta_lib import paper
 from hsta_lib.config import Group, validated
 from hsta_lib.evaluation.comparisons import Comparison, group_means, pair
 from hsta_lib.evaluation.metrics import METRICS
-from hsta_lib.paper import load_table, printed_cells, table_names
+from hsta_lib.paper import GRID_TABLES, load_table, printed_cells, table_names
 
 CLAIMS = Path(paper.__file__).with_name("claims.yaml")
 PAPER = "paper"  # the scope of verdicts on printed numbers
@@ -32,7 +32,6 @@ NUMBERS = ("estimate", "low", "high", "p_adjusted", "detectable")
 # Raise it when the test of a kind, or the intervals and p values that it uses, decide otherwise than before:
 # verdicts that reports hold are then out of date.
 RULES = 2
-_NAMED_BY_SETTINGS = ("table1", "table2", "table3", "table4")
 _NAMED_BY = (("setting",), ("method",), ("branch", "n_layers"), ("m", "l_v", "l_s"))  # columns, for reading
 _WORDS = 15  # of a quotation, at most
 _HALF_A_POINT = 0.5
@@ -194,7 +193,7 @@ def printed_rows(name):
     if name == UNPRINTED:
         return pd.DataFrame({"n_frames": [], "place": []})
     table = load_table(name)
-    if name in _NAMED_BY_SETTINGS:
+    if name in GRID_TABLES:
         cells = printed_cells(name)
         cells = cells if "csta" in cells else cells.assign(csta=True)
         table = cells.assign(**{metric: table.get(metric, float("nan")) for metric in METRICS})

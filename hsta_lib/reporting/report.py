@@ -30,7 +30,6 @@ from hsta_lib.training import archive, store
 from hsta_lib.training.trials import NAMED_CELL
 
 _RARE = 0.05  # percent of resamples without a class, from which on it is mentioned
-_SEEDS = 5  # from which on a difference is about settings, not about the networks that happened to be trained
 _ORDERED = {"m": "HSTA modules", "n_layers": "USTA layers", "n_frames": "frames"}
 _LIBRARIES = ("numpy", "pandas", "scikit-learn", "papermill")
 
@@ -296,7 +295,7 @@ def conclude_differences(study, table, first="the first row", fits=None):
             f"- As these trainings scatter, four of five such studies find a difference in UF1 of "
             f"{smallest:.1f} points; smaller ones are found less often."
         )
-    if len(study.seeds) < _SEEDS:
+    if len(study.seeds) < tables.N_SEEDS:
         told = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
         lines.append(f"- With {told} this compares the networks that were trained, not their settings.")
     return Markdown("\n".join(lines))

@@ -14,6 +14,7 @@ from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scor
 from hsta_lib.paper import load_table
 
 LINEAR = "linear model on apex less onset"  # a reference row
+N_SEEDS = 5  # from which on a difference is about settings, not about the networks that were trained
 _SHOWN = 0.05  # percent, half a unit of the last digit that is shown: less is not seen, and not said
 LEVEL = 0.05  # of corrected p values
 HEADINGS = {"acc": "ACC", "uar": "UAR", "uf1": "UF1"}

@@ -37,7 +37,17 @@ from hsta_lib.paper_check.claims import (
     told,
     verdict_row,
 )
-from hsta_lib.reporting.tables import HEADINGS, LEFT, counted, format_p, number, row_name, span
+from hsta_lib.reporting.tables import (
+    HEADINGS,
+    LEFT,
+    LEVEL,
+    N_SEEDS,
+    counted,
+    format_p,
+    number,
+    row_name,
+    span,
+)
 from hsta_lib.study import design
 
 REPORTS = ROOT / "reports"
@@ -49,7 +59,6 @@ REAL_MOTION = "real motion"
 _PLACES = {SYNTHETIC: "on the synthetic benchmark", REAL_MOTION: "in real motion"}
 _SEEN = {SUPPORTED: "pattern seen", CONTRADICTED: "reverse seen", UNDECIDED: "not seen"}
 _BLIND = " above networks that read no pixels"  # said of a pattern: any network that learns has it
-_N_SEEDS, _ALPHA = 5, 0.05
 _ROUNDING = 1e-9
 # Columns that do not tell rows apart. Table 7's ticks for special frames follow from those for flow, and one
 # is missing.
@@ -271,8 +280,8 @@ def _results(matrices, family, n_families):
     chosen = sorted({place for one in family["comparison"] for place in (*one.first, *one.second)})
     cells = np.stack([matrices[place] for place in chosen])
     compared = [_within(one, chosen) for one in family["comparison"]]
-    found = compare(cells, compared, _ALPHA / n_families)
-    columns = {"detectable": detectable(cells, compared, _ALPHA / n_families)}
+    found = compare(cells, compared, LEVEL / n_families)
+    columns = {"detectable": detectable(cells, compared, LEVEL / n_families)}
     columns |= {"estimate": found.estimate, "low": found.low, "high": found.high}
     adjusted = np.minimum(n_families * found.p_adjusted, 1)
     frames = [
@@ -327,8 +336,8 @@ def _least(of_score):
 
 
 def _verdict(found, n_seeds):
-    if n_seeds < _N_SEEDS:
-        return f"{UNDECIDED}: {counted(n_seeds, 'seed')}, a verdict needs {_N_SEEDS}"
+    if n_seeds < N_SEEDS:
+        return f"{UNDECIDED}: {counted(n_seeds, 'seed')}, a verdict needs {N_SEEDS}"
     verdict = UNDECIDED
     by_option = found.groupby(["score", "option"])["holds"].all()
     in_all_scores = found.groupby(["option", "part"], sort=False)["reversed"].all()
@@ -423,8 +432,8 @@ def without_report(verdicts, folder=REPORTS):
 def _lacking(n_seeds):
     if n_seeds is None:
         return "no report"
-    if n_seeds < _N_SEEDS:
-        return f"its report has {counted(n_seeds, 'seed')}, a verdict needs {_N_SEEDS}"
+    if n_seeds < N_SEEDS:
+        return f"its report has {counted(n_seeds, 'seed')}, a verdict needs {N_SEEDS}"
     return "its report decides none"
 
 

@@ -26,7 +26,15 @@ from hsta_lib.data.table import LackingError, class_names, default_labels
 from hsta_lib.data.twins import count_twins
 from hsta_lib.evaluation import pixel_free, references
 from hsta_lib.evaluation.metrics import METRICS
-from hsta_lib.paper import ROW_NAMES, load_table, printed_cells, table_names, title_of, with_branch
+from hsta_lib.paper import (
+    GRID_TABLES,
+    ROW_NAMES,
+    load_table,
+    printed_cells,
+    table_names,
+    title_of,
+    with_branch,
+)
 from hsta_lib.reporting.errors import show_messages_alone
 from hsta_lib.reporting.tables import LINEAR, beside_paper, beside_printed
 from hsta_lib.study.ablations import DESIGNS
@@ -35,7 +43,6 @@ from hsta_lib.training.trials import NAMED_CELL, expand_grid, id_of, make_trials
 
 _DEFAULTS = config.Parameters().model_dump()
 _SHUFFLES = 3
-_PRINTED = ("table1", "table2", "table3", "table4")  # whose rows are trained where no grid is given
 # Notebooks that can do with published pictures of flow, what HSTA is given of them, and the modules it has
 # there. A deviation from the mean of a picture shown twice would be nothing: pixels are as ImageNet's.
 _ON_FLOW_ALONE = ("reproduce", "extractions", "honest")
@@ -517,7 +524,7 @@ def start(name, namespace):
     variant = flow_images.BOTH if name in ("extractions", "honest") else variant
     split = _split(name, parameters, preset)
     parameters = parameters.model_copy(update={"labels": labels, "split": split, "variant": variant})
-    if "grid" in namespace and name not in (*preset.grids, *_PRINTED, *DESIGNS) and not parameters.grid:
+    if "grid" in namespace and name not in (*preset.grids, *GRID_TABLES, *DESIGNS) and not parameters.grid:
         raise ValueError(
             f"params/{preset_name}.yaml has no grid for {name}; give one with the parameter grid"
         )

@@ -190,6 +190,7 @@ def draw_frames(length, n_frames, rng):
 
 
 def check_frames(shape, frames):
+    """Refuse frames of another shape than the settings ask for."""
     expected = (frames.n_stored + 2, frames.image_size, frames.image_size, 3)
     if shape[1:] != expected:
         raise ValueError(f"the data has frames of shape {shape[1:]}, the settings need {expected}")

@@ -67,9 +67,7 @@ def fit(trial, dataset, checkpoint=None):
 
 
 def train_model(trial, dataset):
-    """Train as `fit` does and keep the network: its scores are bit-identical to those of `fit`.
-
-    Errors are those of `fit`.
+    """Train as `fit` does and keep the network: scores, bit by bit, and errors are those of `fit`.
 
     Returns
     -------
