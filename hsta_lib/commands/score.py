@@ -131,40 +131,6 @@ def _name_of(table, rows):
     return repr(table["clip_id"].iloc[first]) if "clip_id" in table else f"number {first + 1}"
 
 
-def score(table, column=None, classes=None):
-    """Scores of predictions, as the tables of the reports have them.
-
-    Parameters
-    ----------
-    table, column, classes : DataFrame, str or list of str, sequence of str
-        Clips with ``subject_id``, ``y_true`` and predictions; the columns to score, by default ``y_pred`` or
-        all predictions; the classes of the protocol, by default those of ``y_true``. Folds are those of the
-        column ``fold``, else the subjects.
-
-    Returns
-    -------
-    DataFrame
-        One row per column of predictions, in percent: for each metric ``<metric>`` pooled over all clips, its
-        95 % interval over subjects ``<metric>_low`` and ``<metric>_high``, and the mean over folds, where a
-        class that is absent from a fold is skipped, ``<metric>_folds``, or counts 0, ``<metric>_folds_zero``.
-        A class without clips counts 0 in the pooled UAR and UF1.
-
-    Raises
-    ------
-    ValueError
-        If a column or cell is missing, a subject's clip occurs twice, a class is not among ``classes``, or
-        there are fewer than two subjects or two classes.
-
-    Examples
-    --------
-    >>> rows = pd.DataFrame({"subject_id": list("aabb"), "y_true": list("xyxy"), "y_pred": list("xyxx")})
-    >>> score(rows)["acc"].tolist()
-    [75.0]
-    """
-    columns, classes = check(table, column, classes)
-    return _score(_rows(table, columns, classes), len(classes))[0]
-
-
 def _rows(table, columns, classes):
     """Predictions of each column as `hsta_lib.reporting.tables` reads them, everything as numbers."""
     numbers = {name: _numbers(table[name], classes) for name in ("y_true", *columns)}

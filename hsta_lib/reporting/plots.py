@@ -118,11 +118,14 @@ def score_lines(table, x, by, chance, xlabel):
 def _line_with_band(panel, group, x, metric, name, color):
     ours, paper = (f"{name}, {whose}".removeprefix(", ") for whose in ("ours", _PAPER))
     panel.plot(group[x], group[metric], color=color, marker="o", markersize=4, label=ours)
-    panel.fill_between(
-        group[x], group[f"{metric}_low"], group[f"{metric}_high"], color=color, alpha=0.12, lw=0
-    )
+    _band(panel, group[x], group, metric, color)
     if f"{metric}_paper" in group and group[f"{metric}_paper"].notna().any():
         panel.plot(group[x], group[f"{metric}_paper"], color=color, linestyle="--", lw=1.2, label=paper)
+
+
+def _band(panel, x, rows, column, color):
+    """The interval of a line."""
+    panel.fill_between(x, rows[f"{column}_low"], rows[f"{column}_high"], color=color, alpha=0.12, lw=0)
 
 
 def padding(table):
@@ -304,9 +307,7 @@ def learning(steps, sizes, lines):
                 rows = rows.sort_values("clips")
                 panel.plot(rows["clips"], rows[column], color=color, marker="o", ms=4, label=name)
                 if column == "uar":
-                    panel.fill_between(
-                        rows["clips"], rows["uar_low"], rows["uar_high"], color=color, alpha=0.12, lw=0
-                    )
+                    _band(panel, rows["clips"], rows, "uar", color)
         for panel in panels[:2]:
             for style, (name, value) in zip((":", "-.", (0, (5, 1))), lines.items(), strict=False):
                 panel.axhline(value, color="0.25", lw=1, linestyle=style, label=name)
@@ -588,14 +589,7 @@ def chance_by_best_epoch(table):
     """
     with _panels((5.5, 3)) as (figure, panel):
         for color, metric in zip(_PALETTE, ("uar", "uf1"), strict=False):
-            panel.fill_between(
-                table["n_epochs"],
-                table[f"{metric}_low"],
-                table[f"{metric}_high"],
-                color=color,
-                alpha=0.15,
-                lw=0,
-            )
+            _band(panel, table["n_epochs"], table, metric, color)
             panel.plot(table["n_epochs"], table[metric], color=color, marker="o", markersize=4,
                        label=HEADINGS[metric])  # fmt: skip
         panel.set(xscale="log", xlabel="independent epochs to choose from", ylabel="score of pure chance, %",

@@ -195,22 +195,10 @@ def _loss_of_step(model, optimizer, data, clips, part, training):
 
 
 def train_step(model, optimizer, inputs, labels, training, is_first_stage=False):
-    """Forward and backward pass of a batch and one step of the optimiser.
+    """Forward and backward pass of a batch and one step of the optimiser; gives the loss before it.
 
-    Parameters
-    ----------
-    optimizer : torch.optim.Optimizer
-        From `hsta_lib.training.recipe.optimizer_of`.
-    inputs : tuple of Tensor
-        What the model takes.
-    labels : Tensor, int64, shape (b,)
-    is_first_stage : bool
-        Of a baseline that has two.
-
-    Returns
-    -------
-    Tensor, float32, shape ()
-        Loss of the batch before the step, detached.
+    ``inputs``: a tuple of what the model takes; ``labels``: int64 ``(b,)``; ``optimizer``: from
+    `hsta_lib.training.recipe.optimizer_of`; ``is_first_stage``: of a baseline that has two.
     """
     with autocast(labels.device, training.precision):
         loss = _batch_loss(model, inputs, labels, training.loss, is_first_stage)

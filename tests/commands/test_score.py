@@ -21,6 +21,12 @@ from hsta_lib.reporting import report, tables
 from hsta_lib.study.study import start
 from hsta_lib.training import store
 
+
+def scores_of(table, column=None, classes=None):
+    columns, classes = score.check(table, column, classes)
+    return score._score(score._rows(table, columns, classes), len(classes))[0]
+
+
 CLASSES = ("low", "middle", "high")
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
@@ -39,7 +45,7 @@ def rows():
 
 
 def test_scores_by_hand(rows):
-    found = score.score(rows).loc["y_pred"]
+    found = scores_of(rows).loc["y_pred"]
     # F1 of x: 2 * 3 / (4 + 4); of y: 2 * 1 / (2 + 2).
     expected = [100 * 4 / 6, 100 * (3 / 4 + 1 / 2) / 2, 100 * (3 / 4 + 1 / 2) / 2]
     assert found[["acc", "uar", "uf1"]].tolist() == pytest.approx(expected)
@@ -53,31 +59,31 @@ def test_scores_by_hand(rows):
 
 
 def test_a_class_without_clips_counts_zero(rows):
-    found, more = score.score(rows), score.score(rows, classes=["x", "y", "z"])
+    found, more = scores_of(rows), scores_of(rows, classes=["x", "y", "z"])
     assert more["uar"].item() == pytest.approx(found["uar"].item() * 2 / 3)
     assert more["acc"].item() == found["acc"].item()
 
 
 def test_the_order_of_rows_and_names_of_subjects_do_not_matter(rows):
     mixed = rows.sample(frac=1, random_state=0)
-    pd.testing.assert_frame_equal(score.score(mixed), score.score(rows))
+    pd.testing.assert_frame_equal(scores_of(mixed), scores_of(rows))
     renamed = rows.assign(subject_id=rows["subject_id"].map({"r": "z", "s": "a", "t": "m"}))
-    pd.testing.assert_frame_equal(score.score(renamed), score.score(rows))
+    pd.testing.assert_frame_equal(scores_of(renamed), scores_of(rows))
 
 
 def test_folds_are_those_of_the_file(rows):
-    found = score.score(rows.assign(fold=[1, 1, 2, 2, 1, 1])).loc["y_pred"]
+    found = scores_of(rows.assign(fold=[1, 1, 2, 2, 1, 1])).loc["y_pred"]
     assert found["uar_folds"] == pytest.approx(100 * ((1 + 1 / 2) / 2 + 1 / 2) / 2)
     assert found["uar_folds_zero"] == pytest.approx(100 * ((1 + 1 / 2) / 2 + 1 / 4) / 2)
 
 
 def test_columns_of_predictions_are_found(rows):
     several = rows.rename(columns={"y_pred": "mine"}).assign(other=list("xyxxxy"), onset="7")
-    found = score.score(several)
+    found = scores_of(several)
     assert found.index.tolist() == ["mine", "other"]
     assert found["acc"].tolist() == pytest.approx([100 * 4 / 6, 100])
-    assert score.score(several, column="other").index.tolist() == ["other"]
-    assert score.score(rows.assign(confidence="0.9")).index.tolist() == ["y_pred"]
+    assert scores_of(several, column="other").index.tolist() == ["other"]
+    assert scores_of(rows.assign(confidence="0.9")).index.tolist() == ["y_pred"]
 
 
 def test_what_needs_no_picture(rows):
@@ -155,7 +161,7 @@ def test_a_written_file_scores_as_the_report_does(stored, tmp_path, monkeypatch,
     name = report.record_predictions(study, dataset, cells, predictions, references)
     assert name == str(tmp_path / "reports" / "table4-smoke-synthetic-subject-predictions.csv")
     read = read_csv(tmp_path / name)
-    found = score.score(read.sample(frac=1, random_state=1), classes=list(CLASSES))
+    found = scores_of(read.sample(frac=1, random_state=1), classes=list(CLASSES))
     expected, _ = tables.score_table(cells, predictions, len(CLASSES))
     for cell, heading in enumerate(["m=1 csta=True", "m=2 csta=False"]):
         seeds = found.loc[[f"{heading} seed=0", f"{heading} seed=5"]].mean()
@@ -182,7 +188,7 @@ def test_rows_of_several_label_sets_have_a_file_for_each(stored, tmp_path, monke
     names = report.record_by_labels(study, [three, two, three], cells, rows, {"three": references})
     files = [f"table7-smoke-synthetic-subject-{n}-predictions.csv" for n in ("three", "two")]
     assert names == [str(tmp_path / "reports" / file) for file in files]
-    found = score.score(read_csv(tmp_path / names[0]), classes=list(CLASSES))
+    found = scores_of(read_csv(tmp_path / names[0]), classes=list(CLASSES))
     assert found.index.tolist() == [
         "row=a labels=three seed=0", "row=a labels=three seed=5",
         "row=c labels=three seed=0", "row=c labels=three seed=5",
@@ -191,7 +197,7 @@ def test_rows_of_several_label_sets_have_a_file_for_each(stored, tmp_path, monke
     expected = tables.score_rows({"a": first, "c": second}, 3)["uf1"]
     assert found["uf1"].iloc[[0, 1]].mean() == pytest.approx(expected["a"])
     assert found["uf1"].iloc[[2, 3]].mean() == pytest.approx(expected["c"])
-    pair = score.score(read_csv(tmp_path / names[1]), classes=list(CLASSES[:2]))
+    pair = scores_of(read_csv(tmp_path / names[1]), classes=list(CLASSES[:2]))
     assert pair.index.tolist() == ["row=b labels=two seed=0", "row=b labels=two seed=5"]
     assert pair["uf1"].mean() == pytest.approx(tables.score_rows({"b": fewer}, 2)["uf1"].item())
     clips = pd.DataFrame({"expression_type": ["micro"] * 5 + ["macro"] * 2})
@@ -235,12 +241,12 @@ BAD = {
 def test_what_cannot_be_scored_is_refused(rows, name):
     change, chosen, message = BAD[name]
     with pytest.raises(ValueError, match=message):
-        score.score(change(rows), **chosen)
+        scores_of(change(rows), **chosen)
 
 
 def test_row_numbers_of_pandas_are_no_predictions(rows, tmp_path):
     rows.rename(columns={"y_pred": "mine"}).to_csv(tmp_path / "mine.csv")
-    assert score.score(read_csv(tmp_path / "mine.csv")).index.tolist() == ["mine"]
+    assert scores_of(read_csv(tmp_path / "mine.csv")).index.tolist() == ["mine"]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -253,7 +259,7 @@ def test_separators_are_read_and_classes_may_hold_one(separator, tmp_path, capsy
 
 
 def test_the_same_clip_of_two_subjects_is_two_clips(rows):
-    assert score.score(rows.assign(clip_id=list("abcade")))["acc"].item() == pytest.approx(100 * 4 / 6)
+    assert scores_of(rows.assign(clip_id=list("abcade")))["acc"].item() == pytest.approx(100 * 4 / 6)
 
 
 def test_spellings_of_a_subject_and_of_a_class_are_one_and_are_listed(rows):
