@@ -87,8 +87,13 @@ define report
 	@echo "The report is $(2)/$(4)$(1).ipynb; read it with: make lab"
 endef
 
-# $(1) notebook and extraction.
-on_flow = $(call report,$(word 1,$(1)),reports,-p preset study -p dataset megc2019_flow -p variant $(word 2,$(1)) $(OPTIONS_$(word 1,$(1))),real-)
+# $(1) notebook and extraction, $(2) folder, $(3) more options.
+on_flow = $(call report,$(word 1,$(1)),$(2),-p preset study -p dataset megc2019_flow -p variant $(word 2,$(1)) $(OPTIONS_$(word 1,$(1))) $(3),real-)
+# All reports on real motion: $(1) folder, $(2) more options.
+define on_real_motion
+	$(foreach pair,$(ON_FLOW),$(call on_flow,$(subst -, ,$(pair)),$(1),$(2))$(NEWLINE))
+	$(foreach name,$(REAL),$(call report,$(name),$(1),-p preset study $(OPTIONS_$(name)) $(2),real-)$(NEWLINE))
+endef
 
 # One's own runs lie in a folder that git ignores: the committed reports change by `make reports` alone.
 $(NOTEBOOKS): setup
@@ -102,11 +107,11 @@ reports: setup
 
 export: setup
 	$(foreach name,$(filter-out $(REAL),$(NOTEBOOKS)),$(call report,$(name),reports/local,-p preset study -y 'export: true')$(NEWLINE))
+	$(if $(HAS_CLONES),$(call on_real_motion,reports/local,-y 'export: true'))
 
 real: setup
 	@$(if $(HAS_CLONES),true,echo "make real needs clones in $(CLONES); docs/datasets.md says which" && exit 1)
-	$(foreach pair,$(ON_FLOW),$(call on_flow,$(subst -, ,$(pair)))$(NEWLINE))
-	$(foreach name,$(REAL),$(call report,$(name),reports,-p preset study $(OPTIONS_$(name)),real-)$(NEWLINE))
+	$(call on_real_motion,reports)
 	$(call report,claims,reports,-p preset study)
 
 # Results committed beside the reports, into results/; none that is there is replaced.

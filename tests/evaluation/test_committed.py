@@ -153,6 +153,30 @@ def test_verdicts_of_table_2_have_the_numbers_of_a_second_comparison():
         assert np.isclose(found, expected, rtol=0, atol=1e-4).all(axis=1).any(), name
 
 
+def test_differences_of_the_controls_are_those_of_a_second_comparison():
+    (path,) = [path for path in PREDICTIONS if path.name.startswith("controls-")]
+    record, rows, classes = read(path)
+    clips = {
+        name.partition(" video=")[0].removeprefix("row="): as_clips(part, len(classes))
+        for name, part in rows.groupby("setting")
+    }
+    first, *others = [cell["row"] for cell in record["cells"]]
+    fitted = [cell["row"] for cell in record["cells"] if cell["fit"] == "fitted"]
+    assert set(others) == set(record["summary"])
+    for row in others:
+        compared = fitted if row in fitted else [first, row]
+        settings = [clips[name] for name in compared]
+        *found, p = difference(settings, (0, compared.index(row)), len(compared) - 1)
+        kept = record["summary"][row]
+        for end, values in zip(("", "_low", "_high"), found, strict=True):
+            expected = [kept[f"{metric}{end}"] for metric in METRICS]
+            np.testing.assert_allclose(100 * values, expected, atol=1e-3, err_msg=f"{row}{end}")
+        if row in fitted:
+            np.testing.assert_allclose(p, [kept[f"{metric}_p"] for metric in METRICS], atol=1e-4)
+        else:
+            assert kept["uar_p"] is None
+
+
 # --- Reports on real motion: what is committed names clips and subjects by running numbers ------------------
 
 REAL = sorted((ROOT / "reports").glob("real-*"))
