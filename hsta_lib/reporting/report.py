@@ -164,8 +164,14 @@ def trend(table, matrices, x, by):
     if not ends:
         return Markdown(f"- There is one number of {_ORDERED[x]} alone: no trend.")
     found = comparisons.compare(matrices, [comparisons.pair(*of_ends.index) for of_ends in ends.values()])
-    lines = [_trend_line(x, *end, tables.in_points(found, rows=row)) for row, end in enumerate(ends.items())]
-    return Markdown("\n".join(lines))
+    differences = [tables.in_points(found, rows=row) for row in range(len(ends))]
+    places = [tables.position(row["uar_low"], row["uar_high"], 0, "zero") for row in differences]
+    up, down = (places.count(f"{side} zero") for side in ("above", "below"))
+    said = f"score a higher UAR in {up}, a lower one in {down} of {tables.counted(len(ends), 'comparison')}"
+    if not up + down:
+        said = f"are not shown to change UAR, in {tables.counted(len(ends), 'comparison')}"
+    lines = [_trend_line(x, *end, row) for end, row in zip(ends.items(), differences, strict=True)]
+    return Markdown("\n".join([f"- **More {_ORDERED[x]} {said}.**", *lines]))
 
 
 def _trend_line(x, name, ends, difference):

@@ -151,14 +151,20 @@ def test_a_trend_is_the_difference_of_the_ends_of_each_group_on_the_same_clips(s
     for name in ("L_v = 1, HSTA modules from 1 to 8", "L_v = 2, HSTA modules from 1 to 4"):
         said = rf"- {name}: UAR \+10\.0 points \[\+\d\.\d, \+1\d\.\d\], \*\*above zero\*\*; UF1 \+"
         assert re.search(said, of_both)
-    assert of_all.startswith("- HSTA modules from 1 to 8: UAR ")
+    said = "- **More HSTA modules score a higher UAR in 2, a lower one in 0 of 2 comparisons.**"
+    assert of_both.startswith(said)
+    opened, line = of_all.splitlines()
+    assert opened == "- **More HSTA modules score a higher UAR in 1, a lower one in 0 of 1 comparison.**"
+    same = report.trend(table, matrices[[0] * 4], "m", {}).data
+    assert same.startswith("- **More HSTA modules are not shown to change UAR, in 1 comparison.**")
+    assert line.startswith("- HSTA modules from 1 to 8: UAR ")
     unfit = table.assign(fit=["fitted", "fitted", "fitted", "not fitted"])
     said = report.trend(unfit, matrices, "m", {"l_v": "L_v ="}).data.splitlines()
-    assert [line.endswith("; at 4 the networks have not fitted.") for line in said] == [False, True]
+    assert [line.endswith("; at 4 the networks have not fitted.") for line in said] == [False, False, True]
     assert report.trend(table.assign(m=4), matrices, "m", {"l_v": "L_v ="}).data.endswith("alone: no trend.")
     zero = report.trend(table.assign(m=[0, 8, 1, 4]), matrices, "m", {}).data
     # 2 hits more; a depth of 0 is a check.
-    assert zero.startswith("- HSTA modules from 1 to 8: UAR +6.7 points")
+    assert "\n- HSTA modules from 1 to 8: UAR +6.7 points" in zero
 
 
 def test_a_linear_model_is_held_against_the_named_setting_on_the_same_clips():
