@@ -33,6 +33,7 @@ NUMBERS = ("estimate", "low", "high", "p_adjusted", "detectable")
 # verdicts that reports hold are then out of date.
 RULES = 2
 _NAMED_BY = (("setting",), ("method",), ("branch", "n_layers"), ("m", "l_v", "l_s"))  # columns, for reading
+_COUNTED = {"n_layers": "layers", "n_frames": "frames"}
 _WORDS = 15  # of a quotation, at most
 _HALF_A_POINT = 0.5
 _ROUNDING = 1e-9
@@ -285,7 +286,9 @@ def _names(rule, rows):
 
 
 def _name(column, value):
-    return value if isinstance(value, str) else f"{column}={value:g}"
+    if isinstance(value, str):
+        return value
+    return f"{value:g} {_COUNTED[column]}" if column in _COUNTED else f"{column}={value:g}"
 
 
 # --- verdicts on the printed numbers ----------------------------------------------------------------------

@@ -245,7 +245,7 @@ def test_printed_verdicts_by_hand():
     # four share the best UF1, two of them with M = 12 or 7.
     assert printed.loc["usta-special-peak", "verdict"] == "undecided"
     assert printed.loc["usta-special-peak", "details"].startswith(
-        "ACC -1.4 (not so: n_layers=8 over n_layers=10)"
+        "ACC -1.4 (not so: 8 layers over 10 layers)"
     )
     eight = printed.loc["product-of-eight"]
     assert eight["verdict"] == "undecided"
