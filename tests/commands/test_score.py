@@ -373,7 +373,7 @@ def documented_example(name="predictions"):
     text = (ROOT / "docs" / "scoring.md").read_text()
     text = text[text.index(f"<!-- {name}: read by tests/commands/test_score.py -->") :]
     example = re.search(r"```csv\n(.*?)```", text, re.DOTALL)
-    command = re.search(r"-m hsta_lib\.score predictions\.csv (.*)", text)
+    command = re.search(r"hsta-score predictions\.csv (.*)", text)
     return example[1], command[1].split()
 
 
