@@ -286,8 +286,10 @@ def conclude_differences(study, table, first="the first row", fits=None):
     for metric, shown in differs.items():
         ordered = counted[shown].sort_values(metric, key=abs, ascending=False).to_dict("records")
         rows = "; ".join(f"{row['row']} ({tables.with_span(row, metric, '+')})" for row in ordered)
-        count = f"{len(ordered)} of {len(counted)}{' that fitted' * bool(unfit)} differ from {first}"
-        told = f", in points, above zero where higher: {rows}" if rows else ""
+        above = sum(row[metric] > 0 for row in ordered)
+        which = f"of {len(counted)}{' that fitted' * bool(unfit)}"
+        count = f"{which}, {above} above {first}, {len(ordered) - above} below"
+        told = f", in points: {rows}" if rows else ""
         lines.append(f"- {tables.HEADINGS[metric]}: **{count}**{told}.")
     neither = counted.loc[~differs["uar"] & ~differs["uf1"], "row"]
     lines.append(f"- Not shown to differ in either: {'; '.join(neither) or 'none'}.")

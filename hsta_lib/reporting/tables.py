@@ -532,7 +532,8 @@ def show(table, keys=(), caption="", best=False):
         shown[heading, "ours"] = table[metric].map("{:.1f}".format)
         bounds = zip(table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
         shown[heading, "95 % interval"] = [from_to(*ends) for ends in bounds]
-        shown[heading, "fold mean"] = table[f"{metric}_folds"].map("{:.1f}".format)
+        if not np.allclose(table[f"{metric}_folds"], table[metric]):  # of one fold they are the same
+            shown[heading, "fold mean"] = table[f"{metric}_folds"].map("{:.1f}".format)
     for name, column in _fits(table).items():
         shown[name] = column
     shown.columns = pd.MultiIndex.from_tuples(shown.columns)
@@ -559,7 +560,7 @@ def _fits(table):
         return {}
     pairs = {
         "accuracy, % (constant)": ("train_accuracy", "constant_accuracy"),
-        "loss, % of constant (worst training)": ("loss_share", "loss_share_worst"),
+        "loss, % of constant's (worst)": ("loss_share", "loss_share_worst"),
     }
     shown = {
         ("training", heading): (table[one].map("{:.0f}".format) + table[other].map(" ({:.0f})".format))
@@ -587,8 +588,9 @@ def conclude_fits(table, names):
     own_loss = _OF_BASELINES * ("system" in names)
     return Markdown(
         f"{'; '.join(told)}. A row fitted if in every fold its last training loss, mean over seeds, is at "
-        f"most {100 * fitted.BOUND:.0f} % of that of a constant prediction{own_loss}. Rows that did not fit "
-        f"decide no claim.{_order_of_fit(table)}"
+        f"most {100 * fitted.BOUND:.0f} % of that of a constant prediction{own_loss}. Tables have, in "
+        "brackets, the accuracy of a constant prediction, and the loss of the worst training. Rows that did "
+        f"not fit decide no claim.{_order_of_fit(table)}"
     )
 
 

@@ -269,8 +269,7 @@ def test_rows_that_did_not_fit_are_named_where_differences_are_told(differences)
     )
     told = report.conclude_differences(_study(), differences, fits=fits).data
     assert "- Not fitted, so that their differences are not about the method: better.\n" in told
-    assert "- UAR: **1 of 3 that fitted differ from the first row**, in points" in told
-    assert ": worse (" in told
+    assert "- UAR: **of 3 that fitted, 0 above the first row, 1 below**, in points: worse (" in told
     assert "better (" not in told
     panel, _ = plots.differences(differences, fits=fits).axes
     marked = [text.get_text() for text in panel.get_yticklabels()]
@@ -278,7 +277,7 @@ def test_rows_that_did_not_fit_are_named_where_differences_are_told(differences)
     for no_reason in (fits.assign(fit="fitted"), fits[["row"]], None):
         told = report.conclude_differences(_study(), differences, fits=no_reason).data
         assert "itted" not in told
-        assert "- UAR: **2 of 4 differ from the first row**" in told
+        assert "- UAR: **of 4, 1 above the first row, 1 below**" in told
 
 
 @pytest.mark.parametrize("unfit", [NAMES[:1], NAMES[1:4]])
@@ -296,14 +295,14 @@ def test_rows_that_differ_are_said_and_counted(differences):
     text = report.conclude_differences(_study(), differences).data
     lines = {line[2:].partition(":")[0]: line for line in text.splitlines()}
     ends = r"\[[+-]\d+\.\d, [+-]\d+\.\d\]"
-    said = rf"in points, above zero where higher: better \(\+10\.0 {ends}\); worse \(-6\.7 {ends}\)\."
-    assert re.fullmatch(rf"- UAR: \*\*2 of 4 differ from the first row\*\*, {said}", lines["UAR"])
-    assert "2 of 4 differ from the first row**, in points, above zero where higher: better (+" in lines["UF1"]
+    said = rf"in points: better \(\+10\.0 {ends}\); worse \(-6\.7 {ends}\)\."
+    assert re.fullmatch(rf"- UAR: \*\*of 4, 1 above the first row, 1 below\*\*, {said}", lines["UAR"])
+    assert "of 4, 1 above the first row, 1 below**, in points: better (+" in lines["UF1"]
     assert lines["Not shown to differ in either"].endswith(": the same; no matter.")
     assert "With one seed this compares the networks that were trained" in text
     assert "With" not in report.conclude_differences(_study(seeds=[0, 1, 2, 3, 4]), differences).data
     assert (
-        "UF1: **0 of 1 differ from the first row**."
+        "UF1: **of 1, 0 above the first row, 0 below**."
         in report.conclude_differences(_study(), differences.tail(1)).data
     )
 
@@ -315,7 +314,7 @@ def test_a_row_differs_if_its_p_and_so_its_interval_say_so(differences, p, low, 
     changes = {"uf1": (low + high) / 2, "uf1_low": low, "uf1_high": high, "uf1_p": p}
     table = differences.tail(1).assign(**changes)
     text = report.conclude_differences(_study(), table).data
-    assert ("UF1: **1 of 1 differ" in text) == is_said
+    assert ("UF1: **of 1, 0 above the first row, 0 below**" not in text) == is_said
 
 
 def test_differences_are_summarised_for_the_record(differences, tmp_path, monkeypatch):
