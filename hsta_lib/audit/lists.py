@@ -275,15 +275,25 @@ def conclude_pixel_free(found, scored):
 
 def answer(found, scored):
     """What the predictors named beforehand reach without a picture, beside the printed scores."""
-    told = []
+    told, printed = [], []
     for name, division in found.items():
         predictor = _NAMED[pixel_free.share_subjects(division.clips, division.folds)]
         rows = scored[(scored["protocol"] == name) & (scored["predictor"] == predictor)]
+        printed.append(rows.dropna(subset="uar_paper"))
         for row in rows.to_dict("records"):
             reached = "; ".join(_beside(row, metric) for metric in ("uar", "uf1"))
             told.append(f"\n  - {name}, `{predictor}` alone: {reached}.")
     none = " This data has neither of the keys named beforehand, a recording of several clips or the film."
-    return Markdown(f"- **Without any picture.**{''.join(told) or none}")
+    opened, printed = "Without any picture.", pd.concat(printed)
+    if len(printed):
+        above = (printed["uar_low"] > printed["uar_paper"]).sum()
+        below = (printed["uar_high"] < printed["uar_paper"]).sum()
+        opened = (
+            "Without any picture, a clip's film or recording has an interval of UAR that lies above the one "
+            f"printed for HSTA in {above} of {len(printed)} protocols, and contains it in "
+            f"{len(printed) - above - below}."
+        )
+    return Markdown(f"- **{opened}**{''.join(told) or none}")
 
 
 def _rarest(name, division):

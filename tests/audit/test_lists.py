@@ -213,6 +213,17 @@ def test_data_with_neither_recordings_nor_films_is_answered_too():
     found = {"own": audit.Division(clips, folds, 2, {}, "", is_list=False)}
     said = audit.answer(found, audit.pixel_free_scores(found)).data
     assert said.startswith("- **Without any picture.** This data has neither of the keys named beforehand")
+    film = {f"{metric}{end}": value for metric in ("uar", "uf1") for end, value in
+            (("", 50.0), ("_low", 45.0), ("_high", 55.0), ("_paper", 40.0))}  # fmt: skip
+    rows = [film, film | {"uar_paper": 47.0}, film | {"uar_paper": 60.0}]
+    names = [f"protocol {number}" for number in range(3)]
+    scores = pd.DataFrame(rows).assign(protocol=names, predictor="film")
+    said = audit.answer(dict.fromkeys(names, found["own"]), scores).data.splitlines()
+    assert said[0].endswith(
+        "lies above the one printed for HSTA in 1 of 3 protocols, and contains it in 1.**"
+    )
+    uar = "UAR 50.0 % [45.0, 55.0], an interval below the printed 60.0"
+    assert said[3].endswith(f"{uar}; UF1 50.0 % [45.0, 55.0], an interval above the printed 40.0.")
 
 
 # --- without a picture ------------------------------------------------------------------------------------
