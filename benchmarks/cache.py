@@ -101,7 +101,9 @@ def main():
             print(
                 f"{released:.2f} s as released; " + ", ".join(f"{taken:.3f} s" for taken in ours), flush=True
             )
-    rows = [measure.row(f"{name}, as fast as the released loader", values) for name, values in ratios.items()]
+    rows = [
+        measure.row(f"{name}, speed over the released loader's", values) for name, values in ratios.items()
+    ]
     measure.finish(__file__, rows, options.record)
 
 

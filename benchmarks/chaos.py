@@ -130,7 +130,7 @@ class Place:
     def stored(self):
         """Digests of what results and tables of predictions tell, and what only a broken run leaves."""
         results, data, reports = (self.disks[name] for name in ("results", "data", "reports"))
-        found, left = {}, [path.name for disk in (reports, data) for path in disk.glob(".*")]
+        found, left = {}, [path.name for disk in (reports, data) for path in disk.rglob(".*")]
         left += [f"{path.parent.name}/rows" for path in data.glob("*/*/rows")]
         for path in sorted(path for path in results.rglob("*") if path.is_file()):
             if path.suffix == ".json" and not path.name.startswith("."):
@@ -164,7 +164,10 @@ def _same_in_all(runs):
     files = [{name: told for name, told in run.items() if _CELL not in name} for run in runs]
     if any(other != files[0] for other in files):
         raise RuntimeError("undisturbed runs store different predictions")
-    return {name: told for name, told in runs[0].items() if all(run.get(name) == told for run in runs)}
+    same = {name: told for name, told in runs[0].items() if all(run.get(name) == told for run in runs)}
+    if len(files[0]) < len(runs[0]) and not any(_CELL in name for name in same):
+        raise RuntimeError("no cell of the report is the same in undisturbed runs")
+    return same
 
 
 def _digest(text):

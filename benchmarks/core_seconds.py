@@ -47,15 +47,16 @@ def main():
     rows = pd.read_csv(RESULTS).values.tolist() if RESULTS.exists() else []
     for name in [name for name in trials if name not in [row[0] for row in rows]]:
         trial, data = trials[name]
-        training, found, stage = trial.settings.training, [], [0]
+        training = trial.settings.training
         few, first = max(1, training.epochs // 16), training.pretraining_epochs
+        an_epoch, stage = [], []
         for _ in range(ROUNDS):
             short, long = (seconds(trial, data, epochs) for epochs in (few, 2 * few))
-            found.append((long - short) / few)
-            stage += [seconds(trial, data, few, first) - short] if first else []
-        stage = np.median(stage[bool(first) :])
-        wanted = (study.preset.datasets.core_seconds - stage) / np.median(found)
-        rows.append([name, np.median(found), min(found), max(found), stage, max(wanted, 1)])
+            an_epoch.append((long - short) / few)
+            stage.append(seconds(trial, data, few, first) - short if first else 0)
+        cost, of_stage = np.median(an_epoch), np.median(stage)
+        wanted = max((study.preset.datasets.core_seconds - of_stage) / cost, 1)
+        rows.append([name, cost, min(an_epoch), max(an_epoch), of_stage, wanted])
         print(*rows[-1], flush=True)
         pd.DataFrame(rows, columns=COLUMNS).round(3).to_csv(RESULTS, index=False)
 

@@ -22,6 +22,8 @@ from tqdm import tqdm
 _CHECKED = "checked"  # in a folder that was read whole: how its files look
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how text begins that spreadsheet programs compute
 _HOST = re.sub(r"\W", "-", platform.node())
+with suppress(OSError):  # of a container with processes of its own
+    _HOST += f"-{os.stat('/proc/self/ns/pid').st_ino}"
 PROGRESS = {"progress": True}  # metadata of a bar's output in a notebook
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 

@@ -37,7 +37,7 @@ def own_results(tmp_path_factory):
 @pytest.fixture
 def no_environment(monkeypatch):
     """None of the variables is set that the library reads."""
-    for name in ("HSTA_PRESET", "HSTA_DATA", "HSTA_RESULTS"):
+    for name in ("HSTA_PRESET", "HSTA_DATA", "HSTA_RESULTS", "HSTA_SILENT_SECONDS"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import papermill
 import pytest
 
-from hsta_lib.files import PROGRESS, csv_of, own_name, progress_bar, read_csv, remove_abandoned
+from hsta_lib.files import PROGRESS, built_beside, csv_of, own_name, progress_bar, read_csv, remove_abandoned
 
 
 def test_outside_of_a_notebook_a_bar_is_a_line_of_stdout(capsys):
@@ -58,6 +58,16 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stay
     remove_abandoned(tmp_path)
     assert not (tmp_path / dead.strip()).exists()
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_folder_that_a_killed_process_was_building_is_removed_by_the_next(tmp_path):
+    script = "from hsta_lib.files import own_name; print(own_name('frames'))"
+    dead = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    (tmp_path / dead.strip() / "inner").mkdir(parents=True)
+    with built_beside(tmp_path / "frames", lambda: False) as unfinished:
+        assert [path.name for path in tmp_path.iterdir()] == []
+        unfinished.mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["frames"]
 
 
 @pytest.mark.parametrize(

@@ -106,17 +106,14 @@ def conclude(table):
     if unfit[table["way"] == EQUATIONS].any():
         return Markdown("- The equations' own networks have not fitted, so that no step is decided.")
     last, lines = table[table["way"] == CUMULATIVE].iloc[-1], []
-    for way, which, changing in (
-        (ALONE, "one alone taken", "moved UAR or UF1"),
-        (CUMULATIVE, "all up to one taken", "lay off the equations in UAR or UF1"),
-    ):
+    for way, which in ((ALONE, "each alone"), (CUMULATIVE, "all up to each together")):
         rows, left_out = (table[(table["way"] == way) & kind] for kind in (~unfit, unfit))
         told = [(row["step"], tables.told_off_zero(row, "change")) for row in rows.to_dict("records")]
         shown = [f"{'up to ' * (way == CUMULATIVE)}{step} ({change})" for step, change in told if change]
         changed = f", in points: {'; '.join(shown)}" if shown else ""
         lines.append(
             f"- **Steps from equations to released code, {which}**: of {len(told)} that fitted, "
-            f"{len(shown)} {changing} by more than chance{changed}.{_told_unfit(left_out)}"
+            f"{len(shown)} differ from the equations by more than chance{changed}.{_told_unfit(left_out)}"
         )
     if not unfit[last.name]:
         changes = f"UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')}"

@@ -92,13 +92,12 @@ def control_note():
     hsta = next(row for name, row in table["summary"].items() if name.startswith("named setting"))
     linear = with_span(table["references"][LINEAR], "uar", unit="%")
     changes = [
-        f"with {row} by {with_span(controls['summary'][row], 'uar', '+', 'points')}"
-        for row in ablations.ASKED
+        f"{with_span(controls['summary'][row], 'uar', '+', 'points')} with {row}" for row in ablations.ASKED
     ]
     return (
         f"UAR: HSTA {with_span(hsta, 'uar', unit='%')}, a {LINEAR} {linear}, chance "
-        f"{100 / len(table['classes']):.1f} % ({_linked('table4')}). HSTA's changes "
-        f"{', '.join(changes)} ({_linked('controls')})."
+        f"{100 / len(table['classes']):.1f} % ({_linked('table4')}). Against HSTA as it is: "
+        f"{'; '.join(changes)} ({_linked('controls')})."
     )
 
 
@@ -244,7 +243,11 @@ def times_note():
         f"`{row.what}` {rounded(row.median)} minutes on {row.machine}"
         for row in table[table["script"] == "commands.py"].itertuples()
     ]
-    return f"After the set-up: {'; '.join(told) or 'each takes minutes on two cores'}."
+    return (
+        f"After the set-up: {'; '.join(told)}."
+        if told
+        else "Each takes minutes after the set-up, on two cores."
+    )
 
 
 def campaign_table():

@@ -19,7 +19,7 @@ def table_names():
 
 def title_of(name):
     """A notebook's name as a reader writes it: ``table4`` is Table 4."""
-    return re.sub(r"(\d)", r" \1", name).capitalize()
+    return re.sub(r"(\d+)", r" \1", name).capitalize()
 
 
 def load_table(name):

@@ -104,14 +104,14 @@ def conclude(summary, references, chance):
     blind = references.filter(like="without a picture", axis=0)
     by_hand = blind.index.str.contains("action units")  # what people saw in all frames: almost the label
     for rows, which in (
-        (blind[~by_hand], "the best predictor"),
+        (blind[~by_hand], "the best predictor without annotated action units or"),
         (references.filter(like="linear model", axis=0), "the best"),
         (references.filter(like="ceiling", axis=0), "the"),
     ):
         if len(rows):
             best = rows["uar"].idxmax()
             beside.append(f"{which} {best}, {_uar(rows.loc[best])}")
-    return Markdown("\n".join([*lines, f"- UAR beside it: {'; '.join(beside)}."]))
+    return Markdown("\n".join([*lines, "- UAR beside it:", *(f"  - {told}." for told in beside)]))
 
 
 def against_linear(table, matrices, references, n_classes):
@@ -164,21 +164,33 @@ def trend(table, matrices, x, by):
     if not ends:
         return Markdown(f"- There is one number of {_ORDERED[x]} alone: no trend.")
     found = comparisons.compare(matrices, [comparisons.pair(*of_ends.index) for of_ends in ends.values()])
+    endings = [_unfit_end(x, of_ends) for of_ends in ends.values()]
     differences = [tables.in_points(found, rows=row) for row in range(len(ends))]
-    places = [tables.position(row["uar_low"], row["uar_high"], 0, "zero") for row in differences]
+    places = [
+        tables.position(row["uar_low"], row["uar_high"], 0, "zero")
+        for row, unfit in zip(differences, endings, strict=True)
+        if not unfit
+    ]
     up, down = (places.count(f"{side} zero") for side in ("above", "below"))
-    said = f"score a higher UAR in {up}, a lower one in {down} of {tables.counted(len(ends), 'comparison')}"
-    if not up + down:
-        said = f"are not shown to change UAR, in {tables.counted(len(ends), 'comparison')}"
-    lines = [_trend_line(x, *end, row) for end, row in zip(ends.items(), differences, strict=True)]
-    return Markdown("\n".join([f"- **More {_ORDERED[x]} {said}.**", *lines]))
+    said = f"higher in {up}, lower in {down}" if up + down else "not shown to change in any"
+    said = f"{said} of {tables.counted(len(places), 'comparison')}"
+    opened = f"- **UAR from the fewest to the most {_ORDERED[x]}: {said}.**"
+    lines = map(_told, ends, differences, endings)
+    return Markdown("\n".join([opened, *lines, *_few_seeds(matrices.shape[1])]))
 
 
-def _trend_line(x, name, ends, difference):
-    changes = [_placed(difference, metric) for metric in ("uar", "uf1")]
+def _few_seeds(n_seeds):
+    """What is said of fewer seeds than a verdict needs."""
+    if n_seeds >= tables.N_SEEDS:
+        return []
+    seeds = tables.counted(n_seeds, "seed").replace("1 seed", "one seed")
+    return [f"- With {seeds} this compares the networks that were trained, not their settings."]
+
+
+def _unfit_end(x, ends):
+    """Which ends of an ordered setting have not fitted, to end a line with."""
     unfit = ends.loc[ends["fit"] == NOT_FITTED, x] if "fit" in ends else ()
-    changes += [f"at {' and '.join(map(str, unfit))} the networks have not fitted"] * bool(len(unfit))
-    return f"- {name[0].upper()}{name[1:]}: {'; '.join(changes)}."
+    return f"; at {' and '.join(map(str, unfit))} the networks have not fitted" if len(unfit) else ""
 
 
 def about_subjects(matrices, classes):
@@ -257,8 +269,16 @@ def against_first(scores, matrices, name="row"):
 def tell(differences, rows):
     """Some rows of `against_first` by themselves, in sentences: those that a notebook's title asks for."""
     asked = differences[differences["row"].isin(rows)].to_dict("records")
-    told = [f"- {row['row'].capitalize()}: {_placed(row, 'uar')}; {_placed(row, 'uf1')}." for row in asked]
-    return Markdown("\n".join(told))
+    return Markdown(
+        "\n".join(
+            _told(row["row"], row, "; it has not fitted" * bool(np.isnan(row["uar_p"]))) for row in asked
+        )
+    )
+
+
+def _told(name, row, ending=""):
+    """A named difference in UAR and UF1, as a line."""
+    return f"- {name[0].upper()}{name[1:]}: {_placed(row, 'uar')}; {_placed(row, 'uf1')}{ending}."
 
 
 def as_summary(*differences):
@@ -303,9 +323,7 @@ def conclude_differences(study, table, first="the first row", fits=None):
             f"- As these trainings scatter, four of five such studies find a difference in UF1 of "
             f"{smallest:.1f} points; smaller ones are found less often."
         )
-    if len(study.seeds) < tables.N_SEEDS:
-        told = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
-        lines.append(f"- With {told} this compares the networks that were trained, not their settings.")
+    lines += _few_seeds(len(study.seeds))
     return Markdown("\n".join(lines))
 
 

@@ -525,6 +525,7 @@ def show(table, keys=(), caption="", best=False):
         Underline the best score of each metric, and shade those that lie within its interval.
     """
     shown = pd.DataFrame({("", key): table[key] for key in keys}, index=table.index)
+    has_folds = any(not np.allclose(table[f"{metric}_folds"], table[metric]) for metric in METRICS)
     for metric in METRICS:
         heading = f"{HEADINGS[metric]}, %"
         if f"{metric}_paper" in table:
@@ -532,7 +533,7 @@ def show(table, keys=(), caption="", best=False):
         shown[heading, "ours"] = table[metric].map("{:.1f}".format)
         bounds = zip(table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
         shown[heading, "95 % interval"] = [from_to(*ends) for ends in bounds]
-        if not np.allclose(table[f"{metric}_folds"], table[metric]):  # of one fold they are the same
+        if has_folds:
             shown[heading, "fold mean"] = table[f"{metric}_folds"].map("{:.1f}".format)
     for name, column in _fits(table).items():
         shown[name] = column

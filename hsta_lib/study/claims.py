@@ -58,7 +58,7 @@ REAL_MOTION = "real motion"
 # Where a pattern can be seen, which is no verdict on the paper.
 _PLACES = {SYNTHETIC: "on the synthetic benchmark", REAL_MOTION: "in real motion"}
 _SEEN = {SUPPORTED: "pattern seen", CONTRADICTED: "reverse seen", UNDECIDED: "not seen"}
-_BLIND = " above networks that read no pixels"  # said of a pattern: any network that learns has it
+_BLIND = " (only above networks that read no pixels)"  # said of a pattern: any network that learns has it
 _ROUNDING = 1e-9
 # Columns that do not tell rows apart. Table 7's ticks for special frames follow from those for flow, and one
 # is missing.
@@ -505,13 +505,13 @@ def count(verdicts):
     """How many claims have which verdict, a line for each scope. ``verdicts``: from `gather`."""
     lines = []
     for scope, rows in verdicts.groupby("scope", sort=False):
-        kinds = rows["verdict"].map(kind_of).value_counts()
-        told = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+        kinds = rows["verdict"].map(kind_of)
+        told = ", ".join(f"{n} {kind}" for kind, n in kinds.value_counts().items())
         lines.append(f"- **{_SCOPES.get(scope, scope)}**, {counted(len(rows), 'claim')}: {told}.")
-        for kind in ("contradicted", "pattern seen", "reverse seen"):
-            named = rows[rows["verdict"].str.startswith(kind)]
-            told = "; ".join(f"{title_of(row['table'])}, {row['says']}" for row in named.to_dict("records"))
-            lines += [f"  - *{kind}*: {told}."] if told else []
+        for kind, named in rows.groupby(kinds, sort=False):
+            if kind.startswith(("contradicted", "pattern", "reverse")):
+                told = [f"{title_of(row['table'])}, {row['says']}" for row in named.to_dict("records")]
+                lines.append(f"  - *{kind}*: {'; '.join(told)}.")
     return Markdown("\n".join(lines))
 
 

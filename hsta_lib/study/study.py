@@ -607,6 +607,7 @@ def _check_effect(name, parameters, given):
             f"notebook parameters: lists_root has no effect with split = {parameters.split!r}; leave it out, "
             "or give split = 'authors'"
         )
+    config.silent_seconds()  # a ValueError if the environment says no number
     if parameters.baselines:
         _check_systems(parameters.baselines)
 

@@ -262,7 +262,7 @@ class _Crew:
         return SILENT_SECONDS
 
     def _silent(self, workers):
-        """Those that have not beaten for a minute; only this machine's clock is asked, which nobody sets."""
+        """Those that have not beaten for too long; only this machine's clock is asked, which nobody sets."""
         now = time.monotonic()
         for address, worker in workers.items():
             if self.heard.get(address, (None,))[0] != worker["last_seen"]:

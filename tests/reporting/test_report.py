@@ -117,7 +117,10 @@ def test_the_conclusion_says_what_the_numbers_say(scored):
     shown = f"{row['uar']:.1f} % [{row['uar_low']:.1f}, {row['uar_high']:.1f}]"
     assert f"UAR of the named setting (M = 4, L_v = 2, L_s = 1): {shown}, **above chance**" in text
     assert "UAR of the mean of all 4 settings: 51.2 % [" in text
-    assert "chance 14.3 %; labels shuffled 20.0 % [10.0, 30.0], not distinguishable from chance" in text
+    assert (
+        "  - chance 14.3 %.\n  - labels shuffled 20.0 % [10.0, 30.0], not distinguishable from chance."
+        in text
+    )
     assert "without a picture" not in text
 
 
@@ -128,9 +131,12 @@ def test_of_the_predictors_without_a_picture_the_conclusion_names_the_best(score
     references = pd.DataFrame({"uar": rows})
     references["uar_low"], references["uar_high"] = references["uar"] - 2, references["uar"] + 3
     text = report.conclude(report.summarise(*scored), references, 33.3).data
-    assert "the best predictor without a picture: film, 31.0 % [29.0, 34.0]" in text
     assert (
-        "; the best linear model on the true motion, 61.0 % [59.0, 64.0]; the ceiling: true action " in text
+        "best predictor without annotated action units or without a picture: film, 31.0 % [29.0, 34.0]"
+        in text
+    )
+    assert (
+        "  - the best linear model on the true motion, 61.0 % [59.0, 64.0].\n  - the ceiling: true " in text
     )
     assert "timing" not in text
     assert "81.0" not in text
@@ -151,16 +157,18 @@ def test_a_trend_is_the_difference_of_the_ends_of_each_group_on_the_same_clips(s
     for name in ("L_v = 1, HSTA modules from 1 to 8", "L_v = 2, HSTA modules from 1 to 4"):
         said = rf"- {name}: UAR \+10\.0 points \[\+\d\.\d, \+1\d\.\d\], \*\*above zero\*\*; UF1 \+"
         assert re.search(said, of_both)
-    said = "- **More HSTA modules score a higher UAR in 2, a lower one in 0 of 2 comparisons.**"
+    said = "- **UAR from the fewest to the most HSTA modules: higher in 2, lower in 0 of 2 comparisons.**\n"
     assert of_both.startswith(said)
-    opened, line = of_all.splitlines()
-    assert opened == "- **More HSTA modules score a higher UAR in 1, a lower one in 0 of 1 comparison.**"
+    opened, line, few = of_all.splitlines()
+    assert opened.endswith(": higher in 1, lower in 0 of 1 comparison.**")
+    assert few.startswith("- With one seed this compares")
     same = report.trend(table, matrices[[0] * 4], "m", {}).data
-    assert same.startswith("- **More HSTA modules are not shown to change UAR, in 1 comparison.**")
+    assert ": not shown to change in any of 1 comparison.**" in same
     assert line.startswith("- HSTA modules from 1 to 8: UAR ")
     unfit = table.assign(fit=["fitted", "fitted", "fitted", "not fitted"])
     said = report.trend(unfit, matrices, "m", {"l_v": "L_v ="}).data.splitlines()
-    assert [line.endswith("; at 4 the networks have not fitted.") for line in said] == [False, False, True]
+    assert said[0].endswith(": higher in 1, lower in 0 of 1 comparison.**")
+    assert [line.endswith("; at 4 the networks have not fitted.") for line in said[1:3]] == [False, True]
     assert report.trend(table.assign(m=4), matrices, "m", {"l_v": "L_v ="}).data.endswith("alone: no trend.")
     zero = report.trend(table.assign(m=[0, 8, 1, 4]), matrices, "m", {}).data
     # 2 hits more; a depth of 0 is a check.
@@ -223,7 +231,7 @@ def test_with_few_subjects_that_agree_nothing_is_undefined():
     unknown = few.columns.str.endswith("detectable")  # with one seed
     assert not few.loc[:, ~unknown].isna().any(axis=None)
     assert few.loc[:, unknown].isna().all(axis=None)
-    assert "four times in five" not in report.conclude_differences(_study(), few).data
+    assert "four of five" not in report.conclude_differences(_study(), few).data
 
 
 def test_rows_that_did_not_fit_change_nothing_of_the_others():
@@ -246,6 +254,10 @@ def test_rows_that_did_not_fit_change_nothing_of_the_others():
 
 
 def test_rows_that_are_asked_for_are_told_whatever_they_are(differences):
+    named = differences.replace({"row": {"worse": "worse than CSTA"}})
+    unfit = report.tell(named.assign(uar_p=np.nan), ["worse than CSTA"]).data
+    assert unfit.startswith("- Worse than CSTA: UAR -6.7 points [")
+    assert unfit.endswith("; it has not fitted.")
     said = report.tell(differences, ["worse", "the same"]).data.splitlines()
     assert said[0].startswith(
         "- The same: UAR +0.0 points [no spread], **not distinguishable from zero**; UF1 "

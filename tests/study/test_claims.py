@@ -533,7 +533,7 @@ def test_a_pattern_above_networks_that_read_no_pixels_alone_is_told_so():
     table.loc[table["setting"] == "a1", "fit"] = "reads no pixels"
     verdicts = decide("table2", table, of_hits([4, 12, 14, 14, 9, 16]), "synthetic")
     verdicts = verdicts.set_index("id")["verdict"]
-    above = "pattern seen above networks that read no pixels on the synthetic benchmark"
+    above = "pattern seen (only above networks that read no pixels) on the synthetic benchmark"
     assert verdicts["csta-alone"] == above
     assert verdicts["csta-with-usta"] == "pattern seen on the synthetic benchmark"
     assert verdicts.tolist().count(above) == 1
