@@ -10,7 +10,7 @@ import seaborn as sns
 from IPython.display import Image, Markdown
 from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator, ScalarFormatter
 from PIL import Image as pillow
 
 from hsta_lib.data.flow import flow_colours, optical_flow
@@ -872,12 +872,14 @@ def scores_by_cost(table, costs, by):
         for panel, label in zip(panels[-1], labels, strict=True):
             panel.set_xlabel(label)
         panels[0, 0].set_xlim(0, 100)
-        panels[0, 1].set_xscale("log")
         sizes = costs["parameters"][costs["parameters"] > 0]
-        steps = (1,) if sizes.max() > 100 * sizes.min() else (1, 2, 5)
-        panels[0, 1].xaxis.set(
-            major_locator=LogLocator(subs=steps), major_formatter=EngFormatter(), minor_locator=NullLocator()
-        )
+        if sizes.max() > 10 * sizes.min():
+            panels[0, 1].set_xscale("log")
+            panels[0, 1].xaxis.set_minor_locator(NullLocator())
+        else:
+            panels[0, 1].set_xlim(0, 1.1 * sizes.max())
+            panels[0, 1].xaxis.set_major_locator(MaxNLocator(3))
+        panels[0, 1].xaxis.set_major_formatter(EngFormatter())
         panels[0, 2].set_xlim(0, 1.1 * costs["seconds"].max())
         _legend_below(figure, *panels[:, 0], ncols=4)
     return figure
