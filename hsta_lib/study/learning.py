@@ -13,7 +13,7 @@ from hsta_lib.evaluation.metrics import METRICS, confusion, scores
 from hsta_lib.reporting import plots
 from hsta_lib.reporting.tables import LINEAR, number, score_table
 from hsta_lib.study import comparison
-from hsta_lib.training import baseline_inputs, store
+from hsta_lib.training import store
 from hsta_lib.training.trials import NAMED_CELL
 
 HSTA = "HSTA"
@@ -22,7 +22,7 @@ _NETWORKS = {
     "branches concatenated": {"csta": False},
     "special branch alone": {"csta": False, "l_v": 0},
 }
-_BASELINE = "HTNet"
+_BASELINE, _EPOCHS = "HTNet", 19  # with which it fits the training clips of preset study as HSTA does
 _CLIPS = (50, 100, 250, 500, 1000, 2000)
 _ASKED = 250  # clips that a reader may have
 _SEEDS = 3
@@ -70,7 +70,7 @@ def prepare(study, dataset):
     cells = pd.concat(parts, ignore_index=True)
     _, datasets, trials = few.prepare(cells.drop(columns=["clips", "system"]))
     rows = sizes[["drawn"]].assign(system=_BASELINE)
-    own = baseline_inputs.cells(rows, study.preset.datasets)["epochs"] * same_steps
+    own = min(_EPOCHS, study.preset.datasets.baseline_epochs or _EPOCHS) * same_steps
     others = comparison.prepare(few, rows, epochs=own.round().clip(1).astype(int), store_epochs=False)
     cells = pd.concat([cells, sizes.assign(system=_BASELINE)], ignore_index=True)
     return Curves(cells[["system", "clips"]], [*datasets, *others.datasets], trials + others.trials, named)
