@@ -243,15 +243,8 @@ def claims(verdicts):
                 (of_kind[is_real], "s", 0.3, ", in real motion"),
             ):
                 if len(part):
-                    _intervals(
-                        panel,
-                        part,
-                        "estimate",
-                        places[part.index] + shift,
-                        label + where,
-                        fmt=mark,
-                        color=color,
-                    )
+                    style = {"label": label + where, "fmt": mark, "color": color}
+                    _intervals(panel, part, "estimate", places[part.index] + shift, **style)
             values = values.drop(of_kind.index)
         for place in np.flatnonzero(tables.to_numpy()[1:] != tables.to_numpy()[:-1]):
             panel.axhline(place + 0.5, color="0.75", lw=0.8)

@@ -5,6 +5,7 @@ Functions that write a file return its path, from the repository's root if it li
 
 import hashlib
 import json
+from collections import Counter
 from importlib.metadata import version
 
 import numpy as np
@@ -104,13 +105,13 @@ def conclude(summary, references, chance):
     blind = references.filter(like="without a picture", axis=0)
     by_hand = blind.index.str.contains("action units")  # what people saw in all frames: almost the label
     for rows, which in (
-        (blind[~by_hand], "the best predictor without annotated action units or"),
-        (references.filter(like="linear model", axis=0), "the best"),
-        (references.filter(like="ceiling", axis=0), "the"),
+        (blind[~by_hand], "the best predictor {}, annotated action units apart"),
+        (references.filter(like="linear model", axis=0), "the best {}"),
+        (references.filter(like="ceiling", axis=0), "the {}"),
     ):
         if len(rows):
             best = rows["uar"].idxmax()
-            beside.append(f"{which} {best}, {_uar(rows.loc[best])}")
+            beside.append(f"{which.format(best)}: {_uar(rows.loc[best])}")
     return Markdown("\n".join([*lines, "- UAR beside it:", *(f"  - {told}." for told in beside)]))
 
 
@@ -171,10 +172,11 @@ def trend(table, matrices, x, by):
         for row, unfit in zip(differences, endings, strict=True)
         if not unfit
     ]
-    up, down = (places.count(f"{side} zero") for side in ("above", "below"))
-    said = f"higher in {up}, lower in {down}" if up + down else "not shown to change in any"
-    said = f"{said} of {tables.counted(len(places), 'comparison')}"
-    opened = f"- **UAR from the fewest to the most {_ORDERED[x]}: {said}.**"
+    words = {"above zero": "higher", "below zero": "lower"}
+    counts = Counter(words.get(place, "not shown to change") for place in places)
+    said = ", ".join(f"{what} in {n}" for what, n in counts.items()) or "fitted in 0"
+    of_all = tables.counted(len(ends), "comparison")
+    opened = f"- **UAR from the fewest to the most {_ORDERED[x]}: {said} of {of_all}.**"
     lines = map(_told, ends, differences, endings)
     return Markdown("\n".join([opened, *lines, *_few_seeds(matrices.shape[1])]))
 
@@ -248,19 +250,16 @@ def against_first(scores, matrices, name="row"):
     DataFrame
         See `tables.compare_rows`.
     """
-    names = scores[name].tolist()
-    unfit = (scores["fit"] == NOT_FITTED).to_numpy() if "fit" in scores else np.zeros(len(names), dtype=bool)
-    counts = ~unfit & (not unfit[:1].any())
-    groups = [np.flatnonzero(counts[1:]) + 1, *(np.flatnonzero(~counts[1:]) + 1)[:, None]]
+    others = scores[name].iloc[1:]
+    counts, rows = are_about_the_method(others, scores).to_numpy(), np.arange(1, len(scores))
     # The data may give no other row.
     parts = [tables.compare_rows([], comparisons.Compared(*[np.empty((0, 3))] * 5), np.empty((0, 3)))]
-    for rows in [rows for rows in groups if len(rows)]:
-        compared = [0, *rows]
-        family = [comparisons.pair(0, place) for place in range(1, len(compared))]
-        found = comparisons.compare(matrices[compared], family)
-        smallest = comparisons.detectable(matrices[compared], family)
-        part = tables.compare_rows([names[row] for row in rows], found, smallest).set_index(rows)
-        if not counts[rows].all():
+    for compared in filter(len, [rows[counts], *rows[~counts][:, None]]):
+        of_rows = matrices[[0, *compared]]
+        family = [comparisons.pair(0, place) for place in range(1, len(of_rows))]
+        found, smallest = comparisons.compare(of_rows, family), comparisons.detectable(of_rows, family)
+        part = tables.compare_rows(others.iloc[compared - 1], found, smallest).set_index(compared)
+        if not counts[compared - 1].all():
             part.loc[:, part.columns.str.endswith(("_p", "_detectable"))] = np.nan
         parts.append(part)
     return pd.concat(parts[1:] or parts).sort_index().reset_index(drop=True)

@@ -321,8 +321,8 @@ def describe_protocol(study, datasets, studies, folds):
         lines += [
             "",
             f"The preset means every training, of HSTA and of each baseline, to take {seconds:g} s of one "
-            "core, as `benchmarks/core_seconds.py` measured on a machine at rest. What the fastest of each "
-            "took here stands below; other work on the machine may have slowed it.",
+            "core, by the epochs that `benchmarks/core_seconds.py` measured. What the fastest of each took "
+            "here stands below; other work on the machine may have slowed it.",
         ]
     return Markdown("\n".join(lines))
 
