@@ -21,7 +21,7 @@ from hsta_lib.files import file_digest, own_name, write_whole
 from hsta_lib.training import store
 from hsta_lib.training.checkpoint import Checkpoint
 from hsta_lib.training.fit import fit
-from hsta_lib.training.workers import SILENT_SECONDS, revive
+from hsta_lib.training.workers import SILENT_SECONDS, noted_interrupts, revive
 
 CONNECT_SECONDS = 5
 # How long a run without any worker waits for one: a killed worker takes seconds to come back.
@@ -95,19 +95,22 @@ def train_on(scheduler, todo, datasets, folder, costs):
         If a result cannot be written from here either.
     """
     datasets = {name: _with_full_paths(dataset) for name, dataset in datasets.items()}
-    with _connected(scheduler) as client:
+    with _connected(scheduler) as client, noted_interrupts() as raise_noted:
         crew = _Crew(client, scheduler, datasets.values(), folder.absolute())
-        yield from _train_with(crew, todo, datasets, costs)
+        yield from _train_with(crew, todo, datasets, costs, raise_noted)
 
 
 def train_with(client, todo, datasets, folder, costs):
     """As `train_on`, on workers of this machine, see `hsta_lib.training.workers.local_workers`."""
-    yield from _train_with(_LocalCrew(client, "", (), folder.absolute()), todo, datasets, costs)
+    with noted_interrupts() as raise_noted:
+        crew = _LocalCrew(client, "", (), folder.absolute())
+        yield from _train_with(crew, todo, datasets, costs, raise_noted)
 
 
-def _train_with(crew, todo, datasets, costs):
+def _train_with(crew, todo, datasets, costs, raise_noted):
     waiting, running, deaths, pace = deque(todo), {}, Counter(), _Pace(costs)
     while waiting or running:
+        raise_noted()
         crew.look()
         for worker in running.keys() - crew.present:
             trial = running.pop(worker)[0]

@@ -1,6 +1,7 @@
 """Worker processes on this machine, one torch thread each. No failure of their start or end spoils a run."""
 
 import signal
+import threading
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 
@@ -41,7 +42,6 @@ def local_workers(n):
     """
     import dask
     from distributed import Client
-    from distributed.gc import disable_gc_diagnosis
 
     environment = dask.config.get("distributed.nanny.pre-spawn-environ") | WORKER_ENVIRONMENT
     settings = _SETTINGS | {
@@ -50,7 +50,6 @@ def local_workers(n):
     }
     with dask.config.set(settings):
         cluster = _started(n)
-        disable_gc_diagnosis(force=True)  # an interrupt that arrives in its callback would be lost
         client = Client(cluster)
         try:
             yield client
@@ -84,6 +83,37 @@ def _spared():
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def noted_interrupts():
+    """Yields what raises KeyboardInterrupt once there was an interrupt; a second one is raised at once.
+
+    Raised where it arrives, it would be lost in a callback, as of a weak reference: Python ignores what those
+    raise. Elsewhere than in the main thread, and where interrupts are ignored or have another handler, there
+    is nothing to note.
+    """
+    noted = []
+
+    def note(number, frame):
+        if noted:
+            signal.default_int_handler(number, frame)
+        noted.append(number)
+
+    def raise_noted():
+        if noted:
+            raise KeyboardInterrupt
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield raise_noted
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield raise_noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise_noted()
 
 
 def revive(cluster):

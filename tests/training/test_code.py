@@ -36,7 +36,7 @@ COPIES = {
         {
             "training/fit.py": {
                 '"""Train one trial and predict its test fold: the only place that trains."""': '"""New."""',
-                '    """Forward and backward pass of a batch and one step of the optimiser.': '    """New.\n',
+                '    """Forward and backward pass of a batch and one step of the optimiser;': '    """New;',
                 "    optimizer.zero_grad()\n": "    # A comment.\n\n    optimizer.zero_grad( )\n",
             },
             "models/hsta.py": {"from hsta_lib.config import Model": "\nfrom hsta_lib.config import Model"},

@@ -1,9 +1,9 @@
 """The runner: same table whatever the workers, and after a kill at any moment."""
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
-import gc
 import json
 import os
 import re
@@ -11,7 +11,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from types import SimpleNamespace
 
 import distributed
@@ -332,5 +334,35 @@ def test_an_interrupt_that_goes_to_all_processes_spares_the_workers():  # Jupyte
         os.kill(pids[0], signal.SIGINT)
         time.sleep(0.5)
         assert list(client.run(os.getpid).values()) == pids
-        # One that arrives in a callback of the garbage collector would be lost.
-        assert not [one for one in gc.callbacks if "distributed" in repr(one)]
+
+
+@pytest.fixture
+def interrupts():
+    """As in a terminal; background jobs of a shell inherit them ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def _interrupted_in_a_callback():
+    """Python ignores what is raised in a callback of a weak reference."""
+    held = threading.Event()
+    weakref.finalize(held, signal.raise_signal, signal.SIGINT)
+    del held
+
+
+def test_an_interrupt_in_a_callback_is_not_lost(dataset, tmp_path, monkeypatch, interrupts):
+    monkeypatch.setattr(
+        run, "_progress", lambda *_: contextlib.nullcontext(lambda _: _interrupted_in_a_callback())
+    )
+    trials = tiny_trials()
+    with pytest.raises(run.Stopped, match=f"stopped: [12] of {len(trials)} trials are stored"):
+        run.run(trials, [dataset], tmp_path, workers=1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_is_raised_at_once(interrupts):
+    with contextlib.suppress(KeyboardInterrupt), local.noted_interrupts():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

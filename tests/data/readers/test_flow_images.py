@@ -320,7 +320,7 @@ def test_the_data_report_shows_numbers_and_no_picture_and_no_name(folds, tmp_pat
     assert set(tables.describe_subjects(dataset).index) == {name.rpartition("/")[0] for name in NUMBERED}
     sentences = [plots.timing(dataset.clips), tables.overlaps(dataset.clips, {})]
     assert {each.data for each in sentences} == {tables.NO_NUMBERS}
-    assert "0 problems; no published counts" in tables.answer_data(dataset, {}).data
+    assert "0 problems." in tables.answer_data(dataset, {}).data
     sheet = plots.as_photograph(plots.contact_sheet(dataset.clips, None, dataset.classes, flow=True))
     assert "not shown" in sheet.data
 
