@@ -113,52 +113,67 @@ def wilson_t(clips):
 RULES = {"jackknife-t": jackknife_t, "wilson-t": wilson_t}
 
 
-def _of_difference(settings, pair, weights, real):
-    """Scores of the second setting less the first, their variance and degrees of freedom."""
+def _of_contrasts(settings, contrasts, weights, real):
+    """Weighted sums of the settings' scores, their variance and degrees of freedom; each a row by score."""
     names = np.unique(settings[0].subjects)
     n, n_seeds = len(names), len(settings[0].y_pred)
     without = weights * (settings[0].subjects != names[:, None])
     of_seeds = np.array([_weighted(clips, weights[None])[:, 0] for clips in settings])
     table = np.array([_weighted(clips, without) for clips in settings])  # settings, seeds, subjects, scores
     table = n * of_seeds[:, :, None] - (n - 1) * table
-    first, second = pair
-    value = (of_seeds[second] - of_seeds[first]).mean(axis=0)
-    of_subjects = (table[second] - table[first]).mean(axis=0).var(axis=0, ddof=1) / n
     sizes = np.array([(real == name).sum() for name in np.unique(real)])
     free = max(sizes.sum() ** 2 / (sizes**2).sum() - 1, 1)
-    if n_seeds < 3:
-        return value, of_subjects, np.full(3, free)
     degrees = (len(settings) - 1) * (n_seeds - 1)
 
     def left_over(values):
         both_ways = values.mean(axis=1, keepdims=True) + values.mean(axis=0) - values.mean(axis=(0, 1))
         return ((values - both_ways) ** 2).sum(axis=(0, 1)) / degrees
 
-    seeds = 2 / n_seeds * left_over(of_seeds)
-    seeds = np.maximum(seeds, of_seeds[[first, second]].var(axis=1, ddof=1).sum(axis=0) / n_seeds)
     centred = table - table.mean(axis=2, keepdims=True)
-    both = 2 / n_seeds * left_over(centred).sum(axis=0) / (n * (n - 1))
-    total = of_subjects + seeds - np.minimum(both, np.minimum(of_subjects, seeds))
-    parts = of_subjects**2 / free + seeds**2 / degrees + both**2 / (free * degrees)
-    return value, total, np.where(parts > 0, total**2 / np.maximum(parts, 1e-99), free)
+    for shares in contrasts:
+        value = sum(share * scores.mean(axis=0) for share, scores in zip(shares, of_seeds, strict=True))
+        pseudo = sum(share * rows.mean(axis=0) for share, rows in zip(shares, table, strict=True))
+        of_subjects = pseudo.var(axis=0, ddof=1) / n
+        if n_seeds < 3:
+            yield value, of_subjects, np.full(3, free)
+            continue
+        squares = np.square(shares) / n_seeds
+        own = np.tensordot(squares, of_seeds.var(axis=1, ddof=1), axes=1)
+        seeds = np.maximum(squares.sum() * left_over(of_seeds), own)
+        both = squares.sum() * left_over(centred).sum(axis=0) / (n * (n - 1))
+        total = of_subjects + seeds - np.minimum(both, np.minimum(of_subjects, seeds))
+        parts = of_subjects**2 / free + seeds**2 / degrees + both**2 / (free * degrees)
+        yield value, total, np.where(parts > 0, total**2 / np.maximum(parts, 1e-99), free)
+
+
+def differences(settings, contrasts, n_contrasts):
+    """The ends of each contrast's interval and its p, corrected for so many; each by score.
+
+    ``contrasts``: a share of each setting, positive ones sum up to 1 and negative ones to -1. Shape
+    (n, 3 scores, 4): value, ends and p.
+    """
+    subjects = settings[0].subjects
+    more = [_with_imagined(clips) for clips in settings]
+    plain = _of_contrasts(settings, contrasts, np.ones(len(subjects)), subjects)
+    imagined = _of_contrasts([clips for clips, _ in more], contrasts, more[0][1], subjects)
+    found = []
+    for both in zip(plain, imagined, strict=True):
+        for i, value in enumerate(both[0][0]):
+            known = [(v[i] / (1 - at[i] ** 2), degrees[i]) for at, v, degrees in both]
+            spread, degrees = max(known, key=lambda one: one[0])
+            t = student.ppf(1 - 0.025 / n_contrasts, degrees)
+
+            def beyond(end, value=value, scale=spread * t**2):
+                return (end - value) ** 2 - scale * (1 - end) * (1 + end)
+
+            ends = brentq(beyond, -1, value, xtol=1e-14), brentq(beyond, value, 1, xtol=1e-14)
+            p = 2 * student.sf(abs(value) / np.sqrt(spread), degrees)
+            found.append((value, *ends, min(n_contrasts * p, 1)))
+    return np.array(found).reshape(len(contrasts), 3, 4)
 
 
 def difference(settings, pair, n_pairs):
-    """A pair's difference, the ends of its interval and its p, corrected for as many pairs; each by score."""
-    subjects = settings[0].subjects
-    more = [_with_imagined(clips) for clips in settings]
-    plain = _of_difference(settings, pair, np.ones(len(subjects)), subjects)
-    imagined = _of_difference([clips for clips, _ in more], pair, more[0][1], subjects)
-    found = []
-    for i, value in enumerate(plain[0]):
-        known = [(v[i] / (1 - at[i] ** 2), degrees[i]) for at, v, degrees in (plain, imagined)]
-        spread, degrees = max(known, key=lambda one: one[0])
-        t = student.ppf(1 - 0.025 / n_pairs, degrees)
-
-        def beyond(end, value=value, scale=spread * t**2):
-            return (end - value) ** 2 - scale * (1 - end) * (1 + end)
-
-        ends = brentq(beyond, -1, value, xtol=1e-14), brentq(beyond, value, 1, xtol=1e-14)
-        p = 2 * student.sf(abs(value) / np.sqrt(spread), degrees)
-        found.append((value, *ends, min(n_pairs * p, 1)))
-    return np.transpose(found)
+    """Of the second of a pair of settings less the first: value, ends and p, each by score."""
+    shares = np.zeros(len(settings))
+    shares[list(pair)] = -1, 1
+    return differences(settings, [shares], n_pairs)[0].T

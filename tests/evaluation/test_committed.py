@@ -4,6 +4,7 @@ Scores are scikit-learn's, intervals those of ``second.py``, by the rule that th
 """
 
 import gzip
+import itertools
 import json
 import re
 import subprocess
@@ -11,7 +12,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from second import RULES, Clips, difference, sklearn_scores
+from second import RULES, Clips, difference, differences, sklearn_scores
 from sklearn.metrics import f1_score, recall_score
 
 from hsta_lib import ROOT
@@ -130,27 +131,175 @@ def test_each_clip_is_predicted_once_by_every_setting_and_seed(report):
     assert np.isfinite(rows["fold"]).all()
 
 
-# Pairs of rows that the claims of Table 2 are about, the one that is to score more last.
-PAIRS = {
-    "csta-alone": ["a1 a2"], "csta-below-usta": ["a2 a3", "a2 a4"], "csta-with-usta": ["a5 a6"],
-    "both-below-video": ["a5 a3"], "both-below-special": ["a5 a4"],
-    "whole-module-best": [f"a{n} a6" for n in range(1, 6)],
+# --- Claims: what each says of which rows, written down a second time ---------------------------------------
+
+
+def above(chosen, against):
+    """Every one of some rows above every one of others. A part: lower rows, upper rows, whether surely."""
+    return [[((low,), (high,), True) for high in chosen for low in against]]
+
+
+def best(chosen, against):
+    """Any one of some rows above every one of others."""
+    return [above([row], against)[0] for row in chosen]
+
+
+def rises(*rows, step_by_step=False):
+    steps = [((low,), (high,), False) for low, high in itertools.pairwise(rows)]
+    return [[((rows[0],), (rows[-1],), True), *steps * step_by_step]]
+
+
+def peak(tops, rows):
+    """Any one of some inner rows surely above both ends, and not below the others."""
+    return [[((row,), (top,), row in (rows[0], rows[-1])) for row in rows if row != top] for top in tops]
+
+
+VIDEO, SPECIAL = ([f"{branch} {n}" for n in (1, 2, 4, 6, 8, 10, 12)] for branch in ("video", "special"))
+NEAR_EIGHT = ["7 1 1", "8 1 1", "4 2 1", "7 2 1", "8 2 1", "4 2 2"]
+FAR = [f"{m} {pair}" for m in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12) for pair in ("1 1", "2 1", "2 2")]
+SOURCES = ("SMIC", "SAMM", "CASME II")
+
+
+def over_all(methods, *sources):
+    parts = [above([f"{source} HSTA"], [f"{source} {one}" for one in methods])[0] for source in sources]
+    return [list(itertools.chain(*parts))]
+
+
+LISTED = [
+    "LBP-TOP", "Bi-WOOF", "CapsuleNet", "MMNet", "Dual-Incep", "Dual-ATME", "STSTNet", "MERSiamC3D",
+    "FRL-DGT", "Micro-BERT",
+]  # fmt: skip
+SAYS = {
+    "table1": {
+        "usta-helps": above(VIDEO + SPECIAL, ["video 0"]),  # and "special 0", which is the same network
+        "usta-video-rises": rises(*VIDEO[:5], step_by_step=True),
+        "usta-video-peak": peak(["video 8"], VIDEO),
+        "usta-special-rises": rises("special 1", "special 8"),
+        "usta-special-peak": peak(["special 8"], SPECIAL),
+    },
+    "table2": {
+        "csta-alone": above(["a2"], ["a1"]),
+        "csta-below-usta": above(["a3", "a4"], ["a2"]),
+        "csta-with-usta": above(["a6"], ["a5"]),
+        "both-below-video": above(["a3"], ["a5"]),
+        "both-below-special": above(["a4"], ["a5"]),
+        "whole-module-best": best(["a6"], ["a1", "a2", "a3", "a4", "a5"]),
+    },
+    "table3": {
+        "several-above-one": [[(("b1",), ("b2", "b3"), True)]],
+        "more-video": peak(["b4", "b5", "b6"], ["b3", "b4", "b5", "b6", "b7"]),
+        "more-special-at-1": rises("b10", "b8", "b3", step_by_step=True),
+        "more-special-at-2": rises("b11", "b9", "b4", step_by_step=True),
+        "more-special-at-3": rises("b12", "b5", step_by_step=True),
+        "video-above-special": [[(("b8",), ("b4",), True), (("b10",), ("b5",), True)]],
+    },
+    "table4": {"product-of-eight": best(NEAR_EIGHT, [row for row in FAR if row not in NEAR_EIGHT])},
+    "figure3": {"six-frames": peak(["6"], ["2", "4", "6", "8", "10", "12", "16"])},
+    "table5": {
+        "above-hand-crafted": over_all(["LBP-TOP", "Bi-WOOF"], *SOURCES),
+        "above-special-frames": over_all(["CapsuleNet", "MMNet"], *SOURCES),
+        "above-flow": over_all(["Dual-Incep", "Dual-ATME"], *SOURCES),
+        "above-ststnet-mersiamc3d": over_all(["STSTNet", "MERSiamC3D"], *SOURCES),
+        "above-frl-dgt": over_all(["FRL-DGT"], *SOURCES),
+        "best-on-samm": over_all(LISTED, "SAMM"),
+        "best-on-casme2": over_all(LISTED, "CASME II"),
+    },
+    "table6": {
+        "best-of-three-classes": over_all(["FeatRef", "HTNet", "Micro-BERT"], "emotion3"),
+        "best-of-seven-classes": over_all(["RGB", "RGB-D", "Micro-BERT"], "emotion7"),
+    },
+    "table7": {
+        "flow-lowers": above(["special frames"], ["optical flow, drawn as tracks (the paper's)"]),
+        "macro-raises": above(
+            ["objective classes, all macro clips (test subjects' too)"], ["objective classes"]
+        ),
+    },
+}
+NAMED_BY = {
+    "table1": ("branch", "n_layers"), "table2": ("setting",), "table3": ("setting",),
+    "table4": ("m", "l_v", "l_s"), "figure3": ("n_frames",), "table5": ("dataset", "system"),
+    "table6": ("labels", "system"), "table7": ("row",),
 }  # fmt: skip
 
 
-def test_verdicts_of_table_2_have_the_numbers_of_a_second_comparison():
-    (path,) = [path for path in PREDICTIONS if path.name.startswith("table2-")]
-    record, rows, classes = read(path)
-    claims = {claim["id"]: claim for claim in record["claims"] if not pd.isna(claim["estimate"])}
-    family = {pair for name in claims for pair in PAIRS[name]}
-    used = sorted({row for pair in family for row in pair.split()})
-    of_setting = {name.split()[0].removeprefix("setting="): part for name, part in rows.groupby("setting")}
-    clips = [as_clips(of_setting[row], len(classes)) for row in used]
-    for name, claim in claims.items():
-        places = [tuple(map(used.index, pair.split())) for pair in PAIRS[name]]
-        found = [difference(clips, pair, len(family))[:, METRICS.index(claim["score"])] for pair in places]
-        expected = [claim["estimate"] / 100, claim["low"] / 100, claim["high"] / 100, claim["p_adjusted"]]
-        assert np.isclose(found, expected, rtol=0, atol=1e-4).all(axis=1).any(), name
+def rows_of_claims(owner):
+    """Of a record's rows that claims are about, by name: their clips and whether they have fitted."""
+    found, fits = {}, {}
+    for path in owner.parent.glob(f"{owner.stem}*-predictions.csv"):
+        record, rows, classes = read(path)
+        counted = "composite" if record["report"] == "table5" else "own"
+        for of_row, cell in parts(record, rows).values():
+            is_asked = {*NAMED_BY[record["report"]]} <= {*cell}  # reference rows are not
+            if is_asked and cell.get("train_on", counted) == counted:
+                name = " ".join(str(cell[column]) for column in NAMED_BY[record["report"]])
+                found[name], fits[name] = as_clips(of_row, len(classes)), cell["fit"] != "not fitted"
+    return found, fits
+
+
+SEEN, REVERSED, NOT_SEEN = "pattern seen", "reverse seen", "not seen"
+
+
+def verdict_of(options, found, scores):
+    """``found``: value, ends and p of each part by score."""
+
+    def holds(part, score):
+        value, low, *_ = found[part[:2]][score]
+        return low > 0 if part[2] else value >= -1e-9
+
+    if all(any(all(holds(part, score) for part in option) for option in options) for score in scores):
+        return SEEN
+    is_reversed = [
+        any(all(found[part[:2]][score][2] < 0 for score in scores) for part in option) for option in options
+    ]
+    return REVERSED if all(is_reversed) else NOT_SEEN
+
+
+def has_claims(path):
+    return bool(json.loads(path.read_text())["claims"])
+
+
+WITH_CLAIMS = [*filter(has_claims, sorted((ROOT / "reports").glob("*-study-*.json")))]
+
+
+@pytest.mark.parametrize("path", WITH_CLAIMS, ids=lambda path: path.stem)
+def test_verdicts_of_claims_are_those_of_a_second_comparison(path):
+    record = json.loads(path.read_text())
+    clips, fits = rows_of_claims(path)
+    says = {
+        name: options
+        for name, options in SAYS[record["report"]].items()
+        if all(row in clips for option in options for part in option for row in part[0] + part[1])
+    }
+    asked = {  # of rows that have fitted
+        name: [[part for part in option if all(fits[row] for row in part[0] + part[1])] for option in options]
+        for name, options in says.items()
+    }
+    families = {}  # by the clips that are compared
+    for part in {part[:2] for options in asked.values() for option in options for part in option}:
+        families.setdefault(clips[part[0][0]].y_true.tobytes(), []).append(part)
+    found = {}
+    for family in families.values():
+        used = sorted({row for part in family for row in part[0] + part[1]})
+        shares = [
+            [(row in high) / len(high) - (row in low) / len(low) for row in used] for low, high in family
+        ]
+        n_distinct = len({frozenset(part) for part in family})  # one and its reverse are the same
+        numbers = differences([clips[row] for row in used], shares, n_distinct * len(families))
+        found |= dict(zip(family, numbers, strict=True))
+    for claim in record["claims"]:
+        name, options = claim["id"], asked.get(claim["id"], [])
+        if not any(options):
+            assert claim["verdict"].startswith(("not tested", "not fitted")), name
+            continue
+        scores = ["uar", "uf1"] if record["report"] in ("table5", "table6") else METRICS
+        verdict = verdict_of(options, found, [METRICS.index(score) for score in scores])
+        if options != says[name] and verdict != REVERSED:
+            assert claim["verdict"].startswith("not fitted"), name
+            continue
+        assert claim["verdict"].startswith(verdict), name
+        kept = [claim["estimate"] / 100, claim["low"] / 100, claim["high"] / 100, claim["p_adjusted"]]
+        of_score = [found[part[:2]][METRICS.index(claim["score"])] for option in options for part in option]
+        assert np.isclose(of_score, kept, rtol=0, atol=1e-4).all(axis=1).any(), name
 
 
 def test_differences_of_the_controls_are_those_of_a_second_comparison():
