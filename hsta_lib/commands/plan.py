@@ -28,8 +28,6 @@ RECIPES = ("equations", "released")
 PEAK_TFLOPS, ACHIEVED = 989.5, 0.4
 _CHECKPOINT_BYTES = 12  # a parameter, and the optimiser's two means of its gradient
 _N_MACRO = 3346  # of the authors' lists for CAS(ME)^3
-_EMOTIONS = ("others", "disgust", "surprise", "fear", "anger", "sad", "happy")
-_EMOTIONS_MEGC2019 = ("negative", "positive", "surprise")
 _ALL = "all, shared trials once"
 
 
@@ -163,11 +161,12 @@ def nominal_dataset(name):
 
 
 def _clips_of_casme3():
-    return _clips("casme3", [clips for _, clips in load_subjects()["CAS(ME)^3"]], _EMOTIONS)
+    return _clips("casme3", [clips for _, clips in load_subjects()["CAS(ME)^3"]], class_names("emotion7"))
 
 
 def _clips_of_megc2019():
-    parts = [_clips(prefix, SUBJECTS[name], _EMOTIONS_MEGC2019) for name, prefix in union.SOURCES.items()]
+    classes = class_names("emotion3", "megc2019")
+    parts = [_clips(prefix, SUBJECTS[name], classes) for name, prefix in union.SOURCES.items()]
     return pd.concat(parts, ignore_index=True).assign(dataset="megc2019")
 
 
