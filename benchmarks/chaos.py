@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 
 RECORD = Path(__file__).with_name("chaos.csv")
 COLUMNS = ("event", "command", "what", "whom", "after", "ended", "recovery", "fault")
@@ -130,7 +131,8 @@ class Place:
     def stored(self):
         """Digests of what results and tables of predictions tell, and what only a broken run leaves."""
         results, data, reports = (self.disks[name] for name in ("results", "data", "reports"))
-        found, left = {}, [path.name for disk in (reports, data) for path in disk.rglob(".*")]
+        hidden = [path for disk in (reports, data) for path in disk.rglob(".*")]
+        found, left = {}, [path.name for path in hidden if path.name != ".lock" or _is_held(path)]
         left += [f"{path.parent.name}/rows" for path in data.glob("*/*/rows")]
         for path in sorted(path for path in results.rglob("*") if path.is_file()):
             if path.suffix == ".json" and not path.name.startswith("."):
@@ -146,6 +148,15 @@ class Place:
         return shutil.which("mount") is not None and not subprocess.run(
             ["mount", *options], capture_output=True
         ).returncode  # fmt: skip
+
+
+def _is_held(path):
+    """Whether a process has a lock; the file itself stays behind."""
+    try:
+        with FileLock(path).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def _told(path):
