@@ -1,7 +1,6 @@
 """Scores and intervals a second time: scikit-learn, labels in lists, pseudo-values, roots found by search.
 
-Nothing here is shared with `hsta_lib.evaluation`, whose matrices and closed forms it is compared with. Both
-rules of intervals are here: records that name none were made by the first, ``jackknife-t``.
+Nothing here is shared with `hsta_lib.evaluation`, whose matrices and closed forms it is compared with.
 """
 
 from typing import NamedTuple
@@ -33,7 +32,7 @@ def sklearn_scores(clips):
     return np.mean(found, axis=0)
 
 
-def _weighted(clips, weights):
+def weighted(clips, weights):
     """Scores by seed with weights of clips, shape (n_seeds, n_weightings, 3)."""
     truth = np.eye(clips.n_classes)[clips.y_true]
     found = []
@@ -45,33 +44,29 @@ def _weighted(clips, weights):
     return np.array(found)
 
 
-def _variance(clips, own, old):
-    """Scores, their variance and degrees of freedom from a table of pseudo-values, seeds by subjects."""
-    names = np.unique(clips.subjects)
-    n, n_seeds = len(names), len(clips.y_pred)
-    without = own * (clips.subjects != names[:, None])
-    of_seeds = _weighted(clips, own[None])[:, 0]
-    table = n * of_seeds[:, None] - (n - 1) * _weighted(clips, without)
+def _variance(settings, shares, weights):
+    """A weighted sum of the settings' scores, its variance and degrees of freedom, from pseudo-values."""
+    subjects = settings[0].subjects
+    names = np.unique(subjects)
+    n, n_seeds = len(names), len(settings[0].y_pred)
+    without = weights * (subjects != names[:, None])
+    of_seeds, left_out = (
+        sum(share * weighted(clips, part) for share, clips in zip(shares, settings, strict=True))
+        for part in (weights[None], without)
+    )
+    of_seeds = of_seeds[:, 0]
+    table = n * of_seeds[:, None] - (n - 1) * left_out
     of_subjects = table.mean(axis=0).var(axis=0, ddof=1) / n
-    real = np.array([(clips.subjects == name).sum() for name in names if not name.startswith("imagined")])
+    real = np.array([(subjects == name).sum() for name in names if not name.startswith("imagined")])
     free = max(real.sum() ** 2 / (real**2).sum() - 1, 1)
-    if n_seeds < (2 if old else 3):
+    if n_seeds < 3:
         return of_seeds.mean(axis=0), of_subjects, np.full(3, free)
     rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean(axis=(0, 1))
     both = (rest**2).sum(axis=(0, 1)) / ((n - 1) * (n_seeds - 1)) / (n * n_seeds)
     seeds = of_seeds.var(axis=0, ddof=1) / n_seeds
-    added = seeds - np.minimum(both, seeds if old else np.minimum(seeds, of_subjects))
-    parts = of_subjects**2 / free + (added if old else seeds) ** 2 / (n_seeds - 1)
-    parts += 0 if old else both**2 / free / (n_seeds - 1)
-    total = of_subjects + added
+    total = of_subjects + seeds - np.minimum(both, np.minimum(seeds, of_subjects))
+    parts = of_subjects**2 / free + seeds**2 / (n_seeds - 1) + both**2 / free / (n_seeds - 1)
     return of_seeds.mean(axis=0), total, np.where(parts > 0, total**2 / np.maximum(parts, 1e-99), free)
-
-
-def jackknife_t(clips):
-    """Ends of the symmetric intervals of records without a rule, cut off at 0 and 1."""
-    score, variance, degrees = _variance(clips, np.ones(len(clips.y_true)), old=True)
-    reach = student.ppf(0.975, degrees) * np.sqrt(variance)
-    return np.maximum(score - reach, 0), np.minimum(score + reach, 1)
 
 
 def _with_imagined(clips):
@@ -89,28 +84,35 @@ def _with_imagined(clips):
     return more, np.concatenate([np.ones(len(clips.y_true)), share])
 
 
-def wilson_t(clips):
-    """Ends of the intervals: where a value is a t quantile of its own standard errors from the score."""
-    plain = _variance(clips, np.ones(len(clips.y_true)), old=False)
-    imagined = _variance(*_with_imagined(clips), old=False)
-    ends = []
-    for i, score in enumerate(plain[0]):
+def interval(settings, shares=(1,)):
+    """A weighted sum of the settings' scores, and where it is a t quantile of its standard errors away.
+
+    Shape (3 values and ends, 3 scores).
+    """
+    more = [_with_imagined(clips) for clips in settings]
+    plain = _variance(settings, shares, np.ones(len(settings[0].y_true)))
+    imagined = _variance([clips for clips, _ in more], shares, more[0][1])
+    least, most = sum(min(share, 0) for share in shares), sum(max(share, 0) for share in shares)
+    found = []
+    for i, value in enumerate(plain[0]):
+        room = [(at[i] - least) * (most - at[i]) for at, *_ in (plain, imagined)]
         known = [
-            (variance[i] / (at[i] * (1 - at[i])) if 0 < at[i] < 1 else 0, degrees[i])
-            for at, variance, degrees in (plain, imagined)
+            (part[1][i] / room_of if room_of > 1e-12 else 0, part[2][i])
+            for part, room_of in zip((plain, imagined), room, strict=True)
         ]
         spread, degrees = max(known, key=lambda one: one[0])
-        t = student.ppf(0.975, degrees)
-
-        def beyond(value, score=score, scale=spread * t**2):
-            return (value - score) ** 2 - scale * value * (1 - value)
-
-        low = brentq(beyond, 0, score, xtol=1e-14) if score > 0 else 0
-        ends.append((low, brentq(beyond, score, 1, xtol=1e-14) if score < 1 else 1))
-    return np.transpose(ends)
+        found.append((value, *_ends(value, spread * student.ppf(0.975, degrees) ** 2, least, most)))
+    return np.transpose(found)
 
 
-RULES = {"jackknife-t": jackknife_t, "wilson-t": wilson_t}
+def _ends(value, scale, least, most):
+    """Where the square of the distance to a value is so many times the room to both bounds."""
+
+    def beyond(end):
+        return (end - value) ** 2 - scale * (end - least) * (most - end)
+
+    low = brentq(beyond, least, value, xtol=1e-14) if value > least else least
+    return low, brentq(beyond, value, most, xtol=1e-14) if value < most else most
 
 
 def _of_contrasts(settings, contrasts, weights, real):
@@ -118,8 +120,8 @@ def _of_contrasts(settings, contrasts, weights, real):
     names = np.unique(settings[0].subjects)
     n, n_seeds = len(names), len(settings[0].y_pred)
     without = weights * (settings[0].subjects != names[:, None])
-    of_seeds = np.array([_weighted(clips, weights[None])[:, 0] for clips in settings])
-    table = np.array([_weighted(clips, without) for clips in settings])  # settings, seeds, subjects, scores
+    of_seeds = np.array([weighted(clips, weights[None])[:, 0] for clips in settings])
+    table = np.array([weighted(clips, without) for clips in settings])  # settings, seeds, subjects, scores
     table = n * of_seeds[:, :, None] - (n - 1) * table
     sizes = np.array([(real == name).sum() for name in np.unique(real)])
     free = max(sizes.sum() ** 2 / (sizes**2).sum() - 1, 1)
@@ -162,11 +164,7 @@ def differences(settings, contrasts, n_contrasts):
             known = [(v[i] / (1 - at[i] ** 2), degrees[i]) for at, v, degrees in both]
             spread, degrees = max(known, key=lambda one: one[0])
             t = student.ppf(1 - 0.025 / n_contrasts, degrees)
-
-            def beyond(end, value=value, scale=spread * t**2):
-                return (end - value) ** 2 - scale * (1 - end) * (1 + end)
-
-            ends = brentq(beyond, -1, value, xtol=1e-14), brentq(beyond, value, 1, xtol=1e-14)
+            ends = _ends(value, spread * t**2, -1, 1)
             p = 2 * student.sf(abs(value) / np.sqrt(spread), degrees)
             found.append((value, *ends, min(n_contrasts * p, 1)))
     return np.array(found).reshape(len(contrasts), 3, 4)

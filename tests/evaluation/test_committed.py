@@ -1,6 +1,6 @@
 """Every number of the committed reports once more from the committed predictions, by another way.
 
-Scores are scikit-learn's, intervals those of ``second.py``, by the rule that the record names.
+Scores are scikit-learn's, intervals and comparisons those of ``second.py``.
 """
 
 import gzip
@@ -12,7 +12,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from second import RULES, Clips, difference, differences, sklearn_scores
+from second import Clips, difference, differences, interval, sklearn_scores, weighted
 from sklearn.metrics import f1_score, recall_score
 
 from hsta_lib import ROOT
@@ -102,13 +102,51 @@ def test_scores_and_intervals_are_those_of_the_record(report):
     record, rows, classes = report
     chosen = parts(record, rows)
     assert len(chosen) > len(record["references"])
-    rule = record.get("intervals", "jackknife-t")  # records of before rules had names
+    assert record["intervals"] == RULE
     for name, (of_row, expected) in chosen.items():
         clips = as_clips(of_row, len(classes))
-        found = {"": sklearn_scores(clips)} | dict(zip(("_low", "_high"), RULES[rule](clips), strict=True))
-        for end, values in found.items():
-            kept = [expected[f"{metric}{end}"] for metric in METRICS]
-            np.testing.assert_allclose(100 * values, kept, rtol=0, atol=1e-3, err_msg=f"{name}{end}")
+        mean, low, high = interval([clips])
+        np.testing.assert_allclose(mean, sklearn_scores(clips), atol=1e-9)
+        kept_is(expected, {"": mean, "_low": low, "_high": high}, name)
+
+
+def kept_is(kept, found, name, atol=1e-3):
+    """Numbers of a record, in percent, are those that were found, by the endings of their names."""
+    for end, values in found.items():
+        expected = [kept[f"{metric}{end}"] for metric in METRICS]
+        np.testing.assert_allclose(100 * values, expected, rtol=0, atol=atol, err_msg=f"{name}{end}")
+
+
+def fold_means(clips, folds, absent):
+    """Mean over folds of each one's scores; a class that a fold lacks counts nothing, or 0."""
+    members = folds == np.unique(folds)[:, None]
+    found = weighted(clips, members.astype(float))  # by seed and fold
+    if absent == "skipped":
+        occurring = [len(set(clips.y_true[of_fold])) for of_fold in members]
+        found[..., 1:] *= clips.n_classes / np.array(occurring)[:, None]
+    return found.mean(axis=(0, 1))
+
+
+def test_means_over_folds_and_over_subjects_are_those_of_the_record(report):
+    record, rows, classes = report
+    for name, (of_row, expected) in parts(record, rows).items():
+        clips = as_clips(of_row, len(classes))
+        once = of_row.drop_duplicates("clip_id").sort_values("clip_id")
+        for end, column in (("_folds", "fold"), ("_skipped", "subject_id"), ("_zero", "subject_id")):
+            if f"uar{end}" in expected:
+                absent = "zero" if end == "_zero" else "skipped"
+                kept_is(expected, {end: fold_means(clips, once[column].to_numpy(), absent)}, name)
+
+
+def test_the_mean_of_all_settings_is_that_of_the_record(report):
+    record, rows, classes = report
+    found = [(of_row, cell) for of_row, cell in parts(record, rows).values() if cell in record["cells"]]
+    read = [as_clips(of_row, len(classes)) for of_row, cell in found if cell["fit"] == "fitted"]
+    for name, kept in record["summary"].items():
+        if name.startswith("mean of all"):
+            assert f" {len(read)} " in name
+            mean, low, high = interval(read, [1 / len(read)] * len(read))
+            kept_is(kept, {"": mean, "_low": low, "_high": high}, name)
 
 
 def test_the_library_gives_the_scores_and_the_intervals_of_its_own_rule(report):
@@ -116,7 +154,7 @@ def test_the_library_gives_the_scores_and_the_intervals_of_its_own_rule(report):
     settings = dict(iter(rows.groupby("setting", sort=False)))
     scored = tables.score_rows(settings, len(classes))
     for name in list(settings)[::3]:
-        low, high = RULES[RULE](as_clips(settings[name], len(classes)))
+        _, low, high = interval([as_clips(settings[name], len(classes))])
         for i, metric in enumerate(METRICS):
             found = scored.loc[name, [f"{metric}_low", f"{metric}_high"]].astype(float)
             np.testing.assert_allclose(found, [100 * low[i], 100 * high[i]], atol=1e-6, err_msg=name)
@@ -218,12 +256,13 @@ SAYS = {
 NAMED_BY = {
     "table1": ("branch", "n_layers"), "table2": ("setting",), "table3": ("setting",),
     "table4": ("m", "l_v", "l_s"), "figure3": ("n_frames",), "table5": ("dataset", "system"),
-    "table6": ("labels", "system"), "table7": ("row",),
+    "table6": ("labels", "system"), "table7": ("row",), "controls": ("row",),
+    "extractions": ("trained on", "tested on"),
 }  # fmt: skip
 
 
-def rows_of_claims(owner):
-    """Of a record's rows that claims are about, by name: their clips and whether they have fitted."""
+def rows_by_name(owner):
+    """Of a record's rows, by name: their clips and whether they have fitted."""
     found, fits = {}, {}
     for path in owner.parent.glob(f"{owner.stem}*-predictions.csv"):
         record, rows, classes = read(path)
@@ -264,7 +303,7 @@ WITH_CLAIMS = [*filter(has_claims, sorted((ROOT / "reports").glob("*-study-*.jso
 @pytest.mark.parametrize("path", WITH_CLAIMS, ids=lambda path: path.stem)
 def test_verdicts_of_claims_are_those_of_a_second_comparison(path):
     record = json.loads(path.read_text())
-    clips, fits = rows_of_claims(path)
+    clips, fits = rows_by_name(path)
     says = {
         name: options
         for name, options in SAYS[record["report"]].items()
@@ -302,28 +341,40 @@ def test_verdicts_of_claims_are_those_of_a_second_comparison(path):
         assert np.isclose(of_score, kept, rtol=0, atol=1e-4).all(axis=1).any(), name
 
 
-def test_differences_of_the_controls_are_those_of_a_second_comparison():
-    (path,) = [path for path in PREDICTIONS if path.name.startswith("controls-")]
-    record, rows, classes = read(path)
-    clips = {
-        name.partition(" video=")[0].removeprefix("row="): as_clips(part, len(classes))
-        for name, part in rows.groupby("setting")
-    }
-    first, *others = [cell["row"] for cell in record["cells"]]
-    fitted = [cell["row"] for cell in record["cells"] if cell["fit"] == "fitted"]
-    assert set(others) == set(record["summary"])
+OF_SEVEN_CLASSES = {"special frames": "emotion7", "objective classes": "objective7"}
+
+
+@pytest.mark.parametrize(
+    ("report", "first"), [("controls", ""), *(("table7", name) for name in OF_SEVEN_CLASSES)]
+)
+def test_differences_from_a_first_row_are_those_of_a_second_comparison(report, first):
+    (path,) = (ROOT / "reports").glob(f"{report}-study-*.json")
+    record = json.loads(path.read_text())
+    clips, fits = rows_by_name(path)
+    cells = [cell for cell in record["cells"] if cell.get("labels") == OF_SEVEN_CLASSES.get(first)]
+    first, *others = [cell["row"] for cell in cells]
+    fitted = [row for row in (first, *others) if fits[row]]
+    assert set(others) <= set(record["summary"])
     for row in others:
         compared = fitted if row in fitted else [first, row]
         settings = [clips[name] for name in compared]
-        *found, p = difference(settings, (0, compared.index(row)), len(compared) - 1)
+        value, low, high, p = difference(settings, (0, compared.index(row)), len(compared) - 1)
         kept = record["summary"][row]
-        for end, values in zip(("", "_low", "_high"), found, strict=True):
-            expected = [kept[f"{metric}{end}"] for metric in METRICS]
-            np.testing.assert_allclose(100 * values, expected, atol=1e-3, err_msg=f"{row}{end}")
+        kept_is(kept, {"": value, "_low": low, "_high": high}, row)
         if row in fitted:
             np.testing.assert_allclose(p, [kept[f"{metric}_p"] for metric in METRICS], atol=1e-4)
         else:
             assert kept["uar_p"] is None
+
+
+def test_what_another_extraction_costs_is_that_of_the_record():
+    (path,) = (ROOT / "reports").glob("real-extractions-study-*.json")
+    clips, _ = rows_by_name(path)
+    for tested, other in [("HTNet", "CausalNet"), ("CausalNet", "HTNet")]:
+        pair = [clips[f"{trained} {tested}"] for trained in (other, tested)]
+        value, low, high = interval(pair, (1, -1))
+        kept = json.loads(path.read_text())["summary"][tested]
+        kept_is(kept, {"": value, "_low": low, "_high": high}, tested)
 
 
 # --- Reports on real motion: what is committed names clips and subjects by running numbers ------------------
