@@ -22,7 +22,8 @@ from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.reporting import tables
 from hsta_lib.study.union import of_source
 
-PREDICTIONS = sorted((ROOT / "reports").glob("*-study-*-predictions.csv"))
+REPORTS = ROOT / "reports"
+PREDICTIONS = sorted(REPORTS.glob("*-study-*-predictions.csv"))
 _OF_CLIPS = ["clip_id", "subject_id", "fold", "y_true"]
 
 
@@ -195,6 +196,8 @@ def peak(tops, rows):
 VIDEO, SPECIAL = ([f"{branch} {n}" for n in (1, 2, 4, 6, 8, 10, 12)] for branch in ("video", "special"))
 NEAR_EIGHT = ["7 1 1", "8 1 1", "4 2 1", "7 2 1", "8 2 1", "4 2 2"]
 FAR = [f"{m} {pair}" for m in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12) for pair in ("1 1", "2 1", "2 2")]
+MACRO = "objective classes, all macro clips (test subjects' too)"
+SEEN, REVERSED, NOT_SEEN = "pattern seen", "reverse seen", "not seen"
 SOURCES = ("SMIC", "SAMM", "CASME II")
 
 
@@ -248,9 +251,7 @@ SAYS = {
     },
     "table7": {
         "flow-lowers": above(["special frames"], ["optical flow, drawn as tracks (the paper's)"]),
-        "macro-raises": above(
-            ["objective classes, all macro clips (test subjects' too)"], ["objective classes"]
-        ),
+        "macro-raises": above([MACRO], ["objective classes"]),
     },
 }
 NAMED_BY = {
@@ -275,9 +276,6 @@ def rows_by_name(owner):
     return found, fits
 
 
-SEEN, REVERSED, NOT_SEEN = "pattern seen", "reverse seen", "not seen"
-
-
 def verdict_of(options, found, scores):
     """``found``: value, ends and p of each part by score."""
 
@@ -293,11 +291,8 @@ def verdict_of(options, found, scores):
     return REVERSED if all(is_reversed) else NOT_SEEN
 
 
-def has_claims(path):
-    return bool(json.loads(path.read_text())["claims"])
-
-
-WITH_CLAIMS = [*filter(has_claims, sorted((ROOT / "reports").glob("*-study-*.json")))]
+RECORDS = sorted(REPORTS.glob("*-study-*.json"))
+WITH_CLAIMS = [path for path in RECORDS if json.loads(path.read_text())["claims"]]
 
 
 @pytest.mark.parametrize("path", WITH_CLAIMS, ids=lambda path: path.stem)
@@ -341,17 +336,14 @@ def test_verdicts_of_claims_are_those_of_a_second_comparison(path):
         assert np.isclose(of_score, kept, rtol=0, atol=1e-4).all(axis=1).any(), name
 
 
-OF_SEVEN_CLASSES = {"special frames": "emotion7", "objective classes": "objective7"}
-
-
 @pytest.mark.parametrize(
-    ("report", "first"), [("controls", ""), *(("table7", name) for name in OF_SEVEN_CLASSES)]
+    ("report", "labels"), [("controls", None), ("table7", "emotion7"), ("table7", "objective7")]
 )
-def test_differences_from_a_first_row_are_those_of_a_second_comparison(report, first):
-    (path,) = (ROOT / "reports").glob(f"{report}-study-*.json")
+def test_differences_from_a_first_row_are_those_of_a_second_comparison(report, labels):
+    (path,) = REPORTS.glob(f"{report}-study-*.json")
     record = json.loads(path.read_text())
     clips, fits = rows_by_name(path)
-    cells = [cell for cell in record["cells"] if cell.get("labels") == OF_SEVEN_CLASSES.get(first)]
+    cells = [cell for cell in record["cells"] if cell.get("labels") == labels]
     first, *others = [cell["row"] for cell in cells]
     fitted = [row for row in (first, *others) if fits[row]]
     assert set(others) <= set(record["summary"])
@@ -368,7 +360,7 @@ def test_differences_from_a_first_row_are_those_of_a_second_comparison(report, f
 
 
 def test_what_another_extraction_costs_is_that_of_the_record():
-    (path,) = (ROOT / "reports").glob("real-extractions-study-*.json")
+    (path,) = REPORTS.glob("real-extractions-study-*.json")
     clips, _ = rows_by_name(path)
     for tested, other in [("HTNet", "CausalNet"), ("CausalNet", "HTNet")]:
         pair = [clips[f"{trained} {tested}"] for trained in (other, tested)]
@@ -379,7 +371,7 @@ def test_what_another_extraction_costs_is_that_of_the_record():
 
 # --- Reports on real motion: what is committed names clips and subjects by running numbers ------------------
 
-REAL = sorted((ROOT / "reports").glob("real-*"))
+REAL = sorted(REPORTS.glob("real-*"))
 _OF_OTHERS = re.compile(
     r"\b(sub\d+[_/]EP\d|EP\d\d_\d|s\d+_(ne|po|sur)_\d|(smic|samm|casme2)/(?!p\d\d\b)\w|0\d\d_\d_\d)"
 )
@@ -401,8 +393,8 @@ def test_no_picture_no_weight_and_no_array_is_committed():
 
 
 def test_scores_of_the_reproduction_are_those_of_its_predictions():
-    rows = json.loads((ROOT / "reports/real-reproduce.json").read_text())["rows"]
-    table = pd.read_csv(ROOT / "reports/real-reproduce-predictions.csv")
+    rows = json.loads((REPORTS / "real-reproduce.json").read_text())["rows"]
+    table = pd.read_csv(REPORTS / "real-reproduce-predictions.csv")
     about = ["clip", "subject", "y_true"]
     assert list(rows) == [name for name in table if name not in about]
     assert table["clip"].tolist() == list(range(442))
