@@ -27,6 +27,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from hsta_lib.training.cluster import VERSIONS
+
 RECORD = Path(__file__).with_name("chaos.csv")
 COLUMNS = ("event", "command", "what", "whom", "after", "ended", "recovery", "fault")
 _CONTINUED = "SIGSTOP, SIGCONT after a minute"
@@ -40,6 +42,7 @@ DISKS = {"data": (0, 0.5), "results": (0, 1), "reports": (0.5, 1)}
 _SIZE = "size=256m"
 _WHOLE = (0, 1)
 _CELL = " cell "
+_TRIES = 5  # of a misfortune that comes too late
 HANGS = 600  # s, after which a run counts as waiting for ever
 PATIENCE = 30  # s that processes of an ended run have to end
 # Seen by every Python process of a run: its clock goes back an hour when a file appears.
@@ -250,21 +253,29 @@ def end(process, *stopped):
 
 
 def event(number, place, expected, lasts, seed):
-    """One misfortune and what follows, as a line of the record."""
+    """One misfortune and what follows, as a line of the record; one that comes too late is tried again."""
     kinds, rng = list(place.kinds()), random.Random(f"{seed}/{number}")
     random.Random(f"{seed}/{number // len(kinds)}").shuffle(kinds)  # each once before any comes again
     name, what, whom = kinds[number % len(kinds)]
-    place.clear("results", "reports", *["data"] * (whom == "data"))
-    after = lasts[name] * rng.uniform(*DISKS.get(whom, _WHOLE))
-    with place.cluster(name) as cluster:
-        process, hit, fault = place.start(*place.commands[name]), False, ""
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(after)
-        began, members = time.monotonic(), _with_children(process.pid)[1:]
-        if process.poll() is None:
-            with misfortune(what, whom, process, place, cluster, rng) as hit:
-                fault = _waited(process)
-        fault = fault or _left(members)
+    for _ in range(_TRIES):
+        place.clear("results", "reports", *["data"] * (whom == "data"))
+        after = lasts[name] * rng.uniform(*DISKS.get(whom, _WHOLE))
+        with place.cluster(name) as cluster:
+            started, process = time.monotonic(), place.start(*place.commands[name])
+            hit, fault = False, ""
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(after)
+            began, members = time.monotonic(), _with_children(process.pid)[1:]
+            if process.poll() is None:
+                with misfortune(what, whom, process, place, cluster, rng) as hit:
+                    fault = _waited(process)
+            fault = fault or _left(members)
+        if hit or fault:
+            break
+        if process.returncode:
+            fault = "it failed by itself"
+            break
+        lasts[name] = time.monotonic() - started  # shorter than when it was measured
     ended = process.returncode
     if ended:
         with place.cluster(name):
@@ -301,7 +312,11 @@ def _waited(process):
 
 
 def undisturbed(place):
-    """What every command stores when nothing happens, and how long it takes."""
+    """What every command stores when nothing happens, and how long it takes; kept until the code changes."""
+    kept = place.folder / "undisturbed.json"
+    code = [place.commands, VERSIONS]
+    if kept.exists() and (known := json.loads(kept.read_text()))["code"] == code:
+        return known["expected"], known["lasts"]
     expected, lasts = {}, {}
     for name, command in place.commands.items():
         runs = []
@@ -317,6 +332,7 @@ def undisturbed(place):
             if not any(_CELL in what for what in runs[0]):
                 break
         expected[name] = _same_in_all(runs)
+    kept.write_text(json.dumps({"code": code, "expected": expected, "lasts": lasts}))
     return expected, lasts
 
 
