@@ -336,15 +336,17 @@ def undisturbed(place):
     return expected, lasts
 
 
-def campaign(place, events, record, seed=0):
-    """Go on to so many events; returns the lines of all of them."""
+def campaign(place, numbers, record, seed=0):
+    """Have those of the events that are not recorded yet; returns the lines of all that are."""
     lines = list(csv.DictReader(record.read_text().splitlines())) if record.exists() else []
-    expected, lasts = undisturbed(place) if len(lines) < events else ({}, {})
-    for number in range(len(lines), events):
+    known = {line["event"] for line in lines}
+    todo = [number for number in numbers if str(number) not in known]
+    expected, lasts = undisturbed(place) if todo else ({}, {})
+    for number in todo:
         lines.append(event(number, place, expected, lasts, seed))
         with record.open("a", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
-            if number == 0:
+            if file.tell() == 0:
                 writer.writeheader()
             writer.writerow(lines[-1])
         print(", ".join(f"{value}" for value in lines[-1].values()), flush=True)
@@ -368,12 +370,13 @@ def tables(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=20, help="in all, with those that are recorded")
+    parser.add_argument("--first", type=int, default=0, help="number of the first, to share them out")
     parser.add_argument("--folder", type=Path, default=Path("build/chaos"))
     chosen = parser.parse_args()
     folder = chosen.folder.absolute()
     place = Place(folder, tables(folder))
     try:
-        lines = campaign(place, chosen.events, RECORD)
+        lines = campaign(place, range(chosen.first, chosen.events), RECORD)
     finally:
         place.close()
     faults = [line for line in lines if line["fault"]]
