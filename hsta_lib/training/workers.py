@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 
@@ -21,6 +22,7 @@ WORKER_ENVIRONMENT = {
 SILENT_SECONDS = config.silent_seconds()
 _STARTS = 3  # of all workers, one of which may be killed or stopped while it starts
 _START_SECONDS = 120
+_END_SECONDS = 60
 
 # Dask looks at its processes many times a second, which nobody reads here; where all cores train, a run took
 # a tenth longer by it.
@@ -48,29 +50,37 @@ def local_workers(n):
         "distributed.nanny.pre-spawn-environ": environment,
         "distributed.scheduler.worker-ttl": f"{SILENT_SECONDS}s",
     }
+    others = _spawned()
     with dask.config.set(settings):
-        cluster = _started(n)
+        cluster = _started(n, others)
         client = Client(cluster)
         try:
             yield client
         finally:
             _end(client, cluster)
+            _kill(_spawned() - others)
 
 
-def _started(n):
+def _started(n, others):
     from distributed import LocalCluster
 
     for start in range(_STARTS):
+        # One that is stopped while it starts is waited for for ever: Dask's own limit does not end it.
+        limit = threading.Timer(_START_SECONDS, lambda: _kill(_spawned() - others))
         try:
             with _spared():
+                limit.start()
                 return LocalCluster(
-                    n_workers=n, threads_per_worker=1, memory_limit=0, death_timeout=_START_SECONDS,
+                    n_workers=n, threads_per_worker=1, memory_limit=0,
                     silence_logs="CRITICAL",  # what fails reaches the run; one that ends may log a traceback
                     host="127.0.0.1", dashboard_address="127.0.0.1:0",  # any free port: two runs may meet
                 )  # fmt: skip
         except Exception as error:  # one was killed or stopped before it was ready; Dask raises what it likes
             reason = error.__cause__ or error
             print(f"the workers did not start ({reason}); start {start + 1} of {_STARTS}")
+            _kill(_spawned() - others)
+        finally:
+            limit.cancel()
     raise RuntimeError(f"no local workers can be started: {reason}. workers = 0 trains in this process")
 
 
@@ -117,7 +127,7 @@ def noted_interrupts():
 
 
 def revive(cluster):
-    """Start those workers again that were killed or given up while they started again."""
+    """Start those workers again that were killed, stopped or given up while they started again."""
 
     async def start():
         for name, nanny in list(cluster.workers.items()):
@@ -126,6 +136,8 @@ def revive(cluster):
                     await nanny.instantiate()
             elif nanny.status.name == "closed":
                 del cluster.workers[name]
+            elif nanny.pid and nanny.process.status.name == "starting":
+                _kill(one for one in _spawned() if one.pid == nanny.pid and _age(one) > _START_SECONDS)
 
     cluster.sync(start)
     cluster.scale(len(cluster.worker_spec))
@@ -133,14 +145,29 @@ def revive(cluster):
 
 def _end(client, cluster):
     """Close both; what fails there is one line, since stored results decide what a run has come to."""
-    pids = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
     for part in (client, cluster):
         try:
-            part.close()
+            part.close(timeout=_END_SECONDS)
         except Exception as error:
             print(f"the workers did not end by themselves ({type(error).__name__}); they are ended")
-    for pid in pids:
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            if "spawn_main" in " ".join(process.cmdline()):  # the number may be another's by now
-                process.kill()
+
+
+def _spawned():
+    """Workers, of whatever state: the processes that this one has spawned."""
+    found = set()
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # it has ended
+            found |= {child} if "spawn_main" in " ".join(child.cmdline()) else set()
+    return found
+
+
+def _kill(processes):
+    for process in processes:
+        with suppress(psutil.Error):  # it has ended
+            process.kill()
+
+
+def _age(process):
+    with suppress(psutil.Error):
+        return time.time() - process.create_time()
+    return 0

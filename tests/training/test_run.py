@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -122,7 +123,7 @@ def test_workers_that_die_while_they_start_are_started_again_and_an_end_that_fai
     dataset, tmp_path, monkeypatch, capsys
 ):
     real, calls, before = distributed.LocalCluster, [], set(_loaded())
-    monkeypatch.setattr(real, "close", lambda _: (_ for _ in ()).throw(TimeoutError))
+    monkeypatch.setattr(real, "close", lambda _, timeout: (_ for _ in ()).throw(TimeoutError))
 
     def dying(**options):
         calls.append(options)
@@ -146,14 +147,41 @@ def test_workers_that_die_while_they_start_are_started_again_and_an_end_that_fai
     assert len(calls) == 3
 
 
-def test_a_worker_that_was_killed_while_it_started_again_is_revived():
-    started = []
+def test_a_worker_that_is_stopped_while_it_starts_is_replaced(dataset, tmp_path, monkeypatch, capsys):
+    stopped, before, real = [], local._spawned(), threading.Timer
+
+    def limit(seconds, end):
+        assert seconds == 120
+
+        def late():
+            wait_for(lambda: local._spawned() - before, 60)
+            stopped.extend(local._spawned() - before)
+            stopped[0].suspend()
+            end()
+
+        first = SimpleNamespace(start=threading.Thread(target=late).start, cancel=lambda: None)
+        return real(seconds, end) if stopped else first
+
+    monkeypatch.setattr(threading, "Timer", limit)
+    run.run(tiny_trials(n_folds=2), [dataset], tmp_path, workers=1)
+    assert not store.missing(tiny_trials(n_folds=2), tmp_path)
+    assert "did not start (Nanny failed to start worker process); start 1 of 3" in capsys.readouterr().out
+    assert not stopped[0].is_running()
+
+
+def test_a_worker_that_was_killed_or_stopped_while_it_started_again_is_revived(monkeypatch):
+    started, process = [], multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    process.start()
 
     def nanny(status):
         async def instantiate():
             started.append(status)
 
-        return SimpleNamespace(status=SimpleNamespace(name=status), instantiate=instantiate)
+        own = SimpleNamespace(name=status)
+        pid = process.pid if status == "starting" else None
+        return SimpleNamespace(
+            status=own, instantiate=instantiate, pid=pid, process=SimpleNamespace(status=own)
+        )
 
     nannies = {
         number: nanny(status) for number, status in enumerate(["running", "failed", "starting", "closed"])
@@ -165,6 +193,11 @@ def test_a_worker_that_was_killed_while_it_started_again_is_revived():
     local.revive(fake)
     assert started == ["failed", 4]
     assert list(nannies) == [0, 1, 2]
+    assert process.is_alive()
+    monkeypatch.setattr(local, "_START_SECONDS", 0)
+    local.revive(fake)
+    process.join(10)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_a_worker_that_dask_gives_up_while_it_starts_again_is_replaced(
