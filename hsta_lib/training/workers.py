@@ -57,8 +57,7 @@ def local_workers(n):
         try:
             yield client
         finally:
-            _end(client, cluster)
-            _kill(_spawned() - others)
+            _end(client, cluster, others)
 
 
 def _started(n, others):
@@ -143,13 +142,19 @@ def revive(cluster):
     cluster.scale(len(cluster.worker_spec))
 
 
-def _end(client, cluster):
+def _end(client, cluster, others):
     """Close both; what fails there is one line, since stored results decide what a run has come to."""
+    failed = []
     for part in (client, cluster):
         try:
             part.close(timeout=_END_SECONDS)
         except Exception as error:
-            print(f"the workers did not end by themselves ({type(error).__name__}); they are ended")
+            failed.append(type(error).__name__)
+    if failed:
+        print(f"the workers did not end by themselves ({', '.join(failed)}); they are ended")
+    for nanny in cluster.workers.values():  # of a cluster that could not be closed
+        nanny.close_gracefully()  # it starts no other
+    _kill(_spawned() - others)
 
 
 def _spawned():
