@@ -62,7 +62,7 @@ def _marked(cell):
 
 def _is_number(text):
     try:
-        return math.isfinite(float(text))
+        return "_" not in text and math.isfinite(float(text))
     except ValueError:
         return False
 

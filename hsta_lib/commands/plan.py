@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from hsta_lib.commands.terminal import print_to_pipe
-from hsta_lib.config import Settings, as_released, with_fields
 from hsta_lib.data.dataset import Dataset
 from hsta_lib.data.table import class_names, labelled, problems_table
 from hsta_lib.paper import GRID_TABLES, load_subjects
@@ -21,7 +20,6 @@ from hsta_lib.study import published, union
 from hsta_lib.study.study import start
 from hsta_lib.training import baseline_inputs
 from hsta_lib.training.cost import parameters_and_flops, training_flops
-from hsta_lib.training.trials import NAMED_CELL
 
 RECIPES = ("equations", "released")
 # Of an H200 in dense bfloat16, by NVIDIA's data sheet, and the share of it that a training is taken to reach.
@@ -195,8 +193,8 @@ def _with_macro(clips):
 
 def describe(tflops):
     """What the numbers of `plan_paper` are, in sentences."""
-    named = with_fields(Settings(), **NAMED_CELL)
-    most = max(parameters_and_flops(one, n_classes=7)[0] for one in (named, as_released(named)))
+    trials = {trial for recipe in RECIPES for of in trials_of_paper(recipe).values() for trial in of}
+    most = max(parameters_and_flops(settings, 7)[0] for settings in {trial.settings for trial in trials})
     return "\n".join(
         [
             f"GPU-hours are a projection: three forward passes of every clip at {tflops:.0f} TFLOP/s "

@@ -380,7 +380,7 @@ def provenance(study, dataset, trials):
         {"selector": "th, td", "props": "text-align: left"},
         {"selector": "thead", "props": "display: none"},
     ]
-    return pd.DataFrame({"fact": facts}).style.set_table_styles(left)
+    return pd.DataFrame({"fact": facts}).style.format(escape="html").set_table_styles(left)
 
 
 def _epochs_of(trials):

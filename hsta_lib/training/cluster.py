@@ -111,7 +111,7 @@ def _train_with(crew, todo, datasets, costs, raise_noted):
     waiting, running, deaths, pace = deque(todo), {}, Counter(), _Pace(costs)
     while waiting or running:
         raise_noted()
-        crew.look()
+        crew.look(is_training=bool(running))
         for worker in running.keys() - crew.present:
             trial = running.pop(worker)[0]
             deaths[trial] += 1
@@ -193,8 +193,13 @@ def _connected(scheduler):
             f"no Dask scheduler answers at scheduler = {scheduler!r} ({error!r}): start one with `dask "
             "scheduler`, check host, port and firewall, or leave scheduler empty to train on this machine"
         ) from error
-    with client:
+    try:
         yield client
+    finally:
+        try:
+            client.close()
+        except Exception as error:  # Dask raises what it likes; stored results decide
+            print(f"the connection to the scheduler did not end by itself ({type(error).__name__})")
 
 
 async def _greet(address):
@@ -232,7 +237,7 @@ class _Crew:
         self.heard = {}  # address to the time of its last beat, there and here
         self.last_present = time.monotonic()
 
-    def look(self):
+    def look(self, is_training=False):
         """Find who is there now: accepted workers (``present``), and those that can begin (``ready``)."""
         workers = self._asking(self._workers)
         if new := [address for address in workers if address not in self.asked]:
@@ -242,7 +247,7 @@ class _Crew:
         self.has_gpu = {address for address in self.present if workers[address]["resources"].get("GPU")}
         running = {address for address in self.present if workers[address]["status"] == "running"}
         self.ready = running & (self.has_gpu or self.present)
-        if self.present:
+        if self.ready or (self.present and is_training):  # a paused one, without a trial, is none
             self.last_present = time.monotonic()
         else:
             self._be_patient(time.monotonic() - self.last_present)
@@ -253,7 +258,7 @@ class _Crew:
             reasons = "; ".join(f"{address} {reason}" for address, reason in self.refused.items())
             raise NoWorkers(
                 f"no worker of scheduler = {self.scheduler!r} can train. "
-                f"{reasons or 'It has none: start some with `dask worker`'}"
+                f"{reasons or 'None is there, or all are paused: start some with `dask worker`'}"
             )
 
     def _workers(self):
@@ -307,10 +312,10 @@ class _LocalCrew(_Crew):
 
     looked = -math.inf
 
-    def look(self):
+    def look(self, is_training=False):
         if time.monotonic() - self.looked > LOOK_SECONDS:  # not after each of many short trials
             revive(self.client.cluster)
-            super().look()
+            super().look(is_training)
             self.looked = time.monotonic()
 
     def _answers_within(self):

@@ -294,8 +294,18 @@ def is_whole(record):
         return False
     typed = all(set(map(type, column)) <= {_KINDS[name]} for name, column in columns.items())
     lengths = {len(column) for column in columns.values()}
+    versions, losses, draws = (record.get(name) for name in ("versions", "losses", "draw_predictions"))
     return (
-        typed and len(lengths) == 1 and _are_finite(columns.get("scores", [])) and "absent_classes" in record
+        typed
+        and len(lengths) == 1
+        and _are_finite(columns.get("scores", []))
+        and "absent_classes" in record
+        and isinstance(versions, dict)
+        and all(name in _VERSIONS_OF and isinstance(number, str) for name, number in versions.items())
+        and isinstance(losses, list)
+        and _are_finite(losses)
+        and bool(losses or not record.get("constant_loss"))
+        and isinstance(draws or [], list)
     )
 
 

@@ -23,6 +23,7 @@ SILENT_SECONDS = config.silent_seconds()
 _STARTS = 3  # of all workers, one of which may be killed or stopped while it starts
 _START_SECONDS = 120
 _END_SECONDS = 60
+_noted = []  # interrupts
 
 # Dask looks at its processes many times a second, which nobody reads here; where all cores train, a run took
 # a tenth longer by it.
@@ -51,10 +52,11 @@ def local_workers(n):
         "distributed.scheduler.worker-ttl": f"{SILENT_SECONDS}s",
     }
     others = _spawned()
-    with dask.config.set(settings):
+    with dask.config.set(settings), noted_interrupts() as raise_noted:
         cluster = _started(n, others)
         client = Client(cluster)
         try:
+            raise_noted()
             yield client
         finally:
             _end(client, cluster, others)
@@ -102,27 +104,28 @@ def noted_interrupts():
     raise. Elsewhere than in the main thread, and where interrupts are ignored or have another handler, there
     is nothing to note.
     """
-    noted = []
-
-    def note(number, frame):
-        if noted:
-            signal.default_int_handler(number, frame)
-        noted.append(number)
-
-    def raise_noted():
-        if noted:
-            raise KeyboardInterrupt
-
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield raise_noted
+        yield _raise_noted  # within another, what that has noted
         return
-    signal.signal(signal.SIGINT, note)
+    _noted.clear()
+    signal.signal(signal.SIGINT, _note)
     try:
-        yield raise_noted
+        yield _raise_noted
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    raise_noted()
+    _raise_noted()
+
+
+def _note(number, frame):
+    if _noted:
+        signal.default_int_handler(number, frame)
+    _noted.append(number)
+
+
+def _raise_noted():
+    if _noted:
+        raise KeyboardInterrupt
 
 
 def revive(cluster):
