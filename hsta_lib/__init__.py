@@ -13,3 +13,4 @@ PACKAGE = Path(__file__).resolve().parent
 _IS_REPOSITORY = (PACKAGE.parent / "pyproject.toml").is_file()
 ROOT = PACKAGE.parent if _IS_REPOSITORY else Path.cwd()
 SHIPPED = ROOT if _IS_REPOSITORY else PACKAGE / "shipped"
+STOPPED = "stopped: what was made is kept; run the notebook again to continue"

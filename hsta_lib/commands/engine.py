@@ -13,6 +13,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError
 
+from hsta_lib import STOPPED
 from hsta_lib.commands.terminal import Terminal
 from hsta_lib.files import PROGRESS
 
@@ -25,9 +26,10 @@ class _Client(PapermillNotebookClient):
     """papermill's client: it tells the terminal of headings and bars, and the kernel of an interrupt."""
 
     terminal = Terminal()
+    is_executing = False
 
     def papermill_execute_cells(self):
-        with _interrupts(self.km):
+        with _interrupts(self):
             super().papermill_execute_cells()
         self.terminal.end_bar()
 
@@ -35,7 +37,11 @@ class _Client(PapermillNotebookClient):
         heading = re.match(r"#+ (.+)", cell.source) if cell.cell_type == "markdown" else None
         if heading:
             self.terminal.section(heading[1])
-        return super().execute_cell(cell, cell_index, *arguments, **options)
+        self.is_executing = True
+        try:
+            return super().execute_cell(cell, cell_index, *arguments, **options)
+        finally:
+            self.is_executing = False
 
     def process_message(self, message, *arguments, **options):
         content = message["content"]
@@ -45,9 +51,15 @@ class _Client(PapermillNotebookClient):
 
 
 @contextmanager
-def _interrupts(manager):
-    """Hand an interrupt on to the kernel, whose cell then ends with what it has to say."""
-    before = signal.signal(signal.SIGINT, lambda *_: manager.provisioner.process.send_signal(signal.SIGINT))
+def _interrupts(client):
+    """Hand an interrupt on to the kernel, whose cell then ends with what it has to say; idle, it has none."""
+
+    def hand_on(number, frame):
+        if not client.is_executing:
+            signal.default_int_handler(number, frame)
+        client.km.provisioner.process.send_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, hand_on)
     try:
         yield
     finally:
@@ -67,7 +79,9 @@ class Engine(NBClientEngine):
 
 def _print_message(kind, error, trace):
     """What Python calls with an error that ends papermill's command."""
-    if isinstance(error, PapermillExecutionError):
+    if isinstance(error, PapermillExecutionError) and error.ename == "KeyboardInterrupt":
+        print(STOPPED, file=sys.stderr)  # outside of a run, which tells what is stored
+    elif isinstance(error, PapermillExecutionError):
         print(error.traceback[0] if len(error.traceback) == 1 else error, file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

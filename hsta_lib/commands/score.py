@@ -57,13 +57,15 @@ def _class_key(text):
 
 
 def join(files):
-    """Predictions of several files, by their names, beside each other: joined by clip, subject and class."""
-    keys = ["clip_id", "subject_id", "y_true"]
+    """Predictions of several files, by their names, side by side: of the same clips in the same folds."""
+    has_folds = any("fold" in table for table in files.values())
+    keys = ["clip_id", "subject_id", "y_true", *["fold"] * has_folds]
     joined = None
     for name, table in files.items() if len(files) > 1 else ():
         lacking = set(keys) - set(table)
         if lacking:
-            raise ValueError(f"{name}: column {min(lacking)!r} is missing, by which files are compared")
+            then = "; it may be left out of all files" * (lacking == {"fold"})
+            raise ValueError(f"{name}: column {min(lacking)!r} is missing, by which files are compared{then}")
         columns = _checked(name, table)[0]
         heads = {of: name if of == "y_pred" else f"{name}: {of}" for of in columns}
         table = table.rename(columns=heads)
@@ -74,7 +76,8 @@ def join(files):
         odd = joined[joined.pop("_merge") != "both"]
         if len(odd):
             which = " of ".join(map(repr, odd.iloc[0][keys[:2]]))
-            raise ValueError(f"{name}: clip {which} is not in all files, or with another y_true")
+            other = " or ".join(keys[2:])
+            raise ValueError(f"{name}: clip {which} is not in all files, or with another {other}")
     return next(iter(files.values())) if joined is None else joined
 
 
@@ -91,6 +94,8 @@ def check(table, column=None, classes=None):
         if empty.any():
             raise ValueError(f"column {name!r} is empty for clip {_name_of(table, empty)}")
     keys = [name for name in ("subject_id", "clip_id") if name in table]
+    if "clip_id" not in table and "epoch" in table and table["epoch"].nunique() > 1:
+        raise ValueError("there are several epochs: keep the rows of one, or add 'clip_id' and use --epochs")
     if "clip_id" in table and table.duplicated(keys).any():
         twice = table.duplicated(keys)
         subject = table["subject_id"][twice].iloc[0]

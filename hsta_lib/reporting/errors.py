@@ -5,9 +5,7 @@ from traceback import walk_tb
 
 from IPython import get_ipython
 
-from hsta_lib import PACKAGE
-
-_STOPPED = "stopped: what was made is kept; run the notebook again to continue"
+from hsta_lib import PACKAGE, STOPPED
 
 
 def show_messages_alone():
@@ -20,7 +18,7 @@ def show_messages_alone():
 def _show(shell, kind, error, trace, tb_offset=None):
     """What IPython calls instead of showing an error's traceback."""
     if isinstance(error, KeyboardInterrupt):
-        shell._showtraceback(kind, error, [str(error) or _STOPPED])
+        shell._showtraceback(kind, error, [str(error) or STOPPED])
     elif _raised_here(trace):
         shell._showtraceback(kind, error, [f"{kind.__name__}: {error}"])
     else:

@@ -68,7 +68,7 @@ class Checkpoint:
             _set_state(part, state)
         torch.set_rng_state(found["random"])
         if found["random_of_gpus"] is not None:
-            torch.cuda.set_rng_state_all(found["random_of_gpus"])
+            torch.cuda.set_rng_state_all(found["random_of_gpus"][: torch.cuda.device_count()])
         self.spent, self.due = found["spent"], self.started + _EVERY_SECONDS
         print(f"{self.path.stem} goes on from its checkpoint, {found['spent']:.0f} s into the training")
 

@@ -294,7 +294,7 @@ def is_whole(record):
         return False
     typed = all(set(map(type, column)) <= {_KINDS[name]} for name, column in columns.items())
     lengths = {len(column) for column in columns.values()}
-    versions, losses, draws = (record.get(name) for name in ("versions", "losses", "draw_predictions"))
+    versions, losses = record.get("versions"), record.get("losses", [])
     return (
         typed
         and len(lengths) == 1
@@ -305,7 +305,7 @@ def is_whole(record):
         and isinstance(losses, list)
         and _are_finite(losses)
         and bool(losses or not record.get("constant_loss"))
-        and isinstance(draws or [], list)
+        and isinstance(record.get("draw_predictions", []), list)
     )
 
 

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from hsta_lib import ROOT
+from hsta_lib import ROOT, STOPPED
 from hsta_lib.commands.terminal import Terminal
 
 PAPERMILL = [
@@ -84,6 +84,17 @@ except KeyboardInterrupt:
     _, told = process.communicate(timeout=30)
     assert process.returncode == 1
     assert told.rstrip().endswith("stopped: 2 of 5")
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.5, 3, 5])  # Python, papermill, a kernel and the library start
+def test_an_interrupt_is_one_line_from_the_first_moment(tmp_path, seconds):
+    command = _command(tmp_path, START, "from hsta_lib.study import start")
+    command[1 : len(PAPERMILL)] = ["-m", "hsta_lib.commands.execute"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert told.splitlines() in ([STOPPED], ["Aborted!"], []), "nothing, if it had ended"
 
 
 _AS_JUPYTERLAB = """

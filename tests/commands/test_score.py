@@ -223,6 +223,11 @@ BAD = {
     "a class left out": (lambda rows: rows, {"classes": ["x", "z"]}, "'y_true': 'y' of clip 'b'.*x, z"),
     "a class named twice": (lambda rows: rows, {"classes": ["x", "y", "x"]}, "class is there twice"),
     "a subject's clip twice": (lambda rows: rows.assign(clip_id=list("abcdee")), {}, "'e' is there twice"),
+    "several epochs": (
+        lambda rows: rows.drop(columns="clip_id").assign(epoch=[1, 2] * 3),
+        {},
+        "several epochs: keep the rows of one",
+    ),
     "a number that is missing": (
         lambda rows: rows.assign(y_pred=[*"xxxyx", "nan"]),
         {},
@@ -308,9 +313,12 @@ def test_files_are_compared_clip_by_clip_in_any_order(rows, tmp_path, capsys):
             "other: clip 'e' of 't' is not in all files, or with",
         ),
         (lambda rows: rows.drop(columns="clip_id"), "other: column 'clip_id' is missing"),
+        (lambda rows: rows.assign(fold=[1, 1, 2, 2, 3, 1]), "other: clip 'f' .*another y_true or fold"),
+        (lambda rows: rows.drop(columns="fold"), "other: column 'fold' is missing.*left out of all files"),
     ],
 )
 def test_files_of_other_clips_are_refused(change, message, rows):
+    rows = rows.assign(fold=[1, 1, 2, 2, 3, 3]) if "fold" in message else rows
     with pytest.raises(ValueError, match=message):
         score.join({"mine": rows, "other": change(rows)})
 

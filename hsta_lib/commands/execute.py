@@ -1,0 +1,14 @@
+"""papermill with the engine of `engine`, for ``make``: an interrupt is one line from the first moment."""
+
+import sys
+
+from hsta_lib import STOPPED
+
+_OPTIONS = ["--engine", "hsta", "--log-level", "ERROR", "--no-progress-bar"]
+
+if __name__ == "__main__":
+    try:
+        from papermill.cli import papermill  # for seconds
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+    papermill([*_OPTIONS, *sys.argv[1:]], prog_name="papermill")
