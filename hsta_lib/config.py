@@ -434,6 +434,9 @@ def silent_seconds():
     return int(given)
 
 
+EXECUTE = "hsta_lib.commands.execute"  # what ``make`` starts
+
+
 def records_dir():
     """Folder of what a report writes beside itself: that of the notebook papermill is writing, else local.
 
@@ -455,7 +458,7 @@ def _written_notebook(process):
         arguments, folder = process.cmdline(), process.cwd()
     except (AttributeError, psutil.Error):  # no parent, or not ours to look at
         return None
-    started = [number for number, text in enumerate(arguments) if Path(text).stem == "papermill"]
+    started = [n for n, text in enumerate(arguments) if Path(text).stem == "papermill" or text == EXECUTE]
     notebooks = [text for text in arguments[started[0] :] if text.endswith(".ipynb")] if started else []
     return Path(folder, notebooks[1]) if len(notebooks) > 1 and "://" not in notebooks[1] else None
 

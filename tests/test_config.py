@@ -243,6 +243,7 @@ class _Process:
             ["papermill", "-p", "preset", "smoke", "a.ipynb", "/else/b.ipynb", "-k", "python3"],
             "/else/b.ipynb",
         ),
+        (["python", "-m", "hsta_lib.commands.execute", "a.ipynb", "out/b.ipynb"], "out/b.ipynb"),
         (["papermill", "a.ipynb", "s3://bucket/b.ipynb"], None),
         (["papermill", "a.ipynb"], None),  # to standard output
         (["python", "-m", "jupyterlab", "a.ipynb", "b.ipynb"], None),

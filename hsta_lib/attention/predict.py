@@ -81,7 +81,8 @@ def start(name, namespace):
             raise ValueError(
                 f"notebook parameters: network = {choice.network!r} needs clips: give their folder"
             )
-        for without in [key for key in study.given if key not in _WITH_NETWORK]:
+        allowed = (*_WITH_NETWORK, *["split"] * (study.given.get("split") == "subject"))  # the notebook's own
+        for without in [key for key in study.given if key not in allowed]:
             raise ValueError(
                 f"notebook parameters: {without} has no effect with network = {choice.network!r}, which is "
                 "trained; leave it out"

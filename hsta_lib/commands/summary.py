@@ -66,8 +66,9 @@ def record_of(name):
 
 
 def paths_of(name):
-    """Where that record lies; none if there is none."""
-    return list(_REPORTS.glob(f"{name}-study-synthetic-*.json"))
+    """Where that record lies; none if there is none. One of other parameters than the preset's is another."""
+    paths = _REPORTS.glob(f"{name}-study-synthetic-*.json")
+    return [path for path in paths if "-custom-" not in path.name]
 
 
 def has_fitted(record):

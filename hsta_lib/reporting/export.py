@@ -21,6 +21,7 @@ def export_shown(stem):
     shell = get_ipython()
     if shell is None:
         return
+    shell.run_line_magic("matplotlib", "inline")  # done later, it would undo what follows
     figures, tables, html = count(1), count(1), shell.display_formatter.formatters["text/html"]
     stem.parent.mkdir(parents=True, exist_ok=True)
     html.for_type(Figure, lambda figure: write_figure(figure, f"{stem}-figure{next(figures)}"))
@@ -37,7 +38,7 @@ def write_figure(figure, stem):
 def write_table(table, stem):
     """``<stem>.csv`` and ``<stem>.tex``, which needs booktabs; returns the table as HTML."""
     data = getattr(table, "data", table)
-    has_names = not getattr(table, "hide_index_", False)
+    has_names = not all(getattr(table, "hide_index_", [False]))
     data = data.replace("<br>", "; ", regex=True)
     write_whole(Path(f"{stem}.csv"), csv_of(data, has_names))
     latex = data.to_latex(index=has_names, escape=True, float_format="{:.1f}".format)

@@ -512,7 +512,7 @@ def _shared_parameters(parameters):
 
 
 def _record_name(study):
-    chosen = study.parameters
+    chosen = study.parameters.model_copy(update={"device": "auto"})  # it is where, not what
     layout = chosen.variant if study.is_synthetic or chosen.shows_flow else ""
     parts = [study.name, study.preset_name, chosen.dataset, *filter(None, [layout]), chosen.split]
     if chosen.shows_flow:

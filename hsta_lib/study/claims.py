@@ -68,6 +68,7 @@ _SCOPES = {
     SYNTHETIC: "On the synthetic benchmark",
     REAL_MOTION: "In real motion, published pictures of flow",
 }
+_BETWEEN = "; (?=(?:ACC|UAR|UF1) )| (?=In its favour)"  # scores in the details of a verdict
 _SIZES = ("smoke", "quick")  # presets too small for a verdict
 _FIT_UNKNOWN = "how the rows fit was not stored"
 _FIT_LACKS = {FITTED: "", NO_PIXELS: "", NOT_FITTED: NOT_FITTED}
@@ -458,7 +459,7 @@ def show(verdicts):
             "claim": verdicts["says"] + np.where(quoted, ": “" + verdicts["quote"] + "”", " *"),
             "decided by": verdicts["scope"].replace({PAPER: "printed numbers"}),
             "verdict": verdicts["verdict"],
-            "difference as claimed, points": verdicts["details"].str.replace("; ", "<br>"),
+            "difference as claimed, points": verdicts["details"].str.replace(_BETWEEN, "<br>", regex=True),
         }
     )
     styler = shown.style.hide(axis="index").set_table_styles(LEFT)

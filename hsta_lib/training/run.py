@@ -76,9 +76,9 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
     failed = []
     try:
         with (
+            _progress(len(todo), sum(costs.values())) as advance,
             _started(todo, datasets, folder, workers, scheduler, costs) as finished,
             closing(finished),  # also by an interrupt
-            _progress(len(todo), sum(costs.values())) as advance,
         ):
             for trial, error in finished:
                 advance(costs[trial])
@@ -146,7 +146,7 @@ def _train_here(todo, datasets, folder):
 def _progress(n_trials, total):
     """A plain-text bar: trials done, trials per minute, and the time left, weighted by FLOPs."""
     bar = progress_bar(
-        total=total, desc=f"0/{n_trials} trials", smoothing=0, mininterval=1, miniters=1,
+        total=total, desc=f"0/{n_trials} trials, starting", smoothing=0, mininterval=1, miniters=1,
         bar_format="{desc}|{bar:30}| {percentage:3.0f} % [{elapsed} gone, {remaining} left]",
     )  # fmt: skip
     done = 0

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from tiny import tiny_dataset, tiny_trials
 
+from hsta_lib import ROOT
 from hsta_lib.attention import networks, predict, weights
 from hsta_lib.commands import score
 from hsta_lib.data.splits import make_folds
@@ -179,7 +180,11 @@ def test_a_folder_without_a_clip_is_named(folder):
 
 def test_the_command_of_a_report_names_its_own_parameters(kept, folder, tmp_path):
     path = predict.save(kept[0], tmp_path / "kept.safetensors")
-    study, _ = predict.start("predict", {"preset": "smoke", "network": str(path), "clips": str(folder)})
+    cells = json.loads((ROOT / "notebooks" / "predict.ipynb").read_text())["cells"]
+    (own,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    exec("".join(own["source"]), defaults := {})
+    given = {"preset": "smoke", "network": str(path), "clips": str(folder)}
+    study, _ = predict.start("predict", defaults | given)
     assert command(study) == "make predict PRESET=smoke NETWORK=.../kept.safetensors CLIPS=.../clips"
 
 

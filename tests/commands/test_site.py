@@ -102,15 +102,22 @@ def test_every_report_has_a_page_and_its_notebook_beside_it(committed_site):
     assert all(path.stat().st_size < 2_000_000 for path in committed_site.glob("*.html"))
 
 
-@pytest.mark.parametrize("parameters", [{}, {"preset": "quick"}])
-def test_a_report_of_one_preset_is_not_shown_with_the_numbers_of_another(tiny, tmp_path, parameters):
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({}, "'quick'"),
+        ({"preset": "quick"}, "'quick'"),
+        ({"preset": "study", "seeds": [0]}, r"'seeds': \[0\]"),
+        ({"preset": "study", "recipe": "released"}, "'released'"),
+    ],
+)
+def test_a_report_of_one_run_is_not_shown_with_the_numbers_of_another(tiny, tmp_path, parameters, named):
     notebook = _notebook()
     notebook.metadata.papermill.parameters = parameters
     nbformat.write(notebook, tiny / "tiny.ipynb")
-    (tiny / "tiny-study-synthetic-subject.json").write_text("{}")
-    with pytest.raises(
-        ValueError, match=r"reports/tiny\.ipynb was made with preset 'quick', .* git checkout"
-    ):
+    made = {"preset": "study", "seeds": [], "recipe": "equations"}
+    (tiny / "tiny-study-synthetic-subject.json").write_text(json.dumps({"parameters": made}))
+    with pytest.raises(ValueError, match=rf"reports/tiny\.ipynb was made with .*{named}.* git checkout"):
         index.build(tiny, tmp_path / "site")
 
 

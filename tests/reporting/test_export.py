@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 
 from hsta_lib.reporting import export, plots, tables
 
@@ -12,6 +14,7 @@ TABLE = pd.DataFrame({"row": ["a & b", "c"], "uar": [21.26, 3.0]})
 
 def test_what_is_shown_is_written_in_its_order(tmp_path, monkeypatch):
     shell = InteractiveShell()
+    shell.run_line_magic = lambda *_: None  # it has no window and no kernel
     monkeypatch.setattr(export, "get_ipython", lambda: shell)
     export.export_shown(tmp_path / "reports" / "table4-smoke")
     show = shell.display_formatter.format
@@ -55,3 +58,18 @@ def test_headings_of_two_levels_and_lines_in_cells_are_kept(tmp_path):
     assert r"\multicolumn" in (tmp_path / "t.tex").read_text()
     export.write_table(pd.DataFrame({"x": ["1<br>2", np.nan]}), str(tmp_path / "u"))
     assert "1; 2" in (tmp_path / "u.csv").read_text()
+    assert (tmp_path / "u.csv").read_text().startswith(",x\n0,"), "names of rows are kept"
+    export.write_table(TABLE.set_index("row").style, str(tmp_path / "v"))
+    assert (tmp_path / "v.csv").read_text().startswith("row,uar\n")
+
+
+def test_a_kernel_writes_its_first_figure(tmp_path):
+    cells = [
+        "from pathlib import Path\nfrom hsta_lib.reporting import export\n"
+        f"export.export_shown(Path({str(tmp_path)!r}, 'r'))",
+        "import matplotlib.pyplot as plt\nfigure, axis = plt.subplots()\nplt.close(figure)\nfigure",
+    ]
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    assert "image/png" in notebook.cells[1].outputs[0]["data"]
+    assert {path.name for path in tmp_path.iterdir()} == {"r-figure1.svg", "r-figure1.png"}

@@ -1,6 +1,7 @@
 """Claims on data: decided by planted scores, as their words say, never beyond their scope."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -551,3 +552,10 @@ def test_a_claim_about_rows_whose_fit_was_not_stored_is_not_tested(unknown):
     table = cells("table2").drop(columns="fit").assign(**unknown)
     verdicts = decide("table2", table, of_hits([3, 9, 9, 9, 9, 14]), REAL)
     assert set(verdicts["verdict"]) == {"not tested: how the rows fit was not stored"}
+
+
+def test_scores_stand_in_lines_of_their_own_and_what_is_in_a_claims_favour_stays_whole():
+    shown = claims.show(claims.decide_printed()).to_html()
+    assert "true of UAR; the sentence names no score." in shown
+    assert "<br>In its favour: " in shown
+    assert re.search(r"UAR [^<]*<br>UF1 ", shown)

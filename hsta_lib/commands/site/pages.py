@@ -1,6 +1,7 @@
 """A report as one HTML file, which loads nothing from elsewhere and fits a phone."""
 
 import copy
+import json
 import os
 import re
 from collections import Counter
@@ -66,18 +67,21 @@ def read_report(path):
 
 
 def check_preset(notebook, path):
-    """Refuse a report whose numbers, the records of preset ``study`` beside it, are those of another run.
+    """Refuse a report whose numbers, the records of preset ``study`` beside it, are of other parameters.
 
     Raises
     ------
     ValueError
-        If such records lie there and the report was made with another preset.
+        If such records lie there and the report was made with another preset, or with what none of them has.
     """
-    preset = notebook["metadata"].get("papermill", {}).get("parameters", {}).get("preset", "quick")
-    if preset != "study" and any(path.parent.glob(f"{path.stem}-study-*.json")):
+    given = {"preset": "quick", **notebook["metadata"].get("papermill", {}).get("parameters", {})}
+    records = [json.loads(one.read_text()) for one in path.parent.glob(f"{path.stem}-study-*.json")]
+    known = [record.get("parameters", {"preset": "study"}) for record in records]
+    asked = {key: value for key, value in given.items() if value not in ("", [], {})}
+    if known and not any(all(of.get(key, value) == value for key, value in asked.items()) for of in known):
         name = f"{path.parent.name}/{path.name}"
         raise ValueError(
-            f"{name} was made with preset {preset!r}, the numbers beside it with 'study': they are not shown "
+            f"{name} was made with {asked}, the numbers beside it with other parameters: they are not shown "
             f"as one. Move yours to {path.parent.name}/local/ and take the committed one: git checkout {name}"
         )
 
