@@ -125,7 +125,7 @@ def _locked(folder, size):
     with _explained(folder, size):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock = _acquired(FileLock(folder / _LOCK), "")
+            lock = _acquired(FileLock(folder / _LOCK, fallback_to_soft=False), "")
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise

@@ -184,7 +184,8 @@ def test_the_command_of_a_report_names_its_own_parameters(kept, folder, tmp_path
     (own,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     exec("".join(own["source"]), defaults := {})
     given = {"preset": "smoke", "network": str(path), "clips": str(folder)}
-    study, _ = predict.start("predict", defaults | given)
+    predict.start("predict", defaults | given)
+    study, _ = predict.start("predict", given)
     assert command(study) == "make predict PRESET=smoke NETWORK=.../kept.safetensors CLIPS=.../clips"
 
 

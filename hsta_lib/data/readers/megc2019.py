@@ -1,5 +1,6 @@
 """Read the composite of MEGC2019: 442 clips of CASME II, SMIC-HS and SAMM in three classes."""
 
+import csv
 import re
 from collections import Counter
 
@@ -124,8 +125,7 @@ def _against_list(root, clips):
     path = next((path for path in sorted(root.iterdir()) if path.name.lower() == OFFICIAL_LIST), None)
     if path is None:
         return
-    table = pd.read_csv(path, header=None, names=range(4), dtype=str, keep_default_na=False)
-    rows = [[cell.strip() for cell in row] for row in table.itertuples(index=False) if any(row)]
+    rows = _rows_of_list(path)
     official = {_id(*row[:3]): dict(zip("012", _CLASSES, strict=True)).get(row[3], row[3]) for row in rows}
     ours = {
         clip_id.lower(): (clip_id, name)
@@ -139,6 +139,17 @@ def _against_list(root, clips):
             yield path.name, clip_id, "not listed", "kept"
         elif emotion != official[key]:
             yield path.name, clip_id, f"{official[key]} in the list", f"{emotion} kept"
+
+
+def _rows_of_list(path):
+    try:
+        lines = [*csv.reader(path.read_text(encoding="utf-8-sig").splitlines())]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: it is not UTF-8 ({error.reason}); save it as a CSV in UTF-8") from error
+    for number, line in enumerate(lines, 1):
+        if any(line) and len(line) != 4:
+            raise ValueError(f"{path}: line {number} must be database, subject, clip, class, found {line}")
+    return [[cell.strip() for cell in line] for line in lines if any(line)]
 
 
 def _id(database, subject, clip):

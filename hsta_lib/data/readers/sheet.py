@@ -11,6 +11,11 @@ _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _HEADER_WITHIN = 30  # rows; SAMM's header is the fourteenth
 _MOST_BYTES = 100 << 20  # unpacked
+_MOST_TEXT = 4 << 30  # if the longest text stood in every cell
+# Of a worksheet's XML: rows, cells, what they say of their places, and the texts that cells share.
+_ROW, _CELL = re.compile(rb"<(?:\w+:)?row\b"), re.compile(rb"<(?:\w+:)?c\b")
+_PLACE = re.compile(rb"""\br\s*=\s*["']\s*([A-Za-z]{0,3})(\d{1,9}|)""")
+_STRING = re.compile(rb"</(?:\w+:)?si>")
 _MOST_CELLS = 30_000_000  # a million rows, as many as a sheet can have, of 28 columns
 
 
@@ -77,11 +82,16 @@ def _refuse_bombs(content):
         return
     with zipfile.ZipFile(io.BytesIO(content)) as parts:
         _refuse_more(sum(part.file_size for part in parts.infolist()) >> 20, _MOST_BYTES >> 20, "MB unpacked")
-        for part in parts.namelist():
-            cells = set(re.findall(rb"""\br=["']([A-Z]{1,3})(\d{1,7})["']""", parts.read(part)))
-            n_rows = max((int(row) for _, row in cells), default=0)
-            n_columns = max((_number(column) for column, _ in cells), default=0)
+        n_cells = longest = 0
+        for text in map(parts.read, parts.namelist()):
+            rows = _ROW.split(text)[1:]
+            places = set(_PLACE.findall(text))
+            cells = [len(_CELL.findall(row)) for row in rows]
+            n_rows = max([len(rows), *(int(row) for _, row in places if row)])
+            n_columns = max([0, *cells, *(_number(column.upper()) for column, _ in places)])
             _refuse_more(n_rows * n_columns, _MOST_CELLS, "cells")
+            n_cells, longest = n_cells + sum(cells), max([longest, *map(len, _STRING.split(text)[:-1])])
+        _refuse_more(n_cells * longest >> 20, _MOST_TEXT >> 20, "MB of text")
 
 
 def _refuse_more(n, most, what):

@@ -310,3 +310,18 @@ def test_a_variant_is_refused(small):
     asked = Parameters(dataset="megc2019", data_root=str(small), variant="VIS")
     with pytest.raises(ValueError, match="variant = 'VIS' is unknown; megc2019 has no variants"):
         read_dataset(asked, Preset(), small)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"casme2,01,EP1\n", r"gt\.csv: line 1 must be database, subject, clip, class, found"),
+        (b"casme2,01,EP1,1\n\nsamm,6,a,1,2\n", r"gt\.csv: line 3 must be .*'2'\]"),
+        ("casmé2,1,a,1\n".encode("latin-1"), r"gt\.csv: it is not UTF-8"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_named(tmp_path, content, message):
+    path = tmp_path / megc2019.OFFICIAL_LIST
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        megc2019._rows_of_list(path)

@@ -95,12 +95,38 @@ def test_a_sheet_that_unpacks_to_far_more_is_refused_before_it_is(tmp_path):
         read_sheet(path, COLUMNS)
 
 
-def test_a_sheet_that_states_billions_of_cells_is_refused(tmp_path):
-    path = write(tmp_path / "s.xlsx", [COLUMNS, ["1", "a", 5]])
-    book = openpyxl.load_workbook(path)
-    book.worksheets[0]["XFD1048576"] = "x"
-    book.save(path)
+@pytest.mark.parametrize(
+    "row",
+    [
+        '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>',
+        "<row r=\"1048576\"><c r = 'xfd1048576'><v>1</v></c></row>",
+        f'<row r="1048576">{"<c><v>1</v></c>" * 16384}</row>',  # a cell lies beside the one before
+    ],
+)
+def test_a_sheet_that_states_billions_of_cells_is_refused(tmp_path, row):
+    path = _with_rows(write(tmp_path / "s.xlsx", [COLUMNS, ["1", "a", 5]]), row)
     with pytest.raises(ValueError, match=r"s\.xlsx .*it has 17,179,869,184 cells, more than 30,000,000"):
+        read_sheet(path, COLUMNS)
+
+
+def _with_rows(path, rows, strings=""):
+    """A workbook with more rows in its sheet, and other shared texts."""
+    with ZipFile(path) as book:
+        parts = {name: book.read(name).decode() for name in book.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    parts[sheet] = parts[sheet].replace("</sheetData>", f"{rows}</sheetData>")
+    parts |= {"xl/sharedStrings.xml": f"<sst>{strings}</sst>"} if strings else {}
+    with ZipFile(path, "w", ZIP_DEFLATED) as book:
+        for name, text in parts.items():
+            book.writestr(name, text)
+    return path
+
+
+def test_a_long_text_that_stands_in_many_cells_is_refused(tmp_path):
+    rows = "".join(f'<row r="{n}"><c r="A{n}" t="s"><v>0</v></c></row>' for n in range(3, 2003))
+    text = f"<si><t>{'a' * (10 << 20)}</t></si>"
+    path = _with_rows(write(tmp_path / "s.xlsx", [COLUMNS, ["1", "a", 5]]), rows, text)
+    with pytest.raises(ValueError, match=r"s\.xlsx .*it has 20,\d\d\d MB of text, more than 4,096"):
         read_sheet(path, COLUMNS)
 
 
