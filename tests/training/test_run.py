@@ -225,10 +225,12 @@ def test_a_run_without_any_worker_ends_with_a_message(monkeypatch, tmp_path):
     clock[0] = 592
     crew.look()
     assert crew.ready == {"one"}
-    there.clear()
+    there["one"] |= {"status": "paused", "last_seen": 2}
     clock[0] = 1180
+    crew.look(is_training=True)  # it ends the trial that it is at
+    there["one"]["last_seen"] = 3
     crew.look()
-    clock[0] = 1200
+    clock[0] = 1790
     with pytest.raises(RuntimeError, match=r"no local worker has come back for 10 minutes.*workers = 0"):
         crew.look()
 
