@@ -97,7 +97,7 @@ def test_tables_of_spreadsheets_and_libraries_are_read(tmp_path):
     assert table.index.tolist() == [2, 5]
 
 
-FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1", "'=1", "''@", "=", "-", "-1_x"]
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1", "'=1", "''@", "=", "-", "-1_2"]
 PLAIN = ["happy", "s01/=1", "", "'", "'tis", "a'=1", "-3", "+1e9", "-0.5", "'7"]
 
 

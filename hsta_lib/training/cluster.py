@@ -95,19 +95,22 @@ def train_on(scheduler, todo, datasets, folder, costs):
         If a result cannot be written from here either.
     """
     datasets = {name: _with_full_paths(dataset) for name, dataset in datasets.items()}
-    with _connected(scheduler) as client, noted_interrupts() as raise_noted:
+    with _connected(scheduler) as client:
         crew = _Crew(client, scheduler, datasets.values(), folder.absolute())
-        yield from _train_with(crew, todo, datasets, costs, raise_noted)
+        yield from _train_with(crew, todo, datasets, costs)
 
 
 def train_with(client, todo, datasets, folder, costs):
     """As `train_on`, on workers of this machine, see `hsta_lib.training.workers.local_workers`."""
+    yield from _train_with(_LocalCrew(client, "", (), folder.absolute()), todo, datasets, costs)
+
+
+def _train_with(crew, todo, datasets, costs):
     with noted_interrupts() as raise_noted:
-        crew = _LocalCrew(client, "", (), folder.absolute())
-        yield from _train_with(crew, todo, datasets, costs, raise_noted)
+        yield from _each_finished(crew, todo, datasets, costs, raise_noted)
 
 
-def _train_with(crew, todo, datasets, costs, raise_noted):
+def _each_finished(crew, todo, datasets, costs, raise_noted):
     waiting, running, deaths, pace = deque(todo), {}, Counter(), _Pace(costs)
     while waiting or running:
         raise_noted()

@@ -108,13 +108,13 @@ def noted_interrupts():
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield _raise_noted  # within another, what that has noted
         return
-    _noted.clear()
     signal.signal(signal.SIGINT, _note)
     try:
         yield _raise_noted
+        _raise_noted()
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    _raise_noted()
+        _noted.clear()  # it is not the next run's
 
 
 def _note(number, frame):
@@ -131,6 +131,8 @@ def _raise_noted():
 def revive(cluster):
     """Start those workers again that were killed, stopped or given up while they started again."""
 
+    latest = time.time() - _START_SECONDS
+
     async def start():
         for name, nanny in list(cluster.workers.items()):
             if nanny.status.name == "failed":
@@ -139,7 +141,7 @@ def revive(cluster):
             elif nanny.status.name == "closed":
                 del cluster.workers[name]
             elif nanny.pid and nanny.process.status.name == "starting":
-                _kill(one for one in _spawned() if one.pid == nanny.pid and _age(one) > _START_SECONDS)
+                _kill(one for one in _spawned() if one.pid == nanny.pid and one.create_time() < latest)
 
     cluster.sync(start)
     cluster.scale(len(cluster.worker_spec))
@@ -165,7 +167,8 @@ def _spawned():
     found = set()
     for child in psutil.Process().children():
         with suppress(psutil.Error):  # it has ended
-            found |= {child} if "spawn_main" in " ".join(child.cmdline()) else set()
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.add(child)
     return found
 
 
@@ -173,9 +176,3 @@ def _kill(processes):
     for process in processes:
         with suppress(psutil.Error):  # it has ended
             process.kill()
-
-
-def _age(process):
-    with suppress(psutil.Error):
-        return time.time() - process.create_time()
-    return 0

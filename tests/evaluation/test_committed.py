@@ -108,10 +108,10 @@ def test_scores_and_intervals_are_those_of_the_record(report):
         clips = as_clips(of_row, len(classes))
         mean, low, high = interval([clips])
         np.testing.assert_allclose(mean, sklearn_scores(clips), atol=1e-9)
-        kept_is(expected, {"": mean, "_low": low, "_high": high}, name)
+        assert_kept(expected, {"": mean, "_low": low, "_high": high}, name)
 
 
-def kept_is(kept, found, name, atol=1e-3):
+def assert_kept(kept, found, name, atol=1e-3):
     """Numbers of a record, in percent, are those that were found, by the endings of their names."""
     for end, values in found.items():
         expected = [kept[f"{metric}{end}"] for metric in METRICS]
@@ -129,14 +129,16 @@ def fold_means(clips, folds, absent):
 
 
 def test_means_over_folds_and_over_subjects_are_those_of_the_record(report):
-    record, rows, classes = report
+    (record, rows, classes), compared = report, []
     for name, (of_row, expected) in parts(record, rows).items():
         clips = as_clips(of_row, len(classes))
         once = of_row.drop_duplicates("clip_id").sort_values("clip_id")
         for end, column in (("_folds", "fold"), ("_skipped", "subject_id"), ("_zero", "subject_id")):
             if f"uar{end}" in expected:
+                compared.append(end)
                 absent = "zero" if end == "_zero" else "skipped"
-                kept_is(expected, {end: fold_means(clips, once[column].to_numpy(), absent)}, name)
+                assert_kept(expected, {end: fold_means(clips, once[column].to_numpy(), absent)}, name)
+    assert "_folds" in compared
 
 
 def test_the_mean_of_all_settings_is_that_of_the_record(report):
@@ -147,7 +149,7 @@ def test_the_mean_of_all_settings_is_that_of_the_record(report):
         if name.startswith("mean of all"):
             assert f" {len(read)} " in name
             mean, low, high = interval(read, [1 / len(read)] * len(read))
-            kept_is(kept, {"": mean, "_low": low, "_high": high}, name)
+            assert_kept(kept, {"": mean, "_low": low, "_high": high}, name)
 
 
 def test_the_library_gives_the_scores_and_the_intervals_of_its_own_rule(report):
@@ -352,7 +354,7 @@ def test_differences_from_a_first_row_are_those_of_a_second_comparison(report, l
         settings = [clips[name] for name in compared]
         value, low, high, p = difference(settings, (0, compared.index(row)), len(compared) - 1)
         kept = record["summary"][row]
-        kept_is(kept, {"": value, "_low": low, "_high": high}, row)
+        assert_kept(kept, {"": value, "_low": low, "_high": high}, row)
         if row in fitted:
             np.testing.assert_allclose(p, [kept[f"{metric}_p"] for metric in METRICS], atol=1e-4)
         else:
@@ -366,7 +368,7 @@ def test_what_another_extraction_costs_is_that_of_the_record():
         pair = [clips[f"{trained} {tested}"] for trained in (other, tested)]
         value, low, high = interval(pair, (1, -1))
         kept = json.loads(path.read_text())["summary"][tested]
-        kept_is(kept, {"": value, "_low": low, "_high": high}, tested)
+        assert_kept(kept, {"": value, "_low": low, "_high": high}, tested)
 
 
 # --- Reports on real motion: what is committed names clips and subjects by running numbers ------------------

@@ -146,6 +146,7 @@ DAMAGED = {
     "clips that are not there": lambda lines: lines[2]["predictions"].update(clips=3),
     "a short column": lambda lines: lines[2]["predictions"].update(y_pred=[0]),
     "no classes": lambda lines: lines[2].__delitem__("absent_classes"),
+    "a version of nothing": lambda lines: lines[2]["versions"].update(evil="1"),
     "edited by hand": lambda lines: lines[2]["predictions"].update(y_pred=["1", "1"]),
 }
 

@@ -87,6 +87,11 @@ DAMAGED = {
     "a short column": lambda record: record["predictions"]["y_pred"].pop(),
     "a score that is no number": lambda record: record["predictions"].update(scores=[[float("nan"), 0.1]]),
     "no classes": lambda record: record.pop("absent_classes"),
+    "no versions": lambda record: record.pop("versions"),
+    "a version of nothing": lambda record: record["versions"].update(evil="1"),
+    "a version that is no text": lambda record: record["versions"].update(torch=5),
+    "no losses beside a constant's": lambda record: record.update(losses=[], constant_loss=1.5),
+    "draws that are no list": lambda record: record.update(draw_predictions=5),
 }
 
 
