@@ -34,9 +34,11 @@ UNKNOWN := $(filter-out $(TEXTS) $(VALUES) PYTHON TFLOPS MAKEFLAGS MAKEOVERRIDES
 $(if $(UNKNOWN),$(error $(firstword $(UNKNOWN)) is no parameter; known: $(TEXTS) $(VALUES) PYTHON TFLOPS))
 lower = $(shell echo $(1) | tr A-Z a-z)
 # -r takes a value as it is written (CLIP=006), -y reads it (SEEDS=0,1).
-CHOSEN = $(foreach name,$(filter $(TEXTS),$(GIVEN)),-r $(call lower,$(name)) '$($(name))') \
-	$(foreach name,$(filter $(VALUES),$(GIVEN)),-y '$(call lower,$(name)): $(call listed,$(name))')
-listed = $(if $(filter SEEDS BASELINES RIVALS,$(1)),[$(patsubst [%],%,$($(1)))],$($(1)))
+CHOSEN = $(foreach name,$(filter $(TEXTS),$(GIVEN)),-r $(call lower,$(name)) $(call quoted,$(value $(name)))) \
+	$(foreach name,$(filter $(VALUES),$(GIVEN)),-y $(call quoted,$(call lower,$(name)): $(call listed,$(name))))
+listed = $(if $(filter SEEDS BASELINES RIVALS,$(1)),[$(subst ],,$(subst [,,$(value $(1))))],$(value $(1)))
+# For the shell, whatever it holds.
+quoted = '$(subst ','\'',$(1))'
 
 # Tests run on all cores, those of a file one after the other: they share what is slow to make.
 CORES := -n logical --dist loadfile

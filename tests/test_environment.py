@@ -22,17 +22,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = {Requirement(line).name: Requirement(line) for line in PROJECT["dependencies"]}
 PINS = (ROOT / "constraints.txt").read_text().split()
 FIXED = {
-    "torch",
-    "jupyterlab",
-    "papermill",
-    "matplotlib",
-    "seaborn",
-    "pandas",
-    "einops",
-    "opencv-python",
-    "scikit-learn",
-    "nbval",
-}
+    "torch", "jupyterlab", "papermill", "matplotlib", "seaborn", "pandas",
+    "einops", "opencv-python", "scikit-learn", "nbval",
+}  # fmt: skip
 
 
 def _pinned():
@@ -142,12 +134,14 @@ def test_make_hands_every_parameter_of_a_notebook_on_and_refuses_others():
 
 
 def test_make_runs_a_users_report_beside_the_committed_ones():
-    run = _make("table4", "PRESET=smoke", "SEEDS=0,1", "DATA_ROOT=/a b/c", "WORKERS=1")
+    asked = ["PRESET=smoke", "SEEDS=[0, 1]", "DATA_ROOT=/a b/c's \"$x", "WORKERS=1", "GRID={'m': [1]}"]
+    run = _make("table4", *asked)
     (line,) = [line for line in run.stdout.splitlines() if "commands.execute" in line]
     arguments = shlex.split(line.partition("||")[0])
     assert arguments[3:] == [
         "notebooks/table4.ipynb", "reports/local/table4.partial.ipynb", "-r", "preset", "smoke",
-        "-r", "data_root", "/a b/c", "-y", "workers: 1", "-y", "seeds: [0,1]",
+        "-r", "data_root", "/a b/c's \"$x", "-y", "workers: 1",
+        "-y", "seeds: [0, 1]", "-y", "grid: {'m': [1]}",
     ]  # fmt: skip
     lines = [line for line in _make("reports").stdout.splitlines() if "commands.execute" in line]
     assert len(lines) > 5
