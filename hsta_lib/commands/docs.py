@@ -5,6 +5,7 @@
 
 import json
 import re
+import sys
 
 import nbformat
 import pandas as pd
@@ -325,8 +326,14 @@ def render(page, text):
     return text
 
 
-if __name__ == "__main__":
+def main():
+    """Write all of it anew; a line says which page is at work."""
     for page in SECTIONS:
+        print(f"{page}: {', '.join(SECTIONS[page])}", file=sys.stderr, flush=True)
         path = ROOT / page
         path.write_text(render(page, path.read_text()))
     summary.PATH.write_text(summary.draw())
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ _OPTIONS = ["--engine", "hsta", "--log-level", "ERROR", "--no-progress-bar"]
 
 if __name__ == "__main__":
     try:
+        print(f"{' '.join(sys.argv[1:2])}: loading libraries", file=sys.stderr, flush=True)
         from papermill.cli import papermill  # for seconds
     except KeyboardInterrupt:
         sys.exit(STOPPED)

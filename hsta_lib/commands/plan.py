@@ -5,6 +5,7 @@ Clips, subjects and folds are those of the real datasets as published; nothing i
 
 import argparse
 import heapq
+import sys
 from functools import lru_cache
 from itertools import chain, groupby
 
@@ -194,7 +195,8 @@ def _with_macro(clips):
 def describe(tflops):
     """What the numbers of `plan_paper` are, in sentences."""
     trials = {trial for recipe in RECIPES for of in trials_of_paper(recipe).values() for trial in of}
-    most = max(parameters_and_flops(settings, 7)[0] for settings in {trial.settings for trial in trials})
+    sizes = {(trial.settings, len(nominal_dataset(trial.fingerprint).classes)) for trial in trials}
+    most = max(parameters_and_flops(*size)[0] for size in sizes)
     return "\n".join(
         [
             f"GPU-hours are a projection: three forward passes of every clip at {tflops:.0f} TFLOP/s "
@@ -210,6 +212,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="hsta-plan", description=__doc__.partition("\n")[0])
     parser.add_argument("--tflops", type=float, default=ACHIEVED * PEAK_TFLOPS, help="achieved, of one GPU")
     chosen = parser.parse_args(arguments)
+    print("Counting the trials and FLOP of every table", file=sys.stderr, flush=True)
     planned = plan_paper(tflops=chosen.tflops)
     print_to_pipe(planned.to_string(index=False, float_format="{:,.1f}".format))
     print_to_pipe(describe(chosen.tflops))

@@ -105,6 +105,16 @@ def test_missing_markers_are_named():
         docs.render("README.md", "no markers")
 
 
+def test_a_line_says_which_page_is_at_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.md").write_text("<!-- x: made by `make readme` -->\nold\n<!-- end of x -->\n")
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    monkeypatch.setattr(docs, "SECTIONS", {"a.md": {"x": lambda: "new"}})
+    monkeypatch.setattr(docs.summary, "PATH", tmp_path / "a.svg")
+    docs.main()
+    assert capsys.readouterr().err == "a.md: x\n"
+    assert "\nnew\n" in (tmp_path / "a.md").read_text()
+
+
 def test_no_marker_is_without_a_table():
     marked = {name_of(page): set(re.findall(r"<!-- (\w+): made by", page.read_text())) for page in PAGES}
     assert {page: names for page, names in marked.items() if names} == {

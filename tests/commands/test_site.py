@@ -483,10 +483,11 @@ def test_incomplete_records_claims_and_folders_are_named(tiny, tmp_path):
         index.build(empty, tmp_path / "site")
 
 
-def test_a_folder_of_other_things_is_not_touched(tmp_path):
+def test_a_folder_of_other_things_is_not_touched(tmp_path, capsys):
     (tmp_path / "index.html").write_text("mine")
     with pytest.raises(SystemExit, match="holds something else than a site"):
         main(["--output", str(tmp_path)])
+    assert capsys.readouterr().err == "Writing the reports and docs as web pages\n"
     assert (tmp_path / "index.html").read_text() == "mine"
 
 

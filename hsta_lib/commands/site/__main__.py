@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from hsta_lib import ROOT
-from hsta_lib.commands.site.index import build
 
 
 def main(arguments=None):
@@ -13,6 +12,9 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="hsta-site", description="Write the reports as web pages.")
     parser.add_argument("--output", type=Path, default=ROOT / "site", help="folder of the site (site)")
     output = parser.parse_args(arguments).output
+    print("Writing the reports and docs as web pages", file=sys.stderr, flush=True)
+    from hsta_lib.commands.site.index import build  # for seconds
+
     try:
         build(ROOT / "reports", output)
     except ValueError as error:
