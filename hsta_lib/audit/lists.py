@@ -303,8 +303,8 @@ def _rarest(name, division):
     rarest = tested[tested["label"] == label]
     if rarest["recording_id"].nunique() == 1:
         yield (
-            f"- {name}: the rarest class has {len(rarest)} test clips, all of one recording. Without "
-            "that subject the class counts 0, so the intervals are wide."
+            f"- {name}: the rarest class has {tables.counted(len(rarest), 'test clip')}, all of one "
+            "recording. Without that subject the class counts 0, so the intervals are wide."
         )
 
 

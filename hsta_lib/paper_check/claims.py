@@ -33,7 +33,7 @@ NUMBERS = ("estimate", "low", "high", "p_adjusted", "detectable")
 # verdicts that reports hold are then out of date.
 RULES = 2
 _NAMED_BY = (("setting",), ("method",), ("branch", "n_layers"), ("m", "l_v", "l_s"))  # columns, for reading
-_COUNTED = {"n_layers": "layers", "n_frames": "frames"}
+_COUNTED = {"n_layers": "layer", "n_frames": "frame"}
 _WORDS = 15  # of a quotation, at most
 _HALF_A_POINT = 0.5
 _ROUNDING = 1e-9
@@ -288,7 +288,8 @@ def _names(rule, rows):
 def _name(column, value):
     if isinstance(value, str):
         return value
-    return f"{value:g} {_COUNTED[column]}" if column in _COUNTED else f"{column}={value:g}"
+    noun = _COUNTED.get(column)
+    return f"{value:g} {noun}{'s' * (value != 1)}" if noun else f"{column}={value:g}"
 
 
 # --- verdicts on the printed numbers ----------------------------------------------------------------------

@@ -261,7 +261,7 @@ def test_a_class_of_one_recording_is_warned_of(lists):
     clips = division.clips[(division.clips["label"] != 3) | (division.clips.index < 7)].reset_index(drop=True)
     folds = make_folds(clips, split="loso", n_folds=0, stratify=False, split_seed=0)
     (warning,) = audit._rarest("emotions", division._replace(clips=clips, folds=folds))
-    assert "the rarest class has 1 test clips, all of one recording" in warning
+    assert "the rarest class has 1 test clip, all of one recording" in warning
 
 
 def test_tied_labels_are_found_and_others_are_not():

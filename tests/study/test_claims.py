@@ -118,9 +118,9 @@ def test_estimates_are_in_points_and_above_zero_as_claimed():
         ("six-frames", [3, 6, 9, 9, 9], "undecided", "6 frames over 10 frames"),
         ("six-frames", [15, 15, 15, 7, 3], "undecided", "6 frames over 2 frames"),
         # Table 1, video 1, 2, 4, 6, 8 layers at places 1 to 5: no step back.
-        ("usta-video-rises", [0, 3, 6, 6, 9, 12, *[9] * 10], "supported", "8 layers over 1 layers"),
+        ("usta-video-rises", [0, 3, 6, 6, 9, 12, *[9] * 10], "supported", "8 layers over 1 layer"),
         ("usta-video-rises", [0, 3, 12, 6, 13, 14, *[9] * 10], "contradicted", "4 layers over 2 layers"),
-        ("usta-video-rises", [0, 9, 9, 9, 9, 9, *[9] * 10], "undecided", "8 layers over 1 layers"),
+        ("usta-video-rises", [0, 9, 9, 9, 9, 9, *[9] * 10], "undecided", "8 layers over 1 layer"),
         # Table 1, special 1 to 8 layers: the last above the first, whatever lies between.
         ("usta-special-rises", [9] * 9 + [3, 12, 2, 9, 9, 9, 9], "supported", "%"),
         # Table 2: the best is above each other row; a tie is not.
