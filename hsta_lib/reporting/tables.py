@@ -24,8 +24,6 @@ LEFT = [
     {"selector": "th, td", "props": "text-align: left; vertical-align: top; max-width: 24em"},
     {"selector": "td", "props": "white-space: normal"},
 ]
-
-
 # Of tables of intervals, which do not wrap.
 NOWRAP = [
     {"selector": "th, td", "props": "text-align: left; vertical-align: top"},
@@ -507,7 +505,8 @@ def show_comparisons(table, first="the first row"):
 def show_plan(plan):
     """A plan for reading; see `hsta_lib.training.cost.plan`."""
     named = plan.rename(columns={"mflop": "MFLOP per clip"})
-    return named.style.hide(axis="index").format({"parameters": "{:,}", "MFLOP per clip": "{:,.1f}"})
+    styler = named.style.hide(axis="index").set_table_styles(_words_left(named) or None)
+    return styler.format({"parameters": "{:,}", "MFLOP per clip": "{:,.1f}"})
 
 
 def show(table, keys=(), caption="", best=False):
@@ -538,12 +537,11 @@ def show(table, keys=(), caption="", best=False):
     for name, column in _fits(table).items():
         shown[name] = column
     shown.columns = pd.MultiIndex.from_tuples(shown.columns)
-    styler = _styled(shown, hide_index=bool(keys)).set_caption(caption.replace("*", ""))
+    styler = styled(shown, hide_index=bool(keys)).set_caption(caption.replace("*", ""))
     if best:
         for metric in METRICS:
-            styler = styler.apply(
-                _marks, table=table, metric=metric, subset=[(f"{HEADINGS[metric]}, %", "ours")]
-            )
+            subset = [(f"{HEADINGS[metric]}, %", "ours")]
+            styler = styler.apply(_marks, table=table, metric=metric, subset=subset)
     return styler
 
 
@@ -552,7 +550,7 @@ def show_fits(table, keys=()):
     if "fit" not in table:
         return Markdown("How the networks fit was not stored when they were trained.")
     shown = pd.DataFrame({("", key): table[key] for key in keys} | _fits(table), index=table.index)
-    return shown.style.hide(axis="index") if keys else shown.style
+    return styled(shown, hide_index=bool(keys))
 
 
 def _fits(table):
@@ -620,17 +618,24 @@ def _marks(_, table, metric):
     return marks
 
 
-def _styled(shown, hide_index):
+def styled(shown, hide_index=True):
+    """A table for reading: numbers to the right, names of rows to the left, scores that are ours bold."""
     lines = [
         {"selector": "th, td", "props": "text-align: right; padding: 0.15em 0.6em"},
         {"selector": "td", "props": "white-space: nowrap"},
         {"selector": "th.row_heading", "props": "text-align: left; font-weight: normal"},
         {"selector": "th.col_heading.level0", "props": "text-align: center"},
     ]
-    for number, column in enumerate(shown.columns):
-        if not column[0] and shown[column].dtype.kind not in "bif":  # words; the style of a cell is too weak
-            lines.append({"selector": f"th.col{number}, td.col{number}", "props": "text-align: left"})
-    styler = shown.style.set_table_styles(lines)
-    ours = [column for column in shown.columns if column[1] == "ours"]
+    styler = shown.style.set_table_styles(lines + _words_left(shown))
+    ours = [column for column in shown.columns if column[1:] == ("ours",)]
     styler = styler.set_properties(subset=ours, **{"font-weight": "bold"})
     return styler.hide(axis="index") if hide_index else styler
+
+
+def _words_left(shown):
+    """Styles of columns of words that have no heading above their own; the style of a cell is too weak."""
+    return [
+        {"selector": f"th.col{number}, td.col{number}", "props": "text-align: left"}
+        for number, column in enumerate(shown.columns)
+        if (isinstance(column, str) or not column[0]) and shown[column].dtype.kind not in "bif"
+    ]

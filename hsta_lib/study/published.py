@@ -16,6 +16,7 @@ from hsta_lib.evaluation.metrics import METRICS, per_fold_means
 from hsta_lib.models.baselines.registry import SYSTEMS
 from hsta_lib.paper import load_extra, load_systems, load_table
 from hsta_lib.paper_check import findings
+from hsta_lib.reporting import tables
 from hsta_lib.reporting.report import against_first
 from hsta_lib.reporting.tables import HEADINGS, LEFT, NOWRAP, from_to, score_rows, score_table, with_span
 from hsta_lib.training.trials import NAMED_CELL
@@ -116,13 +117,13 @@ def score_label_sets(cells, predictions):
     matrices : dict of int to ndarray
         By the number of classes, as from `score`, of the rows in the order of the table.
     """
-    tables, matrices = [], {}
+    parts, matrices = [], {}
     for n_classes, labels in _LABEL_SETS.items():
         rows = cells.index[cells["labels"] == labels]
         of_set = pd.concat([predictions[row].assign(cell=cell) for cell, row in enumerate(rows)])
         scored, matrices[n_classes] = score(cells.loc[rows].reset_index(drop=True), of_set, n_classes)
-        tables.append(scored.assign(n_classes=n_classes))
-    return pd.concat(tables, ignore_index=True), matrices
+        parts.append(scored.assign(n_classes=n_classes))
+    return pd.concat(parts, ignore_index=True), matrices
 
 
 def against_hsta(cells, matrices, train_on):
@@ -287,7 +288,7 @@ def show_means(table, by):
     for metric in SHOWN:
         for end, heading in headings.items():
             shown[f"{HEADINGS[metric]}, %", heading] = table[f"{metric}{end}"].map("{:.1f}".format)
-    return pd.DataFrame(shown).style.hide(axis="index")
+    return tables.styled(pd.DataFrame(shown))
 
 
 def comparable(study):

@@ -6,7 +6,7 @@ from IPython.display import Markdown
 
 from hsta_lib.data.readers import flow_images
 from hsta_lib.evaluation.intervals import score_interval
-from hsta_lib.reporting.tables import HEADINGS, in_points, off_zero, with_span
+from hsta_lib.reporting.tables import HEADINGS, in_points, off_zero, styled, with_span
 from hsta_lib.study import published
 from hsta_lib.training.trials import NAMED_CELL
 
@@ -158,7 +158,7 @@ def show_differences(table):
     rows = table.to_dict("records")
     for metric in published.SHOWN:
         shown[f"{HEADINGS[metric]}, points"] = [with_span(row, metric, "+") for row in rows]
-    return shown.style.hide(axis="index").set_caption("trained on the union, less on the dataset alone")
+    return styled(shown).set_caption("trained on the union, less on the dataset alone")
 
 
 def with_differences(table, differences):
