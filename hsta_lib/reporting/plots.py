@@ -29,7 +29,7 @@ _GROWING = {
 _VERDICT_COLOURS = {
     ("supported", "pattern seen"): (_PALETTE[0], "supported, or pattern seen"),
     ("contradicted", "reverse seen"): (_PALETTE[3], "contradicted, or reverse seen"),
-    ("",): ("0.6", "neither, or undecided"),
+    ("undecided", ""): ("0.6", "neither, or undecided"),
 }
 _CHANCE, _PAPER = "chance; in ACC, the largest class", "paper, real faces"
 _ANIMATED, _COLOURS, _PER_FRAME = 96, 128, 150  # px, colours and milliseconds of an animation's frame
@@ -223,34 +223,38 @@ def _legend_below(figure, *panels, **options):
 def claims(verdicts):
     """Effects that decide the paper's claims, a line per claim, by table, above zero as claimed.
 
-    Dots: studies with their intervals, coloured by verdict, squares of those in real motion; rings: printed
-    numbers. ``verdicts``: from `hsta_lib.study.claims.gather`; claims without any number are left out.
+    Dots: studies with their intervals, squares of those in real motion; rings: printed numbers. The verdict
+    is the colour. ``verdicts``: from `hsta_lib.study.claims.gather`; claims without any number are named.
     """
     rows = verdicts[verdicts["estimate"].notna()]
     told = rows.drop_duplicates("id").sort_values("table", kind="stable").set_index("id")
     tables = told["table"].map(title_of)
-    is_paper, places = rows["scope"] == "paper", rows["id"].map(told.index.get_loc)
+    places = rows["id"].map(told.index.get_loc)
     with _panels((10, 1.2 + 0.24 * len(told))) as (figure, panel):
         panel.axvline(0, color="0.25", lw=1)
-        panel.plot(rows.loc[is_paper, "estimate"], places[is_paper], "o", color="0.25", mfc="none", ms=6,
-                   label="printed numbers alone, no interval")  # fmt: skip
-        values = rows.rename(columns={"low": "estimate_low", "high": "estimate_high"})[~is_paper]
+        values = rows.rename(columns={"low": "estimate_low", "high": "estimate_high"})
         for words, (color, label) in _VERDICT_COLOURS.items():
             of_kind = values[values["verdict"].str.startswith(words)]
-            is_real = of_kind["scope"] == "real motion"
-            for part, mark, shift, where in (
-                (of_kind[~is_real], "o", 0, ""),
-                (of_kind[is_real], "s", 0.3, ", in real motion"),
+            is_paper, is_real = (of_kind["scope"] == scope for scope in ("paper", "real motion"))
+            ring = {"fmt": "o", "mfc": "none", "ms": 7}
+            for part, mark, shift, name in (
+                (of_kind[is_paper], ring, 0, f"{words[0]} by printed numbers"),
+                (of_kind[~is_paper & ~is_real], {"fmt": "o"}, 0, label),
+                (of_kind[is_real], {"fmt": "s"}, 0.3, f"{label}, in real motion"),
             ):
                 if len(part):
-                    style = {"label": label + where, "fmt": mark, "color": color}
-                    _intervals(panel, part, "estimate", places[part.index] + shift, **style)
+                    where = places[part.index] + shift
+                    _intervals(panel, part, "estimate", where, label=name, color=color, **mark)
             values = values.drop(of_kind.index)
         for place in np.flatnonzero(tables.to_numpy()[1:] != tables.to_numpy()[:-1]):
             panel.axhline(place + 0.5, color="0.75", lw=0.8)
         _name_rows(panel, tables + ": " + told["says"].map(lambda says: textwrap.shorten(says, 78)))
-        panel.set(xlabel="points, above zero as claimed\n(the score and comparison that favour it least)")
-        _legend_below(figure, panel, ncols=2)
+        told = ["points, above zero as claimed", "(the score and comparison that favour it least)"]
+        for one in verdicts[~verdicts["id"].isin(rows["id"])].drop_duplicates("id").itertuples():
+            without = f"not drawn, {one.verdict.partition(':')[0]}: {title_of(one.table)}, {one.says}"
+            told.append(textwrap.fill(without, 60))
+        panel.set_xlabel("\n".join(told))
+        _legend_below(figure, panel, ncols=3)
     return figure
 
 
@@ -433,7 +437,7 @@ def timing(clips):
             panel.hist(values, np.arange(values.min() - 0.5, values.max() + width, width), color=_PALETTE[0])
             panel.axvline(values.median(), color="0.25", linestyle=":", label=f"median {values.median():g}")
             panel.set(xlabel=name, ylabel="clips")
-            panel.legend(frameon=False, fontsize=9)
+            panel.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1))  # above bars
     return figure
 
 
@@ -448,19 +452,14 @@ def attainable_uf1(curve, pairs, method="HSTA"):
         With ``method``, ``uar``, ``uf1`` and ``possible``; pairs that are not possible are named.
     """
     with _panels((6, 4.2)) as (figure, panel):
-        panel.fill_between(
-            curve["uar"],
-            curve["folds_low"],
-            curve["folds_high"],
-            color="0.93",
-            label="mean over subjects, bound",
-        )
-        panel.fill_between(curve["uar"], curve["low"], curve["high"], color="0.78", label="pooled, exact")
+        kinds = {"folds_": ("0.93", "mean over subjects, bound"), "": ("0.78", "pooled, exact")}
+        for kind, (color, label) in kinds.items():
+            ends = curve[f"{kind}low"], curve[f"{kind}high"]
+            panel.fill_between(curve["uar"], *ends, color=color, label=label)
         for pair in pairs.itertuples():
             color = _PALETTE[3] if pair.method == method else "0.25"
-            panel.plot(
-                pair.uar, pair.uf1, marker="o", color=color, markersize=7 if pair.method == method else 4
-            )
+            size = 7 if pair.method == method else 4
+            panel.plot(pair.uar, pair.uf1, marker="o", color=color, markersize=size)
             if not pair.possible or pair.method == method:
                 name = f"{pair.method}: UAR {pair.uar}, UF1 {pair.uf1}"
                 side, align = (-9, "right") if pair.uar > 70 else (9, "left")
@@ -542,12 +541,12 @@ def inflation(table):
     return figure
 
 
-def _intervals(panel, rows, column, places, label=None, fmt="o", **style):
-    """Dots of a column at some heights, with its intervals."""
+def _intervals(panel, rows, column, places, label=None, fmt="o", ms=4, **style):
+    """Dots of a column at some heights, with its intervals, where it has any."""
     value = rows[column]
     ends = np.stack([value - rows[f"{column}_low"], rows[f"{column}_high"] - value]).astype(float)
     ends[np.abs(ends) < 1e-9] = 0  # an end at 100 % may miss a score of 100 % by rounding
-    dots, *_ = panel.errorbar(value, places, xerr=ends, fmt=fmt, markersize=4, elinewidth=1.5, **style)
+    dots, *_ = panel.errorbar(value, places, xerr=ends, fmt=fmt, ms=ms, elinewidth=1.5, **style)
     dots.set_label(label)
 
 
@@ -671,14 +670,17 @@ def class_probabilities(probabilities, classes, labels, clip_names):
     shared = {"sharex": True, "sharey": True, "squeeze": False}
     with _panels(size, 1, n_clips, **shared) as (figure, (panels,)):
         for panel, row, label, name in zip(panels, probabilities, labels, clip_names, strict=True):
-            colors = [_PALETTE[1] if place == label else _PALETTE[0] for place in places]
-            panel.barh(places, 100 * row, color=colors)
-            panel.axvline(100 / len(classes), color="0.25", linestyle=":")
+            kinds = {"class": places != label, "true class": places == label}
+            for color, (kind, rows) in zip(_PALETTE, kinds.items(), strict=False):
+                if rows.any():
+                    panel.barh(places[rows], 100 * row[rows], color=color, label=kind)
+            panel.axvline(100 / len(classes), color="0.25", linestyle=":", label="equal shares")
             panel.set_title(name, fontsize=8)
             panel.grid(axis="y", visible=False)
         panels[0].set_yticks(places, classes)
         panels[0].invert_yaxis()
-        panels[len(panels) // 2].set_xlabel("softmax of the scores, %; orange: true class; dotted: equal")
+        panels[len(panels) // 2].set_xlabel("softmax of the scores, %")
+        _legend_below(figure, *panels, ncols=3)
     return figure
 
 
@@ -771,7 +773,7 @@ def _published_dots(panel, printed, metric, places):
     for name, (chosen, style) in kinds.items():
         if chosen.any():
             panel.plot(printed.loc[chosen, metric], places[chosen], linestyle="", markersize=6,
-                       markerfacecolor="none", label=name, **style)  # fmt: skip
+                       markerfacecolor="none", label=name, clip_on=False, **style)  # fmt: skip
 
 
 def growth(rows):
@@ -859,7 +861,7 @@ def scores_by_cost(table, costs, by):
             cost = costs.loc[rows["system"]]
             sizes = cost["parameters"].where(cost["parameters"] > 0)
             for panel, values in zip(line[1:], (sizes, cost["seconds"]), strict=True):
-                panel.plot(values, rows.index, "o", color="0.3", ms=4)
+                panel.plot(values, rows.index, "o", color="0.3", ms=4, clip_on=False)
             line[0].set_title(group if by == "dataset" else f"{group} classes", loc="left", fontsize=9)
         labels = "UAR, %, 95 % interval", "weights of the network", "fastest training, s"
         for panel, label in zip(panels[-1], labels, strict=True):

@@ -717,7 +717,10 @@ def test_the_true_class_alone_is_marked():
     rows = np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
     figure = plots.class_probabilities(rows, ["a", "b", "c"], [1, -1], ["first", "second"])
     colors = [[patch.get_facecolor() for patch in axes.patches] for axes in figure.axes]
-    assert len(set(colors[0])) == 2
-    assert colors[0][0] == colors[0][2] != colors[0][1]
+    assert colors[0][0] == colors[0][1] != colors[0][2]
     assert set(colors[1]) == {colors[0][0]}  # of an unknown class nothing is marked
-    assert [patch.get_width() for patch in figure.axes[0].patches] == pytest.approx([20, 50, 30])
+    assert [patch.get_width() for patch in figure.axes[0].patches] == pytest.approx([20, 30, 50])
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["equal shares", "class", "true class"]
+    (legend,) = plots.class_probabilities(rows[1:], ["a", "b", "c"], [-1], ["second"]).legends
+    assert [text.get_text() for text in legend.get_texts()] == named[:2]

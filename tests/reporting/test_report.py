@@ -481,19 +481,28 @@ def test_claims_are_drawn_by_what_decides_them_and_by_verdict():
         ("a", "table1", "rises", "paper", "supported", 3.0, np.nan, np.nan),
         ("a", "table1", "rises", "synthetic", "reverse seen on the synthetic benchmark", -2.0, -3.0, -1.0),
         ("b", "table2", "falls", "real:casme3", "supported", 4.0, 2.0, 6.0),
-        ("c", "table3", "none", "paper", "undecided", np.nan, np.nan, np.nan),
+        ("b", "table2", "falls", "paper", "contradicted", -1.5, np.nan, np.nan),
+        ("b", "table2", "falls", "real motion", "not seen in real motion", 0.5, -1.0, 2.0),
+        ("c", "table3", "none", "paper", "undecided: nothing that is printed decides", *[np.nan] * 3),
     ]
     columns = ["id", "table", "says", "scope", "verdict", "estimate", "low", "high"]
     figure = plots.claims(pd.DataFrame(rows, columns=columns))
     (panel,) = figure.axes
     assert [text.get_text() for text in panel.get_yticklabels()] == ["Table 1: rises", "Table 2: falls"]
-    _, printed, supported, reverse, border = panel.lines
+    _, printed, supported, against, reverse, unseen, border = panel.lines
     assert border.get_ydata() == [0.5, 0.5]
     assert (printed.get_xdata().tolist(), printed.get_ydata().tolist()) == ([3], [0])
-    assert (reverse.get_xdata().tolist(), supported.get_xdata().tolist()) == ([-2], [4])
-    assert reverse.get_color() != supported.get_color()
-    named = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert named[1:] == ["supported, or pattern seen", "contradicted, or reverse seen"]
+    marks = [line.get_xdata().tolist() for line in (supported, against, reverse, unseen)]
+    assert marks == [[4], [-1.5], [-2], [0.5]]
+    rings = [line.get_markerfacecolor() == "none" for line in (printed, supported, against, reverse)]
+    assert rings == [True, False, True, False]
+    colors = [line.get_color() for line in (printed, supported, against, reverse, unseen)]
+    assert colors[0] == colors[1] != colors[2] == colors[3] != colors[4]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "supported by printed numbers", "supported, or pattern seen", "contradicted by printed numbers",
+        "contradicted, or reverse seen", "neither, or undecided, in real motion",
+    ]  # fmt: skip
+    assert panel.get_xlabel().endswith("\nnot drawn, undecided: Table 3, none")
 
 
 def test_scores_are_drawn_in_order_beside_what_they_cost():
@@ -511,6 +520,7 @@ def test_scores_are_drawn_in_order_beside_what_they_cost():
     sizes, seconds = (panel.lines[0].get_xdata().tolist() for panel in of_three)
     assert sizes == pytest.approx([np.nan, 9000, 70], nan_ok=True)
     assert seconds == [40, 39, 41]
+    assert not any(panel.lines[0].get_clip_on() for panel in of_three)  # a size of 0 lies on the axis
     (ring,) = [line for line in three.lines if line.get_label() == "baseline, not fitted"]
     assert (ring.get_xdata().tolist(), ring.get_markerfacecolor()) == ([40.2], "white")
     assert plots.scores_by_cost(table.drop(columns="fit"), costs, "n_classes").axes
@@ -623,13 +633,11 @@ def test_pictures_that_are_no_frames_are_shown_alone_under_their_names():
 def test_timing_shows_lengths_and_how_soon_the_apex_comes():
     clips = pd.DataFrame({"onset": [1, 10, 5], "apex": [3, 10, 9], "offset": [7, 10, 90]})
     length, lag = plots.timing(clips).axes
-    assert [panel.get_legend().get_texts()[0].get_text() for panel in (length, lag)] == [
-        "median 7",
-        "median 2",
-    ]
-    assert (
-        sum(bar.get_height() for bar in length.patches) == sum(bar.get_height() for bar in lag.patches) == 3
-    )
+    named = [panel.get_legend().get_texts()[0].get_text() for panel in (length, lag)]
+    assert named == ["median 7", "median 2"]
+    assert [sum(bar.get_height() for bar in panel.patches) for panel in (length, lag)] == [3, 3]
+    length.figure.canvas.draw()
+    assert length.get_legend().get_window_extent().y0 >= length.get_window_extent().y1 - 1  # above the bars
 
 
 @pytest.fixture(scope="module")

@@ -274,3 +274,5 @@ def test_the_figure_shows_every_published_score_and_ours(printed):
     assert sorted(published) == sorted(printed["uf1"])
     assert [x for name, x in lines if name == "ours, trained on composite, 95 % interval"] == [71]
     assert {panel.get_xlabel() for panel in panels} == {"UF1, %"}
+    rings = [line for panel in panels for line in panel.lines if "published" in line.get_label()]
+    assert not any(line.get_clip_on() for line in rings)  # of the first row they lie at the edge
