@@ -443,8 +443,7 @@ def records_dir():
     Local is ``reports/local``, which git ignores, in JupyterLab and wherever papermill did not start this
     kernel.
     """
-    written = _written_notebook(psutil.Process().parent())
-    return written.parent if written else ROOT / "reports" / "local"
+    return written.parent if (written := written_notebook()) else ROOT / "reports" / "local"
 
 
 def shown_path(path):
@@ -452,8 +451,9 @@ def shown_path(path):
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def _written_notebook(process):
-    """The notebook that a process writes, if it is papermill's command and writes a file."""
+def written_notebook():
+    """The notebook that this kernel's parent writes, if it is papermill's command and writes a file."""
+    process = psutil.Process().parent()
     try:
         arguments, folder = process.cmdline(), process.cwd()
     except (AttributeError, psutil.Error):  # no parent, or not ours to look at

@@ -30,7 +30,7 @@ from hsta_lib.data.splits import is_subject_dependent
 from hsta_lib.data.table import problems_table
 from hsta_lib.files import csv_of, write_whole
 from hsta_lib.models.hsta import HSTA
-from hsta_lib.reporting.tables import LEFT, in_full
+from hsta_lib.reporting.tables import LEFT, counted, in_full
 from hsta_lib.training.trials import Trial
 
 COVERED = 0.9  # of the clips have their true class in the set
@@ -275,8 +275,8 @@ def conclude(kept, predictions):
 
     ``predictions``: from `of_clips`.
     """
-    n, telling = len(predictions), predictions[~predictions["cannot_tell"].astype(bool)]
-    lines = [f"- The network tells a single class for {len(telling)} of {n} clips."]
+    clips, telling = counted(len(predictions), "clip"), predictions[~predictions["cannot_tell"].astype(bool)]
+    lines = [f"- The network tells a single class for {len(telling)} of {clips}."]
     known = predictions[predictions["y_true"] != ""]
     if len(known):
         held = [
@@ -284,14 +284,14 @@ def conclude(kept, predictions):
             for true, possible in zip(known["y_true"], known["possible"], strict=True)
         ]
         right = int((telling["y_true"] == telling["y_pred"]).sum())
-        lines += [f"- Of these, {right} are right."] * bool(len(telling)) + [
-            f"- The true class stands in the set of {sum(held)} of {n} clips; {COVERED:.0%} is what it was "
+        lines += [f"- Of these, {right} {'is' if right == 1 else 'are'} right."] * bool(len(telling)) + [
+            f"- The true class stands in the set of {sum(held)} of {clips}; {COVERED:.0%} is what it was "
             "calibrated for, on other subjects."
         ]
     for flag, words in (("nothing_moves", "nothing moves"), ("not_a_face", "no face was found")):
         if flag in predictions and predictions[flag].any():
             lines.append(
-                f"- In {int(predictions[flag].sum())} of {n} clips {words}: their class means nothing."
+                f"- In {int(predictions[flag].sum())} of {clips} {words}: their class means nothing."
             )
     if "synthetic" in kept.about["trained on"]:
         lines.append(

@@ -1,12 +1,14 @@
 """What a report opens with: its answer and key figure, which the last cell fills in, and its command."""
 
 import json
+import shlex
 
 from IPython.display import Markdown, display
 
-from hsta_lib import ROOT, config
+from hsta_lib import ROOT, SHIPPED, config
 from hsta_lib.reporting.export import export_shown
 from hsta_lib.reporting.report import report_path
+from hsta_lib.reporting.tables import code, counted
 
 # Parameters that say where and how fast a report is made, not what it says.
 _NOT_SAID = ("preset", "workers", "scheduler", "export")
@@ -51,16 +53,33 @@ class Answer:
     def _opened(self, answer, dataset=None):
         """The answer, what it is about, and the command."""
         clips = "" if dataset is None else _clips(dataset)
-        about = f"*Data*: {self._study.data_name}{clips}{self._study.dependence}; {self._study.chosen}."
+        about = f"{self._study.data_name}{clips}{self._study.dependence}; {self._study.chosen}"
+        warnings = [] if "network" in self._study.given else self._study.warnings  # no dataset is opened
         if self._study.name == "claims":
-            about = "*Data*: those of the reports that it gathers, each with its split, labels and seeds."
-        parts = ["## Answer", answer, *self._study.warnings, f"{about} *Made by* `{command(self._study)}`."]
-        return Markdown("\n\n".join(parts))
+            about = "those of the reports that it gathers, each with its split, labels and seeds"
+        made = f"*Data*: {_with_own_clips(self._study, about)}. *Made by* `{command(self._study)}`."
+        return Markdown("\n\n".join(["## Answer", answer, *_replaced(self._study), *warnings, made]))
+
+
+def _with_own_clips(study, trained):
+    """What a report is about where a folder of clips is given, and perhaps the network that reads them."""
+    given = {name: code(_without_folders(study.given.get(name, ""))) for name in ("clips", "network")}
+    origin = f"read from {given['network']}" if "network" in study.given else f"trained on {trained}"
+    return f"the clips in {given['clips']}; the network is {origin}" if "clips" in study.given else trained
+
+
+def _replaced(study):
+    """A line where papermill writes another preset's report over the committed one of the study."""
+    written = config.written_notebook()
+    path = config.shown_path(written.resolve()) if written else ""
+    committed = [f"reports/{of}{study.name}.ipynb" for of in ("", "real-") if ROOT == SHIPPED]
+    told = f"**This replaces the committed report, {path}.** `git checkout {path}` brings it back."
+    return [told] if path in committed and study.preset_name != "study" else []
 
 
 def _clips(dataset):
     tested = dataset.tested
-    return f", {len(tested)} clips of {tested['subject_id'].nunique()} subjects"
+    return f", {counted(len(tested), 'clip')} of {counted(tested['subject_id'].nunique(), 'subject')}"
 
 
 def command(study):
@@ -85,7 +104,7 @@ def _without_folders(value):
 
 
 def _listed(value):
-    """A value as make takes it: ``0,1`` of a list."""
+    """A value as the shell hands it to make: ``0,1`` of a list."""
     if isinstance(value, list):
-        return ",".join(map(str, value))
-    return f"'{json.dumps(value)}'" if isinstance(value, dict) else value
+        value = ",".join(map(str, value))
+    return shlex.quote(json.dumps(value) if isinstance(value, dict) else str(value))

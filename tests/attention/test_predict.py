@@ -16,6 +16,7 @@ from hsta_lib import ROOT
 from hsta_lib.attention import networks, predict, weights
 from hsta_lib.commands import score
 from hsta_lib.data.splits import make_folds
+from hsta_lib.reporting import answer
 from hsta_lib.reporting.answer import command
 
 
@@ -178,7 +179,7 @@ def test_a_folder_without_a_clip_is_named(folder):
         predict.clips_in(str(folder / "nowhere"))
 
 
-def test_the_command_of_a_report_names_its_own_parameters(kept, folder, tmp_path):
+def test_a_report_names_its_own_parameters_and_data(kept, folder, tmp_path, monkeypatch):
     path = predict.save(kept[0], tmp_path / "kept.safetensors")
     cells = json.loads((ROOT / "notebooks" / "predict.ipynb").read_text())["cells"]
     (own,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
@@ -187,6 +188,13 @@ def test_the_command_of_a_report_names_its_own_parameters(kept, folder, tmp_path
     predict.start("predict", defaults | given)
     study, _ = predict.start("predict", given)
     assert command(study) == "make predict PRESET=smoke NETWORK=.../kept.safetensors CLIPS=.../clips"
+    shown = []
+    monkeypatch.setattr(answer, "display", lambda part, display_id: shown.append(part.data))
+    answer.Answer(study)
+    assert "*Data*: the clips in `.../clips`; the network is read from `.../kept.safetensors`. *M" in shown[0]
+    assert "faces" not in shown[0]
+    answer.Answer(predict.start("predict", {"preset": "smoke", "clips": str(folder)})[0])
+    assert "`.../clips`; the network is trained on synthetic faces (easy); preset `smoke`," in shown[2]
 
 
 @pytest.mark.parametrize(

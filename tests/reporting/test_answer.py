@@ -104,6 +104,16 @@ def test_the_command_has_every_parameter_that_was_given(monkeypatch, tmp_path):
     assert of_flow.startswith("papermill notebooks/table4.ipynb reports/real-table4.ipynb -p preset smoke")
 
 
+@pytest.mark.parametrize(
+    ("preset", "folder"), [("smoke", "reports"), ("study", "reports"), ("smoke", "mine")]
+)
+def test_a_report_that_replaces_the_studys_says_so(outputs, monkeypatch, preset, folder):
+    monkeypatch.setattr(config, "written_notebook", lambda: ROOT / folder / "table4.ipynb")
+    answer.Answer(_study(preset=preset))
+    said = "**This replaces the committed report, reports/table4.ipynb.**" in outputs[0].shown.data
+    assert said == ((preset, folder) == ("smoke", "reports"))
+
+
 @pytest.mark.parametrize("name", ["data_root", "lists_root"])
 def test_a_folder_that_is_not_there_is_refused_before_anything_is_shown(outputs, name):
     split = {"split": "authors"} if name == "lists_root" else {}
