@@ -239,10 +239,7 @@ class _Process:
     ("arguments", "written"),
     [
         (["python", "/env/bin/papermill", "notebooks/table4.ipynb", "out/mine.ipynb"], "out/mine.ipynb"),
-        (
-            ["papermill", "-p", "preset", "smoke", "a.ipynb", "/else/b.ipynb", "-k", "python3"],
-            "/else/b.ipynb",
-        ),
+        (["papermill", "-p", "m", "1", "a.ipynb", "/else/b.ipynb", "-k", "python3"], "/else/b.ipynb"),
         (["python", "-m", "hsta_lib.commands.execute", "a.ipynb", "out/b.ipynb"], "out/b.ipynb"),
         (["papermill", "a.ipynb", "s3://bucket/b.ipynb"], None),
         (["papermill", "a.ipynb"], None),  # to standard output

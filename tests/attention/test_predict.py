@@ -17,7 +17,6 @@ from hsta_lib.attention import networks, predict, weights
 from hsta_lib.commands import score
 from hsta_lib.data.splits import make_folds
 from hsta_lib.reporting import answer
-from hsta_lib.reporting.answer import command
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +186,7 @@ def test_a_report_names_its_own_parameters_and_data(kept, folder, tmp_path, monk
     given = {"preset": "smoke", "network": str(path), "clips": str(folder)}
     predict.start("predict", defaults | given)
     study, _ = predict.start("predict", given)
-    assert command(study) == "make predict PRESET=smoke NETWORK=.../kept.safetensors CLIPS=.../clips"
+    assert answer.command(study) == "make predict PRESET=smoke NETWORK=.../kept.safetensors CLIPS=.../clips"
     shown = []
     monkeypatch.setattr(answer, "display", lambda part, display_id: shown.append(part.data))
     answer.Answer(study)

@@ -87,7 +87,7 @@ def test_an_interrupt_is_one_line_from_the_first_moment(tmp_path, seconds):
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     lines = told.removeprefix(f"{tmp_path / 'in.ipynb'}: loading libraries\n")
-    assert lines != told or seconds < 1  # Python itself starts
+    assert lines != told or seconds < 3  # Python itself may take that long on a busy machine
     assert lines.strip() in (STOPPED, "Aborted!", ""), "nothing, if it had ended"
 
 

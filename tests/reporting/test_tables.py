@@ -440,11 +440,14 @@ def test_a_shown_table_holds_the_numbers_prints_no_nan_and_sets_ours_bold(shown_
 
 def test_words_are_at_the_left_of_their_column_and_numbers_at_its_right():
     scores = {f"{metric}{end}": [21.3] for metric in METRICS for end in ("", "_low", "_high", "_folds")}
-    html = tables.show(pd.DataFrame({"m": [4], "row": ["as it is"], **scores}), keys=["m", "row"]).to_html()
-    # A style of the whole table is stronger than one of a cell.
-    styled = re.findall(r"#T_\w+ +td\.(\w+) {\s*text-align: left", html)
-    assert styled == ["col1"]
-    assert re.search(r'class="data row0 col1" *>as it is<', html)
+    fits = {"train_accuracy": 61.0, "constant_accuracy": 40.0, "loss_share": 55.0, "loss_share_worst": 90.0}
+    table = pd.DataFrame({"m": [4], "row": ["as it is"], **scores}).assign(**fits, fit="fitted")
+    keys = ["m", "row"]
+    plan = tables.show_plan(table[keys].assign(parameters=7, mflop=1.5))
+    for shown in (tables.show(table, keys=keys), tables.show_fits(table, keys), plan):
+        # A style of the whole table is stronger than one of a cell.
+        assert re.findall(r"#T_\w+ +td\.(\w+) {\s*text-align: left", shown.to_html()) == ["col1"]
+        assert re.search(r'class="data row0 col1" *>as it is<', shown.to_html())
 
 
 def test_how_a_row_fits_is_shown_beside_its_scores(predictions):
