@@ -14,3 +14,4 @@ _IS_REPOSITORY = (PACKAGE.parent / "pyproject.toml").is_file()
 ROOT = PACKAGE.parent if _IS_REPOSITORY else Path.cwd()
 SHIPPED = ROOT if _IS_REPOSITORY else PACKAGE / "shipped"
 STOPPED = "stopped: what was made is kept; run the notebook again to continue"
+CHECKPOINT_SECONDS = 600  # that SIGTERM waits for the epoch a training is in

@@ -80,8 +80,16 @@ def own_name(name):
 def remove_abandoned(folder):
     """Remove what killed processes of this machine left half-written in a folder."""
     for path in folder.glob(f".*.{_HOST}.partial"):
-        if not psutil.pid_exists(int(path.name.split(".")[-3])):
+        if not _is_running(int(path.name.split(".")[-3]), path):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _is_running(pid, path):
+    """Whether the process is there that has begun a file, and not one that was given its number later."""
+    try:
+        return psutil.Process(pid).create_time() < path.stat().st_mtime + 60  # the clock may be set
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return False
 
 
 def still_whole(root, is_whole):

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import os
 import subprocess
 import sys
 
 import nbformat
 import pandas as pd
 import papermill
+import psutil
 import pytest
 
 from hsta_lib.files import PROGRESS, built_beside, csv_of, own_name, progress_bar, read_csv, remove_abandoned
@@ -58,6 +60,16 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stay
     remove_abandoned(tmp_path)
     assert not (tmp_path / dead.strip()).exists()
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_process_that_has_the_number_of_a_killed_one_is_another(tmp_path):
+    mine = tmp_path / own_name("result.json")
+    mine.touch()
+    began = psutil.Process().create_time()
+    for age, stays in ((0, True), (120, False)):
+        os.utime(mine, (began - age, began - age))
+        remove_abandoned(tmp_path)
+        assert mine.exists() == stays
 
 
 def test_a_folder_that_a_killed_process_was_building_is_removed_by_the_next(tmp_path):

@@ -4,16 +4,18 @@ Chosen by ``papermill --engine hsta``, a name that pyproject.toml gives it; the 
 loads this module while it is loaded itself: import papermill, not this.
 """
 
+import os
 import re
 import signal
+import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError
 
-from hsta_lib import STOPPED
+from hsta_lib import CHECKPOINT_SECONDS, STOPPED
 from hsta_lib.commands.terminal import Terminal
 from hsta_lib.files import PROGRESS
 
@@ -29,7 +31,7 @@ class _Client(PapermillNotebookClient):
     is_executing = False
 
     def papermill_execute_cells(self):
-        with _interrupts(self):
+        with _handed_on(self):
             super().papermill_execute_cells()
         self.terminal.end_bar()
 
@@ -51,19 +53,33 @@ class _Client(PapermillNotebookClient):
 
 
 @contextmanager
-def _interrupts(client):
-    """Hand an interrupt on to the kernel, whose cell then ends with what it has to say; idle, it has none."""
+def _handed_on(client):
+    """Hand signals on to the kernel: its cell ends an interrupt with what it has to say; idle, it has none.
 
-    def hand_on(number, frame):
+    SIGTERM ends the kernel first, which then has time for checkpoints.
+    """
+
+    def interrupt(number, frame):
         if not client.is_executing:
             signal.default_int_handler(number, frame)
-        client.km.provisioner.process.send_signal(signal.SIGINT)
+        client.km.provisioner.process.send_signal(number)
 
-    before = signal.signal(signal.SIGINT, hand_on)
+    def end(number, frame):
+        signal.signal(number, signal.SIG_IGN)  # who is asked as a group is asked more than once
+        client.km.provisioner.process.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            client.km.provisioner.process.wait(CHECKPOINT_SECONDS)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Engine(NBClientEngine):

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from math import prod
 from pathlib import Path
 
@@ -27,6 +28,8 @@ _PROBLEM = ".json"  # ending of the file that stands for a row which cannot be c
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+STILL_SECONDS = 600
+LOOK_SECONDS = 5
 
 
 class Unreadable(ValueError):
@@ -109,9 +112,14 @@ def _intact(path):
         are_whole = all(len(problem) == 4 for problem in built["problems"])
         stat = path.stat()
         is_same = built["digest"] == _digest(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        is_same &= built.get("check") in (None, _check(built["problems"]))  # older ones have none
         return built if are_whole and is_same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _check(problems):
+    return hashlib.sha256(json.dumps(problems).encode()).hexdigest()[:16]
 
 
 @functools.lru_cache
@@ -138,12 +146,32 @@ def _locked(folder, size):
 
 
 def _acquired(lock, hint):
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another process that writes {Path(lock.lock_file).parent}{hint}", flush=True)
-        lock.acquire()
-    return lock
+    """The lock, waited for as long as the process that has it goes on."""
+    folder, looked, since = Path(lock.lock_file).parent, None, time.monotonic()
+    while True:
+        try:
+            lock.acquire(timeout=LOOK_SECONDS if looked else 0)
+            return lock
+        except Timeout:
+            if not looked:
+                print(f"waiting for another process that writes {folder}{hint}", flush=True)
+            looked, before = _written(folder), looked
+        since = since if looked == before else time.monotonic()
+        if time.monotonic() - since > STILL_SECONDS:
+            raise TimeoutError(
+                f"another process holds {lock.lock_file} and has written nothing for "
+                f"{STILL_SECONDS / 60:.0f} minutes, as one that is stopped: let it go on or end it "
+                f"(`fuser {lock.lock_file}` names it){hint}"
+            )
+
+
+def _written(folder):
+    """When rows of a cache that is built were written last."""
+    found = [0]
+    for name in (_ONE_BY_ONE, _PARTIAL):
+        with suppress(OSError):
+            found.append((folder / name).stat().st_mtime_ns)
+    return found
 
 
 @contextmanager
@@ -265,7 +293,7 @@ def _finish(path, rows, clip_ids, shape, dtype):
                 file.write(row)
         file.flush()
         os.fsync(file.fileno())
-    built = {"problems": problems, "digest": file_digest(partial)}
+    built = {"problems": problems, "check": _check(problems), "digest": file_digest(partial)}
     path.with_name(_BUILT).write_text(json.dumps(built))
     partial.replace(path)
     shutil.rmtree(rows)

@@ -335,8 +335,8 @@ def plain(text):
 
 
 def code(name):
-    """As `plain`, in type of code."""
-    return f"`{name.replace('`', chr(39))}`"
+    """As `plain`, in type of code, which ends at an empty line."""
+    return f"`{' '.join(name.split()).replace('`', chr(39))}`"
 
 
 def describe_problems(dataset):

@@ -5,6 +5,7 @@ a report is made again without training. Class scores, which no table uses, are 
 """
 
 import gzip
+import hashlib
 import io
 import json
 import sys
@@ -48,9 +49,14 @@ def pack(trials, folder, path):
         clips = _line({name: columns[name] for name in _OF_CLIPS})
         number = tested.setdefault(clips, len(tested))
         lines.append(_line(record | {"predictions": {"clips": number, "y_pred": columns["y_pred"]}}))
-    header = _line({"format": _FORMAT, "clips": len(tested), "trials": len(lines)})
-    text = "\n".join([header, *tested, *lines, ""])
+    body = "\n".join([*tested, *lines, ""])
+    header = _line({"format": _FORMAT, "clips": len(tested), "trials": len(lines), "check": _check(body)})
+    text = f"{header}\n{body}"
     write_whole(path, gzip.compress(text.encode(), mtime=0))
+
+
+def _check(body):
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
 def _line(value):
@@ -78,8 +84,11 @@ def _read(path):
         if len(text) > _MOST_BYTES:
             raise ValueError(f"unpacked it has more than {_MOST_BYTES >> 20} MB")
         header, *lines = [json.loads(line) for line in text.splitlines()]
+        body = text.decode().partition("\n")[2]
         if header["format"] != _FORMAT:
             raise ValueError(f"its format is {header['format']!r}, not {_FORMAT!r}")
+        if header.get("check") not in (None, _check(body)):  # older ones have none
+            raise ValueError("it is not as it was written")
         tested, lines = lines[: header["clips"]], lines[header["clips"] :]
         if len(lines) != header["trials"]:
             raise ValueError(f"it holds {len(lines)} of {header['trials']} trials")

@@ -28,6 +28,7 @@ CONNECT_SECONDS = 5
 PATIENCE_SECONDS = 60
 _LOCAL_PATIENCE_SECONDS = 600  # on a busy machine
 _OVERDUE = 10  # times as long as expected
+_SLOW = 1e9  # FLOP/s, of which small networks reach twenty times as many on a core
 FETCH_SECONDS = 60
 LOOK_SECONDS = 1
 # So many workers may be killed with a trial before it counts as failed.
@@ -78,7 +79,7 @@ def train_on(scheduler, todo, datasets, folder, costs):
         Of the results. Workers that can write it store their results themselves; those of the others are
         stored from here.
     costs : dict of Trial to float
-        How long each takes, in any unit.
+        FLOPs of each.
 
     Yields
     ------
@@ -159,10 +160,12 @@ class _Pace:
         self.seconds.append((time.monotonic() - self.begun[trial]) / self.costs[trial])
 
     def look(self, running):
-        for trial in running if self.seconds else ():
-            took = time.monotonic() - self.begun[trial]
-            expected = self.costs[trial] * statistics.median(self.seconds)
-            if took > max(_OVERDUE * expected, SILENT_SECONDS) and trial not in self.named:
+        pace, least = 1 / _SLOW, PATIENCE_SECONDS * _OVERDUE  # as long as none has ended
+        if self.seconds:
+            pace, least = statistics.median(self.seconds), SILENT_SECONDS
+        for trial in running:
+            took, expected = time.monotonic() - self.begun[trial], self.costs[trial] * pace
+            if took > max(_OVERDUE * expected, least) and trial not in self.named:
                 self.named.add(trial)
                 print(
                     f"trial {trial.id} (fold {trial.fold}, seed {trial.seed}) has taken {took:.0f} s, where "

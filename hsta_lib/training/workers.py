@@ -1,5 +1,6 @@
 """Worker processes on this machine, one torch thread each. No failure of their start or end spoils a run."""
 
+import os
 import signal
 import threading
 import time
@@ -8,7 +9,7 @@ from multiprocessing import resource_tracker
 
 import psutil
 
-from hsta_lib import config
+from hsta_lib import CHECKPOINT_SECONDS, config
 
 # glibc returns freed memory to the system and faults it in again at every step of a small network, which
 # costs a third of the time; Dask's own default (65536) makes that worse. Trials run beside the main thread,
@@ -57,7 +58,8 @@ def local_workers(n):
         client = Client(cluster)
         try:
             raise_noted()
-            yield client
+            with _ended_first(cluster, others):
+                yield client
         finally:
             _end(client, cluster, others)
 
@@ -128,6 +130,36 @@ def _raise_noted():
         raise KeyboardInterrupt
 
 
+@contextmanager
+def _ended_first(cluster, others):
+    """Have SIGTERM end the workers before this process: each writes the checkpoint of what it trains."""
+
+    def end(number, _frame):
+        signal.signal(number, signal.SIG_IGN)  # who is asked as a group is asked more than once
+        workers = _spawned() - others
+        _leave_ended(cluster)
+        for worker in workers:
+            with suppress(psutil.Error):  # it has ended
+                worker.terminate()
+        psutil.wait_procs(workers, CHECKPOINT_SECONDS)
+        signal.signal(number, before)
+        os.kill(os.getpid(), number)
+
+    before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+    with suppress(ValueError):  # no main thread: signals are not this thread's
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _leave_ended(cluster):
+    for nanny in cluster.workers.values():
+        nanny.close_gracefully()  # it starts no other
+
+
 def revive(cluster):
     """Start those workers again that were killed, stopped or given up while they started again."""
 
@@ -157,8 +189,7 @@ def _end(client, cluster, others):
             failed.append(type(error).__name__)
     if failed:
         print(f"the workers did not end by themselves ({', '.join(failed)}); they are ended")
-    for nanny in cluster.workers.values():  # of a cluster that could not be closed
-        nanny.close_gracefully()  # it starts no other
+    _leave_ended(cluster)  # that could not be closed
     _kill(_spawned() - others)
 
 

@@ -124,14 +124,18 @@ def test_a_report_of_one_run_is_not_shown_with_the_numbers_of_another(tiny, tmp_
 @pytest.mark.parametrize("form", ["text/html", "text/markdown"])
 def test_what_could_act_is_shown_as_text(tiny, tmp_path, form):
     bad = "<b>fine</b> <img src=x onerror=alert(1)><script>alert(2)</script><b onclick=alert(3)>s1</b>"
-    bad += '<a href=" JavaScript:alert(4)">s2</a>'
+    bad += '<a href=" Java\nScript:alert(4)">s2</a><svg><a xlink:href="\x01javascript:alert(5)">s3</a></svg>'
+    bad += "<!--><img src=x onerror=alert(6)>--><![CDATA[><img src=x onerror=alert(7)>]]>"
     notebook = _notebook()
     notebook.cells.append(_code("clips", v4.new_output("display_data", {form: bad})))
     nbformat.write(notebook, tiny / "tiny.ipynb")
     page = _tiny_page(tiny, tmp_path)
     assert not page.find_all("script")
     assert not [tag for tag in page.find_all(True) if any(name.startswith("on") for name in tag.attrs)]
-    for text in ("fine", "<script>", "alert(2)", 'onerror="alert(1)"', 'onclick="alert(3)"', "alert(4)"):
+    assert "<img src=x" not in str(page)
+    assert not page.find_all(["a", "xlink:href"], string=["s2", "s3"])
+    told = ("fine", "<script>", 'onerror="alert(1)"', 'onclick="alert(3)"', *map("alert({})".format, "245"))
+    for text in told:
         assert text in page.get_text()
 
 

@@ -332,6 +332,25 @@ def test_who_waits_is_told(folder, capsys):
     assert f"waiting for another process that writes {folder}" in capsys.readouterr().out
 
 
+def test_who_has_stopped_is_not_waited_for(folder, monkeypatch):
+    monkeypatch.setattr(cache, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(cache, "STILL_SECONDS", 0.1)
+    (folder / "rows").mkdir(parents=True)
+    with open(folder / ".lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        until = time.monotonic() + 0.3  # meanwhile it writes
+
+        def written(_):
+            return time.monotonic() if time.monotonic() < until else 0
+
+        with monkeypatch.context() as during:
+            during.setattr(cache, "_written", written)
+            with pytest.raises(TimeoutError, match=rf"`fuser {folder / '.lock'}` names it"):
+                rows_of(folder)
+        assert time.monotonic() > until
+    assert rows_of(folder)[3] == list(range(11))
+
+
 # --- damage -----------------------------------------------------------------------------------------------
 
 
@@ -345,6 +364,9 @@ DAMAGES = {
     "record without digest": _spoil("built.json", lambda path: path.write_text("{}")),
     "problems edited": _spoil(
         "built.json", lambda path: path.write_text(path.read_text().replace('"clip 3"', '"clip 3", 5'))
+    ),
+    "problem's words": _spoil(
+        "built.json", lambda path: path.write_text(path.read_text().replace("clip left out", "clip kept"))
     ),
     "problems cut": _spoil("built.json", lambda path: _edit(path, problems=5)),
     "problems of another version": _spoil("built.json", lambda path: _edit(path, problems=[5])),

@@ -224,8 +224,8 @@ Checkpoint.keep = keep
 """
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_end_that_is_asked_for_leaves_a_checkpoint(dataset, tmp_path, workers, capsys):
+@pytest.mark.parametrize(("workers", "whom"), [(0, "run"), (1, "run"), (1, "worker")])
+def test_an_end_that_is_asked_for_leaves_a_checkpoint(dataset, tmp_path, workers, whom, capsys):
     # Of a training of seconds, which keeps none otherwise.
     trial, folder, begun = tiny_trials(epochs=300)[0], tmp_path / "results", tmp_path / "begun"
     before = BEFORE.format(begun=str(begun))
@@ -234,9 +234,9 @@ def test_an_end_that_is_asked_for_leaves_a_checkpoint(dataset, tmp_path, workers
         while not begun.exists():
             assert process.poll() is None
             time.sleep(0.02)
-        os.kill(_training(process.pid), signal.SIGTERM)
+        os.kill(process.pid if whom == "run" else _training(process.pid), signal.SIGTERM)
         told, _ = process.communicate(timeout=120)
-    if workers == 0:
+    if whom == "run":
         assert process.returncode == -signal.SIGTERM
         assert [path.name for path in folder.glob("[!.]*")] == [f"{trial.id}.checkpoint"]
         run.run([trial], [dataset], folder, workers=0)

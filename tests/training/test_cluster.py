@@ -185,6 +185,19 @@ def test_a_trial_that_takes_far_too_long_is_named_once(monkeypatch, capsys):
     ]
 
 
+def test_the_first_trial_is_named_too_if_it_hangs(monkeypatch, capsys):
+    clock, (first, *_) = [0.0], tiny_trials()
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
+    for flops, expected, limit in ((1, 0, 600), (1e12, 1000, 10_000)):
+        clock[0] = 0.0
+        pace = cluster._Pace({first: flops})
+        pace.begin(first)
+        for clock[0] in (limit, limit + 1, limit + 2):
+            pace.look([first])
+        (told,) = capsys.readouterr().out.splitlines()
+        assert f"taken {limit + 1} s, where {expected} s were" in told
+
+
 @with_own_folders
 def test_results_come_back_from_a_worker_without_the_folder(
     dataset, trials_and_scores, files, tmp_path, monkeypatch

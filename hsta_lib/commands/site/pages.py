@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import nbformat
 from bs4 import BeautifulSoup
+from bs4.element import PreformattedString
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 from nbformat import v4
@@ -22,6 +23,7 @@ STYLE = TEMPLATES / "site.css"
 _SHOWN = {"text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"}
 _MANY_COLUMNS = 9
 _ACTING = ("script", "iframe", "object", "embed", "base", "link", "meta", "form")
+_ACTING_VALUES = ("javascript:", "vbscript:", "data:text/html")
 _HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -214,10 +216,14 @@ def _without_scripts(notebook):
 
 
 def _show_scripts(soup):
-    """What could act, as a clip's name may hold it, is shown as text."""
+    """What could act, as a clip's name may hold it, is text. Comments go: browsers end them earlier."""
+    for comment in soup.find_all(string=lambda text: isinstance(text, PreformattedString)):
+        comment.extract()
     for tag in soup.find_all(True):
+        # Browsers take no notice of white space and control characters there.
+        values = (re.sub(r"[\0- ]", "", str(value)).lower() for value in tag.attrs.values())
         acts = any(name.startswith("on") for name in tag.attrs) or tag.name in _ACTING
-        if acts or str(tag.get("href")).strip().lower().startswith("javascript:"):
+        if acts or any(value.startswith(_ACTING_VALUES) for value in values):
             tag.replace_with(str(tag))
 
 
