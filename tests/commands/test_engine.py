@@ -66,16 +66,37 @@ try:
     time.sleep(60)
 except KeyboardInterrupt:
     raise Stopped("stopped: 2 of 5") from None"""
+    process, told = _signalled(tmp_path, cell, mark, signal.SIGINT)
+    assert process.returncode == 1
+    assert told.rstrip().endswith("stopped: 2 of 5")
+
+
+def test_sigterm_ends_the_kernel_first(tmp_path):
+    mark, kept = tmp_path / "mark", tmp_path / "checkpoint"
+    cell = f"""import os, signal, time
+def keep(*_):
+    time.sleep(1)
+    open({str(kept)!r}, "w").close()
+    os._exit(0)
+signal.signal(signal.SIGTERM, keep)
+open({str(mark)!r}, "w").close()
+time.sleep(60)"""
+    process, _ = _signalled(tmp_path, cell, mark, signal.SIGTERM)
+    assert process.returncode == -signal.SIGTERM
+    assert kept.exists()
+
+
+def _signalled(tmp_path, cell, mark, number):
+    """A process of papermill that got a signal while its cell ran, when it has ended; and what it told."""
     command = _command(tmp_path, "# Run", START, cell)
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not mark.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, told = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert told.rstrip().endswith("stopped: 2 of 5")
+    return process, told
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.5, 3, 5])  # Python, papermill, a kernel and the library start
