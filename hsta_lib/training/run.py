@@ -76,10 +76,11 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
     failed = []
     try:
         with (
-            _progress(len(todo), sum(costs.values())) as advance,
+            _progress(len(todo), sum(costs.values())) as (begin, advance),
             _started(todo, datasets, folder, workers, scheduler, costs) as finished,
             closing(finished),  # also by an interrupt
         ):
+            begin()  # how long workers take to start says nothing of the time left
             for trial, error in finished:
                 advance(costs[trial])
                 if isinstance(error, store.NotWritten):
@@ -159,4 +160,4 @@ def _progress(n_trials, total):
         bar.update(cost)
 
     with bar:
-        yield advance
+        yield bar.reset, advance

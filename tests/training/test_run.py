@@ -40,6 +40,18 @@ def trials_and_scores(dataset, tmp_path_factory):
     return trials, scores_in(trials, folder)
 
 
+def test_the_time_left_does_not_count_how_long_workers_took_to_start(dataset, tmp_path, monkeypatch, capsys):
+    @contextlib.contextmanager
+    def started_late(todo, *_):
+        time.sleep(1.1)
+        yield ((trial, None) for trial in todo)
+
+    monkeypatch.setattr(run, "_started", started_late)
+    with pytest.raises(run.FailedTrials, match="it left no result"):
+        run.run(tiny_trials()[:1], [dataset], tmp_path)
+    assert "100 % [00:00 gone" in capsys.readouterr().out
+
+
 def test_workers_give_what_this_process_gives_from_each_dataset_and_name_what_failed(
     dataset, trials_and_scores, tmp_path
 ):
