@@ -9,7 +9,7 @@ from hsta_lib.data.readers.find import (
     folders_in_subjects,
     needed_sheet,
 )
-from hsta_lib.data.readers.rows import coded_row, listing, one_spelling, padded
+from hsta_lib.data.readers.rows import coded_row, listing, one_person, one_spelling, padded
 from hsta_lib.data.readers.sheet import read_sheet
 
 SHEET = "CASME2-coding-20140508.xlsx"
@@ -46,6 +46,7 @@ def read(root, *, dataset="casme2", repair="repaired", variant=""):
     frames, (variant,) = find_frames(root, r"sub[\W_]*\d+", choices=[(VARIANTS, variant)], usual=usual)
     rows, version, expected = _read_rows(root, frames)
     rows["Filename"] = one_spelling(rows["Filename"])
+    rows["Subject"], merged = one_person(rows["Subject"])
     subjects = folders_in_subjects(frames)
     return listing(
         [_clip(row, dataset, subjects) for row in rows.to_dict("records")],
@@ -53,6 +54,7 @@ def read(root, *, dataset="casme2", repair="repaired", variant=""):
         rule=repair,
         version=f"{variant} frames; {version}",
         expected=expected,
+        problems=merged,
     )
 
 

@@ -14,6 +14,7 @@ from hsta_lib.data.flow import strain
 from hsta_lib.data.frames import SUFFIXES, read_image, resize
 from hsta_lib.data.readers import clones
 from hsta_lib.data.readers.find import folders_of
+from hsta_lib.data.readers.rows import one_person
 from hsta_lib.data.readers.smic import parse_name
 from hsta_lib.data.table import COLUMNS, class_names, problems_table
 from hsta_lib.files import read_csv
@@ -89,6 +90,7 @@ def read(root, variant="htnet"):
 def _collected(root, found, problems, endings):
     """Each clip once, with the pictures whose names end so."""
     rows, images, taken, resized = [], [], {}, 0
+    problems += one_person([path.stem.partition("_")[0] for path, *_ in found], "names of images")[1]
     for path, clip_id, label in sorted(found, key=lambda item: (item[1], item[0])):
         shown = (None, f"also in {taken[clip_id]}", path) if clip_id in taken else _pictures(path, endings)
         pictures, problem, where = shown

@@ -152,15 +152,16 @@ def one_spelling(names, key=str.lower):
     return names.groupby(names.map(key)).transform("min")
 
 
-def one_person(subjects):
-    """Ids of subjects (Series), each person's in one spelling, see `hsta_lib.data.table.subject_key`.
+def one_person(subjects, where="annotation sheet"):
+    """Ids of subjects (list of str), each person's in one spelling, see `hsta_lib.data.table.subject_key`.
 
     Beside them ``(where, clip_id, problem, action)`` of each person who has several spellings.
     """
+    subjects = pd.Series(subjects, dtype=object)
     merged = one_spelling(subjects, subject_key)
     spellings = subjects.str.strip().groupby(merged).unique()
     return merged, [
-        ("annotation sheet", "", f"subjects {', '.join(map(repr, sorted(found)))}", f"taken as one, {name!r}")
+        (where, "", f"subjects {', '.join(map(repr, sorted(found)))}", f"taken as one, {name!r}")
         for name, found in spellings.items()
         if len(found) > 1
     ]

@@ -1,7 +1,7 @@
 """Read SAMM: its raw or cropped frames of micro-expressions, and its sheet of FACS codes."""
 
 from hsta_lib.data.readers.find import dataset_folder, find_frames, folders_in_subjects, needed_sheet
-from hsta_lib.data.readers.rows import coded_row, listing, one_spelling, padded
+from hsta_lib.data.readers.rows import coded_row, listing, one_person, one_spelling, padded
 from hsta_lib.data.readers.sheet import read_sheet
 
 SHEET = "SAMM_Micro_FACS_Codes_v2.xlsx"
@@ -37,6 +37,7 @@ def read(root, *, dataset="samm", repair="repaired", variant=""):
     sheet = needed_sheet(root, _SHEET_NAMES, SHEET, frames)
     rows = read_sheet(sheet, _COLUMNS)
     rows["Filename"] = one_spelling(rows["Filename"])
+    rows["Subject"], merged = one_person(rows["Subject"])
     version, expected = _EXPECTED.get(len(rows), ("of no known version", {}))
     subjects = folders_in_subjects(frames)
     return listing(
@@ -45,6 +46,7 @@ def read(root, *, dataset="samm", repair="repaired", variant=""):
         rule=repair,
         version=f"{variant} frames; {sheet.name} ({version}, {len(rows)} rows)",
         expected=expected,
+        problems=merged,
     )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from hsta_lib.data.frames import index_folder, why_no_frames
 from hsta_lib.data.readers.find import dataset_folder, find_frames, find_sheet, folders_of, needed_sheet
-from hsta_lib.data.readers.rows import clip_row, listing
+from hsta_lib.data.readers.rows import clip_row, listing, one_person
 from hsta_lib.data.readers.sheet import read_sheet
 from hsta_lib.data.table import problems_table, subject_key
 
@@ -82,7 +82,8 @@ def _named_clips(found, dataset):
     ``found``: (subject, emotion, folder); of long clips, which have no folder per emotion, the emotion is
     None.
     """
-    clips, problems = {}, []
+    clips, problems = {}, _merged("folders of subjects", [subject for subject, *_ in found])
+    problems += _merged("folders of clips", [folder.name for *_, folder in found])
     for subject, emotion, folder in found:
         clip = parse_name(folder.name)
         reason = _disagreement(clip, subject, emotion)
@@ -93,6 +94,11 @@ def _named_clips(found, dataset):
         else:
             clips[clip] = folder
     return clips, problems
+
+
+def _merged(where, names):
+    """Problems of subjects that names of theirs or of their clips spell in several ways."""
+    return one_person([name.partition("_")[0] for name in names], where)[1]
 
 
 def _disagreement(clip, subject, emotion):
@@ -153,8 +159,9 @@ def _long_clips(root, camera, dataset):
     subjects = folders_of(folder).values()
     found = [(subject.name, None, clip) for subject in subjects for clip in folders_of(subject).values()]
     clips, problems = _named_clips(found, dataset)
-    rows = []
-    for cells in read_sheet(sheet, _COLUMNS, _OPTIONAL, title=page).to_dict("records"):
+    listed, rows = read_sheet(sheet, _COLUMNS, _OPTIONAL, title=page), []
+    problems += _merged(sheet.name, listed["Filename"])
+    for cells in listed.to_dict("records"):
         clip = parse_name(cells["Filename"])
         if clip is None:
             what = f"{cells['Filename']!r} is no name of a clip such as s1_ne_01"

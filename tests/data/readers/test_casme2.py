@@ -65,7 +65,7 @@ def test_one_clip_under_two_spellings_of_its_subject_or_name_is_listed_twice(tre
     rows = [row(), row(subject=1), row(name="ep02_01F")]
     clips, problems, *_ = casme2.read(tree(rows, folders=["sub01/EP02_01f"]))
     assert len(clips) == 1
-    assert problems["problem"].tolist() == ["listed twice"] * 2
+    assert problems["problem"].tolist() == ["subjects '01', '1'", *["listed twice"] * 2]
 
 
 def test_clips_of_one_name_are_told_apart_by_their_subject(tree):

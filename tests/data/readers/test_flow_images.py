@@ -96,6 +96,12 @@ def test_each_clip_is_read_once_with_the_ids_of_the_other_readers(layout, reques
         assert (image == colour(stem_of[clip_id])).all()
 
 
+def test_a_subject_that_names_of_images_spell_in_two_ways_is_listed(one_folder):
+    path = one_folder / "whole_norm_u_v_os" / "006_006_1_2 .png"
+    path.rename(path.with_name("6_006_1_2 .png"))
+    assert problems_of(one_folder) == [["names of images", "", "subjects '006', '6'", "taken as one, '006'"]]
+
+
 @pytest.mark.parametrize(
     ("stem", "clip_id"),
     [

@@ -60,9 +60,9 @@ def test_a_row_becomes_a_clip(tree):
 
 
 def test_one_clip_under_two_spellings_of_its_subject_is_listed_twice(tree):
-    clips, problems, *_ = samm.read(tree([row(), row(subject=6)]))
-    assert len(clips) == 1
-    assert problems["problem"].tolist() == ["listed twice"]
+    clips, problems, *_ = samm.read(tree([row(), row(subject=6), row(subject=" 6", name="006_1_3")]))
+    assert clips["subject_id"].tolist() == ["samm/006"] * 2
+    assert problems["problem"].tolist() == ["subjects '006', '6'", "listed twice"]
 
 
 def test_clips_of_one_recording_share_subject_and_stimulus(tree):

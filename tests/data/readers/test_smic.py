@@ -169,7 +169,9 @@ def test_defects_of_the_short_version_are_listed_and_nothing_else_is_lost(short)
     assert clips["clip_id"].tolist() == ["smic/s01/s1_ne_01", "smic/s02/s2_po_02"]
     assert clips.loc[0, ["onset", "offset"]].tolist() == [5, 9]
     assert listed == {"negative": 1, "positive": 1}
-    assert sorted(problems.itertuples(index=False, name=None)) == sorted(
+    merged, *others = problems.itertuples(index=False, name=None)
+    assert merged == ("folders of clips", "", "subjects 's02', 's2'", "taken as one, 's02'")
+    assert sorted(others) == sorted(
         (str(root / hs / where), *rest)
         for where, *rest in [
             ("s1/micro/negative/s1_ne_01", "smic/s01/s1_ne_01", "2 of 5 frames missing", "kept"),
@@ -203,6 +205,18 @@ def test_of_two_folders_of_one_clip_the_first_by_name_counts(short):
     folder = "SMIC_all_cropped/HS/s2/micro/positive/"
     root = short({f"{folder}s2_po_02": [5], f"{folder}s02_po_2": [8]})
     assert smic.read(root).clips["onset"].tolist() == [8]
+
+
+def test_a_subject_in_two_spellings_is_listed_wherever_they_stand(short, long):
+    root = short({short_folder("s1_ne_01"): [5], short_folder("s1_ne_02").replace("/s1/", "/s01/"): [5]})
+    assert smic.read(root).problems.to_numpy().tolist() == [
+        ["folders of subjects", "", "subjects 's01', 's1'", "taken as one, 's01'"]
+    ]
+    root = long([sheet_row("s7_po_01"), sheet_row("s07_po_02")])
+    of_sheet = smic.read(root, variant="E-HS").problems
+    assert of_sheet[["where", "problem"]].to_numpy().tolist() == [
+        ["folders of clips", "subjects 's07', 's7'"], [smic.SHEET, "subjects 's07', 's7'"],
+    ]  # fmt: skip
 
 
 # --- long clips -------------------------------------------------------------------------------------------
