@@ -1,11 +1,14 @@
 """Table 5: SMIC, SAMM and CASME II, each trained on alone and as the MEGC2019 union, scored one by one."""
 
+import re
+
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
 from hsta_lib.data.readers import flow_images
 from hsta_lib.evaluation.intervals import score_interval
+from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.reporting.tables import HEADINGS, in_points, off_zero, styled, with_span
 from hsta_lib.study import published
 from hsta_lib.training.trials import NAMED_CELL
@@ -13,6 +16,7 @@ from hsta_lib.training.trials import NAMED_CELL
 # As the paper writes them, in its order, and how their clips' ids begin.
 SOURCES = {"SMIC": "smic", "SAMM": "samm", "CASME II": "casme2"}
 UNION = "all three"
+_SCORE = f"^({'|'.join(METRICS)})"
 TRAIN_ON = ("own", "composite")
 # HSTA on pictures of flow: the video branch reads nothing and is not connected.
 _SPECIAL_ALONE = {"l_v": 0, "csta": False}
@@ -162,8 +166,12 @@ def show_differences(table):
 
 
 def with_differences(table, differences):
-    """Scores and differences in one table, for records: a difference is a row ``composite less own``."""
-    return pd.concat([table, differences.assign(train_on="composite less own")], ignore_index=True)
+    """Scores and, beside those of the union, ``<metric>_less_own`` and its ends, in points: for records.
+
+    Rows without a difference have NaN, so that no column holds both scores and differences.
+    """
+    names = {name: re.sub(_SCORE, r"\1_less_own", name) for name in differences}
+    return table.merge(differences.rename(columns=names).assign(train_on="composite"), how="left")
 
 
 def conclude_differences(table):

@@ -276,6 +276,17 @@ def test_differences_are_union_less_own_on_the_same_clips(scored):
     assert swapped.set_index("dataset")["uf1"].tolist() == pytest.approx(table["uf1"].tolist())
 
 
+def test_no_column_of_a_record_holds_scores_and_differences(scored):
+    table, differences = scored[0], composite.differences(CELLS, scored[1])
+    recorded = composite.with_differences(table, differences)
+    pd.testing.assert_frame_equal(recorded[table.columns], table)
+    of_union = recorded[recorded["train_on"] == "composite"].set_index("dataset")
+    for end in ("", "_low", "_high"):
+        expected = differences.set_index("dataset")[f"uf1{end}"]
+        pd.testing.assert_series_equal(of_union[f"uf1_less_own{end}"], expected, check_names=False)
+    assert recorded.loc[recorded["train_on"] == "own", "acc_less_own"].isna().all()
+
+
 def test_systems_that_are_trained_one_way_have_no_difference(scored):
     other = pd.DataFrame({"system": ["HSTA", "another"], "train_on": ["own", "composite"]})
     assert composite.differences(other, scored[1]).empty
