@@ -21,7 +21,7 @@ from hsta_lib.data.readers.authors_lists import check_clone, with_folds
 from hsta_lib.data.readers.rows import compare_counts
 from hsta_lib.data.synthetic import build
 from hsta_lib.data.table import DATASETS, LackingError, class_names, labelled, problems_table, without_class
-from hsta_lib.data.twins import near_twins
+from hsta_lib.data.twins import OF_FLOW, near_twins
 
 _CLONE_OF_CASME3 = "external/CAS-ME-3"  # with lists of bad frames
 _BOXES = "face_boxes.csv"  # in the dataset's folder, for crop = "boxes"
@@ -315,7 +315,9 @@ def _open_flow_images(parameters, frames, cache):
         clips=clips,
         frames_path=path,
         classes=class_names(parameters.labels, parameters.layout),
-        problems=found.problems,
+        problems=pd.concat(
+            [found.problems, problems_table(near_twins(clips, path, **OF_FLOW))], ignore_index=True
+        ),
         outside={},
         fingerprint=_fingerprint(clips, digest, Frames()),
         version=f"published images of flow and strain, {flow_images.VARIANTS.get(variant, variant)}",

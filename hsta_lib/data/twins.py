@@ -10,6 +10,9 @@ import numpy as np
 _SIZE = 32  # px at which pictures are compared
 _ROUNDING = 1e-3  # grey levels, of means
 _NEAR = 1  # grey levels of mean absolute difference; clips of synthetic faces differ by 1.6 and more
+# Of pictures of flow, 28 px small: a JPEG of quality 75 of one differs from it by 4.5 at most, pictures of
+# different subjects differ by 7.7 and more.
+OF_FLOW = {"size": 7, "near": 5}
 
 
 def count_twins(clips, frames_path, folds, *, subject_dependent):
@@ -53,35 +56,37 @@ def _digests(path, _time, _size):
     return np.array([sha256(clip).hexdigest() for clip in np.load(path, mmap_mode="r")])
 
 
-def near_twins(clips, frames_path):
+def near_twins(clips, frames_path, size=_SIZE, near=_NEAR):
     """One film under two names, maybe encoded anew or cut otherwise: clips that look alike or share frames.
 
     ``clips`` (DataFrame): with ``clip_id, subject_id, recording_id, folder, onset, offset``, one row per row
-    of the cached frames. The first and the middle frame of each video are compared, at 32 px.
+    of the cached frames. The first and the middle frame of each video are compared, at ``size`` px.
 
     Returns
     -------
     list of tuple
-        ``(where, clip_id, problem, action)`` of each pair of different recordings less than one grey level
-        apart on average, and of each other pair of different subjects with frames in common.
+        ``(where, clip_id, problem, action)`` of each pair of different recordings less than ``near`` grey
+        levels apart on average, and of each other pair of different subjects with frames in common.
     """
-    pictures = np.stack([_small(clip) for clip in np.load(frames_path, mmap_mode="r")])
+    pictures = np.stack([_small(clip, size) for clip in np.load(frames_path, mmap_mode="r")])
     # Means differ by no more than the pictures, be it of the whole or of lines: only neighbours in order of
     # their means are compared, first by lines.
-    lines = pictures.reshape(len(pictures), -1, 3 * _SIZE).mean(axis=2)
+    lines = pictures.reshape(len(pictures), -1, 3 * size).mean(axis=2)
     means = lines.mean(axis=1)
     order, found = np.argsort(means, kind="stable"), _sharing_frames(clips)
     pictures, lines, means = pictures[order], lines[order], means[order]
     rows = clips.iloc[order].reset_index(drop=True)
-    for row, end in enumerate(np.searchsorted(means, means + _NEAR + _ROUNDING)):
+    recordings = rows["recording_id"].to_numpy()
+    for row, end in enumerate(np.searchsorted(means, means + near + _ROUNDING)):
         by_lines = np.abs(lines[row + 1 : end] - lines[row]).mean(axis=1)
-        for other in row + 1 + np.flatnonzero(by_lines < _NEAR + _ROUNDING):
+        for other in row + 1 + np.flatnonzero(by_lines < near + _ROUNDING):
             difference = np.abs(pictures[other] - pictures[row]).mean()
-            pair = rows.iloc[[row, other]].sort_values("clip_id")
-            if difference < _NEAR and pair["recording_id"].nunique() > 1:
+            if difference < near and recordings[row] != recordings[other]:
+                pair = rows.iloc[[row, other]].sort_values("clip_id")
                 first, second = pair["clip_id"]
                 alike = f"looks like {first}: {difference:.1f} grey levels apart on average"
-                found[first, second] = (str(pair["folder"].iloc[1]), second, alike, "kept")
+                where = str(pair["folder"].iloc[1] or "pictures of flow")
+                found[first, second] = (where, second, alike, "kept")
     return sorted(found.values())
 
 
@@ -98,7 +103,7 @@ def _sharing_frames(clips):
     return found
 
 
-def _small(clip):
+def _small(clip, size):
     frames = clip[[0, (len(clip) - 2) // 2]]
-    shrunk = [cv2.resize(frame, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA) for frame in frames]
+    shrunk = [cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in frames]
     return np.float32(shrunk).ravel()

@@ -289,6 +289,18 @@ def test_as_a_dataset_each_image_stands_for_all_frames(folds, tmp_path_factory):
     assert dataset.flow(13).dtype == np.float32
 
 
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_a_picture_of_another_subject_encoded_once_more_is_a_problem(folds, tmp_path_factory, is_copied):
+    blobs = np.random.default_rng(0).integers(0, 255, (5, 5, 3)).astype(np.uint8)
+    picture = cv2.resize(blobs, (28, 28))
+    encoded = cv2.imencode(".jpg", picture if is_copied else picture[::-1], [cv2.IMWRITE_JPEG_QUALITY, 75])[1]
+    assert cv2.imwrite(str(folds / "006/u_test/0/006_006_1_2 .png"), picture)
+    assert cv2.imwrite(str(folds / "s01/u_test/0/s01_s01_ne_01 .png"), cv2.imdecode(encoded, 1))
+    problems = opened(folds, tmp_path_factory.mktemp("data")).problems
+    told = [("pictures of flow", "smic/p03/c004", "looks like samm/p02/c002")] * is_copied
+    assert [(*row[:2], row[2].split(":")[0]) for row in problems.to_numpy()] == told
+
+
 def test_a_system_is_given_the_image_stretched(folds, tmp_path_factory):
     path = folds / "006/u_test/0/006_006_1_2 .png"
     image = np.random.default_rng(0).integers(7, 211, (28, 28, 3), np.uint8)
