@@ -28,6 +28,8 @@ _NOT_FOLLOWED = tuple(
     f"hsta_lib.{name}"
     for name in ("config", "files", "paper", "data.cache", "training.checkpoint", "training.code")
 )
+_ARRAYS = " arrays"  # after a module's name: those that its functions name, as tables of codes
+_IN_FINGERPRINT = "hsta_lib.data.synthetic"  # whose arrays are in the pixels
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 # Taken at import: a process goes on with the code it has loaded, whatever happens to the files.
 _SOURCES = {str(path): path.read_text() for path in PACKAGE.rglob("*.py")}
@@ -52,10 +54,17 @@ def digest_of(function):
 
 
 def differing(made_by, now):
-    """Modules whose part in a result differs, of two `digests`; none if a file was but renamed."""
-    if sorted(made_by.values()) == sorted(now.values()):
+    """Modules whose part in a result differs, of two `digests`; none if a file was but renamed.
+
+    Results from before arrays were followed have no digest of them, and count as made with those of now.
+    """
+    before = dict(made_by)
+    if not any(name.endswith(_ARRAYS) for name in made_by):
+        before |= {name: digest for name, digest in now.items() if name.endswith(_ARRAYS)}
+    if sorted(before.values()) == sorted(now.values()):
         return []
-    return sorted(name for name in made_by.keys() | now.keys() if made_by.get(name) != now.get(name))
+    names = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+    return sorted({name.removesuffix(_ARRAYS) for name in names})
 
 
 _walks = {}
@@ -123,6 +132,9 @@ class _Walk:
         named = self.bound(function.__globals__, names)
         for _, module in [pair for pair in named if isinstance(pair[1], ModuleType)]:
             named += self.bound(vars(module), names) if _is_followed(module.__name__) else []
+        arrays = {f"{name} = {value.tolist()}" for name, value in named if hasattr(type(value), "tolist")}
+        if arrays and not function.__module__.startswith(_IN_FINGERPRINT):
+            self.parts[function.__module__.removeprefix("hsta_lib.") + _ARRAYS] |= arrays
         return {f"{function.__qualname__}: {_definition(function.__code__)} {given}", *self._told(named)}
 
     def _class(self, kind):

@@ -11,7 +11,7 @@ import pytest
 from tiny import tiny_dataset, tiny_settings, tiny_trials
 
 from hsta_lib import ROOT
-from hsta_lib.models.baselines import mmnet, registry
+from hsta_lib.models.baselines import lbp_top, mmnet, registry
 from hsta_lib.models.hsta import HSTA
 from hsta_lib.study import start
 from hsta_lib.training import archive, batches, recipe, run, store
@@ -97,6 +97,9 @@ def test_a_file_that_is_but_renamed_is_no_other_code():
         == []
     )
     assert differing({"models.hsta": "1a"}, {"models.hsta": "3c"}) == ["models.hsta"]
+    of_now = {"models.a": "1a", "models.a arrays": "2b"}
+    assert differing({"models.a": "1a"}, of_now) == []  # from before arrays were followed
+    assert differing(of_now | {"models.a arrays": "3c"}, of_now) == ["models.a"]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +108,7 @@ def test_a_file_that_is_but_renamed_is_no_other_code():
         (HSTA, "forward", halved, ["HSTA"]),
         (mmnet.MMNet, "forward", halved, ["MMNet"]),
         (batches, "PIXEL_STD", (0.229, 0.225, 0.224), ["HSTA"]),
+        (lbp_top, "_UNIFORM", lbp_top._UNIFORM[::-1].copy(), ["LBP-TOP"]),
         (recipe, "_MOMENTUM", 0.8, ["HSTA", "LBP-TOP", "MMNet", "STSTNet"]),
     ],
 )
