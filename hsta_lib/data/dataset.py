@@ -311,13 +311,12 @@ def _open_flow_images(parameters, frames, cache):
         picture.__getitem__,
         shape=shown.shape[1:], dtype=np.uint8, desc="",
     )  # fmt: skip
+    twins = problems_table(near_twins(clips, path, **OF_FLOW))
     return Dataset(
         clips=clips,
         frames_path=path,
         classes=class_names(parameters.labels, parameters.layout),
-        problems=pd.concat(
-            [found.problems, problems_table(near_twins(clips, path, **OF_FLOW))], ignore_index=True
-        ),
+        problems=pd.concat([found.problems, twins], ignore_index=True),
         outside={},
         fingerprint=_fingerprint(clips, digest, Frames()),
         version=f"published images of flow and strain, {flow_images.VARIANTS.get(variant, variant)}",

@@ -166,10 +166,7 @@ def show_differences(table):
 
 
 def with_differences(table, differences):
-    """Scores and, beside those of the union, ``<metric>_less_own`` and its ends, in points: for records.
-
-    Rows without a difference have NaN, so that no column holds both scores and differences.
-    """
+    """Scores and ``<metric>_less_own`` and its ends, in points, where there is a difference: for records."""
     names = {name: re.sub(_SCORE, r"\1_less_own", name) for name in differences}
     return table.merge(differences.rename(columns=names).assign(train_on="composite"), how="left")
 

@@ -97,7 +97,6 @@ def _named_clips(found, dataset):
 
 
 def _merged(where, names):
-    """Problems of subjects that names of theirs or of their clips spell in several ways."""
     return one_person([name.partition("_")[0] for name in names], where)[1]
 
 
