@@ -44,21 +44,23 @@ def weighted(clips, weights):
     return np.array(found)
 
 
-def _variance(settings, shares, weights):
+def _pseudo_values(settings, weights, real):
+    """Scores by setting and seed, pseudo-values of subjects, and the degrees of freedom of these."""
+    names = np.unique(settings[0].subjects)
+    without = weights * (settings[0].subjects != names[:, None])
+    of_seeds = np.array([weighted(clips, weights[None])[:, 0] for clips in settings])
+    table = np.array([weighted(clips, without) for clips in settings])  # settings, seeds, subjects, scores
+    sizes = np.array([(real == name).sum() for name in np.unique(real)])
+    free = max(sizes.sum() ** 2 / (sizes**2).sum() - 1, 1)
+    return of_seeds, len(names) * of_seeds[:, :, None] - (len(names) - 1) * table, free
+
+
+def _variance(settings, shares, weights, real):
     """A weighted sum of the settings' scores, its variance and degrees of freedom, from pseudo-values."""
-    subjects = settings[0].subjects
-    names = np.unique(subjects)
-    n, n_seeds = len(names), len(settings[0].y_pred)
-    without = weights * (subjects != names[:, None])
-    of_seeds, left_out = (
-        sum(share * weighted(clips, part) for share, clips in zip(shares, settings, strict=True))
-        for part in (weights[None], without)
-    )
-    of_seeds = of_seeds[:, 0]
-    table = n * of_seeds[:, None] - (n - 1) * left_out
+    *both, free = _pseudo_values(settings, weights, real)
+    of_seeds, table = (np.tensordot(shares, part, axes=1) for part in both)
+    n_seeds, n = table.shape[:2]
     of_subjects = table.mean(axis=0).var(axis=0, ddof=1) / n
-    real = np.array([(subjects == name).sum() for name in names if not name.startswith("imagined")])
-    free = max(real.sum() ** 2 / (real**2).sum() - 1, 1)
     if n_seeds < 3:
         return of_seeds.mean(axis=0), of_subjects, np.full(3, free)
     rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean(axis=(0, 1))
@@ -90,8 +92,9 @@ def interval(settings, shares=(1,)):
     Shape (3 values and ends, 3 scores).
     """
     more = [_with_imagined(clips) for clips in settings]
-    plain = _variance(settings, shares, np.ones(len(settings[0].y_true)))
-    imagined = _variance([clips for clips, _ in more], shares, more[0][1])
+    subjects = settings[0].subjects
+    plain = _variance(settings, shares, np.ones(len(subjects)), subjects)
+    imagined = _variance([clips for clips, _ in more], shares, more[0][1], subjects)
     least, most = sum(min(share, 0) for share in shares), sum(max(share, 0) for share in shares)
     found = []
     for i, value in enumerate(plain[0]):
@@ -115,16 +118,24 @@ def _ends(value, scale, least, most):
     return low, brentq(beyond, value, most, xtol=1e-14) if value < most else most
 
 
+def _detectable(settings, contrasts, n_contrasts):
+    """Differences that are found four times in five where settings scatter so, by contrast and score."""
+    of_seeds, table, free = _pseudo_values(settings, np.ones(len(settings[0].y_true)), settings[0].subjects)
+    n_seeds, n = table.shape[1:3]
+    if n_seeds < 3:
+        return np.full((len(contrasts), 3), np.nan)
+    degrees = len(settings) * (n_seeds - 1)
+    apart = (table - table.mean(axis=1, keepdims=True)).var(axis=2, ddof=1).sum(axis=(0, 1)) / n / degrees
+    seeds = np.maximum(of_seeds.var(axis=1, ddof=1).mean(axis=0), apart)
+    known = seeds**2 / (apart**2 / free + seeds**2 / degrees + apart**2 / (free * degrees))
+    quantiles = student.ppf(1 - 0.025 / n_contrasts, known) + student.ppf(0.8, known)
+    return np.array([quantiles * np.sqrt(np.square(shares).sum() / n_seeds * seeds) for shares in contrasts])
+
+
 def _of_contrasts(settings, contrasts, weights, real):
     """Weighted sums of the settings' scores, their variance and degrees of freedom; each a row by score."""
-    names = np.unique(settings[0].subjects)
-    n, n_seeds = len(names), len(settings[0].y_pred)
-    without = weights * (settings[0].subjects != names[:, None])
-    of_seeds = np.array([weighted(clips, weights[None])[:, 0] for clips in settings])
-    table = np.array([weighted(clips, without) for clips in settings])  # settings, seeds, subjects, scores
-    table = n * of_seeds[:, :, None] - (n - 1) * table
-    sizes = np.array([(real == name).sum() for name in np.unique(real)])
-    free = max(sizes.sum() ** 2 / (sizes**2).sum() - 1, 1)
+    of_seeds, table, free = _pseudo_values(settings, weights, real)
+    n_seeds, n = table.shape[1:3]
     degrees = (len(settings) - 1) * (n_seeds - 1)
 
     def left_over(values):
@@ -149,29 +160,29 @@ def _of_contrasts(settings, contrasts, weights, real):
 
 
 def differences(settings, contrasts, n_contrasts):
-    """The ends of each contrast's interval and its p, corrected for so many; each by score.
+    """The ends of each contrast's interval and its p, corrected for so many, and what is detectable.
 
     ``contrasts``: a share of each setting, positive ones sum up to 1 and negative ones to -1. Shape
-    (n, 3 scores, 4): value, ends and p.
+    (n, 3 scores, 5): value, ends, p and the smallest detectable difference.
     """
     subjects = settings[0].subjects
     more = [_with_imagined(clips) for clips in settings]
     plain = _of_contrasts(settings, contrasts, np.ones(len(subjects)), subjects)
     imagined = _of_contrasts([clips for clips, _ in more], contrasts, more[0][1], subjects)
-    found = []
-    for both in zip(plain, imagined, strict=True):
+    found, smallest = [], _detectable(settings, contrasts, n_contrasts)
+    for *both, of_both in zip(plain, imagined, smallest, strict=True):
         for i, value in enumerate(both[0][0]):
             known = [(v[i] / (1 - at[i] ** 2), degrees[i]) for at, v, degrees in both]
             spread, degrees = max(known, key=lambda one: one[0])
             t = student.ppf(1 - 0.025 / n_contrasts, degrees)
             ends = _ends(value, spread * t**2, -1, 1)
             p = 2 * student.sf(abs(value) / np.sqrt(spread), degrees)
-            found.append((value, *ends, min(n_contrasts * p, 1)))
-    return np.array(found).reshape(len(contrasts), 3, 4)
+            found.append((value, *ends, min(n_contrasts * p, 1), of_both[i]))
+    return np.array(found).reshape(len(contrasts), 3, 5)
 
 
 def difference(settings, pair, n_pairs):
-    """Of the second of a pair of settings less the first: value, ends and p, each by score."""
+    """Of the second of a pair of settings less the first: as `differences`, each by score."""
     shares = np.zeros(len(settings))
     shares[list(pair)] = -1, 1
     return differences(settings, [shares], n_pairs)[0].T

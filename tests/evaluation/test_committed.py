@@ -24,14 +24,19 @@ from hsta_lib.study.union import of_source
 
 REPORTS = ROOT / "reports"
 PREDICTIONS = sorted(REPORTS.glob("*-study-*-predictions.csv"))
+assert PREDICTIONS, "no predictions of reports are there"
 _OF_CLIPS = ["clip_id", "subject_id", "fold", "y_true"]
+
+
+def owner_of(path):
+    """Path of the record that a file of predictions belongs to."""
+    owners = [other for other in path.parent.glob("*.json") if path.stem.startswith(f"{other.stem}-")]
+    return max(owners, key=lambda other: len(other.stem))
 
 
 def record_of(path):
     """The record of a report; of one with several files of predictions, what it says of this one's rows."""
-    stem = path.stem.removesuffix("-predictions")
-    owners = [other for other in path.parent.glob("*.json") if f"{stem}-".startswith(f"{other.stem}-")]
-    owner = max(owners, key=lambda other: len(other.stem))
+    stem, owner = path.stem.removesuffix("-predictions"), owner_of(path)
     record, part = json.loads(owner.read_text()), stem.removeprefix(owner.stem)[1:]
     return _part_of(record, *part.partition("-")[::2]) if part else record
 
@@ -68,10 +73,6 @@ def read(path):
     return record, rows.astype({"seed": int, "fold": int}), classes
 
 
-def test_there_are_predictions_of_reports():
-    assert PREDICTIONS
-
-
 def parts(record, rows):
     """Numbers of the record and the predictions they are of, by name; Table 5 is scored by dataset."""
     found = dict(iter(rows.groupby("setting", sort=False)))
@@ -106,9 +107,8 @@ def test_scores_and_intervals_are_those_of_the_record(report):
     assert record["intervals"] == RULE
     for name, (of_row, expected) in chosen.items():
         clips = as_clips(of_row, len(classes))
-        mean, low, high = interval([clips])
-        np.testing.assert_allclose(mean, sklearn_scores(clips), atol=1e-9)
-        assert_kept(expected, {"": mean, "_low": low, "_high": high}, name)
+        np.testing.assert_allclose(interval([clips])[0], sklearn_scores(clips), atol=1e-9)
+        assert_interval(expected, [clips], name)
 
 
 def assert_kept(kept, found, name, atol=1e-3):
@@ -116,6 +116,11 @@ def assert_kept(kept, found, name, atol=1e-3):
     for end, values in found.items():
         expected = [kept[f"{metric}{end}"] for metric in METRICS]
         np.testing.assert_allclose(100 * values, expected, rtol=0, atol=atol, err_msg=f"{name}{end}")
+
+
+def assert_interval(kept, settings, name, shares=(1,)):
+    """A weighted sum of settings' scores and its interval are those of a record."""
+    assert_kept(kept, dict(zip(("", "_low", "_high"), interval(settings, shares), strict=True)), name)
 
 
 def fold_means(clips, folds, absent):
@@ -148,8 +153,7 @@ def test_the_mean_of_all_settings_is_that_of_the_record(report):
     for name, kept in record["summary"].items():
         if name.startswith("mean of all"):
             assert f" {len(read)} " in name
-            mean, low, high = interval(read, [1 / len(read)] * len(read))
-            assert_kept(kept, {"": mean, "_low": low, "_high": high}, name)
+            assert_interval(kept, read, name, [1 / len(read)] * len(read))
 
 
 def test_the_library_gives_the_scores_and_the_intervals_of_its_own_rule(report):
@@ -293,8 +297,9 @@ def verdict_of(options, found, scores):
     return REVERSED if all(is_reversed) else NOT_SEEN
 
 
-RECORDS = sorted(REPORTS.glob("*-study-*.json"))
-WITH_CLAIMS = [path for path in RECORDS if json.loads(path.read_text())["claims"]]
+WITH_CLAIMS = [
+    path for path in sorted(REPORTS.glob("*-study-*.json")) if json.loads(path.read_text())["claims"]
+]
 
 
 @pytest.mark.parametrize("path", WITH_CLAIMS, ids=lambda path: path.stem)
@@ -333,9 +338,10 @@ def test_verdicts_of_claims_are_those_of_a_second_comparison(path):
             assert claim["verdict"].startswith("not fitted"), name
             continue
         assert claim["verdict"].startswith(verdict), name
-        kept = [claim["estimate"] / 100, claim["low"] / 100, claim["high"] / 100, claim["p_adjusted"]]
+        kept = [claim[column] for column in ("estimate", "low", "high", "p_adjusted", "detectable")]
+        kept = np.array(kept, float) / [100, 100, 100, 1, 100]
         of_score = [found[part[:2]][METRICS.index(claim["score"])] for option in options for part in option]
-        assert np.isclose(of_score, kept, rtol=0, atol=1e-4).all(axis=1).any(), name
+        assert np.isclose(of_score, kept, rtol=0, atol=1e-4, equal_nan=True).all(axis=1).any(), name
 
 
 @pytest.mark.parametrize(
@@ -352,10 +358,11 @@ def test_differences_from_a_first_row_are_those_of_a_second_comparison(report, l
     for row in others:
         compared = fitted if row in fitted else [first, row]
         settings = [clips[name] for name in compared]
-        value, low, high, p = difference(settings, (0, compared.index(row)), len(compared) - 1)
+        value, low, high, p, smallest = difference(settings, (0, compared.index(row)), len(compared) - 1)
         kept = record["summary"][row]
         assert_kept(kept, {"": value, "_low": low, "_high": high}, row)
         if row in fitted:
+            assert_kept(kept, {"_detectable": smallest}, row)
             np.testing.assert_allclose(p, [kept[f"{metric}_p"] for metric in METRICS], atol=1e-4)
         else:
             assert kept["uar_p"] is None
@@ -366,9 +373,74 @@ def test_what_another_extraction_costs_is_that_of_the_record():
     clips, _ = rows_by_name(path)
     for tested, other in [("HTNet", "CausalNet"), ("CausalNet", "HTNet")]:
         pair = [clips[f"{trained} {tested}"] for trained in (other, tested)]
-        value, low, high = interval(pair, (1, -1))
-        kept = json.loads(path.read_text())["summary"][tested]
-        assert_kept(kept, {"": value, "_low": low, "_high": high}, tested)
+        assert_interval(json.loads(path.read_text())["summary"][tested], pair, tested, (1, -1))
+
+
+def test_the_page_of_claims_has_the_verdicts_of_the_records():
+    page, keys = json.loads((REPORTS / "claims.json").read_text()), ("report", "id", "scope", "verdict")
+    found = [one | {"report": p.stem} for p in WITH_CLAIMS for one in json.loads(p.read_text())["claims"]]
+    kept, expected = ([tuple(row[key] for key in keys) for row in rows] for rows in (page, found))
+    assert sorted(row for row in kept if row[0]) == sorted(expected)
+
+
+# --- Fit, and what was trained on one dataset alone: from the archives of trials ----------------------------
+
+
+def trainings_of(owner):
+    """Trainings of a record's archive: each with ``rows``, its predictions."""
+    content = gzip.decompress(owner.with_suffix(".trials.jsonl.gz").read_bytes())
+    header, *lines = map(json.loads, content.splitlines())
+    for one in lines[header["clips"] :]:
+        said = one["predictions"]
+        one["rows"] = pd.DataFrame(lines[said["clips"]]).assign(y_pred=said["y_pred"], seed=one["seed"])
+    return lines[header["clips"] :]
+
+
+def assert_fit(kept, trainings, name):
+    """Accuracy and shares of losses, or of errors where a loss is not compared, are those of a record."""
+    table = pd.DataFrame(trainings)
+    reached, constant = 100 * table["train_accuracy"], 100 * table["constant_accuracy"]
+    share = 100 * table["losses"].str[-1] / table["constant_loss"].astype(float).replace(0, np.nan)
+    share = share.fillna(100 * (100 - reached) / (100 - constant))
+    found = [reached.mean(), constant.mean(), share.mean(), share.max()]
+    columns = ["train_accuracy", "constant_accuracy", "loss_share", "loss_share_worst"]
+    np.testing.assert_allclose([kept[column] for column in columns], found, rtol=0, atol=1e-3, err_msg=name)
+    is_fit = share.groupby(table["fold"]).mean().max() <= 45
+    assert kept["fit"] in ("reads no pixels", "fitted" if is_fit else "not fitted"), name
+
+
+@pytest.mark.parametrize("path", PREDICTIONS, ids=lambda path: path.stem)
+def test_how_rows_fit_is_what_the_archive_says(path):
+    (record, rows, _), archive, is_read = read(path), trainings_of(owner_of(path)), []
+    said = [dict(one["rows"][["clip_id", "y_pred"]].to_numpy()).items() for one in archive]
+    by = pd.DataFrame(archive).groupby(["seed", "fold"]).groups
+    for name, (of_row, kept) in parts(record, rows).items():
+        if kept.get("loss_share") is None:  # of reference rows and best epochs
+            continue
+        ending, found = f"/{kept['tested on'].lower()}" if "tested on" in kept else "", []
+        for chosen, part in of_row.groupby(["seed", "fold"]):
+            asked = dict(zip(part["clip_id"] + ending, part["y_pred"], strict=True)).items()
+            found.append([place for place in by[chosen] if asked <= said[place]])
+        assert all(found), name
+        is_read.append(all(len(places) == 1 for places in found))  # else several networks predict the same
+        if is_read[-1]:
+            assert_fit(kept, [archive[place] for (place,) in found], name)
+    assert np.mean(is_read) > 0.7
+
+
+def test_what_is_trained_on_one_dataset_alone_is_what_the_archive_says():
+    (owner,) = REPORTS.glob("table5-study-*.json")
+    own = [one for one in trainings_of(owner) if one["rows"]["clip_id"].str[:4].nunique() == 1]
+    cells = [cell for cell in json.loads(owner.read_text())["cells"] if cell["system"] == "HSTA"]
+    cells, (composite, _) = {(one["dataset"], one["train_on"]): one for one in cells}, rows_by_name(owner)
+    for dataset in (*SOURCES, "all three"):
+        chosen = [one for one in own if len(of_source(one["rows"], dataset))]
+        alone = as_clips(pd.concat([one["rows"] for one in chosen]), 3)
+        assert_fit(cells[dataset, "own"], chosen, dataset)
+        assert_interval(cells[dataset, "own"], [alone], dataset)
+        added = {name.replace("_less_own", ""): value for name, value in cells[dataset, "composite"].items()}
+        added = cells.get((dataset, "composite less own"), added)  # as records from before have it
+        assert_interval(added, [alone, composite[f"{dataset} HSTA"]], dataset, (-1, 1))
 
 
 # --- Reports on real motion: what is committed names clips and subjects by running numbers ------------------

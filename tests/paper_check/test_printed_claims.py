@@ -132,36 +132,26 @@ def test_a_wrong_claim_is_refused_by_name(tmp_path, change, message):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("read", "claims", "changes", "message"),
     [
-        (yaml.safe_dump({"claims": [GOOD, GOOD], "changes": []}), "claim one: this id occurs twice"),
-        (yaml.safe_dump({"claims": [3], "changes": []}), "claim 1: must hold names"),
-        (yaml.safe_dump({"claims": []}), "claims and changes"),
-        ("claims: [", "no YAML file"),
+        (load_claims, [GOOD, GOOD], [], "claim one: this id occurs twice"),
+        (load_claims, [3], [], "claim 1: must hold names"),
+        (load_claims, [GOOD], None, "claims and changes"),
+        (load_changes, [GOOD], [CHANGE | {"reason": ""}], "change 1: .*reason"),
+        (load_changes, [GOOD], [CHANGE | {"date": "soon"}], "change 1: .*date = 'soon'"),
+        (load_changes, [GOOD], [CHANGE | {"change": "gone"}], "change 1: .*change = 'gone'"),
     ],
 )
-def test_a_wrong_file_is_refused(tmp_path, text, message):
-    path = tmp_path / "claims.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=f"claims.yaml.*{message}"):
-        load_claims(path)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"reason": ""}, "reason"),
-        ({"date": "soon"}, "date = 'soon'"),
-        ({"change": "gone"}, "change = 'gone'"),
-    ],
-)
-def test_an_edit_without_date_or_reason_is_refused(tmp_path, change, message):
+def test_a_wrong_file_is_refused(tmp_path, read, claims, changes, message):
     path = tmp_path / "claims.yaml"
     path.write_text(yaml.safe_dump({"claims": [GOOD], "changes": [CHANGE]}))
     assert load_changes(path)[0].reason == "b"
-    path.write_text(yaml.safe_dump({"claims": [GOOD], "changes": [CHANGE | change]}))
-    with pytest.raises(ValueError, match=f"claims.yaml: change 1: .*{message}"):
-        load_changes(path)
+    path.write_text(yaml.safe_dump({"claims": claims} | ({} if changes is None else {"changes": changes})))
+    with pytest.raises(ValueError, match=f"claims.yaml: .*{message}"):
+        read(path)
+    path.write_text("claims: [")
+    with pytest.raises(ValueError, match=r"claims\.yaml is no YAML file"):
+        read(path)
 
 
 def test_the_digest_is_of_the_test_alone():

@@ -5,11 +5,28 @@ import test_casme2
 import test_samm
 
 from hsta_lib.data.readers import casme2, samm
-from hsta_lib.data.table import labelled
+from hsta_lib.data.table import COLUMNS, labelled
 
 READERS = {"casme2": (casme2, test_casme2), "samm": (samm, test_samm)}
 CLIP = {"casme2": "sub01/EP02_01f", "samm": "006/006_1_2"}
 of_both = pytest.mark.parametrize("name", READERS)
+
+
+AS_CLIP = {
+    "casme2": ["sub01", "sub01/EP02", CLIP["casme2"], "Cropped", 46, 59, 86, "happy", "", "4+L10"],
+    "samm": ["006", "006_1", CLIP["samm"], "SAMM", 5562, 5588, 5632, "happy", "VII", "L12+25"],
+}
+
+
+@of_both
+def test_a_row_becomes_a_clip(tmp_path, name):
+    (reader, given), (*ids, frames), rest = READERS[name], AS_CLIP[name][:4], AS_CLIP[name][4:]
+    clips, problems, *_ = reader.read(given.build(tmp_path, [given.row()]))
+    folder = tmp_path / frames / CLIP[name]
+    values = [name, *(f"{name}/{part}" for part in ids), folder, None, *rest, "micro"]
+    assert clips.to_dict("records") == [dict(zip(COLUMNS, values, strict=True))]
+    assert list(clips.columns) == list(COLUMNS)
+    assert problems.empty
 
 
 @pytest.mark.parametrize("form", [int, float, "{}".format, "0{}".format, " 0{} ".format])
@@ -19,6 +36,43 @@ def test_subjects_may_be_padded_text_or_numbers(tmp_path, name, subject, form):
     root = given.build(tmp_path, [given.row(subject=form(subject)), given.row(subject="37", name="037_3_1")])
     expected = {"casme2": ["casme2/sub01", "casme2/sub37"], "samm": ["samm/006", "samm/037"]}
     assert reader.read(root).clips["subject_id"].tolist() == expected[name]
+
+
+@pytest.mark.parametrize(("name", "spellings"), [("casme2", ("01", "1")), ("samm", ("006", "6"))])
+def test_one_clip_under_two_spellings_of_its_subject_or_name_is_listed_twice(tmp_path, name, spellings):
+    reader, given = READERS[name]
+    rows = [given.row(), given.row(subject=int(spellings[1])), given.row(name=given.row()[1].upper())]
+    clips, problems, *_ = reader.read(given.build(tmp_path, rows, folders=[CLIP[name]]))
+    assert clips["clip_id"].str.lower().tolist() == [f"{name}/{CLIP[name]}".lower()]
+    merged = f"subjects {', '.join(map(repr, spellings))}"
+    assert problems["problem"].tolist() == [merged, "listed twice", "listed twice"]
+
+
+@of_both
+def test_cells_are_stripped_and_emotions_have_one_spelling(tmp_path, name):
+    reader, given = READERS[name]
+    spelt = {
+        " others": "others", "Other": "others", "Happiness ": "happy", "sadness": "sad", "fear": "fear",
+        "REPRESSION": "repression", "disgust": "disgust", "surprise": "surprise", " anger": "anger",
+    }  # fmt: skip
+    rows = [given.row(name=f"006_1_{n}", emotion=emotion, units=12) for n, emotion in enumerate(spelt)]
+    rows.append(given.row(" 46 ", "59.0", 86.0, name=" 006_2_1 ", units=" A1B or 2 "))
+    clips, problems, *_ = reader.read(given.build(tmp_path, rows))
+    assert clips["emotion"].tolist() == [*spelt.values(), "happy"]
+    assert clips["action_units"].tolist() == ["12"] * len(spelt) + ["A1B or 2"]
+    last = clips.iloc[-1][["clip_id", "onset", "apex", "offset"]].tolist()
+    assert last == [f"{name}/{CLIP[name].split('/')[0]}/006_2_1", 46, 59, 86]
+    assert problems.empty
+
+
+@of_both
+def test_objective_classes_of_the_sheet_are_written_in_roman_numerals(tmp_path, name):
+    reader, given = READERS[name]
+    cells = [1, "2", 3.0, " 4 ", 5, 6, 7, 8, "vii"]
+    rows = [given.row(name=f"006_1_{n}", objective=cell) for n, cell in enumerate(cells)]
+    header = test_casme2.HEADER_2019 if name == "casme2" else test_samm.HEADER
+    clips = reader.read(given.build(tmp_path, rows, header=header)).clips
+    assert clips["objective_class"].tolist() == ["I", "II", "III", "IV", "V", "VI", "VII", "8", "VII"]
 
 
 @of_both
