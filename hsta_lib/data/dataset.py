@@ -289,10 +289,7 @@ def _with_classes(reading, parameters):
 
 
 def _open_flow_images(parameters, frames, cache):
-    """Pictures of flow as a dataset: the video is all there are in their order, the first two are special.
-
-    Where there is one alone, from onset to apex, it stands for all.
-    """
+    """Pictures of flow as a dataset: the video is all, the first two are special; a single one is both."""
     variant, root = parameters.variant or "htnet", _given_root(parameters)
     found = flow_images.read_both(root) if variant == flow_images.BOTH else flow_images.read(root, variant)
     if found.clips.empty:
