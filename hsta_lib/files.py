@@ -8,12 +8,15 @@ import platform
 import re
 import shutil
 import sys
+import time
 import uuid
 from contextlib import contextmanager, suppress
 from operator import attrgetter
+from pathlib import Path
 
 import pandas as pd
 import psutil
+from filelock import Timeout
 from IPython import get_ipython
 from IPython.display import display
 from pandas.api.types import is_numeric_dtype
@@ -25,6 +28,8 @@ _HOST = re.sub(r"\W", "-", platform.node())
 with suppress(OSError):  # of a container with processes of its own
     _HOST += f"-{os.stat('/proc/self/ns/pid').st_ino}"
 PROGRESS = {"progress": True}  # metadata of a bar's output in a notebook
+STILL_SECONDS = 600  # that the holder of a lock may write nothing
+LOOK_SECONDS = 5
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
@@ -90,6 +95,38 @@ def _is_running(pid, path):
         return psutil.Process(pid).create_time() < path.stat().st_mtime + 60  # the clock may be set
     except (psutil.NoSuchProcess, FileNotFoundError):
         return False
+
+
+def acquired(lock, hint=""):
+    """A lock in a folder, waited for as long as its holder writes something there; ``hint`` is told.
+
+    TimeoutError, which names the lock, if nothing was written for ten minutes.
+    """
+    folder, looked, since = Path(lock.lock_file).parent, None, time.monotonic()
+    while True:
+        try:
+            lock.acquire(timeout=LOOK_SECONDS if looked else 0)
+            return lock
+        except Timeout:
+            if not looked:
+                print(f"waiting for another process that writes {folder}{hint}", flush=True)
+            looked, before = _written(folder), looked
+        since = since if looked == before else time.monotonic()
+        if time.monotonic() - since > STILL_SECONDS:
+            raise TimeoutError(
+                f"another process holds {lock.lock_file} and has written nothing for "
+                f"{STILL_SECONDS / 60:.0f} minutes, as one that is stopped: let it go on or end it "
+                f"(`fuser {lock.lock_file}` names it){hint}"
+            )
+
+
+def _written(folder):
+    """When which files and folders within were written last."""
+    times = {}
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):
+            times[entry.name] = entry.stat().st_mtime_ns
+    return times
 
 
 def still_whole(root, is_whole):

@@ -6,19 +6,17 @@ import hashlib
 import json
 import os
 import shutil
-import time
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from math import prod
-from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, SoftFileLock, Timeout
+from filelock import FileLock, SoftFileLock
 
 from hsta_lib.config import n_cores
-from hsta_lib.files import file_digest, progress_bar
+from hsta_lib.files import acquired, file_digest, progress_bar
 
 # In the folder of a cache. The last two are there only while it is built, or after a kill.
 _ROWS, _BUILT, _LOCK = "rows.npy", "built.json", ".lock"
@@ -28,8 +26,6 @@ _PROBLEM = ".json"  # ending of the file that stands for a row which cannot be c
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-STILL_SECONDS = 600
-LOOK_SECONDS = 5
 
 
 class Unreadable(ValueError):
@@ -133,45 +129,16 @@ def _locked(folder, size):
     with _explained(folder, size):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock = _acquired(FileLock(folder / _LOCK, fallback_to_soft=False), "")
+            lock = acquired(FileLock(folder / _LOCK, fallback_to_soft=False), "")
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             mark = folder / _MARK
-            lock = _acquired(SoftFileLock(mark), f"; if there is none any more, remove {mark}")
+            lock = acquired(SoftFileLock(mark), f"; if there is none any more, remove {mark}")
     try:
         yield
     finally:
         lock.release()
-
-
-def _acquired(lock, hint):
-    """The lock, waited for as long as the process that has it goes on."""
-    folder, looked, since = Path(lock.lock_file).parent, None, time.monotonic()
-    while True:
-        try:
-            lock.acquire(timeout=LOOK_SECONDS if looked else 0)
-            return lock
-        except Timeout:
-            if not looked:
-                print(f"waiting for another process that writes {folder}{hint}", flush=True)
-            looked, before = _written(folder), looked
-        since = since if looked == before else time.monotonic()
-        if time.monotonic() - since > STILL_SECONDS:
-            raise TimeoutError(
-                f"another process holds {lock.lock_file} and has written nothing for "
-                f"{STILL_SECONDS / 60:.0f} minutes, as one that is stopped: let it go on or end it "
-                f"(`fuser {lock.lock_file}` names it){hint}"
-            )
-
-
-def _written(folder):
-    """When rows of a cache that is built were written last."""
-    found = [0]
-    for name in (_ONE_BY_ONE, _PARTIAL):
-        with suppress(OSError):
-            found.append((folder / name).stat().st_mtime_ns)
-    return found
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import mmap  # noqa: F401  numpy imports it late, when a process without rights may not read it
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 from disk import failing
 
+from hsta_lib import files
 from hsta_lib.data import cache
 from hsta_lib.data.cache import Unreadable, cache_key, cached_rows
 from hsta_lib.files import file_digest
@@ -333,21 +335,19 @@ def test_who_waits_is_told(folder, capsys):
 
 
 def test_who_has_stopped_is_not_waited_for(folder, monkeypatch):
-    monkeypatch.setattr(cache, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(cache, "STILL_SECONDS", 0.1)
+    monkeypatch.setattr(files, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(files, "STILL_SECONDS", 0.5)
     (folder / "rows").mkdir(parents=True)
     with open(folder / ".lock", "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        until = time.monotonic() + 0.3  # meanwhile it writes
-
-        def written(_):
-            return time.monotonic() if time.monotonic() < until else 0
-
-        with monkeypatch.context() as during:
-            during.setattr(cache, "_written", written)
-            with pytest.raises(TimeoutError, match=rf"`fuser {folder / '.lock'}` names it"):
-                rows_of(folder)
-        assert time.monotonic() > until
+        writes = [threading.Timer(seconds, (folder / "rows" / f"{seconds}").touch) for seconds in (0.3, 0.6)]
+        for write in writes:
+            write.start()
+        started = time.monotonic()
+        with pytest.raises(TimeoutError, match=rf"`fuser {folder / '.lock'}` names it"):
+            rows_of(folder)
+        assert time.monotonic() - started > 0.6
+        shutil.rmtree(folder / "rows")
     assert rows_of(folder)[3] == list(range(11))
 
 
