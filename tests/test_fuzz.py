@@ -253,6 +253,7 @@ def test_archives(n, tmp_path):
         save(trial, result_of(), tmp_path / "stored")
     archive.pack(tiny_trials(), tmp_path / "stored", path)
     packed = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    del packed[0]["check"]  # it would refuse every change
     names = ["id", "seed", "predictions", "seconds", "absent_classes", "losses", "clips", "code"]
     names = st.sampled_from(names)
     changes = st.dictionaries(names, values, min_size=1, max_size=2)

@@ -400,7 +400,7 @@ def _interrupted_in_a_callback():
 
 def test_an_interrupt_in_a_callback_is_not_lost(dataset, tmp_path, monkeypatch, interrupts):
     monkeypatch.setattr(
-        run, "_progress", lambda *_: contextlib.nullcontext(lambda _: _interrupted_in_a_callback())
+        run, "_progress", lambda *_: contextlib.nullcontext((int, lambda _: _interrupted_in_a_callback()))
     )
     trials = tiny_trials()
     with pytest.raises(run.Stopped, match=f"stopped: [12] of {len(trials)} trials are stored"):
