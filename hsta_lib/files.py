@@ -47,6 +47,11 @@ def write_whole(path, content):
         partial.unlink(missing_ok=True)
 
 
+def text_digest(text):
+    """16 hex digits of SHA-256: a name of what they are of, or a check of it, kept with it, against edits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def csv_of(table, index=False):
     """A table as text of a CSV file in which no cell is a formula to spreadsheet programs.
 

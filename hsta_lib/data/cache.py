@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ import numpy as np
 from filelock import FileLock, SoftFileLock
 
 from hsta_lib.config import n_cores
-from hsta_lib.files import acquired, file_digest, progress_bar
+from hsta_lib.files import acquired, file_digest, progress_bar, text_digest
 
 # In the folder of a cache. The last two are there only while it is built, or after a kill.
 _ROWS, _BUILT, _LOCK = "rows.npy", "built.json", ".lock"
@@ -43,8 +42,7 @@ def cache_key(described, files):
     (of Path) names, sizes, times and whether they can be read count, not their content.
     """
     seen = [[str(path), *_looks(path)] for path in dict.fromkeys(files)]
-    text = json.dumps([described, seen], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return text_digest(json.dumps([described, seen], sort_keys=True))
 
 
 def _looks(path):
@@ -108,14 +106,11 @@ def _intact(path):
         are_whole = all(len(problem) == 4 for problem in built["problems"])
         stat = path.stat()
         is_same = built["digest"] == _digest(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        is_same &= built.get("check") in (None, _check(built["problems"]))  # older ones have none
+        noted = built.get("check")  # older ones have none
+        is_same &= noted in (None, text_digest(json.dumps(built["problems"])))
         return built if are_whole and is_same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _check(problems):
-    return hashlib.sha256(json.dumps(problems).encode()).hexdigest()[:16]
 
 
 @functools.lru_cache
@@ -260,7 +255,7 @@ def _finish(path, rows, clip_ids, shape, dtype):
                 file.write(row)
         file.flush()
         os.fsync(file.fileno())
-    built = {"problems": problems, "check": _check(problems), "digest": file_digest(partial)}
+    built = {"problems": problems, "check": text_digest(json.dumps(problems)), "digest": file_digest(partial)}
     path.with_name(_BUILT).write_text(json.dumps(built))
     partial.replace(path)
     shutil.rmtree(rows)

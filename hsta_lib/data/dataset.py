@@ -22,6 +22,7 @@ from hsta_lib.data.readers.rows import compare_counts
 from hsta_lib.data.synthetic import build
 from hsta_lib.data.table import DATASETS, LackingError, class_names, labelled, problems_table, without_class
 from hsta_lib.data.twins import OF_FLOW, near_twins
+from hsta_lib.files import text_digest
 
 _CLONE_OF_CASME3 = "external/CAS-ME-3"  # with lists of bad frames
 _BOXES = "face_boxes.csv"  # in the dataset's folder, for crop = "boxes"
@@ -99,7 +100,7 @@ class Dataset:
                 f"{len(problems)} of {len(self.clips)} clips lack depth, the first is {clip_id}: {where}: "
                 f"{problem}; every clip needs depth maps of its onset and apex"
             )
-        return replace(self, depth_path=path, fingerprint=_hash(self.fingerprint + digest))
+        return replace(self, depth_path=path, fingerprint=text_digest(self.fingerprint + digest))
 
 
 def read_dataset(parameters, preset, data_dir):
@@ -343,8 +344,4 @@ def _fingerprint(clips, frames_digest, frames):
     columns += ["onset", "offset"] * (frames.drawing != "uniform")  # how many frames there are to draw from
     columns += ["expression_type"] * bool((clips["expression_type"] == "macro").any())
     rows = clips[columns].to_csv(index=False)
-    return _hash(frames_digest + rows)
-
-
-def _hash(text):
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return text_digest(frames_digest + rows)

@@ -5,7 +5,6 @@ a report is made again without training. Class scores, which no table uses, are 
 """
 
 import gzip
-import hashlib
 import io
 import json
 import sys
@@ -13,7 +12,7 @@ import zlib
 from typing import NamedTuple
 
 from hsta_lib import ROOT, config
-from hsta_lib.files import write_whole
+from hsta_lib.files import text_digest, write_whole
 from hsta_lib.training import store
 from hsta_lib.training.trials import PROTOCOL, Trial, id_of
 
@@ -50,13 +49,9 @@ def pack(trials, folder, path):
         number = tested.setdefault(clips, len(tested))
         lines.append(_line(record | {"predictions": {"clips": number, "y_pred": columns["y_pred"]}}))
     body = "\n".join([*tested, *lines, ""])
-    header = _line({"format": _FORMAT, "clips": len(tested), "trials": len(lines), "check": _check(body)})
-    text = f"{header}\n{body}"
+    counts = {"clips": len(tested), "trials": len(lines)}
+    text = f"{_line({'format': _FORMAT, **counts, 'check': text_digest(body)})}\n{body}"
     write_whole(path, gzip.compress(text.encode(), mtime=0))
-
-
-def _check(body):
-    return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
 def _line(value):
@@ -87,7 +82,7 @@ def _read(path):
         body = text.decode().partition("\n")[2]
         if header["format"] != _FORMAT:
             raise ValueError(f"its format is {header['format']!r}, not {_FORMAT!r}")
-        if header.get("check") not in (None, _check(body)):  # older ones have none
+        if header.get("check") not in (None, text_digest(body)):  # older ones have none
             raise ValueError("it is not as it was written")
         tested, lines = lines[: header["clips"]], lines[header["clips"] :]
         if len(lines) != header["trials"]:

@@ -160,7 +160,7 @@ class _Pace:
         self.seconds.append((time.monotonic() - self.begun[trial]) / self.costs[trial])
 
     def look(self, running):
-        pace, least = 1 / _SLOW, PATIENCE_SECONDS * _OVERDUE  # as long as none has ended
+        pace, least = 1 / _SLOW, _LOCAL_PATIENCE_SECONDS  # as long as none has ended
         if self.seconds:
             pace, least = statistics.median(self.seconds), SILENT_SECONDS
         for trial in running:

@@ -1,6 +1,5 @@
 """Results on disk: one JSON file per trial, written whole or not at all."""
 
-import hashlib
 import json
 import math
 import platform
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from hsta_lib import PACKAGE, ROOT, __version__
-from hsta_lib.files import own_name, write_whole
+from hsta_lib.files import own_name, text_digest, write_whole
 from hsta_lib.training.code import differing, digest_of, digests
 from hsta_lib.training.trials import id_of
 
@@ -68,12 +67,7 @@ def write(record, folder):
     """
     text = json.dumps(record)
     with _explained(folder):
-        write_whole(folder / f"{record['id']}.json", f'{{"check": "{_check(text)}", {text[1:]}')
-
-
-def _check(text):
-    """Of a record as it was written: a value that is edited by hand may still look like one."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        write_whole(folder / f"{record['id']}.json", f'{{"check": "{text_digest(text)}", {text[1:]}')
 
 
 def _read(path):
@@ -90,7 +84,7 @@ def _read_once(path, *_looks):
     if not isinstance(record, dict):
         return record
     check = record.pop("check", None)
-    if check and check != _check("{" + text.partition(", ")[2]):
+    if check and check != text_digest("{" + text.partition(", ")[2]):
         raise ValueError("it is not as it was written")
     if "row" not in record and not is_whole(record):
         raise ValueError("its predictions are missing, uneven or not finite")

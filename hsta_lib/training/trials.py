@@ -1,6 +1,5 @@
 """Trials: one setting, one fold, one seed; named by a hash of all that can change its predictions."""
 
-import hashlib
 import itertools
 import json
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from hsta_lib.config import Settings, with_fields
+from hsta_lib.files import text_digest
 from hsta_lib.paper import ROW_NAMES
 
 # This number goes up when the arithmetic of a training changes while the settings do not, so that older
@@ -58,7 +58,7 @@ class Trial:
 def id_of(description):
     """First 16 hex digits of the SHA-256 of the canonical JSON of a trial's description."""
     text = json.dumps(description, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return text_digest(text)
 
 
 def expand_grid(grid):
