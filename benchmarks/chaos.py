@@ -307,7 +307,7 @@ def _waited(process):
     try:
         process.wait(HANGS)
     except subprocess.TimeoutExpired:
-        end(process)
+        end(process, *_with_children(process.pid))
         process.wait()
         return "it waited for ever"
     return ""

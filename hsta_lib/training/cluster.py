@@ -239,6 +239,7 @@ class _Crew:
         self.asked = {}  # address to what the scheduler says of a worker, also of one that is gone
         self.shares = {}  # of those accepted: whether they share the folder of results
         self.refused = {}  # of the others: why not
+        self.unanswered = {}  # of those that are asked again once they beat: when they last did
         self.present, self.ready, self.has_gpu = set(), set(), set()
         self.heard = {}  # address to the time of its last beat, there and here
         self.last_present = time.monotonic()
@@ -246,8 +247,12 @@ class _Crew:
     def look(self, is_training=False):
         """Find who is there now: accepted workers (``present``), and those that can begin (``ready``)."""
         workers = self._asking(self._workers)
-        if new := [address for address in workers if address not in self.asked]:
-            self.asked |= {address: workers[address] for address in new}
+        new = {
+            address: worker
+            for address, worker in workers.items()
+            if address not in self.asked and worker["last_seen"] != self.unanswered.get(address)
+        }
+        if new:
             self._look_over(new)
         self.present = workers.keys() & self.shares.keys() - self._silent(workers)
         self.has_gpu = {address for address in self.present if workers[address]["resources"].get("GPU")}
@@ -264,7 +269,7 @@ class _Crew:
             reasons = "; ".join(f"{address} {reason}" for address, reason in self.refused.items())
             raise NoWorkers(
                 f"no worker of scheduler = {self.scheduler!r} can train. "
-                f"{reasons or 'None is there, or all are paused: start some with `dask worker`'}"
+                f"{reasons or 'None is there, or all are paused or stopped: start some with `dask worker`'}"
             )
 
     def _workers(self):
@@ -293,18 +298,33 @@ class _Crew:
 
     def _look_over(self, new):
         with store.token(self.folder) as token:
-            answers = self._asking(
-                lambda: self.client.run(
-                    _answer, list(self.digests), self.folder, token, workers=new, on_error="return"
-                )
-            )
-        for address in new:
-            answer = answers.get(address, OSError("it is gone"))
-            if reason := refusal(answer, self.asked[address], self.digests):
+            answers = self._asking(lambda: self.client.sync(self._answers, new, token))
+        for address, answer in answers.items():
+            self.asked[address] = new[address]
+            if reason := refusal(answer, new[address], self.digests):
                 self.refused[address] = reason
                 print(f"worker {address} is not used: it {reason}")
             else:
                 self.shares[address] = answer["shares"]
+
+    async def _answers(self, new, token):
+        """What workers answer, by address; those that fall silent before, as stopped ones, are left out."""
+        answers = await asyncio.gather(*(self._answer_of(address, token) for address in new))
+        return {address: answer for of_one in answers for address, answer in of_one.items()}
+
+    async def _answer_of(self, address, token):
+        asked = self.client._run(
+            _answer, list(self.digests), self.folder, token, workers=[address], on_error="return"
+        )
+        asked, beat = asyncio.ensure_future(asked), None
+        while not (await asyncio.wait([asked], timeout=SILENT_SECONDS))[0]:
+            workers = (await self.client.scheduler.identity(n_workers=-1))["workers"]
+            before, beat = beat, workers.get(address, {}).get("last_seen")
+            if beat == before:
+                asked.cancel()
+                self.unanswered[address] = beat
+                return {}
+        return {address: OSError("it is gone")} | asked.result()
 
     def _asking(self, question):
         try:
@@ -328,6 +348,7 @@ class _LocalCrew(_Crew):
         return _LOCAL_PATIENCE_SECONDS  # the scheduler is in this process: late on a busy machine, not gone
 
     def _look_over(self, new):
+        self.asked |= new
         self.shares |= dict.fromkeys(new, True)
 
     def _be_patient(self, seconds):

@@ -168,6 +168,26 @@ def test_a_killed_or_stopped_worker_loses_its_trial_to_another(
     assert scores_in(trials, tmp_path) == expected
 
 
+def test_a_worker_that_is_stopped_before_it_is_asked_is_asked_again_once_it_beats(
+    dataset, trials_and_scores, files, tmp_path, monkeypatch
+):
+    trials, expected = trials_and_scores
+    monkeypatch.setattr(cluster, "SILENT_SECONDS", 2)
+    asked, real = [], cluster._Crew._look_over
+    with _worker(files, "--no-nanny") as pid:
+
+        def after_which_it_goes_on(crew, new):
+            real(crew, new)
+            asked.append(set(new) - set(crew.shares))
+            os.kill(pid, signal.SIGCONT)
+
+        monkeypatch.setattr(cluster._Crew, "_look_over", after_which_it_goes_on)
+        os.kill(pid, signal.SIGSTOP)
+        run.run(trials, [dataset], tmp_path, scheduler=str(files))
+    assert [len(unanswered) for unanswered in asked] == [1, 0]
+    assert scores_in(trials, tmp_path) == expected
+
+
 def test_a_trial_that_takes_far_too_long_is_named_once(monkeypatch, capsys):
     clock, (quick, slow, small) = [0.0], tiny_trials(n_folds=3)
     monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
