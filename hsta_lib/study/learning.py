@@ -27,10 +27,7 @@ _CLIPS = (50, 100, 250, 500, 1000, 2000)
 _ASKED = 250  # clips that a reader may have
 _SEEDS = 3
 _NOT_SHOWN = "what makes networks learn. Reason: it needs synthetic data, held out (split = 'holdout')"
-_REFERENCES = {
-    "ceiling": "ceiling: true action units known",
-    LINEAR: LINEAR,
-}
+_REFERENCES = {"ceiling": "ceiling: true action units known", LINEAR: LINEAR}
 
 
 class Curves(NamedTuple):

@@ -417,9 +417,7 @@ def refusal(answer, worker, digests):
         if there != here:
             return f"has {name} {there}, here it is {here}: install the same there and start it again"
     if worker["nthreads"] != 1:
-        return (
-            f"has {worker['nthreads']} threads: start one worker for each trial at a time, with --nthreads 1"
-        )
+        return f"has {worker['nthreads']} threads: start one for each trial at a time, with --nthreads 1"
     if limit and answer["memory"] > _PAUSED_FROM * limit:
         return (
             f"uses {answer['memory'] / 1e9:.2f} GB before any training; {_limit_of(worker)}: start it with a "

@@ -9,7 +9,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
 from pathlib import Path
@@ -30,6 +30,7 @@ MACRO_AMPLITUDE = 0.06
 MICRO_SHEET = f"annotation/{casme3.MICRO_SHEET}"
 MACRO_SHEET = f"annotation/{casme3.ALL_SHEET}"
 _FEW_FRAMES = 600  # not worth starting processes for
+_PATIENCE_SECONDS = 600  # until the next subject is drawn, which takes seconds
 
 
 def ensure(spec, data_dir):
@@ -130,9 +131,13 @@ def _in_processes(work, jobs, n_workers):
                 n_workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)
             ) as pool:
                 pending = {pool.submit(work, job): job for job in jobs}
-                for future in as_completed(pending):
-                    yield pending[future], future.result()
-                    left.remove(pending[future])
+                while pending:
+                    done = wait(pending, _PATIENCE_SECONDS, FIRST_COMPLETED).done
+                    for process in [] if done else multiprocessing.active_children():
+                        process.kill()  # one of them is stopped
+                    for future in done:
+                        yield pending[future], future.result()
+                        left.remove(pending.pop(future))
         except BrokenProcessPool:
             print("worker processes could not be used; drawing the rest in this one")
     for job in left:

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import cv2
 import numpy as np
@@ -55,6 +58,21 @@ def test_workers_draw_the_same(small_root, tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "n_cores", lambda: 2)
     again = synthetic.ensure(SMALL, tmp_path / "parallel")
     assert (again / "manifest.json").read_text() == (small_root / "manifest.json").read_text()
+
+
+def _struck(number, job):
+    if multiprocessing.parent_process():
+        os.kill(os.getpid(), number)
+    return job.upper()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_drawing_goes_on_where_its_processes_are_killed_or_stopped(monkeypatch, capsys, number):
+    monkeypatch.setattr(synthetic, "_PATIENCE_SECONDS", 3)
+    drawn = dict(synthetic._in_processes(partial(_struck, number), ["a", "b", "c"], 2))
+    assert drawn == {"a": "A", "b": "B", "c": "C"}
+    assert capsys.readouterr().out == "worker processes could not be used; drawing the rest in this one\n"
+    assert multiprocessing.active_children() == []
 
 
 def test_files_hold_the_frames(small_root):
