@@ -313,10 +313,8 @@ class _Crew:
         return {address: answer for of_one in answers for address, answer in of_one.items()}
 
     async def _answer_of(self, address, token):
-        asked = self.client._run(
-            _answer, list(self.digests), self.folder, token, workers=[address], on_error="return"
-        )
-        asked, beat = asyncio.ensure_future(asked), None
+        only, beat = {"workers": [address], "on_error": "return"}, None
+        asked = asyncio.ensure_future(self.client._run(_answer, [*self.digests], self.folder, token, **only))
         while not (await asyncio.wait([asked], timeout=SILENT_SECONDS))[0]:
             workers = (await self.client.scheduler.identity(n_workers=-1))["workers"]
             before, beat = beat, workers.get(address, {}).get("last_seen")

@@ -162,7 +162,6 @@ def _leave_ended(cluster):
 
 def revive(cluster):
     """Start those workers again that were killed, stopped or given up while they started again."""
-
     latest = time.time() - _START_SECONDS
 
     async def start():

@@ -9,6 +9,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
@@ -30,7 +31,7 @@ MACRO_AMPLITUDE = 0.06
 MICRO_SHEET = f"annotation/{casme3.MICRO_SHEET}"
 MACRO_SHEET = f"annotation/{casme3.ALL_SHEET}"
 _FEW_FRAMES = 600  # not worth starting processes for
-_PATIENCE_SECONDS = 600  # until the next subject is drawn, which takes seconds
+_PATIENCE_SECONDS = 120  # until the next subject is drawn, which takes seconds
 
 
 def ensure(spec, data_dir):
@@ -94,8 +95,7 @@ def _video_digest(spec, video):
 
 def _videos(spec):
     """Name of the video that each clip is in, such as ``spNO.1/a``."""
-    clips = clip_rows(spec)
-    return clips["subject"] + "/" + clips["film"]
+    return clip_rows(spec)[["subject", "film"]].agg("/".join, axis="columns")
 
 
 def draw(work, clips, desc):
@@ -125,11 +125,8 @@ def _in_processes(work, jobs, n_workers):
     """Jobs and results, in no order; done in this process where it may not start others, as some workers."""
     left, n_workers = list(jobs), min(n_workers, len(jobs))
     if n_workers > 1 and not multiprocessing.current_process().daemon:
-        spawn = multiprocessing.get_context("spawn")
         try:
-            with ProcessPoolExecutor(
-                n_workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)
-            ) as pool:
+            with ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn"), _begin) as pool:
                 pending = {pool.submit(work, job): job for job in jobs}
                 while pending:
                     done = wait(pending, _PATIENCE_SECONDS, FIRST_COMPLETED).done
@@ -142,6 +139,13 @@ def _in_processes(work, jobs, n_workers):
             print("worker processes could not be used; drawing the rest in this one")
     for job in left:
         yield job, work(job)
+
+
+def _begin():
+    """A process that draws has one core, and ends with the one that has started it."""
+    cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _write_videos(spec, root, subject):

@@ -6,6 +6,9 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,8 +16,10 @@ import cv2
 import numpy as np
 import openpyxl
 import pandas as pd
+import psutil
 import pytest
 
+from hsta_lib import ROOT
 from hsta_lib.config import Preset, Synthetic, validated
 from hsta_lib.data.readers import casme3
 from hsta_lib.data.splits import Fold, make_folds
@@ -73,6 +78,22 @@ def test_drawing_goes_on_where_its_processes_are_killed_or_stopped(monkeypatch, 
     assert drawn == {"a": "A", "b": "B", "c": "C"}
     assert capsys.readouterr().out == "worker processes could not be used; drawing the rest in this one\n"
     assert multiprocessing.active_children() == []
+
+
+def test_no_process_that_draws_outlives_the_one_that_has_started_it():
+    draws = """
+        import time
+        from hsta_lib.data.synthetic.clips import _in_processes
+        for _ in _in_processes(time.sleep, [0.1] * 10_000, 2):
+            print(flush=True)
+        """
+    command = [sys.executable, "-c", textwrap.dedent(draws)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        started = psutil.Process(process.pid).children()
+        process.kill()
+    assert len(started) >= 2
+    assert psutil.wait_procs(started, 30)[1] == []
 
 
 def test_files_hold_the_frames(small_root):
