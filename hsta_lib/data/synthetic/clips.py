@@ -62,8 +62,9 @@ def _is_whole(spec, root):
         manifest = json.loads((root / "manifest.json").read_text())
         videos, sheets = dict(manifest["videos"]), dict(manifest["sheets"])
         is_known = manifest["fingerprint"] == _fingerprint(spec)
+        films = set(clip_rows(spec)[["subject", "film"]].agg("/".join, axis="columns"))
         return (
-            is_known and set(videos) == set(_videos(spec)) and set(sheets) == set(_sheets(spec))
+            is_known and set(videos) == films and set(sheets) == set(_sheets(spec))
             and all(_video_digest(spec, root / "part_A" / name) == digest for name, digest in videos.items())
             and all(file_digest(root / name) == digest for name, digest in sheets.items())
         )  # fmt: skip
@@ -93,11 +94,6 @@ def _video_digest(spec, video):
     return digest.hexdigest()
 
 
-def _videos(spec):
-    """Name of the video that each clip is in, such as ``spNO.1/a``."""
-    return clip_rows(spec)[["subject", "film"]].agg("/".join, axis="columns")
-
-
 def draw(work, clips, desc):
     """Draw clips on all cores, return digests by name; a subject's are one job, as they share its face.
 
@@ -112,10 +108,9 @@ def draw(work, clips, desc):
     """
     n_frames = (clips["offset"] - clips["onset"] + 1).groupby(clips["subject"]).sum()
     jobs = n_frames.sort_values(ascending=False, kind="stable").index.tolist()
-    n_workers = n_cores() if n_frames.sum() >= _FEW_FRAMES else 1
     digests = {}
     with progress_bar(total=n_frames.sum(), desc=desc, unit="frame", mininterval=2) as bar:
-        for subject, done in _in_processes(work, jobs, n_workers):
+        for subject, done in _in_processes(work, jobs, n_cores() if n_frames.sum() >= _FEW_FRAMES else 1):
             digests.update(done)
             bar.update(n_frames[subject])
     return digests
@@ -125,16 +120,21 @@ def _in_processes(work, jobs, n_workers):
     """Jobs and results, in no order; done in this process where it may not start others, as some workers."""
     left, n_workers = list(jobs), min(n_workers, len(jobs))
     if n_workers > 1 and not multiprocessing.current_process().daemon:
+        others = set(multiprocessing.active_children())
         try:
             with ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn"), _begin) as pool:
                 pending = {pool.submit(work, job): job for job in jobs}
-                while pending:
-                    done = wait(pending, _PATIENCE_SECONDS, FIRST_COMPLETED).done
-                    for process in [] if done else multiprocessing.active_children():
-                        process.kill()  # one of them is stopped
-                    for future in done:
-                        yield pending[future], future.result()
-                        left.remove(pending.pop(future))
+                try:
+                    while pending:
+                        done = wait(pending, _PATIENCE_SECONDS, FIRST_COMPLETED).done
+                        if not done:
+                            raise BrokenProcessPool("one of them is stopped")
+                        for future in done:
+                            yield pending[future], future.result()
+                            left.remove(pending.pop(future))
+                finally:
+                    for process in set(multiprocessing.active_children()) - others:
+                        process.kill()  # one that is stopped would not end by itself
         except BrokenProcessPool:
             print("worker processes could not be used; drawing the rest in this one")
     for job in left:

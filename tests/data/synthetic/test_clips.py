@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 import cv2
@@ -77,6 +78,20 @@ def test_drawing_goes_on_where_its_processes_are_killed_or_stopped(monkeypatch, 
     drawn = dict(synthetic._in_processes(partial(_struck, number), ["a", "b", "c"], 2))
     assert drawn == {"a": "A", "b": "B", "c": "C"}
     assert capsys.readouterr().out == "worker processes could not be used; drawing the rest in this one\n"
+    assert multiprocessing.active_children() == []
+
+
+def _stops_once(file):
+    with suppress(FileExistsError):
+        file.touch(exist_ok=False)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_drawing_ends_where_a_process_is_stopped_before_it_is_given_anything(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "_begin", partial(_stops_once, tmp_path / "stopped"))
+    drawn = dict(synthetic._in_processes(str.upper, ["a", "b", "c"], 2))
+    assert drawn == {"a": "A", "b": "B", "c": "C"}
+    assert (tmp_path / "stopped").exists()
     assert multiprocessing.active_children() == []
 
 
