@@ -172,7 +172,7 @@ def test_a_worker_that_is_stopped_before_it_is_asked_is_asked_again_once_it_beat
     dataset, trials_and_scores, files, tmp_path, monkeypatch
 ):
     trials, expected = trials_and_scores
-    monkeypatch.setattr(cluster, "SILENT_SECONDS", 2)
+    monkeypatch.setattr(cluster, "SILENT_SECONDS", 4)
     asked, real = [], cluster._Crew._look_over
     with _worker(files, "--no-nanny") as pid:
 
@@ -180,6 +180,8 @@ def test_a_worker_that_is_stopped_before_it_is_asked_is_asked_again_once_it_beat
             real(crew, new)
             asked.append(set(new) - set(crew.shares))
             os.kill(pid, signal.SIGCONT)
+            for address, beat in crew.unanswered.items():
+                wait_for(lambda: crew._workers()[address]["last_seen"] != beat)
 
         monkeypatch.setattr(cluster._Crew, "_look_over", after_which_it_goes_on)
         os.kill(pid, signal.SIGSTOP)
