@@ -112,6 +112,10 @@ def _address(file):
         return client.scheduler.address
 
 
+def _beats(workers):
+    return {address: worker["last_seen"] for address, worker in workers.items()}
+
+
 def _tasks_begun(file):
     """How many trials each worker has begun since it was started, by its address."""
     with _client(file) as client:
@@ -180,8 +184,7 @@ def test_a_worker_that_is_stopped_before_it_is_asked_is_asked_again_once_it_beat
             real(crew, new)
             asked.append(set(new) - set(crew.shares))
             os.kill(pid, signal.SIGCONT)
-            for address, beat in crew.unanswered.items():
-                wait_for(lambda: crew._workers()[address]["last_seen"] != beat)
+            wait_for(lambda: not crew.unanswered.items() & _beats(crew._workers()).items())
 
         monkeypatch.setattr(cluster._Crew, "_look_over", after_which_it_goes_on)
         os.kill(pid, signal.SIGSTOP)
