@@ -12,7 +12,7 @@ from hsta_lib.models.hsta import HSTA
 from hsta_lib.training import baseline_inputs, recipe
 from hsta_lib.training.trials import settings_of
 
-_ONE_MORE = {"m": 2}, {"l_v": 1}, {"l_s": 1}
+_PARTS = "blocks.0", "blocks.0.usta_video", "blocks.0.usta_special", "head"
 _PASSES = 3  # a training step costs as many forward passes: the backward one counts twice
 
 
@@ -39,13 +39,11 @@ def parameters_and_flops(settings, n_classes):
     model = settings.model
     shown = Frames(n_frames=settings.frames.n_frames, image_size=settings.frames.image_size)
     # What else there is does not matter: fewer networks to count. Tables of positions cost nothing but time.
-    sizes = with_fields(Settings(frames=shown, model=model), m=1, l_v=0, l_s=0, positions="none")
-    # All modules, all layers of a branch and all classes are alike: five small networks tell the cost of any.
-    bare, *others = (_count(with_fields(sizes, **field), 1) for field in ({}, *_ONE_MORE))
-    module, video, special = (count - bare for count in others)
-    modules = model.m * (module + model.l_v * video + model.l_s * special)
-    classes = (n_classes - 1) * (_count(sizes, 2) - bare)
-    return tuple((bare - module + modules + classes).tolist())
+    sizes = with_fields(Settings(frames=shown, model=model), m=1, l_v=1, l_s=1, positions="none")
+    # All modules, all layers of a branch and all classes are alike: the smallest network tells the cost of any.
+    total, module, video, special, one_class = _count(sizes)
+    modules = model.m * (module + (model.l_v - 1) * video + (model.l_s - 1) * special)
+    return tuple((total - module - one_class + modules + n_classes * one_class).tolist())
 
 
 def flops_of_plain_csta(settings, n_classes):
@@ -66,14 +64,22 @@ def flops_of_plain_csta(settings, n_classes):
 
 
 @lru_cache(maxsize=1024)
-def _count(settings, n_classes):
+def _count(settings):
+    """Parameters and FLOP of a network of one module, of one class, and of `_PARTS`, shape ``(5, 2)``."""
     frames = settings.frames
     with torch.device("meta"):
-        model = HSTA.from_settings(settings, n_classes)
+        model = HSTA.from_settings(settings, n_classes=1)
         video = torch.empty(1, 3, frames.n_frames, frames.image_size, frames.image_size)
         special = torch.empty(1, 3, 2, frames.image_size, frames.image_size)
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    return np.array([n_parameters, _forward_flops(model, *model.cut(video, special))])
+    counter = _forward(model, *model.cut(video, special))
+    flops = {name: sum(of.values()) for name, of in counter.get_flop_counts().items()}
+    parts = ((model.get_submodule(name), ".".join(["HSTA", name])) for name in _PARTS)
+    counts = [(_n_parameters(part), flops.get(name, 0)) for part, name in parts]
+    return np.array([(_n_parameters(model), counter.get_total_flops()), *counts])
+
+
+def _n_parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @lru_cache(maxsize=1024)
@@ -85,13 +91,13 @@ def _count_baseline(comparison, n_classes):
         clip = torch.empty(1, *baseline_inputs.input_shape(comparison))
     # A decoder only serves the first stage of a training.
     kept = [p.numel() for name, p in model.named_parameters() if not name.startswith("decoder")]
-    return sum(kept), _forward_flops(model.eval(), clip)
+    return sum(kept), _forward(model.eval(), clip).get_total_flops()
 
 
-def _forward_flops(model, *inputs):
+def _forward(model, *inputs):
     with FlopCounterMode(display=False) as counter:
         model(*inputs)
-    return counter.get_total_flops()
+    return counter
 
 
 def plan(settings, cells, n_classes):
