@@ -307,8 +307,7 @@ def show(predictions, classes):
     flags = [name for name in ("cannot tell", "nothing moves", "not a face") if name in shown]
     shown[flags] = shown[flags].map({True: "yes", False: ""}.get)
     percent = dict.fromkeys(classes, lambda value: f"{100 * value:.0f}")
-    styler = shown.style.hide(axis="index").format(percent, escape="html")
-    return styler.format_index(escape="html", axis=1).set_table_styles(LEFT)
+    return in_full(shown).format(percent, escape="html").format_index(escape="html", axis=1)
 
 
 def describe(kept):

@@ -76,7 +76,7 @@ def show_findings(found):
         "follows": "what follows",
         "innocent": "best innocent explanation",
     }
-    return found.rename(columns=headings).style.set_table_styles(tables.LEFT).hide(axis="index")
+    return tables.in_full(found.rename(columns=headings))
 
 
 def conclude_findings(found, pairs):

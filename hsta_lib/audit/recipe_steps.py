@@ -97,7 +97,7 @@ def show(table):
         shown[f"{name}, change"] = np.where(table["way"] == EQUATIONS, "–", changes)
     shown["fit"] = table.get("fit", "")
     order = shown["way"].map([EQUATIONS, CUMULATIVE, ALONE].index).argsort(kind="stable")
-    return shown.iloc[order].style.hide(axis="index").set_table_styles(tables.LEFT)
+    return tables.in_full(shown.iloc[order])
 
 
 def conclude(table):

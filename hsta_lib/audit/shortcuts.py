@@ -14,7 +14,7 @@ from hsta_lib.evaluation.intervals import Interval, interval, jackknife
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
 from hsta_lib.paper_check import findings
 from hsta_lib.reporting import tables
-from hsta_lib.reporting.tables import HEADINGS, LEFT, from_to, with_span
+from hsta_lib.reporting.tables import HEADINGS, from_to, in_full, with_span
 from hsta_lib.study.comparison import best_epochs
 from hsta_lib.training import store
 
@@ -200,7 +200,7 @@ def show(table):
         heading = f"{HEADINGS[metric]}, %"
         shown[heading, "score"] = [f"{value:.1f}" for value in table[metric]]
         shown[heading, "inflation, points"] = [_inflation(row, metric) for row in table.to_dict("records")]
-    return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)
+    return in_full(pd.DataFrame(shown))
 
 
 def _inflation(row, metric):

@@ -128,26 +128,11 @@ def _band(panel, x, rows, column, color):
     panel.fill_between(x, rows[f"{column}_low"], rows[f"{column}_high"], color=color, alpha=0.12, lw=0)
 
 
-def padding(table):
-    """Share of clips that repeat frames, against the number of frames.
-
-    ``table``: from `hsta_lib.reporting.tables.padding`.
-    """
+def ordered(settings, values, xlabel, ylabel):
+    """One value against an ordered setting, as the share of clips that repeat frames, or seconds."""
     with _panels((5.5, 2.6)) as (figure, panel):
-        panel.plot(table["n_frames"], table["padded"], color=_PALETTE[0], marker="o", markersize=4)
-        panel.set(xlabel="frames per clip", ylabel="clips that repeat frames, %", ylim=(0, None))
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return figure
-
-
-def seconds(times, settings, xlabel):
-    """Training time of one trial against an ordered setting, as measured on the machine that trained.
-
-    ``times`` (sequence of float): in seconds, from `hsta_lib.reporting.report.seconds_of`.
-    """
-    with _panels((5.5, 2.6)) as (figure, panel):
-        panel.plot(list(settings), times, color=_PALETTE[0], marker="o", markersize=4)
-        panel.set(xlabel=xlabel, ylabel="training of one fold, s", ylim=(0, None))
+        panel.plot(list(settings), list(values), color=_PALETTE[0], marker="o", markersize=4)
+        panel.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
@@ -815,23 +800,16 @@ def published_to_honest(table, reached):
     with _panels((7, 1.4 + 0.5 * len(names))) as (figure, panel):
         for number, (choice, rows) in enumerate(table.groupby("choice", sort=False)):
             places = rows["system"].map(names.index) + 0.16 * number
-            panel.hlines(places, rows["uf1_low"], rows["uf1_high"], color=_PALETTE[number], lw=1.2)
-            panel.plot(
-                rows["uf1"], places, "o", color=_PALETTE[number], markersize=5, label=f"ours, {choice}"
-            )
-        first = table.drop_duplicates("system").set_index("system")
-        places = [names.index(name) - 0.16 for name in first.index]
-        panel.plot(
-            first["uf1_published"], places, "D", mfc="none", color="0.3", markersize=5, label="published"
-        )
-        for name in reached:
-            ends = [
-                (first.loc[name, column], names.index(name) - 0.16) for column in ("uf1", "uf1_published")
-            ]
+            _intervals(panel, rows, "uf1", places, color=_PALETTE[number], label=f"ours, {choice}")
+        last = table.drop_duplicates("system").assign(place=np.arange(len(names)) - 0.16)
+        ring = {"marker": "D", "mfc": "none", "color": "0.3", "linestyle": "", "label": "published"}
+        panel.plot(last["uf1_published"], last["place"], **ring)
+        for row in last[last["system"].isin(reached)].itertuples():
+            ends = (row.uf1, row.place), (row.uf1_published, row.place)
             panel.annotate("", *ends, arrowprops={"arrowstyle": "->", "color": "0.5"})
-        panel.set(xlabel=f"{HEADINGS['uf1']}, %; 95 % interval", xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))
-        panel.set_yticks(range(len(names)), names)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+        panel.set(xlabel=f"{HEADINGS['uf1']}, %; 95 % interval", xlim=(0, 100))
+        _name_rows(panel, names)
+        _legend_below(figure, panel, ncols=3)
     return figure
 
 

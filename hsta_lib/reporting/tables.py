@@ -218,7 +218,7 @@ def show_protocols(cells, studies, datasets):
     table["test clips"] = [sum(len(fold.test) for fold in of_row) for of_row in folds]
     table["training clips, mean over folds"] = [round(np.mean([len(f.train) for f in row])) for row in folds]
     table["protocol"] = [study.protocol(of_row) for study, of_row in zip(studies, folds, strict=True)]
-    return table.style.hide(axis="index").set_table_styles(LEFT)
+    return in_full(table)
 
 
 def check_rows(rows, datasets):
@@ -230,7 +230,7 @@ def check_rows(rows, datasets):
         check_predictions(predictions.assign(cell=0), dataset.tested)
         for predictions, dataset in zip(rows.values(), datasets, strict=True)
     ]
-    return pd.concat(checks, keys=rows, names=["row", None]).droplevel(1)
+    return pd.concat(checks, keys=rows, names=["row", None]).reset_index("row")
 
 
 def score_cells(cells, rows, datasets):

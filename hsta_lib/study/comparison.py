@@ -12,7 +12,7 @@ from hsta_lib.data.readers import flow_images
 from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.evaluation.metrics import METRICS, confusion, scores
 from hsta_lib.reporting.report import seconds_of
-from hsta_lib.reporting.tables import HEADINGS, LEFT, in_points, matrices_of, off_zero, with_span
+from hsta_lib.reporting.tables import HEADINGS, in_full, in_points, matrices_of, off_zero, with_span
 from hsta_lib.study.published import SHOWN
 from hsta_lib.training import baseline_inputs, store
 from hsta_lib.training.cost import parameters_and_flops
@@ -167,7 +167,7 @@ def show_gains(table):
         shown[HEADINGS[metric], "true labels, points more"] = [
             with_span(row, metric, "+") for row in table.to_dict("records")
         ]
-    return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)
+    return in_full(pd.DataFrame(shown))
 
 
 def conclude_gains(table):

@@ -8,7 +8,7 @@ from hsta_lib.config import Datasets
 from hsta_lib.data.readers.flow_images import FRAMES, VARIANTS, correlation
 from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.evaluation.intervals import score_interval
-from hsta_lib.reporting.tables import HEADINGS, LEFT, in_points, with_span
+from hsta_lib.reporting.tables import HEADINGS, in_full, in_points, with_span
 from hsta_lib.training import baseline_inputs
 
 _SYSTEM = "STSTNet"
@@ -48,7 +48,7 @@ def show_agreement(table):
     """The table of `agreement` for reading."""
     digits = dict.fromkeys(("lower", "median", "upper"), "{:.2f}")
     percent = dict.fromkeys(("above half", "below zero"), "{:.0f} %")
-    return table.style.hide(axis="index").format(digits | percent).set_table_styles(LEFT)
+    return in_full(table).format(digits | percent)
 
 
 def crossed(predictions):
@@ -88,7 +88,7 @@ def show_differences(table):
     for metric in _SHOWN:
         shown[f"{HEADINGS[metric]}, points"] = [with_span(row, metric, "+") for row in rows]
     caption = "trained on the other extraction, less trained on the same"
-    return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT).set_caption(caption)
+    return in_full(pd.DataFrame(shown)).set_caption(caption)
 
 
 def conclude(agreement, differences, table):

@@ -11,7 +11,7 @@ from hsta_lib import config
 from hsta_lib.data.readers.flow_images import VARIANTS
 from hsta_lib.evaluation import epochs
 from hsta_lib.paper import load_composite
-from hsta_lib.reporting.tables import HEADINGS, LEFT, score_rows, span, with_span
+from hsta_lib.reporting.tables import HEADINGS, in_full, score_rows, span, with_span
 from hsta_lib.study import comparison, published, union
 from hsta_lib.training import store
 from hsta_lib.training.baseline_inputs import find
@@ -131,7 +131,7 @@ def show(table):
         f"{row['chance']:+.1f} {span(row['chance_low'], row['chance_high'], '+')}" if row["chance"] else "–"
         for row in rows
     ]
-    return pd.DataFrame(shown).style.hide(axis="index").set_table_styles(LEFT)
+    return in_full(pd.DataFrame(shown))
 
 
 def conclude(table, form):

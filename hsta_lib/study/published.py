@@ -18,7 +18,7 @@ from hsta_lib.paper import load_extra, load_systems, load_table
 from hsta_lib.paper_check import findings
 from hsta_lib.reporting import tables
 from hsta_lib.reporting.report import against_first
-from hsta_lib.reporting.tables import HEADINGS, LEFT, NOWRAP, from_to, score_rows, score_table, with_span
+from hsta_lib.reporting.tables import HEADINGS, NOWRAP, from_to, in_full, score_rows, with_span
 from hsta_lib.training.trials import NAMED_CELL
 
 SHOWN = ("uf1", "uar")  # the paper prints no ACC in these tables
@@ -93,7 +93,7 @@ def score(cells, predictions, n_classes):
         guesses among those that occur, whether these are all or not.
     matrices : ndarray of int, shape (n_cells, n_seeds, n_subjects, n_classes, n_classes)
     """
-    table, matrices = score_table(cells, predictions, n_classes)
+    table, matrices = tables.score_table(cells, predictions, n_classes)
     for absent in ("skipped", "zero"):
         means = 100 * per_fold_means(matrices, absent).mean(axis=1)
         table[[f"{metric}_{absent}" for metric in METRICS]] = means
@@ -370,11 +370,9 @@ def show_costs(costs, form):
     counted = shown["parameters"] > 0  # a classifier without a network has none
     shown["parameters"] = shown["parameters"].map("{:,.0f}".format).where(counted, "–")
     shown["mflop"] = shown["mflop"].map("{:,.1f}".format).where(counted, "–")
-    styler = shown.style.hide(axis="index").set_table_styles(LEFT)
-    return styler.format({"seconds": "{:.1f}"}).relabel_index(
-        ["system", "form", "parameters", "MFLOP a clip", "s of the fastest training", "guessed or left out"],
-        axis="columns",
-    )
+    headings = ["system", "form", "parameters", "MFLOP a clip", "s of the fastest training"]
+    styler = in_full(shown).format({"seconds": "{:.1f}"})
+    return styler.relabel_index([*headings, "guessed or left out"], axis="columns")
 
 
 def conclude(table, by):

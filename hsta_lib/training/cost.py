@@ -40,7 +40,7 @@ def parameters_and_flops(settings, n_classes):
     shown = Frames(n_frames=settings.frames.n_frames, image_size=settings.frames.image_size)
     # What else there is does not matter: fewer networks to count. Tables of positions cost nothing but time.
     sizes = with_fields(Settings(frames=shown, model=model), m=1, l_v=1, l_s=1, positions="none")
-    # All modules, all layers of a branch and all classes are alike: the smallest network tells the cost of any.
+    # All modules, all layers of a branch and all classes are alike: the smallest network tells any cost.
     total, module, video, special, one_class = _count(sizes)
     modules = model.m * (module + (model.l_v - 1) * video + (model.l_s - 1) * special)
     return tuple((total - module - one_class + modules + n_classes * one_class).tolist())

@@ -18,7 +18,7 @@ def test_what_is_shown_is_written_in_its_order(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "get_ipython", lambda: shell)
     export.export_shown(tmp_path / "reports" / "table4-smoke")
     show = shell.display_formatter.format
-    show(plots.padding(pd.DataFrame({"n_frames": [2, 11], "padded": [5.0, 70.0]})))
+    show(plots.ordered([2, 11], [5.0, 70.0], "frames", "%"))
     html, _ = show(TABLE.style.hide(axis="index"))
     show(TABLE)
     assert "<table" in html["text/html"]
@@ -35,7 +35,7 @@ def test_without_a_notebook_nothing_is_written(tmp_path, monkeypatch):
 
 
 def test_a_figure_is_drawn_as_lines_and_at_200_dots_per_inch(tmp_path):
-    figure = plots.seconds([1.5, 4.0], pd.Series([2, 11]), "frames")
+    figure = plots.ordered([2, 11], [1.5, 4.0], "frames", "s")
     export.write_figure(figure, str(tmp_path / "f"))
     assert "<svg" in (tmp_path / "f.svg").read_text()
     width = int.from_bytes((tmp_path / "f.png").read_bytes()[16:20], "big")

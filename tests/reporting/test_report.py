@@ -527,7 +527,7 @@ def test_scores_are_drawn_in_order_beside_what_they_cost():
 
 
 def test_a_figure_is_described_by_its_words():
-    figure = plots.padding(pd.DataFrame({"n_frames": [2, 11], "padded": [5.0, 70.0]}))
+    figure = plots.ordered([2, 11], [5.0, 70.0], "frames per clip", "clips that repeat frames, %")
     _, metadata = figure._repr_mimebundle_()
     said = "horizontal axis: frames per clip. vertical axis: clips that repeat frames, %"
     assert metadata == {"image/png": {"alt": said}}
@@ -545,20 +545,11 @@ def test_a_confusion_matrix_shows_clips_and_shares():
     assert scale.get_ylabel() == "share of the true class, %"
 
 
-@pytest.mark.parametrize(
-    ("draw", "values", "xlabel", "ylabel"),
-    [
-        (lambda: plots.padding(pd.DataFrame({"n_frames": [2, 11], "padded": [5.0, 70.0]})), [5.0, 70.0],
-         "frames per clip", "clips that repeat frames, %"),
-        (lambda: plots.seconds([1.5, 4.0], pd.Series([2, 11]), "frames"), [1.5, 4.0], "frames",
-         "training of one fold, s"),
-    ],
-)  # fmt: skip
-def test_a_single_line_has_its_units(draw, values, xlabel, ylabel):
-    (panel,) = draw().axes
+def test_a_single_line_has_its_units():
+    (panel,) = plots.ordered([2, 11], [5.0, 70.0], "frames per clip", "clips that repeat frames, %").axes
     (line,) = panel.lines
-    assert (line.get_xdata().tolist(), list(line.get_ydata())) == ([2, 11], values)
-    assert (panel.get_xlabel(), panel.get_ylabel()) == (xlabel, ylabel)
+    assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([2, 11], [5, 70])
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("frames per clip", "clips that repeat frames, %")
     assert panel.get_ylim()[0] == 0
 
 

@@ -339,7 +339,7 @@ def rows(predictions):
 def test_every_row_is_checked_against_its_own_clips(rows, clips):
     datasets = [SimpleNamespace(tested=clips)] * 2
     checks = tables.check_rows(rows, datasets)
-    assert list(checks.index) == ["wrong twice", "wrong twice", "always 0", "always 0"]
+    assert checks["row"].tolist() == ["wrong twice", "wrong twice", "always 0", "always 0"]
     assert checks["rows"].tolist() == ["10"] * 4
     other = SimpleNamespace(tested=clips.assign(label=[0, 0, 1, 2, 1]))
     with pytest.raises(ValueError, match="label or subject"):
