@@ -30,7 +30,7 @@ from hsta_lib.data.splits import is_subject_dependent
 from hsta_lib.data.table import problems_table
 from hsta_lib.files import csv_of, write_whole
 from hsta_lib.models.hsta import HSTA
-from hsta_lib.reporting.tables import LEFT, counted, in_full
+from hsta_lib.reporting.tables import counted, in_full, of_facts
 from hsta_lib.training.trials import Trial
 
 COVERED = 0.9  # of the clips have their true class in the set
@@ -314,7 +314,7 @@ def describe(kept):
     """What a kept network is: facts, one a row."""
     facts = {"network": kept.network.origin, "classes": ", ".join(kept.classes), **kept.about}
     facts["calibration"] = f"a class is ruled out if its probability is below {1 - kept.limit:.1%}"
-    return pd.DataFrame({"": facts}).style.format(escape="html").set_table_styles(LEFT)
+    return of_facts(facts)
 
 
 def write(kept, predictions):

@@ -27,7 +27,7 @@ from hsta_lib.data.splits import HOLDOUT
 from hsta_lib.data.synthetic.clips import true_flow
 from hsta_lib.evaluation.intervals import jackknife
 from hsta_lib.models.released import checkpoint_file, read_released_checkpoint
-from hsta_lib.reporting.tables import code, number, position, with_span
+from hsta_lib.reporting.tables import code, number, of_facts, position, with_span
 from hsta_lib.study import study as studies
 from hsta_lib.training import store
 from hsta_lib.training.batches import seen_batches
@@ -432,4 +432,4 @@ def provenance(study, dataset, network):
         "data": study.data_name,
         "data fingerprint": dataset.fingerprint,
     }
-    return pd.DataFrame({"fact": facts})
+    return of_facts(facts)

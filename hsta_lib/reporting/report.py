@@ -376,11 +376,7 @@ def provenance(study, dataset, trials):
         ),
         "reported with": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
     }  # fmt: skip
-    left = [
-        {"selector": "th, td", "props": "text-align: left"},
-        {"selector": "thead", "props": "display: none"},
-    ]
-    return pd.DataFrame({"fact": facts}).style.format(escape="html").set_table_styles(left)
+    return tables.of_facts(facts)
 
 
 def _epochs_of(trials):

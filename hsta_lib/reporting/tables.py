@@ -38,6 +38,12 @@ def in_full(table):
     return table.style.hide(axis="index").format(escape="html").set_table_styles(LEFT)
 
 
+def of_facts(facts):
+    """Facts by name, a row each."""
+    table = pd.Series(facts, name="fact").to_frame().style.hide(axis="columns").format(escape="html")
+    return table.set_table_styles([{"selector": "th, td", "props": "text-align: left"}])
+
+
 def number(value, sign=""):
     """A score or difference for reading, to one digit; a zero has no minus."""
     return f"{round(value, 1) + 0.0:{sign}.1f}"
@@ -362,10 +368,7 @@ _OF_CHANNELS = (
 
 
 def describe_version(dataset):
-    """Which release and sheet was found, and its clips per emotion beside those it should have.
-
-    Of published pictures of flow, which colour holds which channel.
-    """
+    """Which release was found, its clips per emotion beside those it should have; of flow, its channels."""
     display(Markdown(plain(f"Found: {dataset.version}.")))
     if dataset.shows_flow:
         display(Markdown(_OF_CHANNELS))

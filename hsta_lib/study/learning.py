@@ -10,9 +10,8 @@ from IPython.display import Markdown
 from hsta_lib import config
 from hsta_lib.data.splits import HOLDOUT, make_folds
 from hsta_lib.evaluation.metrics import METRICS, confusion, scores
-from hsta_lib.reporting import plots
 from hsta_lib.reporting.tables import LINEAR, number, score_table
-from hsta_lib.study import comparison
+from hsta_lib.study import comparison, plots
 from hsta_lib.training import store
 from hsta_lib.training.trials import NAMED_CELL
 

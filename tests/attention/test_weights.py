@@ -13,13 +13,12 @@ from test_released import SMALL, built, their_weights
 from tiny import network_of, tiny_dataset, tiny_settings, tiny_trials
 from torch.nn import functional
 
-from hsta_lib.attention import networks, own_clip
+from hsta_lib.attention import networks, own_clip, plots
 from hsta_lib.attention import weights as attention
 from hsta_lib.config import Frames, Synthetic, as_released
 from hsta_lib.data.frames import cache_frames, choose_frames
 from hsta_lib.data.splits import make_folds
 from hsta_lib.data.synthetic.population import clip_rows
-from hsta_lib.reporting import plots
 from hsta_lib.training import fit
 from hsta_lib.training.trials import make_trials, settings_of
 

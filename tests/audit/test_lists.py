@@ -10,8 +10,8 @@ import pytest
 
 from hsta_lib import config
 from hsta_lib.audit import lists as audit
+from hsta_lib.audit import plots
 from hsta_lib.data.splits import make_folds
-from hsta_lib.reporting import plots
 from hsta_lib.study.study import start
 
 pytestmark = pytest.mark.usefixtures("no_environment")

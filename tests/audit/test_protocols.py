@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 from tiny import changes, result_of, save, tiny_dataset, tiny_settings, tiny_trials
 
-from hsta_lib.audit import shortcuts
+from hsta_lib.audit import plots, shortcuts
 from hsta_lib.audit.shortcuts import HONEST, PROTOCOLS, Data
 from hsta_lib.data.splits import make_folds
 from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.evaluation.metrics import METRICS, confusion, per_fold_means, scores
-from hsta_lib.reporting import plots
 from hsta_lib.study.comparison import best_epochs
 from hsta_lib.study.study import Study, start
 from hsta_lib.training import store

@@ -8,11 +8,10 @@ import pytest
 from tiny import changes, result_of, save, tiny_dataset, tiny_settings
 
 from hsta_lib import config
-from hsta_lib.audit import recipe_steps
+from hsta_lib.audit import plots, recipe_steps
 from hsta_lib.audit.recipe_steps import ALONE, CUMULATIVE, EQUATIONS, Stop
 from hsta_lib.config import RELEASED_STEPS, Settings
 from hsta_lib.evaluation.metrics import METRICS
-from hsta_lib.reporting import plots
 from hsta_lib.study.study import Study, start
 from hsta_lib.training import cost
 from hsta_lib.training.trials import Trial

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from hsta_lib.paper import load_composite
-from hsta_lib.reporting import plots
-from hsta_lib.study import honest
+from hsta_lib.study import honest, plots
 
 
 def predictions(right):

@@ -9,7 +9,7 @@ import pytest
 
 from hsta_lib.models.baselines.registry import SYSTEMS
 from hsta_lib.paper import load_extra, load_systems, load_table
-from hsta_lib.reporting import plots
+from hsta_lib.study import plots
 from hsta_lib.study import published as systems
 from hsta_lib.study.study import start
 

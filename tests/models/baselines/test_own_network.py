@@ -14,8 +14,7 @@ from hsta_lib import ROOT, config
 from hsta_lib.config import Datasets, Parameters, Settings, TrialTraining, with_fields
 from hsta_lib.models.baselines import registry
 from hsta_lib.paper import load_systems
-from hsta_lib.reporting import plots
-from hsta_lib.study import comparison, published
+from hsta_lib.study import comparison, plots, published
 from hsta_lib.training import baseline_inputs, run
 from hsta_lib.training.trials import make_trials, settings_of
 from tests.tiny import FINGERPRINT, tiny_dataset, tiny_settings
