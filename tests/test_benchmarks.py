@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from hsta_lib import ROOT, config
-from hsta_lib.reporting import plots, report
+from hsta_lib.reporting import plots, sentences
 
 
 @pytest.fixture
@@ -51,14 +51,14 @@ def test_the_exponent_of_a_power_law(monkeypatch, tmp_path):
         for value in values
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "benchmarks" / "growth.csv", index=False)
-    monkeypatch.setattr(report, "SHIPPED", tmp_path)
-    found = report.measured_growth().groupby("size")["exponent"].unique()
+    monkeypatch.setattr(sentences, "SHIPPED", tmp_path)
+    found = sentences.measured_growth().groupby("size")["exponent"].unique()
     assert found["quick"] == pytest.approx([0.5])
     assert found["full"] == pytest.approx([2])
 
 
 def test_the_figure_names_every_line_with_its_exponent():
-    rows = report.measured_growth()
+    rows = sentences.measured_growth()
     figure = plots.growth(rows)
     told = [text.get_text() for panel in figure.axes for text in panel.texts]
     assert len(told) == len(rows.drop_duplicates(["size", "setting"]))

@@ -318,7 +318,7 @@ def describe(kept):
 
 
 def write(kept, predictions):
-    """Write network and predictions beside the report; see `hsta_lib.reporting.report`."""
+    """Write network and predictions beside the report; see `hsta_lib.reporting.records`."""
     folder = config.records_dir()
     save(kept, folder / "predict-network.safetensors")
     write_whole(folder / "predict-clips.csv", csv_of(predictions))

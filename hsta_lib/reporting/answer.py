@@ -7,7 +7,7 @@ from IPython.display import Markdown, display
 
 from hsta_lib import ROOT, SHIPPED, config
 from hsta_lib.reporting.export import export_shown
-from hsta_lib.reporting.report import report_path
+from hsta_lib.reporting.records import report_path
 from hsta_lib.reporting.tables import code, counted
 
 # Parameters that say where and how fast a report is made, not what it says.

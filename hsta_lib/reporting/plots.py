@@ -190,8 +190,8 @@ def score_dots(table, names, chance):
 def differences(table, first="the first row", fits=None):
     """Differences of rows from ``first`` in UAR and UF1, with intervals, by whether they could be chance.
 
-    ``table``: from `hsta_lib.reporting.report.against_first`; ``fits``: as for
-    `hsta_lib.reporting.report.conclude_differences`.
+    ``table``: from `hsta_lib.reporting.sentences.against_first`; ``fits``: as for
+    `hsta_lib.reporting.sentences.conclude_differences`.
     """
     table = table.reset_index(drop=True)
     marked = table["row"] + np.where(table["row"].isin(names_not_fitted(fits)), ", not fitted", "")
@@ -355,7 +355,7 @@ def timing(clips):
 def growth(rows):
     """Time of a training step against what makes it longer, a panel per setting, a line per size of network.
 
-    ``rows``: from `hsta_lib.reporting.report.measured_growth`; the exponent stands at the end of its line.
+    ``rows``: from `hsta_lib.reporting.sentences.measured_growth`; the exponent stands at the end of its line.
     """
     settings = list(dict.fromkeys(rows["setting"]))
     with figure_of((2.6 * len(settings), 3.2), 1, len(settings), sharey=True) as (figure, panels):

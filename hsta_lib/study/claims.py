@@ -362,7 +362,7 @@ def gather(folder=REPORTS):
 
     As `decide`, with ``report``: the record's name, empty for the printed numbers. A verdict by another test
     of its claim than the present one is *out of date*; of a withdrawn claim there is none. ``folder``: of the
-    records, see `report.record`; of the presets `smoke` and `quick` they are passed over.
+    records, see `records.write`; of the presets `smoke` and `quick` they are passed over.
 
     Raises
     ------
@@ -439,7 +439,7 @@ def _lacking(n_seeds):
 
 
 def record(verdicts):
-    """Write all verdicts, from `gather`, for the web page; see `hsta_lib.reporting.report.record`."""
+    """Write all verdicts, from `gather`, for the web page; see `hsta_lib.reporting.records.write`."""
     path = config.records_dir() / RECORD.name
     columns = ["id", "where", "quote", "says", "scope", "verdict", "table", "basis", "report"]
     write_whole(path, json.dumps(verdicts[columns].to_dict("records"), indent=1, ensure_ascii=False) + "\n")

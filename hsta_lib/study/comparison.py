@@ -11,7 +11,7 @@ from hsta_lib import config
 from hsta_lib.data.readers import flow_images
 from hsta_lib.evaluation.intervals import score_interval
 from hsta_lib.evaluation.metrics import METRICS, confusion, scores
-from hsta_lib.reporting.report import seconds_of
+from hsta_lib.reporting.sentences import seconds_of
 from hsta_lib.reporting.tables import HEADINGS, in_full, in_points, matrices_of, off_zero, with_span
 from hsta_lib.study.published import SHOWN
 from hsta_lib.training import baseline_inputs, store

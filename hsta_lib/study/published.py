@@ -17,7 +17,7 @@ from hsta_lib.models.baselines.registry import SYSTEMS
 from hsta_lib.paper import load_extra, load_systems, load_table
 from hsta_lib.paper_check import findings
 from hsta_lib.reporting import tables
-from hsta_lib.reporting.report import against_first
+from hsta_lib.reporting.sentences import against_first
 from hsta_lib.reporting.tables import HEADINGS, NOWRAP, from_to, in_full, score_rows, with_span
 from hsta_lib.training.trials import NAMED_CELL
 
@@ -127,7 +127,7 @@ def score_label_sets(cells, predictions):
 
 
 def against_hsta(cells, matrices, train_on):
-    """Baselines against HSTA on the same clips, corrected together; see `report.against_first`.
+    """Baselines against HSTA on the same clips, corrected together; see `sentences.against_first`.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def describe_protocol(study, datasets, studies, folds):
 
 
 def summarise(table, printed, by):
-    """Our rows by their names, the published scores beside them: what `report.record` keeps.
+    """Our rows by their names, the published scores beside them: what `records.write` keeps.
 
     Index ``<dataset>, trained on <train_on>``; the scores with their intervals; ``uf1_paper``, ``uar_paper``.
     """

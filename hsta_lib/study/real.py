@@ -219,7 +219,7 @@ def _lie_among(scored):
 
 
 def record(table, scored):
-    """Write predictions, by running numbers, and scores beside the report; see `reporting.report`."""
+    """Write predictions, by running numbers, and scores beside the report; see `reporting.records`."""
     rows = json.loads(scored.to_json(orient="index", double_precision=4))
     content = {"data": "published pictures of flow, no face", "n_clips": len(table), "rows": rows}
     files = {

@@ -17,7 +17,7 @@ SHIPPED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"][
 ASKED = """
 from hsta_lib import ROOT, config
 from hsta_lib.commands import notebooks
-from hsta_lib.reporting.report import measured_growth
+from hsta_lib.reporting.sentences import measured_growth
 from hsta_lib.study import start
 print(start("table4", {"preset": "smoke"}).preset_name, *config.preset_names(), len(measured_growth()) > 0)
 print(ROOT, config.data_dir(), config.results_dir(), config.records_dir())

@@ -17,7 +17,7 @@ from hsta_lib.commands import score
 from hsta_lib.data.splits import Fold
 from hsta_lib.evaluation import comparisons, references
 from hsta_lib.files import read_csv
-from hsta_lib.reporting import report, tables
+from hsta_lib.reporting import records, tables
 from hsta_lib.study.study import start
 from hsta_lib.training import store
 
@@ -127,7 +127,7 @@ def stored(tmp_path):
 
 def test_the_table_of_predictions_names_classes_and_columns(stored):
     cells, predictions, references = stored
-    table = report.predictions_table(cells, predictions, references, CLASSES)
+    table = records.predictions_table(cells, predictions, references, CLASSES)
     assert table.columns.tolist() == [
         "clip_id", "subject_id", "fold", "y_true",
         "m=1 csta=True seed=0", "m=1 csta=True seed=5", "m=2 csta=False seed=0", "m=2 csta=False seed=5",
@@ -145,12 +145,12 @@ def test_tables_of_unlike_predictions_are_refused(stored):
     cells, predictions, references = stored
     twice = pd.concat([predictions, predictions.iloc[[0]]])
     with pytest.raises(ValueError, match="predicted twice"):
-        report.predictions_table(cells, twice, {}, CLASSES)
+        records.predictions_table(cells, twice, {}, CLASSES)
     with pytest.raises(ValueError, match="m=1 csta=True seed=0: not every clip"):
-        report.predictions_table(cells, predictions.iloc[1:], {}, CLASSES)
+        records.predictions_table(cells, predictions.iloc[1:], {}, CLASSES)
     other = {"other folds": references["all low"].assign(fold=lambda part: 2 - part["fold"])}
     with pytest.raises(ValueError, match="fold or label differs"):
-        report.predictions_table(cells, predictions, other, CLASSES)
+        records.predictions_table(cells, predictions, other, CLASSES)
 
 
 def test_a_written_file_scores_as_the_report_does(stored, tmp_path, monkeypatch, no_environment):
@@ -158,7 +158,7 @@ def test_a_written_file_scores_as_the_report_does(stored, tmp_path, monkeypatch,
     monkeypatch.setattr(config, "records_dir", lambda: tmp_path / "reports")
     study = start("table4", {"preset": "smoke"})
     dataset = type("Dataset", (), {"classes": CLASSES})
-    name = report.record_predictions(study, dataset, cells, predictions, references)
+    name = records.write_predictions(study, dataset, cells, predictions, references)
     assert name == str(tmp_path / "reports" / "table4-smoke-synthetic-subject-predictions.csv")
     read = read_csv(tmp_path / name)
     found = scores_of(read.sample(frac=1, random_state=1), classes=list(CLASSES))
@@ -185,7 +185,7 @@ def test_rows_of_several_label_sets_have_a_file_for_each(stored, tmp_path, monke
     three, two = (type("Dataset", (), {"classes": CLASSES[:n], **about}) for n in (3, 2))
     cells = pd.DataFrame({"row": ["a", "b", "c"], "labels": ["three", "two", "three"]}, index=[5, 3, 2])
     rows = [first, fewer, second.assign(cell=1)]
-    names = report.record_by_labels(study, [three, two, three], cells, rows, {"three": references})
+    names = records.write_by_labels(study, [three, two, three], cells, rows, {"three": references})
     files = [f"table7-smoke-synthetic-subject-{n}-predictions.csv" for n in ("three", "two")]
     assert names == [str(tmp_path / "reports" / file) for file in files]
     found = scores_of(read_csv(tmp_path / names[0]), classes=list(CLASSES))
@@ -202,12 +202,12 @@ def test_rows_of_several_label_sets_have_a_file_for_each(stored, tmp_path, monke
     assert pair["uf1"].mean() == pytest.approx(tables.score_rows({"b": fewer}, 2)["uf1"].item())
     clips = pd.DataFrame({"expression_type": ["micro"] * 5 + ["macro"] * 2})
     macro = type("Dataset", (), {"classes": CLASSES, "clips": clips})
-    names = report.record_by_labels(study, [three, two, macro], cells, rows, {})
+    names = records.write_by_labels(study, [three, two, macro], cells, rows, {})
     assert [name.split("subject-")[1] for name in names] == [
         "three-predictions.csv", "two-predictions.csv", "three-macro-predictions.csv"
     ]  # fmt: skip
     with pytest.raises(ValueError, match="row=b labels=three seed=0: not every clip"):
-        report.record_by_labels(study, [three] * 3, cells.assign(labels="three"), rows, {})
+        records.write_by_labels(study, [three] * 3, cells.assign(labels="three"), rows, {})
 
 
 BAD = {

@@ -19,7 +19,7 @@ from hsta_lib.data.splits import Fold
 from hsta_lib.data.synthetic import population
 from hsta_lib.data.table import class_names
 from hsta_lib.evaluation import references
-from hsta_lib.reporting import plots, report, tables
+from hsta_lib.reporting import plots, records, sentences, tables
 from hsta_lib.study.study import start
 from hsta_lib.training import archive, store
 from hsta_lib.training.trials import NAMED_CELL
@@ -67,7 +67,7 @@ def scored():
 
 
 def test_the_two_results_named_beforehand_are_summarised(scored):
-    summary = report.summarise(*scored)
+    summary = sentences.summarise(*scored)
     assert list(summary.index) == ["named setting (M = 4, L_v = 2, L_s = 1)", "mean of all 4 settings"]
     # Recalls: 2 of 4, 3 of 6, and 37 hits and 11 times the effect (4; on average 2) of 110.
     expected = [100 * (0.5 + 0.5 + hits / 110) / 3 for hits in (37 + 44, 37 + 22)]
@@ -83,11 +83,11 @@ def test_the_two_results_named_beforehand_are_summarised(scored):
 def test_the_interval_of_the_mean_is_that_of_equal_cells_and_nearly_none_where_effects_cancel(scored):
     table, matrices = scored
     same = np.repeat(matrices[:1], 4, axis=0)
-    mean, one = report.summarise(table, same).iloc[-1], table.iloc[0]
+    mean, one = sentences.summarise(table, same).iloc[-1], table.iloc[0]
     for end in ("uar_low", "uar_high", "uf1_low", "uf1_high"):
         assert mean[end] == pytest.approx(one[end])
     opposed = matrices_of(np.stack([HITS, 7 - HITS] * 2)[:, None])
-    mean = report.summarise(table, opposed).iloc[-1]
+    mean = sentences.summarise(table, opposed).iloc[-1]
     assert mean["uar_high"] - mean["uar_low"] < 0.5  # not zero: a few clips more could tell
 
 
@@ -95,20 +95,20 @@ def test_the_order_of_subjects_does_not_matter(scored):
     table, matrices = scored
     order = np.random.default_rng(0).permutation(11)
     moved = matrices[:, :, order]
-    pd.testing.assert_frame_equal(report.summarise(table, matrices), report.summarise(table, moved))
-    found, of_moved = (report.against_first(rows_of("abcd"), of) for of in (matrices, moved))
+    pd.testing.assert_frame_equal(sentences.summarise(table, matrices), sentences.summarise(table, moved))
+    found, of_moved = (sentences.against_first(rows_of("abcd"), of) for of in (matrices, moved))
     pd.testing.assert_frame_equal(found, of_moved)
 
 
 def test_without_the_named_setting_only_the_mean_is_left(scored):
     table, matrices = scored
-    assert list(report.summarise(table.head(3), matrices[:3]).index) == ["mean of all 3 settings"]
+    assert list(sentences.summarise(table.head(3), matrices[:3]).index) == ["mean of all 3 settings"]
 
 
 def _conclusion(scored, uar=(10.0, 30.0)):
     row = {"uar": 20.0, "uar_low": uar[0], "uar_high": uar[1]}
     shuffled = pd.DataFrame([row], index=["labels shuffled"])
-    return report.conclude(report.summarise(*scored), shuffled, 14.3).data
+    return sentences.conclude(sentences.summarise(*scored), shuffled, 14.3).data
 
 
 def test_the_conclusion_says_what_the_numbers_say(scored):
@@ -130,7 +130,7 @@ def test_of_the_predictors_without_a_picture_the_conclusion_names_the_best(score
     rows |= {"linear model on the true motion": 61.0, "ceiling: true action units known": 82.0}
     references = pd.DataFrame({"uar": rows})
     references["uar_low"], references["uar_high"] = references["uar"] - 2, references["uar"] + 3
-    text = report.conclude(report.summarise(*scored), references, 33.3).data
+    text = sentences.conclude(sentences.summarise(*scored), references, 33.3).data
     assert (
         "the best predictor without a picture: film, annotated action units apart: 31.0 % [29.0, 34.0]"
         in text
@@ -152,7 +152,7 @@ def test_chance_is_above_below_or_inside_the_interval(scored, uar, words):
 
 def test_a_trend_is_the_difference_of_the_ends_of_each_group_on_the_same_clips(scored):
     table, matrices = scored
-    of_both, of_all = (report.trend(table, matrices, "m", by).data for by in ({"l_v": "L_v ="}, {}))
+    of_both, of_all = (sentences.trend(table, matrices, "m", by).data for by in ({"l_v": "L_v ="}, {}))
     # Three more of ten hits in each subject are a tenth of the mean of three recalls.
     for name in ("L_v = 1, HSTA modules from 1 to 8", "L_v = 2, HSTA modules from 1 to 4"):
         said = rf"- {name}: UAR \+10\.0 points \[\+\d\.\d, \+1\d\.\d\], \*\*above zero\*\*; UF1 \+"
@@ -162,15 +162,17 @@ def test_a_trend_is_the_difference_of_the_ends_of_each_group_on_the_same_clips(s
     opened, line, few = of_all.splitlines()
     assert opened.endswith(": higher in 1 of 1 comparison.**")
     assert few.startswith("- With one seed this compares")
-    same = report.trend(table, matrices[[0] * 4], "m", {}).data
+    same = sentences.trend(table, matrices[[0] * 4], "m", {}).data
     assert ": not shown to change in 1 of 1 comparison.**" in same
     assert line.startswith("- HSTA modules from 1 to 8: UAR ")
     unfit = table.assign(fit=["fitted", "fitted", "fitted", "not fitted"])
-    said = report.trend(unfit, matrices, "m", {"l_v": "L_v ="}).data.splitlines()
+    said = sentences.trend(unfit, matrices, "m", {"l_v": "L_v ="}).data.splitlines()
     assert said[0].endswith(": higher in 1 of 2 comparisons.**")
     assert [line.endswith("; at 4 the networks have not fitted.") for line in said[1:3]] == [False, True]
-    assert report.trend(table.assign(m=4), matrices, "m", {"l_v": "L_v ="}).data.endswith("alone: no trend.")
-    zero = report.trend(table.assign(m=[0, 8, 1, 4]), matrices, "m", {}).data
+    assert sentences.trend(table.assign(m=4), matrices, "m", {"l_v": "L_v ="}).data.endswith(
+        "alone: no trend."
+    )
+    zero = sentences.trend(table.assign(m=[0, 8, 1, 4]), matrices, "m", {}).data
     # 2 hits more; a depth of 0 is a check.
     assert "\n- HSTA modules from 1 to 8: UAR +6.7 points" in zero
 
@@ -183,15 +185,15 @@ def test_a_linear_model_is_held_against_the_named_setting_on_the_same_clips():
     rows = [about.assign(y_pred=abs(about["y_true"] - of_row), seed=0, cell=0) for of_row in wrong]
     hsta = pd.concat([row.assign(seed=seed) for seed, row in enumerate(rows[:3])])
     table, matrices = tables.score_table(pd.DataFrame([NAMED_CELL]), hsta, 2)
-    said = report.against_linear(table, matrices, {tables.LINEAR: rows[3]}, 2).data
+    said = sentences.against_linear(table, matrices, {tables.LINEAR: rows[3]}, 2).data
     uar = [np.mean([(row["y_pred"] == row["y_true"])[row["y_true"] == label].mean() for label in (0, 1)])
            for row in rows]  # fmt: skip
     assert f"on the same clips: UAR {100 * (uar[3] - np.mean(uar[:3])):+.1f} points [" in said
     assert "**above zero**; UF1 +" in said
     by_seed = pd.concat([rows[3].assign(seed=seed) for seed in range(3)])  # trained for each seed
-    assert report.against_linear(table, matrices, {tables.LINEAR: by_seed}, 2).data == said
-    assert report.against_linear(table, matrices, {}, 2).data == ""
-    assert report.against_linear(table.assign(m=3), matrices, {tables.LINEAR: rows[3]}, 2).data == ""
+    assert sentences.against_linear(table, matrices, {tables.LINEAR: by_seed}, 2).data == said
+    assert sentences.against_linear(table, matrices, {}, 2).data == ""
+    assert sentences.against_linear(table.assign(m=3), matrices, {tables.LINEAR: rows[3]}, 2).data == ""
 
 
 # --- differences from the first row -----------------------------------------------------------------------
@@ -209,7 +211,7 @@ def differences():
     """Rows with three more hits, two fewer hits, and one more or fewer by turns, in every subject."""
     by_turns = np.where(np.arange(11) % 2, -1, 1)
     hits = np.stack([HITS, HITS, HITS + 3, HITS - 2, HITS + by_turns])
-    return report.against_first(rows_of(NAMES), matrices_of(hits[:, None]))
+    return sentences.against_first(rows_of(NAMES), matrices_of(hits[:, None]))
 
 
 def test_a_known_effect_is_found_and_none_where_there_is_none(differences):
@@ -225,13 +227,13 @@ def test_a_known_effect_is_found_and_none_where_there_is_none(differences):
 
 
 def test_with_few_subjects_that_agree_nothing_is_undefined():
-    few = report.against_first(
+    few = sentences.against_first(
         rows_of("abc"), matrices_of(np.array([[3, 4, 5], [3, 4, 5], [6, 4, 8]])[:, None])
     )
     unknown = few.columns.str.endswith("detectable")  # with one seed
     assert not few.loc[:, ~unknown].isna().any(axis=None)
     assert few.loc[:, unknown].isna().all(axis=None)
-    assert "four of five" not in report.conclude_differences(_study(), few).data
+    assert "four of five" not in sentences.conclude_differences(_study(), few).data
 
 
 def test_rows_that_did_not_fit_change_nothing_of_the_others():
@@ -239,26 +241,26 @@ def test_rows_that_did_not_fit_change_nothing_of_the_others():
     hits = np.stack([HITS, HITS + 2, HITS + 1])[:, None] + np.zeros((1, 3, 1), dtype=int)
     wild = rng.integers(0, 10, size=(3, 11))  # its trainings scatter
     matrices = matrices_of(np.concatenate([hits[:2], wild[None], hits[2:]]))
-    found = report.against_first(rows_of("abcd", unfit="c"), matrices)
-    alone = report.against_first(rows_of("abd"), matrices[[0, 1, 3]])
+    found = sentences.against_first(rows_of("abcd", unfit="c"), matrices)
+    alone = sentences.against_first(rows_of("abd"), matrices[[0, 1, 3]])
     assert found["row"].tolist() == list("bcd")
     pd.testing.assert_frame_equal(found.iloc[[0, 2]].reset_index(drop=True), alone)
     of_unfit = found.iloc[1]
     assert of_unfit.filter(regex="_p$|_detectable$").isna().all()
     assert of_unfit["uar_low"] < of_unfit["uar"] < of_unfit["uar_high"]
-    together = report.against_first(rows_of("abcd"), matrices)
+    together = sentences.against_first(rows_of("abcd"), matrices)
     assert together["uar_low"][0] < found["uar_low"][0]  # with it the others' intervals are wider
     assert "–" in tables.show_comparisons(found).to_html()
-    of_none = report.against_first(rows_of("abcd", unfit="a"), matrices)
+    of_none = sentences.against_first(rows_of("abcd", unfit="a"), matrices)
     assert of_none.filter(regex="_p$").isna().all(axis=None)
 
 
 def test_rows_that_are_asked_for_are_told_whatever_they_are(differences):
     named = differences.replace({"row": {"worse": "worse than CSTA"}})
-    unfit = report.tell(named.assign(uar_p=np.nan), ["worse than CSTA"]).data
+    unfit = sentences.tell(named.assign(uar_p=np.nan), ["worse than CSTA"]).data
     assert unfit.startswith("- Worse than CSTA: UAR -6.7 points [")
     assert unfit.endswith("; it has not fitted.")
-    said = report.tell(differences, ["worse", "the same"]).data.splitlines()
+    said = sentences.tell(differences, ["worse", "the same"]).data.splitlines()
     assert said[0].startswith(
         "- The same: UAR +0.0 points [no spread], **not distinguishable from zero**; UF1 "
     )
@@ -268,10 +270,10 @@ def test_rows_that_are_asked_for_are_told_whatever_they_are(differences):
 def test_where_the_data_gives_one_row_or_none_nothing_is_compared(differences):
     for rows in ([], [[3, 4, 5]]):
         matrices = np.empty((0, 1, 3, 2, 2)) if not rows else matrices_of(np.array(rows)[:, None])
-        none = report.against_first(rows_of(NAMES[: len(rows)]), matrices)
+        none = sentences.against_first(rows_of(NAMES[: len(rows)]), matrices)
         assert none.empty
         assert list(none) == list(differences)
-    assert report.as_summary(differences, none).index.tolist() == NAMES[1:]
+    assert sentences.as_summary(differences, none).index.tolist() == NAMES[1:]
     assert "against the first row" in tables.show_comparisons(none).to_html()
 
 
@@ -279,7 +281,7 @@ def test_rows_that_did_not_fit_are_named_where_differences_are_told(differences)
     fits = pd.DataFrame(
         {"row": NAMES, "fit": ["fitted", "fitted", "not fitted", "fitted", "reads no pixels"]}
     )
-    told = report.conclude_differences(_study(), differences, fits=fits).data
+    told = sentences.conclude_differences(_study(), differences, fits=fits).data
     assert "- Not fitted, so that their differences are not about the method: better.\n" in told
     assert "- UAR: **of 3 that fitted, 0 above the first row, 1 below**, in points: worse (" in told
     assert "better (" not in told
@@ -287,7 +289,7 @@ def test_rows_that_did_not_fit_are_named_where_differences_are_told(differences)
     marked = [text.get_text() for text in panel.get_yticklabels()]
     assert marked == [f"{name}, not fitted" if name == "better" else name for name in NAMES[1:]]
     for no_reason in (fits.assign(fit="fitted"), fits[["row"]], None):
-        told = report.conclude_differences(_study(), differences, fits=no_reason).data
+        told = sentences.conclude_differences(_study(), differences, fits=no_reason).data
         assert "itted" not in told
         assert "- UAR: **of 4, 1 above the first row, 1 below**" in told
 
@@ -296,7 +298,7 @@ def test_rows_that_did_not_fit_are_named_where_differences_are_told(differences)
 def test_where_nothing_has_fitted_that_could_be_compared_no_difference_counts(differences, unfit):
     fits = pd.DataFrame({"row": NAMES[:4], "fit": "fitted"})
     fits.loc[fits["row"].isin(unfit), "fit"] = "not fitted"
-    told = report.conclude_differences(_study(), differences[:3], fits=fits).data.splitlines()
+    told = sentences.conclude_differences(_study(), differences[:3], fits=fits).data.splitlines()
     assert told[0] == "- **No difference counts**: the first row or all others have not fitted."
     assert told[1].endswith(": " + "; ".join(unfit) + ".")
     figure = plots.differences(differences[:3], fits=fits)
@@ -304,7 +306,7 @@ def test_where_nothing_has_fitted_that_could_be_compared_no_difference_counts(di
 
 
 def test_rows_that_differ_are_said_and_counted(differences):
-    text = report.conclude_differences(_study(), differences).data
+    text = sentences.conclude_differences(_study(), differences).data
     lines = {line[2:].partition(":")[0]: line for line in text.splitlines()}
     ends = r"\[[+-]\d+\.\d, [+-]\d+\.\d\]"
     said = rf"in points: better \(\+10\.0 {ends}\); worse \(-6\.7 {ends}\)\."
@@ -312,10 +314,10 @@ def test_rows_that_differ_are_said_and_counted(differences):
     assert "of 4, 1 above the first row, 1 below**, in points: better (+" in lines["UF1"]
     assert lines["Not shown to differ in either"].endswith(": the same; no matter.")
     assert "With one seed this compares the networks that were trained" in text
-    assert "With" not in report.conclude_differences(_study(seeds=[0, 1, 2, 3, 4]), differences).data
+    assert "With" not in sentences.conclude_differences(_study(seeds=[0, 1, 2, 3, 4]), differences).data
     assert (
         "UF1: **of 1, 0 above the first row, 0 below**."
-        in report.conclude_differences(_study(), differences.tail(1)).data
+        in sentences.conclude_differences(_study(), differences.tail(1)).data
     )
 
 
@@ -325,30 +327,30 @@ def test_rows_that_differ_are_said_and_counted(differences):
 def test_a_row_differs_if_its_p_and_so_its_interval_say_so(differences, p, low, high, is_said):
     changes = {"uf1": (low + high) / 2, "uf1_low": low, "uf1_high": high, "uf1_p": p}
     table = differences.tail(1).assign(**changes)
-    text = report.conclude_differences(_study(), table).data
+    text = sentences.conclude_differences(_study(), table).data
     assert ("UF1: **of 1, 0 above the first row, 0 below**" not in text) == is_said
 
 
 def test_differences_are_summarised_for_the_record(differences, tmp_path, monkeypatch):
-    summary = report.as_summary(differences, differences.assign(row=["a", "b", "c", "d"]))
+    summary = sentences.as_summary(differences, differences.assign(row=["a", "b", "c", "d"]))
     assert list(summary.index) == [*NAMES[1:], "a", "b", "c", "d"]
     assert summary.loc["better", "uar"] == pytest.approx(10)
     assert {"uf1_low", "uf1_high", "uf1_p", "uf1_detectable"} <= set(summary)
     monkeypatch.setattr(config, "records_dir", lambda: tmp_path / "reports")
     dataset = SimpleNamespace(tested=pd.DataFrame({"subject_id": ["s"]}), classes=("a",), fingerprint="f")
-    name = report.record(_study(), dataset, [], differences, summary, differences)
+    name = records.write(_study(), dataset, [], differences, summary, differences)
     text = (tmp_path / name).read_text()
     assert json.loads(text, parse_constant=pytest.fail)["summary"]["worse"]["uar"] == pytest.approx(-6.6667)
 
 
 def test_the_peak_is_where_every_draw_has_it():
     frames = pd.Series([2, 5, 11, 17], name="n_frames")
-    table = report.peaks(frames, matrices_of((HITS + np.array([0, 1, 4, 2])[:, None])[:, None]), 101)
+    table = sentences.peaks(frames, matrices_of((HITS + np.array([0, 1, 4, 2])[:, None])[:, None]), 101)
     assert (table.index.name, list(table.index)) == ("n_frames", [2, 5, 11, 17])
     for metric in ("ACC", "UAR", "UF1"):
         assert table[f"{metric}, % of draws"].tolist() == [0, 0, 100, 0]
         assert table[f"{metric}, here"].tolist() == ["", "", "highest", ""]
-    alike = report.peaks(pd.Series([2, 3], name="m"), matrices_of(np.stack([HITS, HITS])[:, None]), 13)
+    alike = sentences.peaks(pd.Series([2, 3], name="m"), matrices_of(np.stack([HITS, HITS])[:, None]), 13)
     assert alike["UF1, % of draws"].tolist() == [50, 50]
 
 
@@ -357,7 +359,7 @@ def test_seconds_are_those_of_the_fastest_trial_of_a_cell(monkeypatch, tmp_path)
     trials = tiny_trials(n_folds=3)
     for trial, seconds in zip(trials, (2.0, 5.0, 11.0), strict=True):
         save(trial, result_of(more={"seconds": seconds}), tmp_path)
-    assert report.seconds_of([trials[:2], trials[1:], trials]) == [2.0, 5.0, 2.0]
+    assert sentences.seconds_of([trials[:2], trials[1:], trials]) == [2.0, 5.0, 2.0]
 
 
 def test_the_results_of_a_report_are_kept_beside_it(monkeypatch, tmp_path):
@@ -365,10 +367,10 @@ def test_the_results_of_a_report_are_kept_beside_it(monkeypatch, tmp_path):
     monkeypatch.setenv("HSTA_RESULTS", str(tmp_path / "results"))
     trials = tiny_trials(n_folds=2)
     with pytest.raises(ValueError, match=f"{trials[0].id}|{trials[1].id}"):
-        report.keep(_study(), trials)
+        records.keep(_study(), trials)
     for trial in trials:
         save(trial, result_of(), tmp_path / "results")
-    name = report.keep(_study(), [*trials, trials[0]])
+    name = records.keep(_study(), [*trials, trials[0]])
     assert name == str(tmp_path / "reports" / "table4-smoke-synthetic-subject.trials.jsonl.gz")
     assert archive.unpack(tmp_path / name, tmp_path / "new") == (2, 2, 0, 0)
 
@@ -377,7 +379,7 @@ def test_the_results_of_a_report_are_kept_beside_it(monkeypatch, tmp_path):
 
 
 def _names(**parameters):
-    return report._record_name(_study(**parameters))
+    return records._record_name(_study(**parameters))
 
 
 def test_runs_of_other_parameters_write_other_records():
@@ -396,7 +398,7 @@ def test_a_record_is_json_without_paths_or_nan(scored, tmp_path, monkeypatch):
     table.loc[0, "uf1_paper"] = np.nan
     clips = pd.DataFrame({"clip_id": ["a", "b"], "subject_id": ["s", "s"]})
     dataset = SimpleNamespace(tested=clips, classes=("a", "b"), fingerprint="f")
-    name = report.record(_study(), dataset, [], table, report.summarise(table, matrices), table.iloc[:1])
+    name = records.write(_study(), dataset, [], table, sentences.summarise(table, matrices), table.iloc[:1])
     text = (tmp_path / name).read_text()
     assert name == str(tmp_path / "reports" / "table4-smoke-synthetic-subject.json")
     assert json.loads(text, parse_constant=pytest.fail)["cells"][0]["uf1_paper"] is None
@@ -626,7 +628,7 @@ def test_the_commit_is_marked_dirty_by_code_alone(tmp_path, monkeypatch):
 def test_what_hangs_on_single_subjects_is_said():
     matrices = np.zeros((1, 1, 3, 2, 2))
     matrices[0, 0] = [[[4, 0], [0, 4]], [[1, 0], [0, 0]], [[0, 0], [1, 0]]]  # 8 clips, 1 and 1
-    text = report.about_subjects(matrices.astype(int), ["a", "b"]).data
+    text = sentences.about_subjects(matrices.astype(int), ["a", "b"]).data
     # 10 squared by 64 + 1 + 1
     assert "The 3 subjects have unequal numbers of clips. They weigh as much as 1.5" in text
     # ACC 9 of 10, then 1 of 2; UAR 1 and 4 of 5, then 1 and 0.

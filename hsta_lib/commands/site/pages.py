@@ -189,7 +189,7 @@ def named(name, titles):
 
 
 def data_of(record):
-    """What data a record was made from, in words; see `hsta_lib.reporting.report.record`."""
+    """What data a record was made from, in words; see `hsta_lib.reporting.records.write`."""
     return f"{record['data']}, {record['n_clips']} clips, {record['n_subjects']} subjects"
 
 
