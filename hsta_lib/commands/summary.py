@@ -119,7 +119,8 @@ def _published_and_ours():
             published = last["uf1_published"]
             as_there = next((row for row in (last, best) if row["as_published"]), last)
             reached = published is not None and published <= as_there["uf1_high"]
-            row = _row(last["system"], last, "uf1", _BLUE)
+            unfit = ", not fitted" * (last.get("fit") == fitted.NOT_FITTED)
+            row = _row(last["system"] + unfit, last, "uf1", _BLUE)
             yield row._replace(printed=published, best=best["uf1"], arrow=reached)
 
 

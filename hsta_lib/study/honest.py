@@ -10,8 +10,9 @@ from IPython.display import Markdown
 from hsta_lib import config
 from hsta_lib.data.readers.flow_images import VARIANTS
 from hsta_lib.evaluation import epochs
+from hsta_lib.evaluation.fitted import names_not_fitted
 from hsta_lib.paper import load_composite
-from hsta_lib.reporting.tables import HEADINGS, in_full, score_rows, span, with_span
+from hsta_lib.reporting.tables import HEADINGS, from_to, in_full, score_rows, span, with_span
 from hsta_lib.study import comparison, published, union
 from hsta_lib.training import store
 from hsta_lib.training.baseline_inputs import find
@@ -83,22 +84,12 @@ def gain_by_chance(trials, n_classes):
 
 
 def score(found, chance, n_classes):
-    """Published scores beside ours.
+    """Published scores beside ours, a DataFrame with a row per ``system`` and ``choice``.
 
-    Parameters
-    ----------
-    found : dict of tuple to DataFrame
-        From `predictions`.
-    chance : dict of str to tuple
-        Of each system, from `gain_by_chance`.
-
-    Returns
-    -------
-    DataFrame
-        One row per ``system`` and ``choice``: ``<metric>``, ``<metric>_low``, ``<metric>_high`` in percent,
-        with intervals over subjects and seeds; ``<metric>_published`` (NaN: none); ``chance``,
-        ``chance_low``, ``chance_high``, points of UF1 that this choice gains by chance; ``as_published``:
-        whether the choice is that of the original.
+    Columns: ``<metric>``, ``<metric>_low``, ``<metric>_high`` in percent, with intervals over subjects and
+    seeds; ``<metric>_published`` (NaN: none); ``chance``, ``chance_low``, ``chance_high``, points of UF1 that
+    this choice gains by chance; ``as_published``: whether the choice is that of the original. ``found``: from
+    `predictions`; ``chance`` (dict of str to tuple): of each system, from `gain_by_chance`.
     """
     table = score_rows(dict(enumerate(found.values())), n_classes)
     systems, choices = zip(*found, strict=True)
@@ -136,14 +127,22 @@ def show(table):
 
 def conclude(table, form):
     """What the choice of the epoch is worth, and which published scores are reached, in sentences."""
-    lines = []
-    for name, rows in table.groupby("system", sort=False):
-        last, best = (rows[rows["choice"] == choice].iloc[0] for choice in (LAST, BEST))
-        lines.append(
-            f"- {name}: UF1 {with_span(last, 'uf1')} by the last epoch. The best epoch of each test subject "
-            f"adds {best['uf1'] - last['uf1']:.1f} points. On labels dealt out at random, the same choice "
-            f"adds {best['chance']:.1f}."
-        )
+    unfit = names_not_fitted(table)
+    last, best = (table[table["choice"] == choice].set_index("system") for choice in (LAST, BEST))
+    gains, counts = best["uf1"] - last["uf1"], ~last.index.isin(unfit)
+    least_to_most = [from_to(each[counts].min(), each[counts].max()) for each in (gains, best["chance"])]
+    lead = (
+        "- **The best epoch of each test subject adds {} points of UF1 to the last epoch's. The same choice "
+        "adds {} where labels are dealt out at random.**"
+    )
+    lines = [lead.format(*least_to_most)] if counts.any() else []
+    lines += [
+        f"- {name}: UF1 {with_span(row, 'uf1')} by the last epoch, {gains[name]:.1f} points more by the best "
+        f"of each; by chance {best.loc[name, 'chance']:.1f}."
+        + " It has not fitted: this is about its training."
+        * (name in unfit)
+        for name, row in last.iterrows()
+    ]
     reached = reaches(table)
     others = [name for name in table.dropna(subset="uf1_published")["system"].unique() if name not in reached]
     lines.append(

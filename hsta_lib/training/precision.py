@@ -6,10 +6,8 @@ from hsta_lib.config import with_fields
 from hsta_lib.training.cost import parameters_and_flops
 
 # FLOP of one clip's forward pass from which bfloat16 pays on a CPU. With AVX512-bf16 (AMD EPYC, one thread)
-# a step in float32 (recipe `equations`) takes 0.7 times as long as one in bfloat16 below 1 MFLOP, 1.1 times
-# at 20, 1.2 at 60, 1.3 at 130, 1.5 at 370 and 1.8 at 1800 MFLOP, in processor time on a busy machine; to be
-# measured again with `python benchmarks/step.py --sizes`. Small networks, which would gain less than a
-# quarter, stay in float32.
+# a step in float32 takes 0.7 times as long as one in bfloat16 below 1 MFLOP, 1.1 times at 20, 1.3 at 130 and
+# 1.8 at 1800 (`python benchmarks/step.py --sizes`). Networks that would gain less than a quarter stay in it.
 _LEAST_FLOPS = 1e8
 
 
