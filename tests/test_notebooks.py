@@ -80,14 +80,9 @@ def report(request):
 REAL = "real-"  # what the names of reports on real motion begin with
 
 
-# Their trainings take hours: `make real` makes their reports, and then they leave this list.
-NOT_YET = set()
-
-
 def test_every_notebook_has_a_report():
     made = {path.stem.removeprefix(REAL) for path in REPORTS}
-    assert made | NOT_YET == {path.stem for path in NOTEBOOKS}
-    assert not made & NOT_YET
+    assert made == {path.stem for path in NOTEBOOKS}
 
 
 def test_a_report_ran_whole_without_an_error(report):
