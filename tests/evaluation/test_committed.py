@@ -414,13 +414,16 @@ def test_how_rows_fit_is_what_the_archive_says(path):
     (record, rows, _), archive, is_read = read(path), trainings_of(owner_of(path)), []
     said = [dict(one["rows"][["clip_id", "y_pred"]].to_numpy()).items() for one in archive]
     by = pd.DataFrame(archive).groupby(["seed", "fold"]).groups
+    systems = [one["all_settings"]["comparison"]["baseline"] or "HSTA" for one in archive]
     for name, (of_row, kept) in parts(record, rows).items():
         if kept.get("loss_share") is None:  # of reference rows and best epochs
             continue
+        system = kept.get("system", "").partition(",")[0]
         ending, found = f"/{kept['tested on'].lower()}" if "tested on" in kept else "", []
         for chosen, part in of_row.groupby(["seed", "fold"]):
             asked = dict(zip(part["clip_id"] + ending, part["y_pred"], strict=True)).items()
-            found.append([place for place in by[chosen] if asked <= said[place]])
+            places = [place for place in by[chosen] if asked <= said[place]]
+            found.append([place for place in places if system in ("", systems[place])])
         assert all(found), name
         is_read.append(all(len(places) == 1 for places in found))  # else several networks predict the same
         if is_read[-1]:
