@@ -73,7 +73,7 @@ def _count(settings):
         special = torch.empty(1, 3, 2, frames.image_size, frames.image_size)
     counter = _forward(model, *model.cut(video, special))
     flops = {name: sum(of.values()) for name, of in counter.get_flop_counts().items()}
-    parts = ((model.get_submodule(name), ".".join(["HSTA", name])) for name in _PARTS)
+    parts = ((model.get_submodule(name), f"HSTA.{name}") for name in _PARTS)
     counts = [(_n_parameters(part), flops.get(name, 0)) for part, name in parts]
     return np.array([(_n_parameters(model), counter.get_total_flops()), *counts])
 
