@@ -252,13 +252,16 @@ def describe_epochs(table, classes=None):
     subject, fold = (pd.factorize(clips[name], sort=True)[0] for name in ("subject_id", _fold_column(clips)))
     found = epochs.compare(labels, predicted, subject, fold, len(classes), np.random.default_rng(0))
     what = f"{len(clips)} clips of {subject.max() + 1} subjects in {fold.max() + 1} folds"
+    last = len(epochs.CHOICES) - (fold.max() == 0)  # a single fold has no others to choose by
     best = f"the best on the pooled test is {numbers[found.epoch]}; an epoch is best by UF1"
     gains = "Above the last epoch, in points; below, the same choices where labels are dealt out at random"
+    above = f"{_chosen(found.gains, 1, last, '+')}\n{_chosen(found.chance, 1, last, '+', ', by chance')}"
     return "\n\n".join(
         [
             f"{what}; {len(numbers)} epochs, from {numbers[0]} to {numbers[-1]}; {best}",
-            f"All clips pooled, in percent, with 95 % intervals over subjects\n{_chosen(found.scores)}",
-            f"{gains}\n{_chosen(found.gains, 1, '+')}\n{_chosen(found.chance, 1, '+', ', by chance')}",
+            "All clips pooled, in percent, with 95 % intervals over subjects\n"
+            + _chosen(found.scores, 0, last),
+            f"{gains}\n{above}",
         ]
     )
 
@@ -288,10 +291,10 @@ def _by_epoch(table, classes):
     return list(classes), list(parts), list(parts.values())
 
 
-def _chosen(found, first=0, sign="", ending=""):
-    """Scores of the choices from some one on, or differences, as a table."""
-    names = [name + ending for name in epochs.CHOICES[first:]]
-    return _spans([part[first:] for part in found], names, sign).to_string()
+def _chosen(found, first, last, sign="", ending=""):
+    """Scores of the choices from some one to another, or differences, as a table."""
+    names = [name + ending for name in epochs.CHOICES[first:last]]
+    return _spans([part[first:last] for part in found], names, sign).to_string()
 
 
 def _spans(found, names, sign=""):

@@ -8,14 +8,15 @@ from hsta_lib.evaluation.intervals import Interval, imagined_clips, jackknife
 from hsta_lib.evaluation.metrics import METRICS, confusion, scores
 
 LAST, POOLED, BY_FOLD = "last epoch", "best epoch on the pooled test", "best epoch of each fold"
-CHOICES = (LAST, POOLED, BY_FOLD)
+BY_OTHERS = "for each fold the best epoch of all others"  # looks at no clip that it is scored on
+CHOICES = (LAST, POOLED, BY_FOLD, BY_OTHERS)
 _UF1 = METRICS.index("uf1")
 
 
 class Chosen(NamedTuple):
     """Scores of each of `CHOICES`, what each is above the last epoch, and what chance alone is above it.
 
-    The first two are intervals over subjects, of shape (3, 3); ``chance`` has the mean and the ends of the
+    The first two are intervals over subjects, of shape (4, 3); ``chance`` has the mean and the ends of the
     middle 95 % over random labels. ``epoch`` is the number, from 0, of the best one on the pooled test.
     """
 
@@ -26,9 +27,10 @@ class Chosen(NamedTuple):
 
 
 def compare(y_true, y_pred, subject, fold, n_classes, rng, n_shuffles=200):
-    """Score the last epoch, the best one on the pooled test, and the best one of each fold.
+    """Score the last epoch and those that each of `CHOICES` finds best.
 
-    An epoch is best by UF1 over all classes of the protocol; of equal ones the first is. Each choice is made
+    An epoch is best by UF1 over all classes of the protocol; of equal ones the first is. A single fold has no
+    others to choose by: it gets its first epoch. Each choice is made
     anew without each subject, so that the intervals know of it. They are of this one training per fold.
 
     Parameters
@@ -64,7 +66,7 @@ def compare(y_true, y_pred, subject, fold, n_classes, rng, n_shuffles=200):
 
 
 def _with_left_out(counts, fold_of, subject_of):
-    """Scores of each choice, and without each subject: shapes (3, 1, 3) and (3, 1, n_subjects, 3)."""
+    """Scores of each choice, and without each subject: shapes (4, 1, 3) and (4, 1, n_subjects, 3)."""
     kept = [subject_of != name for name in np.unique(subject_of)]
     left_out = [_choices(counts[:, others], fold_of[others]) for others in kept]
     return _choices(counts, fold_of)[:, None], np.stack(left_out, axis=1)[:, None]
@@ -80,13 +82,14 @@ def _imagined(counts, fold_of, subject_of):
 
 
 def _choices(counts, fold_of):
-    """Scores of each choice, shape (3, 3), of counts of shape (n_epochs, n_groups, n_classes, n_classes)."""
+    """Scores of each choice, shape (4, 3), of counts of shape (n_epochs, n_groups, n_classes, n_classes)."""
     pooled = counts.sum(axis=1)
-    by_fold = np.zeros(pooled.shape[1:])
+    by_fold, by_others = np.zeros((2, *pooled.shape[1:]))
     for fold in np.unique(fold_of):
         of_fold = counts[:, fold_of == fold].sum(axis=1)
         by_fold += of_fold[_best(of_fold)]
-    return scores(np.stack([pooled[-1], pooled[_best(pooled)], by_fold]))
+        by_others += of_fold[_best(pooled - of_fold)]
+    return scores(np.stack([pooled[-1], pooled[_best(pooled)], by_fold, by_others]))
 
 
 def _best(matrices):

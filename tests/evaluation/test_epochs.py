@@ -22,8 +22,10 @@ def test_each_choice_by_hand():
     found = compared(ALL_RIGHT_ON_FIRST, ALL_RIGHT_ON_SECOND, CONSTANT)
     assert CHOICES[0] == "last epoch"
     # The constant: UF1 is that of class 0, 2 * 2 / (2 * 2 + 2), over two classes.
-    np.testing.assert_allclose(found.scores.estimate[:, UF1], [1 / 3, 1 / 2, 1])
-    np.testing.assert_allclose(found.gains.estimate[:, UF1], [0, 1 / 6, 2 / 3])
+    np.testing.assert_allclose(
+        found.scores.estimate[:, UF1], [1 / 3, 1 / 2, 1, 0]
+    )  # the last: each gets the other's epoch
+    np.testing.assert_allclose(found.gains.estimate[:, UF1], [0, 1 / 6, 2 / 3, -1 / 3])
     assert found.epoch == 0  # both are equal: the first
 
 
@@ -57,6 +59,7 @@ def test_predictions_that_know_nothing_gain_what_chance_gains():
     assert (found.chance.low[2] < gain).all()
     assert (gain < found.chance.high[2]).all()
     assert gain[UF1] > 0.2
+    assert abs(found.chance.estimate[3, UF1]) < 0.02  # others know nothing of a subject
 
 
 def test_the_interval_is_that_of_the_choice_made_anew_without_each_subject():
