@@ -40,7 +40,9 @@ def main():
     systems = [name for name in SYSTEMS if name not in _NOT_TRAINED]
     cells = pd.DataFrame({"system": systems, "labels": "emotion7"})
     made = comparison.prepare(study, cells)
-    trials = {_HSTA: (study.trials_of([study.settings], dataset)[0][0], dataset)}
+    alone = with_fields(study.settings, l_v=0, csta=False)
+    own, special = study.trials_of([study.settings, alone], dataset)
+    trials = {_HSTA: (own[0], dataset), published.SPECIAL_BRANCH: (special[0], dataset)}
     trials |= {
         name: (runs[0], data) for name, runs, data in zip(systems, made.trials, made.datasets, strict=True)
     }
@@ -48,7 +50,7 @@ def main():
     for name in [name for name in trials if name not in [row[0] for row in rows]]:
         trial, data = trials[name]
         training = trial.settings.training
-        few, first = max(1, training.epochs // 16), training.pretraining_epochs
+        few, first = max(1, training.epochs // 4), training.pretraining_epochs
         an_epoch, stage = [], []
         for _ in range(ROUNDS):
             short, long = (seconds(trial, data, epochs) for epochs in (few, 2 * few))

@@ -23,6 +23,7 @@ from hsta_lib.training.trials import NAMED_CELL
 
 SHOWN = ("uf1", "uar")  # the paper prints no ACC in these tables
 SHORTCUT = ", best epoch on the test fold"
+SPECIAL_BRANCH = "HSTA, special branch"  # all of HSTA that sees published pictures of flow
 _PUBLISHED = "published"
 _TITLES = {"table5": "Table 5", "table6": "Table 6"}
 _LABEL_SETS = {3: "emotion3", 4: "emotion4", 7: "emotion7"}
@@ -35,7 +36,8 @@ def reduced(study):
     spec = {"n_micro": min(study.preset.synthetic.n_micro, chosen.n_micro)}
     spec |= {"depth": True} if study.name == "table6" and study.is_synthetic else {}
     seeds = study.parameters.seeds or chosen.seeds or study.preset.seeds
-    training = config.trained_for(study.preset.training, chosen.epochs.get("HSTA", 0))
+    name = SPECIAL_BRANCH if study.parameters.shows_flow else "HSTA"
+    training = config.trained_for(study.preset.training, chosen.epochs.get(name, 0))
     study = replace(study, preset=study.preset.model_copy(update={"training": training}))
     return replace(study.variant(synthetic=spec), seeds=tuple(seeds))
 
@@ -340,12 +342,8 @@ def summarise(table, printed, by):
         values = {f"{metric}{end}": row[f"{metric}{end}"] for metric in METRICS for end in ends}
         key = row["system"], row[by]
         values |= {f"{metric}_paper": paper.at[key, metric] for metric in SHOWN if key in paper.index}
-        rows[_name(row, by)] = values
+        rows[f"{row['system']}, {_group(row, by)}, trained on {row['train_on']}"] = values
     return pd.DataFrame(rows).T
-
-
-def _name(row, by):
-    return f"{row['system']}, {_group(row, by)}, trained on {row['train_on']}"
 
 
 def describe_left_out(baselines):

@@ -57,7 +57,7 @@ def cells(shows_flow=False):
     """
     rows = {"system": "HSTA", "train_on": list(TRAIN_ON), **NAMED_CELL}
     if shows_flow:
-        rows |= {"system": "HSTA, special branch", **_SPECIAL_ALONE}
+        rows |= {"system": published.SPECIAL_BRANCH, **_SPECIAL_ALONE}
     return pd.DataFrame(rows)
 
 
