@@ -188,7 +188,7 @@ class Comparison(Group):
     """Which network: HSTA, or a baseline, to which nothing of `Model` applies."""
 
     baseline: str = ""  # its name, see `hsta_lib.models.baselines.registry`; empty: HSTA
-    form: Literal["published", "reduced"] = "published"
+    form: str = Field("published", pattern=r"^(published|reduced)(, gamma 0\.[34])?$")  # CausalNet's has more
 
 
 class Settings(Group):

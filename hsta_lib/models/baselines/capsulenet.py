@@ -123,11 +123,7 @@ class CapsuleNet(nn.Module):
 
 
 def margin_loss(lengths, labels):
-    """Ask the right class's capsule to be long and every other one to be short (Sabour et al. 2017).
-
-    ``max(0, 0.99 - |v|)^2`` of the right class and half of ``max(0, |v| - 0.01)^2`` of every other, summed
-    over the classes of ``lengths (b, n_classes)``; the mean over clips.
-    """
+    """Ask the right class's capsule of ``(b, n_classes)`` to be long, others short (Sabour et al. 2017)."""
     right = functional.one_hot(labels, lengths.shape[1])
     missing = torch.relu(PRESENT - lengths) ** 2
     excess = torch.relu(lengths - ABSENT) ** 2

@@ -23,6 +23,7 @@ from torch.nn import functional
 from hsta_lib.models.baselines.htnet import WINDOW_CENTRES, HTNet
 
 N_PICTURES = 4
+OTHER_GAMMAS = 0.3, 0.4  # of the authors' grid, beside the default
 _HALF = 7  # px, half the side of a window
 
 

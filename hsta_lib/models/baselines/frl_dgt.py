@@ -55,11 +55,7 @@ def warp(pictures, displacement):
 
 
 def displacement_loss(pair, displacement):
-    """How far onset, displaced, is from apex, and how rough the displacement, in px ``(b, 2, h, w)``.
-
-    ``mean |warp(onset) - apex| + SMOOTHNESS * (mean |dx| + mean |dy|)``; dx and dy are differences of
-    displacements one px apart.
-    """
+    """How far onset, displaced, is from apex, and how rough the displacement, in px ``(b, 2, h, w)``."""
     onset, apex = pair.split(1, dim=1)
     missed = (warp(onset, displacement) - apex).abs().mean()
     rough = displacement.diff(dim=3).abs().mean() + displacement.diff(dim=2).abs().mean()

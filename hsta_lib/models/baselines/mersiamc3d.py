@@ -65,11 +65,7 @@ def _flow_map(search, first, second):
 
 
 def contrastive_loss(embeddings, labels):
-    """Margin loss of all pairs of a batch ``(b, d)`` (Hadsell, Chopra and LeCun 2006), 0 for one clip.
-
-    The mean over pairs, at Euclidean distance D, of ``D^2 / 2`` where their labels are equal and of
-    ``max(0, MARGIN - D)^2 / 2`` where they differ.
-    """
+    """Margin loss of all pairs of a batch ``(b, d)`` (Hadsell, Chopra and LeCun 2006), 0 for one clip."""
     if len(embeddings) < 2:
         return 0.0 * embeddings.sum()
     first, second = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)

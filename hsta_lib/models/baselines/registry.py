@@ -105,6 +105,15 @@ def _alexnet(in_channels, **more):
     return _forms(published, recipe=faster, flow_size=_TINY, sizes=sizes)
 
 
+def _with_gammas(forms):
+    """Each form also with the other values of ``gamma``, as ``reduced, gamma 0.3``."""
+    return forms | {
+        f"{form}, gamma {gamma}": replace(system, sizes=system.sizes | {"gamma": gamma})
+        for form, system in forms.items()
+        for gamma in causalnet.OTHER_GAMMAS
+    }
+
+
 REMOVED = ("RCN-A", "RCN-S", "RCN-W")  # names that were once here
 
 # Recipes of the reduced forms make up for fewer steps by higher rates. They were chosen for time, about 20 s
@@ -209,7 +218,7 @@ SYSTEMS = {
         recipe={"learning_rate": 3e-4, "batch_size": 32, "epochs": 15, "sampling": "uniform"},
         sizes={"patch_size": 2, "d": 64, "heads": 4, "depths": (2, 2)},
     ),
-    "CausalNet": _forms(
+    "CausalNet": _with_gammas(_forms(
         System(
             causalnet.CausalNet, causalnet.prepare,
             {"n_frames": causalnet.N_PICTURES, "image_size": htnet.SIZE},
@@ -219,7 +228,7 @@ SYSTEMS = {
         image_size=htnet.SIZE,
         recipe={"learning_rate": 3e-4, "batch_size": 32, "epochs": 15, "sampling": "uniform"},
         sizes={"d": 64, "heads": 4, "depths": (1, 1, 2)},
-    ),
+    )),
     "RGB": _alexnet(3),
     "RGB-D": _alexnet(4, depth=True),
     "OFF-ApexNet": _forms(
