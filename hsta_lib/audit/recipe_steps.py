@@ -111,9 +111,10 @@ def conclude(table):
         told = [(row["step"], tables.told_off_zero(row, "change")) for row in rows.to_dict("records")]
         shown = [f"{'up to ' * (way == CUMULATIVE)}{step} ({change})" for step, change in told if change]
         changed = f", in points: {'; '.join(shown)}" if shown else ""
+        others = f" **Not fitted** and left out: {'; '.join(left_out['step'])}." if len(left_out) else ""
         lines.append(
             f"- **Steps from equations to released code, {which}**: of {len(told)} that fitted, "
-            f"{len(shown)} differ from the equations by more than chance{changed}.{_told_unfit(left_out)}"
+            f"{len(shown)} have an interval without zero, against the equations{changed}.{others}"
         )
     if not unfit[last.name]:
         changes = f"UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')}"
@@ -122,10 +123,6 @@ def conclude(table):
         lines.append("- All steps together, which is the released code, have not fitted: it is not judged.")
     lines.append("- Of steps that change nothing, one interval in twenty misses zero by chance.")
     return Markdown("\n".join(lines))
-
-
-def _told_unfit(rows):
-    return f" **Not fitted** and left out: {'; '.join(rows['step'])}." if len(rows) else ""
 
 
 def _change(row, metric):

@@ -208,7 +208,7 @@ def _inflation(row, metric):
 
 
 def answer(table):
-    """Which shortcuts change a score by more than chance, by the strength of the labels' ties, in sentences.
+    """Which shortcuts change a score, by intervals without zero, for each strength of the labels' ties.
 
     Only networks that fitted are compared. ``table``: from `worth`.
     """
@@ -221,12 +221,12 @@ def answer(table):
         shown = [said for row in compared.to_dict("records") if (said := _said(row))]
         changed = f", in points: {'; '.join(shown)}" if shown else ""
         lines.append(
-            f"- **Shortcuts, {ties}**: {len(shown)} of {len(compared)} change UAR or UF1 by more than "
-            f"chance{changed}.{_told_unfit(rows)}"
+            f"- **Shortcuts, {ties}**: of {len(compared)}, {len(shown)} have an interval without zero in UAR "
+            f"or UF1{changed}.{_told_unfit(rows)}"
         )
     if table["ties"].str.startswith("strength").any():
         lines.append("- Strength 0: labels follow neither film nor recording; 1: as in the authors' lists.")
-    lines.append("- Of shortcuts that are worth nothing, one interval in twenty misses zero by chance.")
+    lines.append("- Not corrected: of shortcuts that are worth nothing, one interval in twenty misses zero.")
     return Markdown("\n".join(lines))
 
 

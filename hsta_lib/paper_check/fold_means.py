@@ -40,7 +40,7 @@ def fold_range(folds, uar, *, absent):
     """
     folds = _check_folds(folds, absent)
     ends = np.array(band("uar", uar))
-    low, high = np.mean([_uar_ends(fold, absent) for fold in folds], axis=0)
+    low, high = np.mean([_fold_pairs(fold, absent)[1][[0, -1], 0] for fold in folds], axis=0)
     if ends[1] < low or ends[0] > high:
         return np.nan, np.nan
     slopes = _slopes()[:, None] * np.clip(ends, low, high)
@@ -96,10 +96,6 @@ def _check_folds(folds, absent):
 
 def _slopes():
     return np.tan(np.linspace(-np.pi / 2, np.pi / 2, 1441)[1:-1])
-
-
-def _uar_ends(fold, absent):
-    return _fold_pairs(fold, absent)[1][[0, -1], 0]
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """Provenance and record of a report; what writes a file returns its path, from the repository's root."""
 
-import hashlib
 import json
 from importlib.metadata import version
 
@@ -10,7 +9,7 @@ import pandas as pd
 from hsta_lib import config
 from hsta_lib.data.table import default_labels
 from hsta_lib.evaluation.intervals import RULE
-from hsta_lib.files import csv_of, write_whole
+from hsta_lib.files import csv_of, text_digest, write_whole
 from hsta_lib.reporting import tables
 from hsta_lib.training import archive, store
 
@@ -187,7 +186,7 @@ def _record_name(study):
     )
     if _shared_parameters(chosen) != _shared_parameters(usual):
         text = json.dumps(_shared_parameters(chosen), sort_keys=True)
-        parts.append(f"custom-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+        parts.append(f"custom-{text_digest(text)[:8]}")
     return "-".join(parts)
 
 

@@ -171,6 +171,8 @@ def _few_seeds(n_seeds):
     if n_seeds >= tables.N_SEEDS:
         return []
     seeds = tables.counted(n_seeds, "seed").replace("1 seed", "one seed")
+    if n_seeds > 2:  # whose scatter is in the intervals
+        return [f"- With {seeds} no claim is decided; a verdict needs {tables.N_SEEDS}."]
     return [f"- With {seeds} this compares the networks that were trained, not their settings."]
 
 

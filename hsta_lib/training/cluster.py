@@ -1,7 +1,6 @@
 """Trials on workers, those of this machine or of a Dask scheduler: who may train, where results are kept."""
 
 import asyncio
-import hashlib
 import json
 import math
 import pickle
@@ -17,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hsta_lib import PACKAGE
-from hsta_lib.files import file_digest, own_name, write_whole
+from hsta_lib.files import file_digest, own_name, text_digest, write_whole
 from hsta_lib.training import store
 from hsta_lib.training.checkpoint import Checkpoint
 from hsta_lib.training.fit import fit
@@ -49,7 +48,7 @@ def _library_digest():
     """Hash of the library's source: that of the files which are being imported."""
     files = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
     listed = [(name, file_digest(PACKAGE / name)) for name in files]
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
+    return text_digest(json.dumps(listed))[:12]
 
 
 # What a prediction can depend on. Of torch without the build: a notebook may have that for CPUs, workers

@@ -4,6 +4,7 @@ A run can be stopped at any point and continued.
 """
 
 from contextlib import closing, contextmanager
+from operator import attrgetter
 
 from hsta_lib.config import n_cores
 from hsta_lib.files import progress_bar, remove_abandoned
@@ -11,6 +12,8 @@ from hsta_lib.training import cluster, store
 from hsta_lib.training.batches import device_of
 from hsta_lib.training.cost import training_flops
 from hsta_lib.training.workers import local_workers
+
+_STORED_BESIDE = attrgetter("settings.training.store_epochs", "settings.training.store_draws")
 
 
 class Stopped(KeyboardInterrupt):
@@ -104,12 +107,8 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
 
 def _each_once(trials):
     """Trials by their ids; of two that differ in what is stored beside the predictions, the one with more."""
-    asked = sorted(trials, key=lambda trial: _stored_beside(trial.settings.training))
+    asked = sorted(trials, key=_STORED_BESIDE)
     return list({trial.id: trial for trial in asked}.values())
-
-
-def _stored_beside(training):
-    return training.store_epochs, training.store_draws
 
 
 @contextmanager

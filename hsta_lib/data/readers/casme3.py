@@ -101,7 +101,7 @@ def _find_frames(root):
     releases = find_all(root, _CLIP)
     if releases and not find_all(root, _SUBJECT, _VIDEO):
         clips = {
-            (_channel(folder), subject_key(name)): place
+            ("depth" if folder.name.lower() == "depth" else "frame", subject_key(name)): place
             for folder in releases
             for name, place in folders_of(folder).items()
         }
@@ -109,10 +109,6 @@ def _find_frames(root):
     videos, _ = find_frames(root, _SUBJECT, _VIDEO, usual="part_A or Part_A_ME_clip")
     subjects = folders_in_subjects(videos)
     return lambda *place: _full_video(subjects, *place), "full videos", videos
-
-
-def _channel(folder):
-    return "depth" if folder.name.lower() == "depth" else "frame"
 
 
 def _full_video(subjects, subject, video, _onset):

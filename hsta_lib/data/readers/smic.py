@@ -77,11 +77,7 @@ def _row(dataset, clip, folder, onset, offset):
 
 
 def _named_clips(found, dataset):
-    """Folders of the clips whose name and folders agree, and the problems of the others.
-
-    ``found``: (subject, emotion, folder); of long clips, which have no folder per emotion, the emotion is
-    None.
-    """
+    """Folders of the clips whose name and folders agree, and the problems of the others."""
     clips, problems = {}, _merged("folders of subjects", [subject for subject, *_ in found])
     problems += _merged("folders of clips", [folder.name for *_, folder in found])
     for subject, emotion, folder in found:

@@ -1,13 +1,12 @@
 """Folders of generated data, in any layout: built once, whole or not at all, and checked when used again."""
 
-import hashlib
 import json
 from functools import partial
 from pathlib import Path
 
 from hsta_lib.data.readers.smic import parse_name
 from hsta_lib.data.synthetic import clips, layouts
-from hsta_lib.files import built_beside, file_digest, still_whole, write_whole
+from hsta_lib.files import built_beside, file_digest, still_whole, text_digest, write_whole
 
 VERSION = (
     1  # raise when `hsta_lib.data.synthetic.layouts` would write other clips or pixels for the same settings
@@ -66,7 +65,7 @@ def _clip_id(layout, subject, name):
 def _fingerprint(spec):
     described = spec.model_dump(exclude={"depth"})  # these layouts have none
     text = json.dumps({**described, "version": [VERSION, clips.VERSION]}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return text_digest(text)[:10]
 
 
 def _is_whole(root):
