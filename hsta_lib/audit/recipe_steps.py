@@ -113,8 +113,8 @@ def conclude(table):
         changed = f", in points: {'; '.join(shown)}" if shown else ""
         others = f" **Not fitted** and left out: {'; '.join(left_out['step'])}." if len(left_out) else ""
         lines.append(
-            f"- **Steps from equations to released code, {which}**: of {len(told)} that fitted, "
-            f"{len(shown)} have an interval without zero, against the equations{changed}.{others}"
+            f"- **Steps from equations to released code, {which}**: zero lies outside an interval, of UAR or "
+            f"UF1, of {len(shown)} of the {len(told)} that fitted{changed}.{others}"
         )
     if not unfit[last.name]:
         changes = f"UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')}"

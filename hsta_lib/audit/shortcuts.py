@@ -221,8 +221,8 @@ def answer(table):
         shown = [said for row in compared.to_dict("records") if (said := _said(row))]
         changed = f", in points: {'; '.join(shown)}" if shown else ""
         lines.append(
-            f"- **Shortcuts, {ties}**: of {len(compared)}, {len(shown)} have an interval without zero in UAR "
-            f"or UF1{changed}.{_told_unfit(rows)}"
+            f"- **Shortcuts, {ties}**: zero lies outside an interval, of UAR or UF1, of {len(shown)} of "
+            f"{len(compared)}{changed}.{_told_unfit(rows)}"
         )
     if table["ties"].str.startswith("strength").any():
         lines.append("- Strength 0: labels follow neither film nor recording; 1: as in the authors' lists.")

@@ -208,9 +208,7 @@ def test_the_walk_is_shown_first_and_then_each_step_alone(table):
 def test_what_is_said_is_what_the_table_says(table):
     alone, cumulative, last, _ = recipe_steps.conclude(table).data.splitlines()
     assert "UAR by -3.0 points [-5.0, -1.0] and UF1 by +0.5 points [-1.5, +2.5]" in last
-    said = (
-        "of 2 that fitted, 1 have an interval without zero, against the equations, in points: {}b (UAR {})."
-    )
+    said = "of UAR or UF1, of 1 of the 2 that fitted, in points: {}b (UAR {})."
     assert alone.endswith(said.format("", "-4.0 [-6.0, -2.0]"))
     assert cumulative.endswith(said.format("up to ", "-3.0 [-5.0, -1.0]"))
 
@@ -218,8 +216,7 @@ def test_what_is_said_is_what_the_table_says(table):
 def test_steps_whose_networks_have_not_fitted_are_not_decided(table):
     table["fit"] = ["fitted", "fitted", "fitted", "not fitted", "not fitted"]
     alone, cumulative, last, _ = recipe_steps.conclude(table).data.splitlines()
-    found = "of 1 that fitted, 0 have an interval without zero, against the equations. **Not fitted** "
-    assert found in alone
+    assert "of UAR or UF1, of 0 of the 1 that fitted. **Not fitted** " in alone
     assert "b (" not in cumulative
     assert last.endswith("have not fitted: it is not judged.")
     table["fit"] = ["not fitted"] + 4 * ["fitted"]
