@@ -83,7 +83,7 @@ $(READY): pyproject.toml constraints.txt
 # $(1) notebook, $(2) folder, $(3) options, $(4) what its name begins with there.
 define report
 	@mkdir -p $(2)
-	$(BIN)/python -m hsta_lib.commands.execute notebooks/$(1).ipynb $(2)/$(4)$(1).partial.ipynb $(3) \
+	@$(BIN)/python -m hsta_lib.commands.execute notebooks/$(1).ipynb $(2)/$(4)$(1).partial.ipynb $(3) \
 		|| { echo "It failed; $(2)/$(4)$(1).partial.ipynb shows where. $(2)/$(4)$(1).ipynb is as it was."; exit 1; }
 	@mv $(2)/$(4)$(1).partial.ipynb $(2)/$(4)$(1).ipynb
 	@echo "The report is $(2)/$(4)$(1).ipynb; read it with: make lab"

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from hsta_lib import config
-from hsta_lib.files import file_digest, write_whole
+from hsta_lib.files import file_digest, progress_bar, write_whole
 from hsta_lib.models.hsta import HSTA
 from hsta_lib.models.released import (
     checkpoint_file,
@@ -19,6 +19,7 @@ from hsta_lib.models.released import (
     our_name,
     read_released_checkpoint,
 )
+from hsta_lib.training.checkpoint import Checkpoint
 from hsta_lib.training.fit import train_model
 from hsta_lib.training.trials import NAMED_CELL, Trial
 
@@ -90,9 +91,21 @@ def trained(trial, dataset, folder):
         seen = None
     if seen is None:
         print(f"training fold {trial.fold}, seed {trial.seed}; the network is kept as {path.name}")
-        model, seen = train_model(trial, dataset)
+        with progress_bar(total=trial.settings.training.epochs, desc="training", unit="epoch") as bar:
+            model, seen = train_model(trial, dataset, _Shown(bar))
         _keep(model, seen, trial, path)
     return Network(model, trial, seen, f"trial `{trial.id}` (fold {trial.fold}, seed {trial.seed})")
+
+
+class _Shown(Checkpoint):
+    """Keeps nothing of a training, and shows how far it is."""
+
+    def __init__(self, bar):
+        super().__init__()
+        self.bar = bar
+
+    def keep(self, _):
+        self.bar.update()
 
 
 def _untrained(trial, dataset):

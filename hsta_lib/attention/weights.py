@@ -382,7 +382,10 @@ def conclude(table):
         return Markdown("Where these clips move is not known: nothing is said about attention and movement.")
     ends = table[table["module"].isin([1, table["module"].max()])]
     rows = [row for _, row in ends.iterrows()]
-    lines = [f"- {NAMES[row['way']]}, module {row['module']}: {_on_motion(row)}" for row in rows]
+    most = table.iloc[table["share"].argmax()]
+    shares = f"{number(100 * most['share'])} %, chance {number(100 * most['chance'])} %"
+    lines = [f"- **Most where the clip moves: {NAMES[most['way']]}, module {most['module']}, {shares}.**"]
+    lines += [f"- {NAMES[row['way']]}, module {row['module']}: {_on_motion(row)}" for row in rows]
     places, is_own = number(100 * table["chance"].iloc[0]), table["others"].isna().all()
     which = "of your clip, by its optical flow" if is_own else "by the clip's expression"
     lines.append(

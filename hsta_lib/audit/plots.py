@@ -1,7 +1,9 @@
 """Figures of the audit: what printed pairs, predictors without pixels and protocols allow."""
 
 import numpy as np
+import pandas as pd
 
+from hsta_lib.evaluation.fitted import FITTED, NOT_FITTED
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.reporting.plots import PALETTE, band, changes, figure_of, intervals, legend_below, name_rows
 from hsta_lib.reporting.tables import HEADINGS
@@ -89,7 +91,11 @@ def inflation(table):
 
     ``table``: from `hsta_lib.audit.shortcuts.worth`.
     """
+    unfit = table.loc[table["fit"] == NOT_FITTED, ["ties", "protocol"]]
     leaking = table[table["protocol"] != table["against"]]
+    either = [pd.MultiIndex.from_frame(leaking[["ties", name]]) for name in ("protocol", "against")]
+    is_unfit = np.any([pairs.isin(pd.MultiIndex.from_frame(unfit)) for pairs in either], axis=0)
+    leaking = leaking.assign(fit=np.where(is_unfit, NOT_FITTED, FITTED))
     protocols, ties = list(leaking["protocol"].unique()), list(leaking["ties"].unique())
     with figure_of((10, 1.2 + 0.42 * len(protocols)), 1, 2, sharey=True) as (figure, panels):
         for panel, metric in zip(panels, ("uar", "uf1"), strict=True):
@@ -100,8 +106,8 @@ def inflation(table):
                         color=color, label=name)  # fmt: skip
             panel.set(xlabel=f"inflation of {HEADINGS[metric]}, points")
         name_rows(panels[0], protocols)
-        if len(ties) > 1:
-            handles, names = panels[0].get_legend_handles_labels()
+        handles, names = panels[0].get_legend_handles_labels()
+        if len(names) > 1:
             title = "labels tied to film and recording"
             figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, title=title)
     return figure

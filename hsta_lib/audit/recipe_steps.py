@@ -94,10 +94,10 @@ def show(table):
         name = tables.HEADINGS[metric]
         shown[f"{name}, %"] = table[metric].map("{:.1f}".format)
         changes = [_change(row, metric) for row in table.to_dict("records")]
-        shown[f"{name}, change"] = np.where(table["way"] == EQUATIONS, "–", changes)
+        shown[f"{name}, change in points"] = np.where(table["way"] == EQUATIONS, "–", changes)
     shown["fit"] = table.get("fit", "")
     order = shown["way"].map([EQUATIONS, CUMULATIVE, ALONE].index).argsort(kind="stable")
-    return tables.in_full(shown.iloc[order])
+    return tables.in_full(shown.iloc[order]).set_table_styles(tables.NOWRAP)
 
 
 def conclude(table):
@@ -117,7 +117,7 @@ def conclude(table):
             f"UF1, of {len(shown)} of the {len(told)} that fitted{changed}.{others}"
         )
     if not unfit[last.name]:
-        changes = f"UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')}"
+        changes = f"UAR by {_change(last, 'uar')} and UF1 by {_change(last, 'uf1')} points"
         lines.append(f"- All steps together, which is the released code, change {changes}.")
     else:
         lines.append("- All steps together, which is the released code, have not fitted: it is not judged.")
@@ -126,4 +126,4 @@ def conclude(table):
 
 
 def _change(row, metric):
-    return tables.with_span(row, f"{metric}_change", "+", "points")
+    return tables.with_span(row, f"{metric}_change", "+")

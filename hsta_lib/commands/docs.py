@@ -367,4 +367,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as refused:
+        sys.exit(f"The page was not written. {refused}")

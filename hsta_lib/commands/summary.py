@@ -192,7 +192,9 @@ def _dots(axes, rows, ground=_FAINT, n_places=0):
             axes.plot(row.printed, place, "D", color=_ORANGE, ms=7, mec="white")
         if row.arrow:
             ends = (row.value, place), (row.printed, place)
-            axes.annotate("", *ends, arrowprops={"arrowstyle": "->", "color": _ORANGE, "shrinkB": 6})
+            axes.annotate(
+                "", *ends, arrowprops={"arrowstyle": "-|>", "color": _ORANGE, "lw": 1.8, "shrinkB": 5}
+            )
     ticks = range(0, 101, 25)
     axes.set(xlim=(0, 100), ylim=(max(n_places, len(rows)) - 0.5, -0.85), yticks=[])
     axes.set_xticks(ticks, map(str, ticks), color=_MUTED, size=8)

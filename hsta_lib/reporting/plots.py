@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 from PIL import Image as pillow
 
 from hsta_lib.data.flow import flow_colours, optical_flow
-from hsta_lib.evaluation.fitted import are_about_the_method, names_not_fitted
+from hsta_lib.evaluation.fitted import NOT_FITTED, are_about_the_method, names_not_fitted
 from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.reporting.tables import HEADINGS, NO_NUMBERS, differs
 
@@ -79,12 +79,21 @@ def figure_of(figsize, *shape, **options):
 
 
 def intervals(panel, rows, column, places, label=None, fmt="o", ms=4, **style):
-    """Dots of a column at some heights, with its intervals, where it has any."""
+    """Dots of a column at some heights, with its intervals, where it has any; rings where not fitted."""
     value = rows[column]
     ends = np.stack([value - rows[f"{column}_low"], rows[f"{column}_high"] - value]).astype(float)
     ends[np.abs(ends) < 1e-9] = 0  # an end at 100 % may miss a score of 100 % by rounding
-    dots, *_ = panel.errorbar(value, places, xerr=ends, fmt=fmt, ms=ms, elinewidth=1.5, **style)
-    dots.set_label(label)
+    unfit = rows["fit"].eq(NOT_FITTED).to_numpy() if "fit" in rows else np.zeros(len(rows), dtype=bool)
+    kinds = [(~unfit, label, style)] * (not unfit.all() or unfit.size == 0)
+    kinds += [(unfit, ", ".join(filter(None, [label, NOT_FITTED])), style | {"mfc": "white"})] * int(
+        unfit.any()
+    )
+    for chosen, named, drawn in kinds:
+        at = np.asarray(places)[chosen]
+        dots, *_ = panel.errorbar(
+            value[chosen], at, xerr=ends[:, chosen], fmt=fmt, ms=ms, elinewidth=1.5, **drawn
+        )
+        dots.set_label(named)
 
 
 def changes(panel, rows, column, places, **style):

@@ -473,7 +473,10 @@ def answer(verdicts):
 
     ``verdicts``: from `decide`.
     """
-    lines = []
+    lines, counts = [], verdicts["verdict"].map(kind_of).value_counts(sort=False)
+    if len(verdicts) > 1:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in counts.items())
+        lines.append(f"- **Of {len(verdicts)} claims: {kinds}.**")
     for kind, rows in verdicts.groupby(verdicts["verdict"].str.split(":").str[0], sort=False):
         told = "; ".join(row["says"] + _effect(row) for row in rows.to_dict("records"))
         lines.append(f"- **{kind[0].upper()}{kind[1:]}**, {counted(len(rows), 'claim')}: {told}.")
@@ -529,8 +532,7 @@ def conclude(verdicts):
         which = which.format("is" if len(rows) == 1 else "are")
         lines.append(f"- {_SCOPES.get(scope, scope)}, {counted(len(rows), 'claim')}{which}:")
         for kind, named in rows.groupby(rows["verdict"].str.split(":").str[0], sort=False):
-            claims = ", ".join(f"`{name}`" for name in named["id"])
-            lines.append(f"  - **{kind}** ({len(named)}): {claims}.")
+            lines.append(f"  - **{kind}** ({len(named)}): {'; '.join(named['says'])}.")
     scopes = set(verdicts["scope"])
     if PAPER in scopes:
         lines.append(

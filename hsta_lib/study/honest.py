@@ -17,7 +17,7 @@ from hsta_lib.evaluation.metrics import METRICS
 from hsta_lib.models.baselines.causalnet import OTHER_GAMMAS
 from hsta_lib.paper import load_composite
 from hsta_lib.reporting.sentences import against_first
-from hsta_lib.reporting.tables import HEADINGS, from_to, in_full, matrices_of, score_rows, with_span
+from hsta_lib.reporting.tables import HEADINGS, NOWRAP, from_to, in_full, matrices_of, score_rows, with_span
 from hsta_lib.study import comparison, published, union
 from hsta_lib.training import store
 from hsta_lib.training.baseline_inputs import find
@@ -125,6 +125,8 @@ def score(found, gained, n_classes):
     table = table.assign(system=systems, choice=choices).join(
         pd.DataFrame([gained[name] for name in systems])
     )
+    if "fit" in table:  # known of the last epoch
+        table["fit"] = table.groupby("system")["fit"].transform("first")
     printed = load_composite().set_index("system")
     for metric in _SHOWN:
         table[f"{metric}_published"] = [printed[metric].get(_plain(name), np.nan) for name in systems]
@@ -163,7 +165,7 @@ def show(table):
         shown[heading, "ours"] = [with_span(row, metric) for row in table.to_dict("records")]
     is_other = [_PRECISION in sources.get(_plain(name), "") for name in table["system"]]
     shown[f"{HEADINGS['uar']}, %", "published"] += np.where(is_other, f" ({_PRECISION})", "")
-    return in_full(pd.DataFrame(shown))
+    return in_full(pd.DataFrame(shown)).set_table_styles(NOWRAP)
 
 
 def show_worth(table):
@@ -174,7 +176,7 @@ def show_worth(table):
         shown["UF1, points above the last epoch", choice] = [
             with_span(row, name, "+") for row in rows.to_dict("records")
         ]
-    return in_full(pd.DataFrame(shown))
+    return in_full(pd.DataFrame(shown)).set_table_styles(NOWRAP)
 
 
 def conclude(table, differences, form):
@@ -186,8 +188,8 @@ def conclude(table, differences, form):
     last, best = (table[table["choice"] == choice].set_index("system") for choice in (LAST, BEST))
     fitted = best[~best.index.isin(unfit)]
     lead = (
-        "- **The best epoch of each test subject adds {} points of UF1 to the last epoch's. The epoch that "
-        "is best on all other subjects adds {}.**"
+        "- **Of networks that fitted, the best epoch of each test subject adds {} points of UF1 to the last "
+        "epoch's. The epoch that is best on all other subjects adds {}.**"
     )
     ranges = [from_to(fitted[name].min(), fitted[name].max()) for name in ("gain", "others")]
     lines = [lead.format(*ranges)] if len(fitted) else []

@@ -5,7 +5,6 @@ import textwrap
 import numpy as np
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
-from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.paper import title_of
 from hsta_lib.reporting.plots import PALETTE, band, figure_of, intervals, legend_below, name_rows
 from hsta_lib.reporting.tables import HEADINGS
@@ -225,20 +224,9 @@ def scores_by_cost(table, costs, by):
 
 
 def _scores_in_order(panel, rows):
-    """A line per system: HSTA's in colour, rings where it has not fitted, chance dotted."""
+    """A line per system, HSTA's in colour, chance dotted."""
     panel.axvline(rows["chance"].iloc[0], color="0.25", linestyle=":", label="chance")
-    is_hsta, is_fitted = rows["system"].str.startswith("HSTA"), ~_is_not_fitted(rows)
-    kinds = {
-        "HSTA": (is_hsta & is_fitted, {"color": PALETTE[0]}),
-        "HSTA, not fitted": (is_hsta & ~is_fitted, {"color": PALETTE[0], "mfc": "white"}),
-        "baseline": (~is_hsta & is_fitted, {"color": "0.3"}),
-        "baseline, not fitted": (~is_hsta & ~is_fitted, {"color": "0.3", "mfc": "white"}),
-    }
-    for label, (chosen, style) in kinds.items():
-        if chosen.any():
-            intervals(panel, rows[chosen], "uar", rows.index[chosen], label=label, **style)
+    is_hsta = rows["system"].str.startswith("HSTA")
+    for label, chosen, color in (("HSTA", is_hsta, PALETTE[0]), ("baseline", ~is_hsta, "0.3")):
+        intervals(panel, rows[chosen], "uar", rows.index[chosen], label=label, color=color)
     name_rows(panel, rows["system"])
-
-
-def _is_not_fitted(rows):
-    return rows["fit"].eq(NOT_FITTED) if "fit" in rows else np.zeros(len(rows), dtype=bool)

@@ -12,6 +12,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from hsta_lib import config
+from hsta_lib.evaluation.fitted import NOT_FITTED
 from hsta_lib.evaluation.metrics import METRICS, per_fold_means
 from hsta_lib.models.baselines.registry import SYSTEMS
 from hsta_lib.paper import load_extra, load_systems, load_table
@@ -24,7 +25,7 @@ from hsta_lib.training.trials import NAMED_CELL
 SHOWN = ("uf1", "uar")  # the paper prints no ACC in these tables
 SHORTCUT = ", best epoch on the test fold"
 SPECIAL_BRANCH = "HSTA, special branch"  # all of HSTA that sees published pictures of flow
-_PUBLISHED = "published"
+_PUBLISHED, _MARK = "published", " †"
 _TITLES = {"table5": "Table 5", "table6": "Table 6"}
 _LABEL_SETS = {3: "emotion3", 4: "emotion4", 7: "emotion7"}
 _NO_SHORTCUT = "none known"
@@ -222,14 +223,17 @@ def _reason(pair):
 def show_published(printed, table, by, caption):
     """The published rows, with ours beside those of the same system; ours without a published one come last.
 
-    ``printed``: from `published`; ``by``: "dataset" or "n_classes", as in all functions here.
+    A dagger marks networks that have not fitted. ``printed``: from `published`; ``by``: "dataset" or
+    "n_classes", as in all functions here.
     """
     rows = beside_published(printed, table, by)
     shown = {("", name): rows[name] for name in ("system", "year", by)}
     for metric in SHOWN:
         shown[f"{HEADINGS[metric]}, %", _PUBLISHED] = rows[metric].map("{:.1f}".format).replace("nan", "–")
         for train_on in table["train_on"].unique():
-            shown[f"{HEADINGS[metric]}, %", f"ours, {train_on.replace(SHORTCUT, ', best epoch')}"] = [
+            heading = f"ours, {train_on}".replace(SHORTCUT, ", best epoch")
+            heading = heading if by == "dataset" else heading.replace(", own", "")  # all of Table 6
+            shown[f"{HEADINGS[metric]}, %", heading] = [
                 _ours(row, f"{metric}_{train_on}", train_on) for row in rows.to_dict("records")
             ]
     shown["", "published pair"] = [told_of_pair(row) for row in rows.to_dict("records")]
@@ -261,7 +265,7 @@ def _group(row, by):
 def _ours(row, column, train_on):
     if pd.isna(row[column]):
         return _shortcuts().get(row["system"], "") if train_on.endswith(SHORTCUT) else ""
-    return with_span(row, column)
+    return with_span(row, column) + _MARK * (row.get(f"fit_{train_on}") == NOT_FITTED)
 
 
 def _shortcuts():
@@ -278,6 +282,7 @@ def beside_published(printed, table, by):
     for train_on, group in table.groupby("train_on", sort=False):
         ends = ("", "_low", "_high")
         names = {f"{metric}{end}": f"{metric}_{train_on}{end}" for metric in SHOWN for end in ends}
+        names |= {name: f"{name}_{train_on}" for name in group if name == "fit"}
         ours = group[[*keys, *names]].rename(columns=names)
         rows = rows.merge(ours, on=keys, how="left", validate="one_to_one")
     return rows

@@ -66,7 +66,7 @@ def fit(trial, dataset, checkpoint=None):
     return result | {name: values for name, values in asked.items() if values}
 
 
-def train_model(trial, dataset):
+def train_model(trial, dataset, checkpoint=None):
     """Train as `fit` does and keep the network: scores, bit by bit, and errors are those of `fit`.
 
     Returns
@@ -77,7 +77,7 @@ def train_model(trial, dataset):
         Classes with a training clip; the others are never predicted.
     """
     with _reproducible(trial):
-        run = _trained(trial, dataset, Checkpoint())
+        run = _trained(trial, dataset, checkpoint or Checkpoint())
     return run.model, run.seen
 
 

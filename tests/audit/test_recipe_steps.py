@@ -202,12 +202,12 @@ def test_the_walk_is_shown_first_and_then_each_step_alone(table):
     ]  # fmt: skip
     assert shown["parameters"].tolist() == ["1,234,567"] * 5
     assert shown["MFLOP per clip"].iloc[0] == "1,234.6"
-    assert shown["UAR, change"].tolist()[:3] == ["–", "+1.0 points [-1.0, +3.0]", "-3.0 points [-5.0, -1.0]"]
+    assert shown["UAR, change in points"].tolist()[:3] == ["–", "+1.0 [-1.0, +3.0]", "-3.0 [-5.0, -1.0]"]
 
 
 def test_what_is_said_is_what_the_table_says(table):
     alone, cumulative, last, _ = recipe_steps.conclude(table).data.splitlines()
-    assert "UAR by -3.0 points [-5.0, -1.0] and UF1 by +0.5 points [-1.5, +2.5]" in last
+    assert "UAR by -3.0 [-5.0, -1.0] and UF1 by +0.5 [-1.5, +2.5] points" in last
     said = "of UAR or UF1, of 1 of the 2 that fitted, in points: {}b (UAR {})."
     assert alone.endswith(said.format("", "-4.0 [-6.0, -2.0]"))
     assert cumulative.endswith(said.format("up to ", "-3.0 [-5.0, -1.0]"))

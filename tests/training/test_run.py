@@ -400,7 +400,7 @@ def _interrupted_in_a_callback():
 
 def test_an_interrupt_in_a_callback_is_not_lost(dataset, tmp_path, monkeypatch, interrupts):
     monkeypatch.setattr(
-        run, "_progress", lambda *_: contextlib.nullcontext((int, lambda _: _interrupted_in_a_callback()))
+        run, "_progress", lambda *_: contextlib.nullcontext((int, lambda *_: _interrupted_in_a_callback()))
     )
     trials = tiny_trials()
     with pytest.raises(run.Stopped, match=f"stopped: [12] of {len(trials)} trials are stored"):
@@ -413,3 +413,15 @@ def test_a_second_interrupt_is_raised_at_once(interrupts):
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_the_bar_moves_while_nothing_ends_and_counts_from_the_first_training(monkeypatch, capsys):
+    monkeypatch.setattr(run, "_REDRAWN_SECONDS", 0.02)
+    with run._progress(4, 40) as (begin, advance):
+        begin()
+        time.sleep(0.5)
+        advance(10, lambda: 0.1)  # the rest of half a second was loading
+    drawn = capsys.readouterr().out
+    assert "0/4 trials, starting" in drawn
+    assert drawn.count("0/4 trials, training") > 3
+    assert 200 < int(re.findall(r"1/4 trials, (\d+) a minute", drawn)[-1]) <= 600

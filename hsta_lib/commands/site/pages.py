@@ -21,7 +21,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 STYLE = TEMPLATES / "site.css"
 # The forms of an output that a browser shows without scripts.
 _SHOWN = {"text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"}
-_MANY_COLUMNS = 9
+_MANY_COLUMNS, _MANY_ROWS = 9, 30
 _ACTING = ("script", "iframe", "object", "embed", "base", "link", "meta", "form")
 _ACTING_VALUES = ("javascript:", "vbscript:", "data:text/html")
 _HEADINGS = ["h1", "h2", "h3", "h4", "h5", "h6"]
@@ -106,7 +106,8 @@ def answer(notebook):
         for output in cell.get("outputs", [])
     ]
     said = next((text for text in shown if text.startswith("## Answer")), "")
-    return _plain(next((line[2:] for line in said.splitlines() if line.startswith("- ")), ""))
+    first = _plain(next((line[2:] for line in said.splitlines() if line.startswith("- ")), ""))
+    return re.match(r".*?\.(?= [A-Z]|$)|.*", first)[0]
 
 
 def _plain(markdown):
@@ -300,6 +301,10 @@ def _contain_tables(soup):
         n_columns = max((len(row.find_all("td")) for row in table("tr")), default=0)
         shape = "scroll dense" if n_columns > _MANY_COLUMNS else "scroll"
         table.wrap(soup.new_tag("div", attrs={"class": shape, **_scrolling(f"Table: {_section(table)}")}))
+        n_rows = len(table.select("tbody tr"))
+        if n_rows > _MANY_ROWS:
+            table.parent.insert_after(note := soup.new_tag("p", attrs={"class": "note"}))
+            note.string = f"{n_rows} rows; the table scrolls."
         del table["border"]
         for cell in table.find_all("th"):
             if not cell.get_text(strip=True):
