@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import sys
+import threading
 import time
 import uuid
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how text begins that spreadsheet prog
 _HOST = re.sub(r"\W", "-", platform.node())
 with suppress(OSError):  # of a container with processes of its own
     _HOST += f"-{os.stat('/proc/self/ns/pid').st_ino}"
+_REDRAWN_SECONDS = 2
 PROGRESS = {"progress": True}  # metadata of a bar's output in a notebook
 STILL_SECONDS = 600  # that the holder of a lock may write nothing
 LOOK_SECONDS = 5
@@ -258,6 +260,47 @@ def progress_bar(**options):
     """A bar of tqdm: in a notebook an output that is replaced as it grows, elsewhere a line of stdout."""
     is_notebook = hasattr(get_ipython(), "kernel")
     return tqdm(file=_Output() if is_notebook else sys.stdout, ascii=True, **options)
+
+
+@contextmanager
+def trial_bar(n_trials, total):
+    """A bar of trials, redrawn also while nothing ends: how many, their rate, and the time left, by costs.
+
+    Yields two functions: that all is ready; that a trial ended, with its cost and a function of its seconds.
+    ``total``: the costs of all.
+    """
+    bar = progress_bar(
+        total=total, desc=f"0/{n_trials} trials, starting", smoothing=0, mininterval=1, miniters=1,
+        bar_format="{desc}|{bar:30}| {percentage:3.0f} % [{elapsed} gone, {remaining} left]",
+    )  # fmt: skip
+    done, is_over = 0, threading.Event()
+
+    def begin():
+        bar.reset()
+        bar.set_description(f"0/{n_trials} trials, training")
+
+    def advance(cost, seconds):
+        nonlocal done
+        done += 1
+        if done == 1:  # what its worker needed to load says nothing of the others
+            bar.start_t = bar.last_print_t = max(bar.start_t, time.time() - seconds())
+        rate = 3600 * done / max(bar.format_dict["elapsed"], 1e-9)
+        told = f"{rate / 60:.0f} a minute" if rate >= 60 else f"{rate:.0f} an hour"
+        bar.set_description(f"{done}/{n_trials} trials, {told}", refresh=False)
+        bar.update(cost)
+
+    def redraw():
+        while not is_over.wait(_REDRAWN_SECONDS):
+            bar.refresh()
+
+    thread = threading.Thread(target=redraw, daemon=True)
+    with bar:
+        thread.start()
+        try:
+            yield begin, advance
+        finally:
+            is_over.set()
+            thread.join()
 
 
 class _Output:

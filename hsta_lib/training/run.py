@@ -4,19 +4,16 @@ A run can be stopped at any point and continued.
 """
 
 import math
-import threading
-import time
 from contextlib import closing, contextmanager
 from operator import attrgetter
 
 from hsta_lib.config import n_cores
-from hsta_lib.files import progress_bar, remove_abandoned
+from hsta_lib.files import remove_abandoned, trial_bar
 from hsta_lib.training import cluster, store
 from hsta_lib.training.batches import device_of
 from hsta_lib.training.cost import training_flops
 from hsta_lib.training.workers import local_workers
 
-_REDRAWN_SECONDS = 2
 _STORED_BESIDE = attrgetter("settings.training.store_epochs", "settings.training.store_draws")
 
 
@@ -83,7 +80,7 @@ def run(trials, datasets, folder, *, workers=None, scheduler=""):
     failed = []
     try:
         with (
-            _progress(len(todo), sum(costs.values())) as (begin, advance),
+            trial_bar(len(todo), sum(costs.values())) as (begin, advance),
             _started(todo, datasets, folder, workers, scheduler, costs) as finished,
             closing(finished),  # also by an interrupt
         ):
@@ -148,40 +145,3 @@ def _train_here(todo, datasets, folder):
 
 def _seconds_of(trial, folder):
     return math.inf if store.missing([trial], folder) else store.load(trial, folder)["seconds"]
-
-
-@contextmanager
-def _progress(n_trials, total):
-    """A plain-text bar, redrawn also while nothing ends: trials, their rate, and the time left, by FLOPs."""
-    bar = progress_bar(
-        total=total, desc=f"0/{n_trials} trials, starting", smoothing=0, mininterval=1, miniters=1,
-        bar_format="{desc}|{bar:30}| {percentage:3.0f} % [{elapsed} gone, {remaining} left]",
-    )  # fmt: skip
-    done, is_over = 0, threading.Event()
-
-    def begin():
-        bar.reset()
-        bar.set_description(f"0/{n_trials} trials, training")
-
-    def advance(cost, seconds):
-        nonlocal done
-        done += 1
-        if done == 1:  # what its worker needed to load says nothing of the others
-            bar.start_t = bar.last_print_t = max(bar.start_t, time.time() - seconds())
-        rate = 3600 * done / max(bar.format_dict["elapsed"], 1e-9)
-        told = f"{rate / 60:.0f} a minute" if rate >= 60 else f"{rate:.0f} an hour"
-        bar.set_description(f"{done}/{n_trials} trials, {told}", refresh=False)
-        bar.update(cost)
-
-    def redraw():
-        while not is_over.wait(_REDRAWN_SECONDS):
-            bar.refresh()
-
-    thread = threading.Thread(target=redraw, daemon=True)
-    with bar:
-        thread.start()
-        try:
-            yield begin, advance
-        finally:
-            is_over.set()
-            thread.join()

@@ -23,6 +23,7 @@ import pytest
 from disk import failing
 from tiny import scores_in, tiny_dataset, tiny_settings, tiny_trials, wait_for, write_script
 
+from hsta_lib import files
 from hsta_lib.training import cluster, run, store
 from hsta_lib.training import workers as local
 from hsta_lib.training.trials import Trial
@@ -400,7 +401,7 @@ def _interrupted_in_a_callback():
 
 def test_an_interrupt_in_a_callback_is_not_lost(dataset, tmp_path, monkeypatch, interrupts):
     monkeypatch.setattr(
-        run, "_progress", lambda *_: contextlib.nullcontext((int, lambda *_: _interrupted_in_a_callback()))
+        run, "trial_bar", lambda *_: contextlib.nullcontext((int, lambda *_: _interrupted_in_a_callback()))
     )
     trials = tiny_trials()
     with pytest.raises(run.Stopped, match=f"stopped: [12] of {len(trials)} trials are stored"):
@@ -416,8 +417,8 @@ def test_a_second_interrupt_is_raised_at_once(interrupts):
 
 
 def test_the_bar_moves_while_nothing_ends_and_counts_from_the_first_training(monkeypatch, capsys):
-    monkeypatch.setattr(run, "_REDRAWN_SECONDS", 0.02)
-    with run._progress(4, 40) as (begin, advance):
+    monkeypatch.setattr(files, "_REDRAWN_SECONDS", 0.02)
+    with files.trial_bar(4, 40) as (begin, advance):
         begin()
         time.sleep(0.5)
         advance(10, lambda: 0.1)  # the rest of half a second was loading

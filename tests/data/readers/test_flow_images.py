@@ -561,7 +561,7 @@ def test_both_extractions_are_one_dataset_in_which_each_clip_is_twice(both, tmp_
     ("name", "told"),
     [
         ("extractions", "STSTNet trained on CausalNet's differs"),
-        ("honest", "Evaluated as there, these reach their published UF1 here"),
+        ("honest", "the interval reaches the published UF1 of"),
     ],
 )
 def test_notebooks_on_both_extractions_are_made(both, made_of, name, told):
