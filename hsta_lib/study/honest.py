@@ -209,12 +209,15 @@ def conclude(table, differences, form):
     rows = table[table["as_published"] & table["uf1_published"].notna()].set_index("system")
     missing = (rows["uf1_published"] - rows["uf1_high"])[~rows.index.isin(reaches(table))]
     below = ", ".join(f"{name} by {points:.1f}" for name, points in missing.items())
-    lines += [
-        "- Evaluated as their originals do it, the interval reaches the published UF1 of "
-        f"{', '.join(reaches(table)) or 'none'}.",
-        f"- It ends below that of {below or 'none'} points. Ours have the form `{form}`: size, recipe or "
-        "pictures may explain the difference, and no arrow is drawn.",
-    ]
+    reached = ", ".join(reaches(table)) or "none"
+    lines.append(
+        f"- Evaluated as their originals do it, the interval reaches the published UF1 of {reached}."
+    )
+    if below:
+        lines.append(
+            f"- It ends below that of {below} points. Ours have the form `{form}`: size, recipe or pictures "
+            "may explain the difference, and no arrow is drawn."
+        )
     return Markdown("\n".join(lines))
 
 
