@@ -409,12 +409,18 @@ def assert_fit(kept, trainings, name):
     assert kept["fit"] in ("reads no pixels", "fitted" if is_fit else "not fitted"), name
 
 
+def named(baseline, form):
+    """A system as reports call it: its name and, of forms that differ in that, its gamma."""
+    gamma = form.partition(", ")[2]
+    return (baseline or "HSTA") + f" ({gamma})" * bool(gamma)
+
+
 @pytest.mark.parametrize("path", PREDICTIONS, ids=lambda path: path.stem)
 def test_how_rows_fit_is_what_the_archive_says(path):
     (record, rows, _), archive, is_read = read(path), trainings_of(owner_of(path)), []
     said = [dict(one["rows"][["clip_id", "y_pred"]].to_numpy()).items() for one in archive]
     by = pd.DataFrame(archive).groupby(["seed", "fold"]).groups
-    systems = [one["all_settings"]["comparison"]["baseline"] or "HSTA" for one in archive]
+    systems = [named(**one["all_settings"]["comparison"]) for one in archive]
     for name, (of_row, kept) in parts(record, rows).items():
         if kept.get("loss_share") is None:  # of reference rows and best epochs
             continue
