@@ -126,8 +126,8 @@ def real_note():
         f"Leaving one subject out, UF1 by the last epoch: this branch {with_span(ours, 'uf1', unit='%')}, "
         f"published networks that fitted {from_to(others.min(), others.max())}. All were trained here, for "
         f"about equal seconds ({_linked('honest')}).",
-        f"The best epoch of each test subject, which some articles keep, adds {span['gain']} points of UF1. "
-        f"The epoch that is best on all other subjects adds {span['others']}.",
+        "Where they fitted, the best epoch of each test subject, which some articles keep, adds "
+        f"{span['gain']} points of UF1. The epoch that is best on all other subjects adds {span['others']}.",
     ]
     return "\n".join(f"- {line}" for line in lines)
 

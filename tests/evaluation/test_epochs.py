@@ -22,9 +22,7 @@ def test_each_choice_by_hand():
     found = compared(ALL_RIGHT_ON_FIRST, ALL_RIGHT_ON_SECOND, CONSTANT)
     assert CHOICES[0] == "last epoch"
     # The constant: UF1 is that of class 0, 2 * 2 / (2 * 2 + 2), over two classes.
-    np.testing.assert_allclose(
-        found.scores.estimate[:, UF1], [1 / 3, 1 / 2, 1, 0]
-    )  # the last: each gets the other's epoch
+    np.testing.assert_allclose(found.scores.estimate[:, UF1], [1 / 3, 1 / 2, 1, 0])  # 0: the other's epoch
     np.testing.assert_allclose(found.gains.estimate[:, UF1], [0, 1 / 6, 2 / 3, -1 / 3])
     assert found.epoch == 0  # both are equal: the first
 

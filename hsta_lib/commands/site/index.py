@@ -16,7 +16,7 @@ _MARK = '<meta name="generator" content="hsta_lib.commands.site">'
 _SUMMARY = "summary.svg"
 # Groups of reports, by their heading and what their names begin with; the last takes what is left.
 _GROUPS = {
-    "Findings": ("audit", "claims", "controls", "real-e", "real-h", "real-r", "real-t"),
+    "Findings": ("audit", "claims", "controls", "real-extr", "real-honest", "real-repr", "real-table"),
     "Tables and figures of the paper": ("figure", "table"),
     "Data and networks": ("",),
 }
